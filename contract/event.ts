@@ -1,0 +1,104 @@
+// One audit event: a small hash-chained header and a body (docs/reference/events.md). Proxies write them, the store keeps them, people verify them.
+
+export type EventType =
+  | "operation"
+  | "intent"
+  | "session-start"
+  | "session-end"
+  | "grant"
+  | "revoke"
+  | "request-opened"
+  | "request-decided"
+  | "quarantine"
+  | "gap"
+  | "error";
+
+/** `hash` = `sha256-` + base64url(SHA-256(JCS of the header without `hash`)); `prev` is the hash before it, 43 `A` at the start. */
+export interface EventHeader {
+  readonly stream: string;
+  readonly seq: number;
+  /** RFC 3339, UTC, milliseconds. */
+  readonly time: string;
+  readonly type: EventType;
+  readonly prev: string;
+  readonly bodyHash: string;
+}
+
+export interface EventSubject {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly pod: string;
+  readonly podUid: string;
+  readonly chain?: string;
+}
+
+export interface EventOutcome {
+  /** ok: the upstream did it; error: the upstream refused or failed; denied, pending: it never got there; unknown: sent, no answer seen. */
+  readonly status: "ok" | "error" | "denied" | "pending" | "unknown";
+  readonly rows?: number;
+  readonly httpStatus?: number;
+  readonly bytesIn?: number;
+  readonly bytesOut?: number;
+  readonly durationMs?: number;
+  readonly masked?: { readonly columns?: readonly string[]; readonly detected?: Readonly<Record<string, number>> };
+  readonly tokens?: { readonly input: number; readonly output: number };
+  readonly error?: string;
+}
+
+/** A masked text kept beside the event: a prompt, an answer, rows. The event carries its digest, so it is covered by the chain. */
+export interface ContentRef {
+  readonly part: "request" | "response" | "rows" | "params";
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly truncated?: boolean;
+}
+
+export interface EventDecision {
+  readonly verdict: "allow" | "deny" | "hold";
+  readonly policy: string;
+  readonly rule: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly mode: "Enforce" | "Observe";
+  readonly wouldBe?: { readonly verdict: string; readonly policy: string; readonly rule: string; readonly message: string };
+}
+
+/** The body: any of these, by type. Bodies may be deleted by retention; headers never are. */
+export interface EventBody {
+  readonly session?: string;
+  readonly subject?: EventSubject;
+  readonly connection?: { readonly namespace: string; readonly name: string; readonly protocol: string };
+  readonly operation?: {
+    readonly kind: string;
+    readonly summary: string;
+    readonly facts?: Readonly<Record<string, unknown>>;
+    readonly digest?: string;
+    readonly content?: readonly ContentRef[];
+  };
+  readonly decision?: EventDecision;
+  readonly outcome?: EventOutcome;
+  /** Sequence number of the intent that this operation event closes. */
+  readonly intent?: number;
+  readonly request?: { readonly name: string; readonly verdict?: string; readonly by?: string; readonly reason?: string };
+  readonly quarantine?: { readonly name: string; readonly reason: string; readonly state: "added" | "lifted" };
+  readonly grant?: { readonly id: string; readonly expiresAt: string; readonly reason?: string };
+  readonly gap?: { readonly from: number; readonly to: number; readonly reason: string };
+  /** For type `error`: a stable code and a sentence; never a secret. */
+  readonly error?: { readonly code: string; readonly message: string };
+  /** `local` in local mode: neither groups nor duties were checked. */
+  readonly assurance?: "local";
+}
+
+export interface StoredEvent {
+  readonly header: EventHeader;
+  readonly hash: string;
+  readonly body: EventBody;
+}
+
+export interface ContentRecord {
+  readonly session: string;
+  readonly seq: number;
+  readonly part: ContentRef["part"];
+  readonly sha256: string;
+  readonly text: string;
+}

@@ -1,0 +1,76 @@
+// What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
+import type { AccessPolicy, AccessRequest, Connection, Quarantine } from "../crds/types.gen.ts";
+
+export type ResourceKind = "Connection" | "AccessPolicy" | "Quarantine" | "Secret" | "Pod";
+
+export interface ResourceChange {
+  readonly kind: ResourceKind;
+  readonly namespace: string;
+  readonly name: string;
+  readonly generation: number;
+}
+
+/** A view of the resources that govern; reads are synchronous and cheap, the view is kept fresh behind it. */
+export interface ResourceView {
+  connection(namespace: string, name: string): Connection | undefined;
+  /** Sorted by name. */
+  connectionsIn(namespace: string): readonly Connection[];
+  policiesIn(namespace: string): readonly AccessPolicy[];
+  quarantines(): readonly Quarantine[];
+  /** Decoded values of a Secret; undefined when it is not there. */
+  secret(namespace: string, name: string, signal: AbortSignal): Promise<Readonly<Record<string, string>> | undefined>;
+  /** Called after the view holds the change. Returns the unsubscribe function. */
+  onChange(listener: (change: ResourceChange) => void): () => void;
+  /** Counts up with every change this process has seen. */
+  generation(): number;
+}
+
+/** Where access requests live: AccessRequest resources in a cluster, files in local mode. Writes are compare-and-swap on resourceVersion. */
+export interface RequestStore {
+  create(request: AccessRequest, signal: AbortSignal): Promise<AccessRequest>;
+  get(namespace: string, name: string, signal: AbortSignal): Promise<AccessRequest | undefined>;
+  list(namespace: string | undefined, signal: AbortSignal): Promise<readonly AccessRequest[]>;
+  /** Throws RequestConflict when the stored resourceVersion is not the given object's. */
+  updateStatus(request: AccessRequest, signal: AbortSignal): Promise<AccessRequest>;
+  onChange(listener: (request: AccessRequest) => void): () => void;
+}
+
+export class RequestConflict extends Error {
+  constructor(name: string) {
+    super(`access request ${name} was changed by someone else; read it again`);
+    this.name = "RequestConflict";
+  }
+}
+
+/** The pod behind a proven token. */
+export interface PodIdentity {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly pod: string;
+  readonly podUid: string;
+  /** From the pod's annotation. */
+  readonly chain?: string;
+  /** `namespace/name` of every connection this pod may ask a grant for. */
+  readonly connections: readonly string[];
+  /** Start time of our container as the kubelet reports it (RFC 3339); a new key is accepted only after a restart. */
+  readonly proxyStartedAt?: string;
+}
+
+/** Proves a subject token: TokenReview and the pod behind it in a cluster, the local issuer on a laptop. Throws TokenRefused. */
+export interface IdentityVerifier {
+  verify(token: string, peerAddress: string, signal: AbortSignal): Promise<PodIdentity>;
+}
+
+/** Why a token was not accepted; `reason` is a stable code (TokenExpired, WrongAudience, PodNotFound, PodNotInjected, PeerAddressMismatch …). */
+export class TokenRefused extends Error {
+  readonly reason: string;
+  /** False: the token is not to be trusted; true: we could not find out (API server away). */
+  readonly temporary: boolean;
+
+  constructor(reason: string, message: string, options?: { cause?: unknown; temporary?: boolean }) {
+    super(message, options);
+    this.name = "TokenRefused";
+    this.reason = reason;
+    this.temporary = options?.temporary ?? false;
+  }
+}

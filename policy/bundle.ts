@@ -1,0 +1,122 @@
+// The compiled rules for one subject on one connection: plain JSON that travels with a grant. `prepare` (decide.ts) makes it runnable.
+import type { Protocol } from "./operation.ts";
+
+export const bundleVersion = 1;
+
+export type RuleAction = "Allow" | "RequireApproval" | "Deny";
+export type PolicyMode = "Enforce" | "Observe";
+
+export interface SqlMatch {
+  readonly statements?: readonly string[];
+  /** `schema.name` patterns, `*` wildcards. */
+  readonly relations?: readonly string[];
+  readonly columns?: readonly string[];
+  readonly functions?: readonly string[];
+  readonly hasWhere?: boolean;
+}
+
+export interface HttpMatch {
+  readonly methods?: readonly string[];
+  readonly hosts?: readonly string[];
+  readonly paths?: readonly string[];
+  readonly query?: Readonly<Record<string, string>>;
+  readonly contentTypes?: readonly string[];
+}
+
+export interface LlmMatch {
+  readonly operations?: readonly string[];
+  readonly models?: readonly string[];
+  readonly tools?: readonly string[];
+  readonly maxOutputTokens?: number;
+  readonly promptMatches?: string;
+}
+
+export interface Approver {
+  readonly group?: string;
+  readonly user?: string;
+}
+
+export interface ApprovalTerms {
+  readonly approvers: readonly Approver[];
+  readonly count: number;
+  readonly holdSeconds: number;
+  readonly validForSeconds: number;
+}
+
+export interface BundleRule {
+  /** `namespace/name` of the policy. */
+  readonly policy: string;
+  readonly name: string;
+  readonly action: RuleAction;
+  readonly mode: PolicyMode;
+  /** Patterns; the rule speaks only for these chains. Never present on a Deny. */
+  readonly chains?: readonly string[];
+  readonly sql?: SqlMatch;
+  readonly http?: HttpMatch;
+  readonly llm?: LlmMatch;
+  /** CEL source, already checked at admission. */
+  readonly when?: string;
+  readonly approval?: ApprovalTerms;
+  readonly message?: string;
+}
+
+export type Transform =
+  | { readonly kind: "redact" }
+  | { readonly kind: "nullify" }
+  | { readonly kind: "fixed"; readonly value: string }
+  | { readonly kind: "hash" }
+  | { readonly kind: "partial"; readonly keepFirst: number; readonly keepLast: number }
+  | { readonly kind: "truncateDate"; readonly to: "year" | "month" | "day" };
+
+/** Two masks on one column are already merged: the stricter stays. */
+export interface ColumnMask {
+  /** `schema.table.column`, each part may be `*`. */
+  readonly column: string;
+  readonly transform: Transform;
+  /** `namespace/name` of the policy whose transform stayed. */
+  readonly policy: string;
+}
+
+export interface DetectMask {
+  readonly detector: string;
+  readonly transform: Transform;
+  readonly policy: string;
+}
+
+export interface Limits {
+  readonly requestsPerMinute?: number;
+  readonly rowsPerResult?: number;
+  readonly bytesPerResult?: number;
+  readonly maxConnections?: number;
+  readonly idleTimeoutSeconds?: number;
+}
+
+export type RecordingDetail = "Metadata" | "Statements" | "Full";
+
+export interface Recording {
+  readonly detail: RecordingDetail;
+  readonly strict: boolean;
+  readonly retentionDays: number;
+}
+
+export interface Bundle {
+  readonly version: typeof bundleVersion;
+  /** Features a proxy must have to enforce this bundle; one it lacks makes it refuse (`ProxyTooOld`). */
+  readonly requires: readonly string[];
+  /** Digest over everything below: two equal bundles have equal generations. */
+  readonly generation: string;
+  readonly connection: { readonly namespace: string; readonly name: string; readonly protocol: Protocol };
+  readonly subject: { readonly namespace: string; readonly serviceAccount: string };
+  /** Policies that select the subject on this connection, `namespace/name`. Empty means everything is denied. */
+  readonly policies: readonly string[];
+  /** No Enforce policy selects the subject, but an Observe one does: what is recognised passes and is recorded with `wouldBe`. */
+  readonly observeOnly: boolean;
+  readonly rules: readonly BundleRule[];
+  readonly columnMasks: readonly ColumnMask[];
+  readonly detectMasks: readonly DetectMask[];
+  /** Key of `hash` transforms, base64url; one per namespace, so that equal values stay joinable inside it. */
+  readonly maskKey: string;
+  readonly limits: Limits;
+  readonly recording: Recording;
+  readonly grantTtlSeconds: number;
+}

@@ -1,0 +1,37 @@
+// The answer of the policy core: a verdict, the rule that said so, and one sentence a person (and a language model) can act on.
+import type { ApprovalTerms, PolicyMode } from "./bundle.ts";
+
+export type Verdict = "allow" | "deny" | "hold";
+
+/** Stable codes; they stand in events, metrics, errors and docs. Never reuse one. */
+export type DecisionReason =
+  | "RuleMatched"
+  | "SessionBasics"
+  | "ObserveOnly"
+  | "NoPolicy"
+  | "NoMatchingRule"
+  | "Unrecognised"
+  | "ConditionFailed"
+  | "MaskNotProvable"
+  | "LimitExceeded";
+
+export interface Decision {
+  readonly verdict: Verdict;
+  /** `namespace/name` of the policy that spoke; `chaperone` for the built-in rule; empty when none matched. */
+  readonly policy: string;
+  readonly rule: string;
+  readonly reason: DecisionReason;
+  readonly message: string;
+  readonly mode: PolicyMode;
+  /** What an Observe policy would have said, where that differs. */
+  readonly wouldBe?: { readonly verdict: Verdict; readonly policy: string; readonly rule: string; readonly message: string };
+  /** On `hold`: who may approve and for how long; several rules' terms add up. */
+  readonly approvals?: readonly HoldTerms[];
+  /** On `allow` of an LLM request that names no limit: send it with this one. */
+  readonly maxOutputTokens?: number;
+}
+
+export interface HoldTerms extends ApprovalTerms {
+  readonly policy: string;
+  readonly rule: string;
+}

@@ -1,0 +1,167 @@
+// What an agent tries to do, as plain data: the recognisers write it, `decide` reads it. Nothing here knows a socket.
+
+/** Protocols this version enforces. The Connection schema names more and refuses them with a sentence. */
+export type Protocol = "postgres" | "http" | "openai";
+
+/** Who is acting. `chain` is self-claimed attribution inside the pod, never an authorisation boundary by itself. */
+export interface Subject {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly pod: string;
+  readonly podUid: string;
+  readonly chain?: string;
+}
+
+export interface ConnectionId {
+  readonly namespace: string;
+  readonly name: string;
+  readonly protocol: Protocol;
+}
+
+/** Statement kinds of `sql.statements` in an AccessPolicy rule. */
+export type StatementKind =
+  | "select"
+  | "insert"
+  | "update"
+  | "delete"
+  | "merge"
+  | "copy"
+  | "truncate"
+  | "create"
+  | "alter"
+  | "drop"
+  | "grant"
+  | "revoke"
+  | "set"
+  | "call"
+  | "do"
+  | "explain"
+  | "transaction"
+  | "utility"
+  | "other";
+
+/**
+ * One thing an operation touches. Allow and RequireApproval must cover every access of an operation, alone or with
+ * other rules; a Deny speaks when any access matches.
+ */
+export type Access =
+  | RelationAccess
+  | FunctionAccess
+  | StatementAccess
+  | HttpAccess
+  | LlmAccess
+  | ToolAccess;
+
+export interface RelationAccess {
+  readonly kind: "relation";
+  readonly statement: StatementKind;
+  /** `schema.name`, folded as PostgreSQL folds identifiers. */
+  readonly relation: string;
+  /** `schema.table.column` of the columns named in the statement; empty when none is named or they cannot be told apart. */
+  readonly columns: readonly string[];
+  /** True when every column may be touched (`*`, whole-row use, INSERT without a column list, TRUNCATE, DROP …). */
+  readonly allColumns: boolean;
+  /** Only on update and delete: whether that statement has a WHERE clause. */
+  readonly hasWhere?: boolean;
+}
+
+export interface FunctionAccess {
+  readonly kind: "function";
+  readonly statement: StatementKind;
+  /** `schema.name`; an unqualified name that is no catalog function is given the schema `public`. */
+  readonly function: string;
+  /** On the generated list of functions that neither write, read other relations, reach out nor sleep. */
+  readonly safe: boolean;
+}
+
+/** A statement that names no relation and no function (SELECT 1, SET, BEGIN, DO …). */
+export interface StatementAccess {
+  readonly kind: "statement";
+  readonly statement: StatementKind;
+  /** The statement runs text the recogniser cannot see into (DO, CALL, EXECUTE of an unknown name): never covered unless named. */
+  readonly opaque?: boolean;
+}
+
+export interface HttpAccess {
+  readonly kind: "http";
+  readonly method: string;
+  /** Lower case, without port. */
+  readonly host: string;
+  /** The one normalised path, without query. */
+  readonly path: string;
+}
+
+export interface LlmAccess {
+  readonly kind: "llm";
+  /** `chat`, `responses`, `embeddings`, `models`, … */
+  readonly operation: string;
+  readonly model?: string;
+  readonly maxOutputTokens?: number;
+}
+
+export interface ToolAccess {
+  readonly kind: "tool";
+  readonly tool: string;
+}
+
+export interface SqlFacts {
+  /** Every statement kind at any depth, each once. */
+  readonly statements: readonly StatementKind[];
+  readonly relationsRead: readonly string[];
+  readonly relationsWritten: readonly string[];
+  readonly columns: readonly string[];
+  readonly functions: readonly string[];
+  /** True when every update and delete in the text has a WHERE clause (and there is at least one). */
+  readonly hasWhere: boolean;
+  /** Number of top-level statements in the text. */
+  readonly count: number;
+}
+
+export interface HttpFacts {
+  readonly method: string;
+  readonly host: string;
+  readonly path: string;
+  /** Every occurrence of every query parameter, decoded. */
+  readonly query: Readonly<Record<string, readonly string[]>>;
+  /** Media type without parameters, lower case; empty when absent. */
+  readonly contentType: string;
+}
+
+export interface LlmFacts {
+  readonly operation: string;
+  readonly model: string;
+  readonly stream: boolean;
+  /** Names of the tools offered to the model or called in the messages, each once. */
+  readonly tools: readonly string[];
+  readonly maxOutputTokens: number | null;
+  /** The text of all messages sent, in order, one string each. */
+  readonly prompts: readonly string[];
+}
+
+interface OperationBase {
+  /** One line for people: a statement without its literals' danger, `POST /v1/orders`, `chat gpt-5`. Bounded, controls stripped. */
+  readonly summary: string;
+  readonly accesses: readonly Access[];
+  /** Why the operation could not be fully understood; refused unless a rule explicitly allows unrecognised operations. */
+  readonly unrecognised?: string;
+}
+
+export interface SqlOperation extends OperationBase {
+  readonly kind: "sql";
+  readonly facts: SqlFacts;
+  /** Bind parameters in text form where known, else null; empty for simple queries. */
+  readonly params: readonly (string | null)[];
+}
+
+export interface HttpOperation extends OperationBase {
+  readonly kind: "http";
+  readonly facts: HttpFacts;
+}
+
+export interface LlmOperation extends OperationBase {
+  readonly kind: "llm";
+  readonly facts: LlmFacts;
+  readonly http: HttpFacts;
+}
+
+export type Operation = SqlOperation | HttpOperation | LlmOperation;

@@ -1,0 +1,67 @@
+// The one pipeline every protocol goes through: recognise -> decide -> (hold) -> forward -> mask -> record.
+// This file holds its types, so that a protocol folder needs nothing else of the proxy; `gate.ts` implements them.
+import type { Endpoint, Lease } from "../contract/control.ts";
+import type { ContentRef, EventOutcome } from "../contract/event.ts";
+import type { Bundle } from "../policy/bundle.ts";
+import type { PreparedBundle } from "../policy/decide.ts";
+import type { Decision } from "../policy/decision.ts";
+import type { ConnectionId, Operation } from "../policy/operation.ts";
+import type { ProxyError } from "./errors.ts";
+
+/** The live grant of one connection. Read it afresh at each use: bundle, lease and endpoint change under a running session. */
+export interface LiveGrant {
+  readonly id: string;
+  readonly endpoint: Endpoint;
+  readonly lease: Lease;
+  readonly bundle: Bundle;
+  readonly prepared: PreparedBundle;
+}
+
+/** One connection of this pod, as its protocol sees it. */
+export interface Gate {
+  readonly connection: ConnectionId;
+  /** Resolves once a live grant is held; throws ProxyError (GrantRefused, Quarantined, ControlPlaneUnavailable, ProxyTooOld). */
+  grant(signal: AbortSignal): Promise<LiveGrant>;
+  /** The grant in force now, or undefined. Never blocks. */
+  current(): LiveGrant | undefined;
+  /** Opens a session (records `session-start`). Throws ProxyError LimitExceeded over `maxConnections`. */
+  open(options: { readonly chain?: string; readonly label?: string }): GateSession;
+}
+
+/** One subject on one connection, from first to last operation. */
+export interface GateSession {
+  readonly id: string;
+  /** Aborts with a ProxyError (GrantEnded, Quarantined, ShuttingDown) when the session must end: at the next idle point, at the latest after `endDeadlineMs`. */
+  readonly ended: AbortSignal;
+  /** A later claim of the chain (header, application_name). */
+  setChain(chain: string): void;
+  /**
+   * Decides one operation and takes it as far as the moment before forwarding: held operations wait here, strict ones
+   * have a durable intent when this returns. Synchronous for what is allowed and not strict.
+   */
+  pass(operation: Operation, options: PassOptions): Passage | Promise<Passage>;
+  close(reason?: string): void;
+}
+
+export interface PassOptions {
+  /** Digest input of an exact operation: approvals bind to it. */
+  readonly exact: () => string;
+  /** Statement, prompt or parameters, recorded per `recording.detail` and shown to approvers. */
+  readonly content?: () => { readonly part: ContentRef["part"]; readonly text: string };
+  /** Aborts a hold when the client goes away. */
+  readonly signal: AbortSignal;
+}
+
+export type Passage =
+  | { readonly go: true; readonly decision: Decision; readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void }
+  | { readonly go: false; readonly decision?: Decision; readonly error: ProxyError };
+
+/** A text to keep with the event: already masked, bounded by the caller. */
+export interface Content {
+  readonly part: ContentRef["part"];
+  readonly text: string;
+  readonly truncated?: boolean;
+}
+
+/** A connection that outlives its grant is cut at the next idle point, and at the latest after this. */
+export const endDeadlineMs = 10_000;
