@@ -63,6 +63,8 @@ export interface RelationAccess {
   readonly allColumns: boolean;
   /** Only on update and delete: whether that statement has a WHERE clause. */
   readonly hasWhere?: boolean;
+  /** Covered by the built-in rule `session-basics` wherever anything is allowed; a Deny still speaks. Set by the recogniser alone. */
+  readonly basic?: true;
 }
 
 export interface FunctionAccess {
@@ -72,6 +74,8 @@ export interface FunctionAccess {
   readonly function: string;
   /** On the generated list of functions that neither write, read other relations, reach out nor sleep. */
   readonly safe: boolean;
+  /** Covered by the built-in rule `session-basics` wherever anything is allowed; a Deny still speaks. Set by the recogniser alone. */
+  readonly basic?: true;
 }
 
 /** A statement that names no relation and no function (SELECT 1, SET, BEGIN, DO …). */
@@ -80,6 +84,8 @@ export interface StatementAccess {
   readonly statement: StatementKind;
   /** The statement runs text the recogniser cannot see into (DO, CALL, EXECUTE of an unknown name): never covered unless named. */
   readonly opaque?: boolean;
+  /** Covered by the built-in rule `session-basics` wherever anything is allowed; a Deny still speaks. Set by the recogniser alone. */
+  readonly basic?: true;
 }
 
 export interface HttpAccess {
@@ -136,6 +142,8 @@ export interface LlmFacts {
   readonly maxOutputTokens: number | null;
   /** The text of all messages sent, in order, one string each. */
   readonly prompts: readonly string[];
+  /** Some input is not text we can read (token numbers): a Deny or RequireApproval with `promptMatches` takes it as matching. */
+  readonly promptsUnreadable?: true;
 }
 
 interface OperationBase {
