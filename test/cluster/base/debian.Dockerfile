@@ -1,0 +1,4 @@
+# What debootstrap makes, under the name the other images ask for.
+FROM scratch
+ADD rootfs.tar /
+CMD ["bash"]
