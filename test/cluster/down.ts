@@ -1,9 +1,11 @@
 /** `make cluster-down`: takes the test cluster down and fails if anything of it stays. */
-import { readConfig } from './config.ts';
-import { reporter } from './command.ts';
-import { withLock } from './lock.ts';
-import { providerOf } from './provider.ts';
+import { readConfig } from "./config.ts";
+import { main, reporter } from "./command.ts";
+import { withLock } from "./lock.ts";
+import { providerOf } from "./provider.ts";
 
-const config = readConfig();
-const report = reporter(process.stderr);
-await withLock(config, report, () => providerOf(config).down(config, report));
+await main(async () => {
+  const config = readConfig();
+  const report = reporter(process.stderr);
+  await withLock(config, report, () => providerOf(config).down(config, report));
+});

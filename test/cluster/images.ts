@@ -1,18 +1,18 @@
 /** Builds images and brings them into the test cluster: `images.ts build NAME DIR [DOCKERFILE]`, or `buildImage` from a test. */
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { Buildah, fullName } from './buildah.ts';
-import type { ImageSource } from './buildah.ts';
-import { readConfig, VERSIONS } from './config.ts';
-import type { ClusterConfig } from './config.ts';
-import { command, reporter, step, until } from './command.ts';
-import type { Report } from './command.ts';
-import { buildTools } from './build.ts';
-import { buildWithDocker, loadIntoKind } from './kind.ts';
-import { installPackages } from './packages.ts';
-import { pathsOf, PAUSE_IMAGE } from './settings.ts';
+import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { Buildah, fullName } from "./buildah.ts";
+import type { ImageSource } from "./buildah.ts";
+import { readConfig, VERSIONS } from "./config.ts";
+import type { ClusterConfig } from "./config.ts";
+import { command, main, reporter, step, until } from "./command.ts";
+import type { Report } from "./command.ts";
+import { buildTools } from "./build.ts";
+import { buildWithDocker, loadIntoKind } from "./kind.ts";
+import { installPackages } from "./packages.ts";
+import { pathsOf, PAUSE_IMAGE } from "./settings.ts";
 
 /** debootstrap fetches and unpacks a hundred packages. */
 const BOOTSTRAP_TIMEOUT_MS = 15 * 60_000;
@@ -29,10 +29,26 @@ interface BaseImage {
 
 /** Later ones are built on earlier ones. */
 const BASE_IMAGES: readonly BaseImage[] = [
-  { title: 'pause', name: PAUSE_IMAGE, fill: (folder, config) => command('cp', [path.join(config.bin, 'pause'), folder]) },
-  { title: 'debian', name: `docker.io/library/debian:${VERSIONS.debian}-slim`, fill: bootstrapDebian },
-  { title: 'node', name: `docker.io/library/node:${VERSIONS.nodejs}-${VERSIONS.debian}-slim`, fill: fetchNode },
-  { title: 'python', name: `docker.io/library/python:3.11-slim-${VERSIONS.debian}`, fill: () => Promise.resolve() },
+  {
+    title: "pause",
+    name: PAUSE_IMAGE,
+    fill: (folder, config) => command("cp", [path.join(config.bin, "pause"), folder]),
+  },
+  {
+    title: "debian",
+    name: `docker.io/library/debian:${VERSIONS.debian}-slim`,
+    fill: bootstrapDebian,
+  },
+  {
+    title: "node",
+    name: `docker.io/library/node:${VERSIONS.nodejs}-${VERSIONS.debian}-slim`,
+    fill: fetchNode,
+  },
+  {
+    title: "python",
+    name: `docker.io/library/python:3.11-slim-${VERSIONS.debian}`,
+    fill: () => Promise.resolve(),
+  },
 ];
 
 export interface BuiltImage {
@@ -44,13 +60,16 @@ export interface BuiltImage {
 }
 
 /** Builds an image and, if the cluster runs, brings it there. */
-export async function buildImage(source: ImageSource, config: ClusterConfig = readConfig()): Promise<BuiltImage> {
+export async function buildImage(
+  source: ImageSource,
+  config: ClusterConfig = readConfig(),
+): Promise<BuiltImage> {
   const name = fullName(source.name);
-  const archive = path.join(config.archives, `${name.replaceAll(/[^a-zA-Z0-9.]+/g, '-')}.tar`);
+  const archive = path.join(config.archives, `${name.replaceAll(/[^a-zA-Z0-9.]+/g, "-")}.tar`);
   await mkdir(config.archives, { recursive: true });
-  if (config.provider === 'kind') {
+  if (config.provider === "kind") {
     await buildWithDocker(source, archive);
-    return { name, archive, isInCluster: await loadIntoKind(config, archive) };
+    return { name, archive, isInCluster: await loadIntoKind(archive) };
   }
   await baseArchives(config, () => undefined);
   const buildah = new Buildah(config);
@@ -68,17 +87,29 @@ export async function baseArchives(config: ClusterConfig, report: Report): Promi
   for (const image of BASE_IMAGES) {
     const archive = path.join(config.images, `${image.title}.tar`);
     archives.push(archive);
-    if (!existsSync(archive)) await step(report, `built the ${image.title} image`, () => buildBase(config, buildah, image, archive));
+    if (!existsSync(archive))
+      await step(report, `built the ${image.title} image`, () =>
+        buildBase(config, buildah, image, archive),
+      );
     else if (!(await buildah.has(image.name))) await buildah.load(archive);
   }
   return archives;
 }
 
-async function buildBase(config: ClusterConfig, buildah: Buildah, image: BaseImage, archive: string): Promise<void> {
-  const contextDir = await mkdtemp(path.join(tmpdir(), 'chaperone-image-'));
+async function buildBase(
+  config: ClusterConfig,
+  buildah: Buildah,
+  image: BaseImage,
+  archive: string,
+): Promise<void> {
+  const contextDir = await mkdtemp(path.join(tmpdir(), "chaperone-image-"));
   try {
     await image.fill(contextDir, config);
-    await buildah.build({ name: image.name, contextDir, dockerfile: path.join(config.here, 'base', `${image.title}.Dockerfile`) });
+    await buildah.build({
+      name: image.name,
+      contextDir,
+      dockerfile: path.join(config.here, "base", `${image.title}.Dockerfile`),
+    });
     await buildah.save(image.name, archive);
   } finally {
     await rm(contextDir, { recursive: true, force: true });
@@ -86,52 +117,78 @@ async function buildBase(config: ClusterConfig, buildah: Buildah, image: BaseIma
 }
 
 async function bootstrapDebian(folder: string, { debianMirror }: ClusterConfig): Promise<void> {
-  const root = path.join(folder, 'rootfs');
-  await command('debootstrap', ['--variant=minbase', VERSIONS.debian, root, debianMirror], { timeoutMs: BOOTSTRAP_TIMEOUT_MS });
+  const root = path.join(folder, "rootfs");
+  await command("debootstrap", ["--variant=minbase", VERSIONS.debian, root, debianMirror], {
+    timeoutMs: BOOTSTRAP_TIMEOUT_MS,
+  });
   // As in the official slim image: no package lists, documents or manuals.
-  const excluded = ['./var/cache/apt/*', './var/lib/apt/lists/*', './usr/share/doc/*', './usr/share/man/*', './usr/share/locale/*'];
+  const excluded = [
+    "./var/cache/apt/*",
+    "./var/lib/apt/lists/*",
+    "./usr/share/doc/*",
+    "./usr/share/man/*",
+    "./usr/share/locale/*",
+  ];
   const exclude = excluded.map((pattern) => `--exclude=${pattern}`);
-  const tar = ['--numeric-owner', '--wildcards', ...exclude, '-C', root, '-cf', path.join(folder, 'rootfs.tar'), '.'];
-  await command('tar', tar, { timeoutMs: BOOTSTRAP_TIMEOUT_MS });
+  const tar = [
+    "--numeric-owner",
+    "--wildcards",
+    ...exclude,
+    "-C",
+    root,
+    "-cf",
+    path.join(folder, "rootfs.tar"),
+    ".",
+  ];
+  await command("tar", tar, { timeoutMs: BOOTSTRAP_TIMEOUT_MS });
   await rm(root, { recursive: true });
 }
 
 /** Node's own binary, from its package for this processor. */
 async function fetchNode(folder: string): Promise<void> {
-  const packed = await command('npm', ['pack', '--silent', `node-linux-${process.arch}@${VERSIONS.nodejs}`], { cwd: folder });
-  await command('tar', ['-xzf', packed.trim(), 'package/bin/node'], { cwd: folder });
-  await rename(path.join(folder, 'package/bin/node'), path.join(folder, 'node'));
+  const packed = await command(
+    "npm",
+    ["pack", "--silent", `node-linux-${process.arch}@${VERSIONS.nodejs}`],
+    { cwd: folder },
+  );
+  await command("tar", ["-xzf", packed.trim(), "package/bin/node"], { cwd: folder });
+  await rename(path.join(folder, "package/bin/node"), path.join(folder, "node"));
 }
 
 /** Brings an archive into the node's containerd, and waits until the kubelet can use it. */
 export async function importArchive(config: ClusterConfig, archive: string): Promise<void> {
   const ctr = (...args: string[]): Promise<string> =>
-    command('ctr', ['--address', pathsOf(config).containerdSocket, '--namespace', 'k8s.io', ...args], { timeoutMs: IMPORT_TIMEOUT_MS });
-  const said = await ctr('images', 'import', archive);
+    command(
+      "ctr",
+      ["--address", pathsOf(config).containerdSocket, "--namespace", "k8s.io", ...args],
+      { timeoutMs: IMPORT_TIMEOUT_MS },
+    );
+  const said = await ctr("images", "import", archive);
   const [, name] = /^unpacking (\S+)/m.exec(said) ?? [];
-  if (name === undefined) throw new Error(`containerd did not say which image is in ${archive}: ${said}`);
+  if (name === undefined)
+    throw new Error(`containerd did not say which image is in ${archive}: ${said}`);
   // The part of containerd that answers the kubelet marks the image once it knows it.
   await until(`image ${name} to be known to the kubelet`, IMPORT_TIMEOUT_MS, async () =>
-    (await ctr('images', 'list', `name==${name}`)).includes('io.cri-containerd.image=managed'),
+    (await ctr("images", "list", `name==${name}`)).includes("io.cri-containerd.image=managed"),
   );
 }
 
-async function main(args: readonly string[]): Promise<void> {
+async function buildCommand(args: readonly string[]): Promise<void> {
   const [verb, name, contextDir, dockerfile] = args;
-  if (verb !== 'build' || name === undefined || contextDir === undefined) {
-    throw new Error('usage: images.ts build NAME DIR [DOCKERFILE]');
+  if (verb !== "build" || name === undefined || contextDir === undefined) {
+    throw new Error("usage: images.ts build NAME DIR [DOCKERFILE]");
   }
   const config = readConfig();
   const report = reporter(process.stderr);
-  if (config.provider === 'local') {
+  if (config.provider === "local") {
     await installPackages(report);
     await buildTools(config, report);
     await baseArchives(config, report);
   }
   const source = { name, contextDir, ...(dockerfile === undefined ? {} : { dockerfile }) };
   const built = await step(report, `built ${name}`, () => buildImage(source, config));
-  report(built.isInCluster ? 'it is in the cluster' : 'no cluster is running; the archive is kept');
+  report(built.isInCluster ? "it is in the cluster" : "no cluster is running; the archive is kept");
   process.stdout.write(`${built.archive}\n`);
 }
 
-if (import.meta.main) await main(process.argv.slice(2));
+if (import.meta.main) await main(() => buildCommand(process.argv.slice(2)));

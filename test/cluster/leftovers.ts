@@ -1,24 +1,28 @@
 /** Finds what a cluster on this machine has left, of every kind, so that `down` can remove it and prove that nothing stays. */
-import { existsSync, readdirSync } from 'node:fs';
-import { readdir, readFile, readlink, rm, rmdir } from 'node:fs/promises';
-import path from 'node:path';
-import { OWN_NAME } from './config.ts';
-import type { ClusterConfig } from './config.ts';
-import { command } from './command.ts';
-import { networkLeftovers } from './network.ts';
-import type { Leftover } from './network.ts';
-import { argumentsOf, end, pids } from './processes.ts';
-import { PROGRAM_NAMES } from './programs.ts';
+import { existsSync, readdirSync } from "node:fs";
+import { readdir, readFile, readlink, rm, rmdir } from "node:fs/promises";
+import path from "node:path";
+import { OWN_NAME } from "./config.ts";
+import type { ClusterConfig } from "./config.ts";
+import { command } from "./command.ts";
+import { networkLeftovers } from "./network.ts";
+import type { Leftover } from "./network.ts";
+import { argumentsOf, end, pids } from "./processes.ts";
+import { PROGRAM_NAMES } from "./programs.ts";
 
-const CGROUPS = '/sys/fs/cgroup';
+const CGROUPS = "/sys/fs/cgroup";
 
 /** Only these programs are ever taken for ours, and only when an argument lies in the cluster's own folders. */
-const OWN_PROGRAMS: ReadonlySet<string> = new Set([...PROGRAM_NAMES, 'containerd-shim-runc-v2', 'runc']);
+const OWN_PROGRAMS: ReadonlySet<string> = new Set([
+  ...PROGRAM_NAMES,
+  "containerd-shim-runc-v2",
+  "runc",
+]);
 
 /** Paths the kubelet, its device manager and the pod network write to whatever their settings say. */
-const KUBELET_SOCKETS = '/var/lib/kubelet/device-plugins';
-const CONTAINER_LOG_LINKS = '/var/log/containers';
-const NETWORK_RESULTS = '/var/lib/cni/results';
+const KUBELET_SOCKETS = "/var/lib/kubelet/device-plugins";
+const CONTAINER_LOG_LINKS = "/var/log/containers";
+const NETWORK_RESULTS = "/var/lib/cni/results";
 
 /** In the order in which they can be removed: what holds others comes first. */
 export async function leftovers(config: ClusterConfig): Promise<Leftover[]> {
@@ -36,38 +40,56 @@ export async function leftovers(config: ClusterConfig): Promise<Leftover[]> {
 async function processes({ run, state }: ClusterConfig): Promise<Leftover[]> {
   const found = new Map<number, string>();
   for (const pid of await pids()) {
-    const [program = '', ...args] = await argumentsOf(pid);
+    const [program = "", ...args] = await argumentsOf(pid);
     const name = path.basename(program);
-    const isOurs = OWN_PROGRAMS.has(name) && args.some((argument) => argument.includes(`${run}/`) || argument.includes(`${state}/`));
+    const isOurs =
+      OWN_PROGRAMS.has(name) &&
+      args.some((argument) => argument.includes(`${run}/`) || argument.includes(`${state}/`));
     if (isOurs) found.set(pid, name);
   }
   for (const folder of cgroupFolders()) {
-    const text = await readFile(path.join(folder, 'cgroup.procs'), 'utf8').catch(() => ''); // gone since it was listed
-    for (const line of text.split('\n')) if (line !== '') found.set(Number(line), 'in a pod');
+    const text = await readFile(path.join(folder, "cgroup.procs"), "utf8").catch(() => ""); // gone since it was listed
+    for (const line of text.split("\n")) if (line !== "") found.set(Number(line), "in a pod");
   }
-  return [...found].map(([pid, name]) => ({ what: `process ${pid} (${name})`, remove: () => end(pid, 0) }));
+  return [...found].map(([pid, name]) => ({
+    what: `process ${pid} (${name})`,
+    remove: () => end(pid, 0),
+  }));
 }
 
 /** Deepest first: a mount may stand on another. */
 async function mounts({ run, state }: ClusterConfig): Promise<Leftover[]> {
-  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  const lines = (await readFile("/proc/self/mountinfo", "utf8")).split("\n");
   return lines
-    .map((line) => line.split(' ')[4] ?? '')
+    .map((line) => line.split(" ")[4] ?? "")
     .filter((point) => point.startsWith(`${run}/`) || point.startsWith(`${state}/`))
     .toReversed()
-    .map((point) => ({ what: `mount ${point}`, remove: () => command('umount', ['--lazy', point]) }));
+    .map((point) => ({
+      what: `mount ${point}`,
+      remove: () => command("umount", ["--lazy", point]),
+    }));
 }
 
 function cgroups(): Leftover[] {
-  return cgroupFolders().map((folder) => ({ what: `cgroup ${folder}`, remove: () => rmdir(folder) }));
+  return cgroupFolders().map((folder) => ({
+    what: `cgroup ${folder}`,
+    remove: () => rmdir(folder),
+  }));
 }
 
 /** Our cgroups in every hierarchy of version 1, or the one of version 2, children before parents. */
 function cgroupFolders(): string[] {
-  const roots = [CGROUPS, ...readdirSync(CGROUPS, { withFileTypes: true }).map(({ name }) => path.join(CGROUPS, name))];
-  const tops = [...new Set(roots.map((root) => path.join(root, OWN_NAME)))].filter((top) => existsSync(top));
+  const roots = [
+    CGROUPS,
+    ...readdirSync(CGROUPS, { withFileTypes: true }).map(({ name }) => path.join(CGROUPS, name)),
+  ];
+  const tops = [...new Set(roots.map((root) => path.join(root, OWN_NAME)))].filter((top) =>
+    existsSync(top),
+  );
   return tops.flatMap((top) => {
-    const children = readdirSync(top, { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory());
+    const children = readdirSync(top, { recursive: true, withFileTypes: true }).filter((entry) =>
+      entry.isDirectory(),
+    );
     const paths = children.map((entry) => path.join(entry.parentPath, entry.name));
     return [...paths.toSorted((one, other) => other.length - one.length), top];
   });
@@ -77,7 +99,7 @@ async function strayFiles({ state }: ClusterConfig): Promise<Leftover[]> {
   const found: string[] = [];
   for (const name of await namesIn(CONTAINER_LOG_LINKS)) {
     const link = path.join(CONTAINER_LOG_LINKS, name);
-    const target = await readlink(link).catch(() => ''); // not a link, so not the kubelet's
+    const target = await readlink(link).catch(() => ""); // not a link, so not the kubelet's
     if (target.startsWith(`${state}/`)) found.push(link);
   }
   for (const name of await namesIn(NETWORK_RESULTS)) {

@@ -1,8 +1,8 @@
 /** Starts the cluster's programs in the background, knows them again by pid file, and stops exactly those. */
-import { spawn } from 'node:child_process';
-import { mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import path from 'node:path';
-import { Fatal, until } from './command.ts';
+import { spawn } from "node:child_process";
+import { mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { Fatal, until } from "./command.ts";
 
 /** etcd and the API server close their stores within this; what has not ended by then is killed. */
 const STOP_GRACE_MS = 10_000;
@@ -30,11 +30,15 @@ export async function start(program: Program, folders: Folders): Promise<void> {
   await mkdir(folders.run, { recursive: true });
   await mkdir(folders.logs, { recursive: true });
   const logFile = path.join(folders.logs, `${program.name}.log`);
-  const log = await open(logFile, 'w');
-  const child = spawn(program.file, program.args, { detached: true, stdio: ['ignore', log.fd, log.fd], cwd: '/' });
+  const log = await open(logFile, "w");
+  const child = spawn(program.file, program.args, {
+    detached: true,
+    stdio: ["ignore", log.fd, log.fd],
+    cwd: "/",
+  });
   const ended = new Promise<string>((resolve) => {
-    child.once('error', (error) => resolve(error.message));
-    child.once('exit', (code, signal) => resolve(`ended with ${code ?? signal}`));
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(`ended with ${code ?? signal}`));
   });
   let failure: string | undefined;
   void ended.then((why) => (failure = why));
@@ -45,7 +49,7 @@ export async function start(program: Program, folders: Folders): Promise<void> {
   }
   await until(`${program.name} to be ready (log: ${logFile})`, program.readyWithinMs, async () => {
     if (failure === undefined) return await program.isReady();
-    const said = (await readFile(logFile, 'utf8')).slice(-LAST_LOG_CHARACTERS);
+    const said = (await readFile(logFile, "utf8")).slice(-LAST_LOG_CHARACTERS);
     throw new Fatal(`${program.name} ${failure}; the end of ${logFile}:\n${said}`);
   });
   child.unref();
@@ -55,11 +59,11 @@ export async function start(program: Program, folders: Folders): Promise<void> {
 export async function runningPid(name: string, run: string): Promise<number | undefined> {
   let text: string;
   try {
-    text = await readFile(path.join(run, `${name}.pid`), 'utf8');
+    text = await readFile(path.join(run, `${name}.pid`), "utf8");
   } catch {
     return undefined; // never started, or stopped
   }
-  const [pid, ticks] = text.trim().split(' ');
+  const [pid, ticks] = text.trim().split(" ");
   return (await startTicks(Number(pid))) === ticks ? Number(pid) : undefined;
 }
 
@@ -75,7 +79,7 @@ export async function end(pid: number, graceMs: number = STOP_GRACE_MS): Promise
   if (ticks === undefined) return;
   const isGone = async (): Promise<boolean> => (await startTicks(pid)) !== ticks;
   if (graceMs > 0) {
-    signal(pid, 'SIGTERM');
+    signal(pid, "SIGTERM");
     try {
       await until(`process ${pid} to end`, graceMs, isGone);
       return;
@@ -83,18 +87,20 @@ export async function end(pid: number, graceMs: number = STOP_GRACE_MS): Promise
       // It had its time.
     }
   }
-  signal(pid, 'SIGKILL');
+  signal(pid, "SIGKILL");
   await until(`process ${pid} to be gone after SIGKILL`, KILL_GRACE_MS, isGone);
 }
 
 export async function pids(): Promise<number[]> {
-  return (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  return (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 /** The arguments of a process, none if it is gone or belongs to the kernel. */
 export async function argumentsOf(pid: number): Promise<string[]> {
   try {
-    return (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0').filter((argument) => argument !== '');
+    return (await readFile(`/proc/${pid}/cmdline`, "utf8"))
+      .split("\0")
+      .filter((argument) => argument !== "");
   } catch {
     return [];
   }
@@ -104,13 +110,13 @@ export async function argumentsOf(pid: number): Promise<string[]> {
 async function startTicks(pid: number): Promise<string | undefined> {
   let stat: string;
   try {
-    stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    stat = await readFile(`/proc/${pid}/stat`, "utf8");
   } catch {
     return undefined;
   }
   // proc(5): field 2 is the name in brackets and may hold anything, so count after it; 3 is the state, 22 the start time.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' ? undefined : fields[19];
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields[0] === "Z" ? undefined : fields[19];
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {

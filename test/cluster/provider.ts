@@ -1,8 +1,8 @@
 /** The two ways to a test cluster under one name. */
-import type { ClusterConfig } from './config.ts';
-import type { Report } from './command.ts';
-import * as kind from './kind.ts';
-import * as local from './local.ts';
+import type { ClusterConfig } from "./config.ts";
+import type { Report } from "./command.ts";
+import * as kind from "./kind.ts";
+import * as local from "./local.ts";
 
 export interface ClusterProvider {
   readonly isUp: (config: ClusterConfig) => Promise<boolean>;
@@ -11,5 +11,5 @@ export interface ClusterProvider {
 }
 
 export function providerOf(config: ClusterConfig): ClusterProvider {
-  return config.provider === 'kind' ? kind : local;
+  return config.provider === "kind" ? kind : local;
 }

@@ -1,12 +1,19 @@
 /** The configuration files of the cluster's programs, as text; nothing here touches the machine. */
-import path from 'node:path';
-import { NETWORK, NODE_NAME, OWN_NAME } from './config.ts';
-import type { ClusterConfig } from './config.ts';
+import path from "node:path";
+import { NETWORK, NODE_NAME, OWN_NAME } from "./config.ts";
+import type { ClusterConfig } from "./config.ts";
 
-export const PAUSE_IMAGE = 'localhost/chaperone-cluster/pause:1';
+export const PAUSE_IMAGE = "localhost/chaperone-cluster/pause:1";
 
 /** Loopback ports of the programs that have nothing better to say that they are ready. */
-export const PORTS = { etcd: 12379, etcdPeer: 12380, dnsReady: 18181, volumes: 18182, kubelet: 10248, proxy: 10256 } as const;
+export const PORTS = {
+  etcd: 12379,
+  etcdPeer: 12380,
+  dnsReady: 18181,
+  volumes: 18182,
+  kubelet: 10248,
+  proxy: 10256,
+} as const;
 
 export interface Paths {
   readonly pki: string;
@@ -22,18 +29,18 @@ export interface Paths {
 }
 
 export function pathsOf({ state, run }: ClusterConfig): Paths {
-  const etc = path.join(state, 'etc');
+  const etc = path.join(state, "etc");
   return {
-    pki: path.join(state, 'pki'),
-    containerdSocket: path.join(run, 'containerd.sock'),
-    containerdConfig: path.join(etc, 'containerd.toml'),
-    cniFolder: path.join(etc, 'cni'),
-    kubeletConfig: path.join(etc, 'kubelet.json'),
-    kubeletRoot: path.join(state, 'kubelet'),
-    proxyConfig: path.join(etc, 'kube-proxy.json'),
-    corefile: path.join(etc, 'Corefile'),
-    resolvConf: path.join(etc, 'resolv.conf'),
-    volumes: path.join(state, 'volumes'),
+    pki: path.join(state, "pki"),
+    containerdSocket: path.join(run, "containerd.sock"),
+    containerdConfig: path.join(etc, "containerd.toml"),
+    cniFolder: path.join(etc, "cni"),
+    kubeletConfig: path.join(etc, "kubelet.json"),
+    kubeletRoot: path.join(state, "kubelet"),
+    proxyConfig: path.join(etc, "kube-proxy.json"),
+    corefile: path.join(etc, "Corefile"),
+    resolvConf: path.join(etc, "resolv.conf"),
+    volumes: path.join(state, "volumes"),
   };
 }
 
@@ -42,7 +49,7 @@ export function settings(config: ClusterConfig): Map<string, string> {
   const paths = pathsOf(config);
   return new Map([
     [paths.containerdConfig, containerd(config, paths)],
-    [path.join(paths.cniFolder, '10-pods.conflist'), json(podNetwork(config))],
+    [path.join(paths.cniFolder, "10-pods.conflist"), json(podNetwork(config))],
     [paths.kubeletConfig, json(kubelet(config, paths))],
     [paths.proxyConfig, json(proxy(paths))],
     [paths.corefile, corefile(paths)],
@@ -84,17 +91,17 @@ state = "${run}/containerd"
  */
 function podNetwork({ run }: ClusterConfig): unknown {
   return {
-    cniVersion: '0.4.0',
+    cniVersion: "0.4.0",
     name: OWN_NAME,
     plugins: [
       {
-        type: 'ptp',
+        type: "ptp",
         ipMasq: false, // pods never leave the machine (network.ts)
         ipam: {
-          type: 'host-local',
-          dataDir: path.join(run, 'addresses'),
+          type: "host-local",
+          dataDir: path.join(run, "addresses"),
           ranges: [[{ subnet: NETWORK.podRange }]],
-          routes: [{ dst: '0.0.0.0/0' }],
+          routes: [{ dst: "0.0.0.0/0" }],
         },
       },
     ],
@@ -103,43 +110,52 @@ function podNetwork({ run }: ClusterConfig): unknown {
 
 function kubelet({ state }: ClusterConfig, paths: Paths): unknown {
   return {
-    apiVersion: 'kubelet.config.k8s.io/v1beta1',
-    kind: 'KubeletConfiguration',
+    apiVersion: "kubelet.config.k8s.io/v1beta1",
+    kind: "KubeletConfiguration",
     address: NETWORK.nodeAddress,
     healthzPort: PORTS.kubelet,
-    authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: `${paths.pki}/ca.crt` } },
-    authorization: { mode: 'Webhook' },
+    authentication: {
+      anonymous: { enabled: false },
+      webhook: { enabled: true },
+      x509: { clientCAFile: `${paths.pki}/ca.crt` },
+    },
+    authorization: { mode: "Webhook" },
     tlsCertFile: `${paths.pki}/kubelet.crt`,
     tlsPrivateKeyFile: `${paths.pki}/kubelet.key`,
     containerRuntimeEndpoint: `unix://${paths.containerdSocket}`,
-    cgroupDriver: 'cgroupfs',
+    cgroupDriver: "cgroupfs",
     cgroupRoot: `/${OWN_NAME}`,
-    enforceNodeAllocatable: ['pods'],
+    enforceNodeAllocatable: ["pods"],
     failCgroupV1: false,
     failSwapOn: false,
-    clusterDomain: 'cluster.local',
+    clusterDomain: "cluster.local",
     clusterDNS: [NETWORK.dnsAddress],
     resolvConf: paths.resolvConf,
-    podLogsDir: path.join(state, 'pod-logs'),
-    volumePluginDir: path.join(state, 'volume-plugins'),
+    podLogsDir: path.join(state, "pod-logs"),
+    volumePluginDir: path.join(state, "volume-plugins"),
     makeIPTablesUtilChains: false, // kube-proxy uses nftables; nothing here reads iptables
     imageGCHighThresholdPercent: 100, // images come from archives and could not be pulled again
-    evictionHard: { 'memory.available': '50Mi', 'nodefs.available': '1%', 'nodefs.inodesFree': '1%', 'imagefs.available': '1%' },
+    evictionHard: {
+      "memory.available": "50Mi",
+      "nodefs.available": "1%",
+      "nodefs.inodesFree": "1%",
+      "imagefs.available": "1%",
+    },
   };
 }
 
 function proxy(paths: Paths): unknown {
   return {
-    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
-    kind: 'KubeProxyConfiguration',
-    mode: 'nftables',
+    apiVersion: "kubeproxy.config.k8s.io/v1alpha1",
+    kind: "KubeProxyConfiguration",
+    mode: "nftables",
     clusterCIDR: NETWORK.podRange,
     hostnameOverride: NODE_NAME,
     clientConnection: { kubeconfig: `${paths.pki}/proxy.kubeconfig` },
     healthzBindAddress: `127.0.0.1:${PORTS.proxy}`,
-    metricsBindAddress: '127.0.0.1:10249',
+    metricsBindAddress: "127.0.0.1:10249",
     nodePortAddresses: [NETWORK.nodeRange],
-    conntrack: { maxPerCore: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' }, // leave the machine's own limits alone
+    conntrack: { maxPerCore: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" }, // leave the machine's own limits alone
   };
 }
 
