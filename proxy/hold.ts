@@ -1,0 +1,83 @@
+// A held operation: open its access request, wait for a person, spend the approval once.
+import type { OpenRequest, RequestState } from "../contract/control.ts";
+import type { HoldTerms } from "../policy/decision.ts";
+import { ProxyError } from "./errors.ts";
+import type { Grants } from "./gate.ts";
+
+export interface Hold {
+  readonly grants: Pick<Grants, "openRequest" | "awaitDecision" | "spend">;
+  readonly request: Omit<OpenRequest, "approvals">;
+  readonly terms: readonly HoldTerms[];
+  /** Aborts when the client goes away or the session ends. */
+  readonly signal: AbortSignal;
+}
+
+export type HoldResult =
+  | { readonly go: true; readonly request: RequestState }
+  | { readonly go: false; readonly error: ProxyError; readonly request?: RequestState };
+
+/**
+ * Waits at most the shortest `hold` of the terms. The same operation sent again meets the same request: approved in the
+ * meantime, it passes, once.
+ */
+export async function holdForApproval({ grants, request, terms, signal }: Hold): Promise<HoldResult> {
+  const holdMs = Math.min(...terms.map((term) => term.holdSeconds)) * 1000;
+  const approvals = terms.map(({ policy, rule, approvers, count, validForSeconds }) => ({ policy, rule, approvers, count, validForSeconds }));
+  let state: RequestState | undefined;
+  try {
+    state = await grants.openRequest({ ...request, approvals }, signal);
+    if (state.phase === "Pending") state = await waitFor(state, holdMs, grants, signal);
+  } catch (error) {
+    return { go: false, error: holdError(error, request.connection), ...(state === undefined ? {} : { request: state }) };
+  }
+  if (state.phase !== "Approved") return { go: false, error: refusal(state, holdMs), request: state };
+  try {
+    const answer = await grants.spend(state.name, request.digest, signal);
+    if (answer.spent) return { go: true, request: state };
+    return {
+      go: false,
+      request: state,
+      error: new ProxyError("ApprovalDenied", `the approval of request ${state.name} is used up or over${answer.reason === undefined ? "" : ` (${answer.reason})`}; send the operation again to ask anew`),
+    };
+  } catch (error) {
+    return { go: false, error: holdError(error, request.connection), request: state };
+  }
+}
+
+async function waitFor(state: RequestState, holdMs: number, grants: Hold["grants"], signal: AbortSignal): Promise<RequestState> {
+  const timeout = AbortSignal.timeout(holdMs);
+  try {
+    return await grants.awaitDecision(state.name, AbortSignal.any([signal, timeout]));
+  } catch (error) {
+    if (timeout.aborted && !signal.aborted) return state;
+    throw error;
+  }
+}
+
+function refusal(state: RequestState, holdMs: number): ProxyError {
+  switch (state.phase) {
+    case "Pending":
+      return new ProxyError(
+        "Pending",
+        `held for a person as request ${state.name}; nobody decided within ${holdMs / 1000} s. It stays open: send exactly the same operation again after approval and it passes once`,
+      );
+    case "Denied":
+      return new ProxyError("ApprovalDenied", `request ${state.name} was denied${state.by === undefined ? "" : ` by ${state.by}`}${state.reason === undefined ? "" : `: ${state.reason}`}`);
+    case "Expired":
+      return new ProxyError("ApprovalTimeout", `request ${state.name} expired before anybody decided; send the operation again to ask anew`);
+    case "Spent":
+      return new ProxyError("ApprovalDenied", `the approval of request ${state.name} was used already; send the operation again to ask anew`);
+    case "Approved":
+      return new ProxyError("ApprovalDenied", `request ${state.name} was approved but could not be used`);
+    default:
+      return state.phase satisfies never;
+  }
+}
+
+function holdError(error: unknown, connection: string): ProxyError {
+  if (error instanceof ProxyError) return error;
+  if (error instanceof Error && error.name === "AbortError") {
+    return new ProxyError("Pending", `the caller left while its operation on connection ${connection} was held for a person`, { cause: error });
+  }
+  return new ProxyError("ControlPlaneUnavailable", `the operation on connection ${connection} needs a person's approval, and the operator cannot be asked now`, { cause: error });
+}

@@ -1,0 +1,54 @@
+// What of an operation goes into its event, by the recording detail of the policy.
+import type { EventBody } from "../contract/event.ts";
+import type { RecordingDetail } from "../policy/bundle.ts";
+import type { Operation, StatementKind } from "../policy/operation.ts";
+import type { PassOptions } from "./pipeline.ts";
+
+const readingStatements: ReadonlySet<StatementKind> = new Set(["select", "explain", "transaction", "set"]);
+
+/** RFC 9110 section 9.2.1: safe methods. */
+const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
+
+/** Operations that may change something are strict: their intent is durable before they go ahead. Asking a model changes nothing. */
+export function changesSomething(operation: Operation): boolean {
+  switch (operation.kind) {
+    case "sql":
+      for (const statement of operation.facts.statements) if (!readingStatements.has(statement)) return true;
+      return false;
+    case "http":
+      return !safeMethods.has(operation.facts.method);
+    case "llm":
+      return false;
+    default:
+      return operation satisfies never;
+  }
+}
+
+/** Metadata: kind and summary without facts. Statements: facts too. Full: parameters as well. */
+export function eventOperation(operation: Operation, detail: RecordingDetail, _options: PassOptions): NonNullable<EventBody["operation"]> {
+  if (detail === "Metadata") return { kind: operation.kind, summary: metadataSummary(operation) };
+  if (detail === "Full" && operation.kind === "sql" && operation.params.length > 0) {
+    return { kind: operation.kind, summary: operation.summary, facts: { ...facts(operation), params: operation.params } };
+  }
+  return { kind: operation.kind, summary: operation.summary, facts: facts(operation) };
+}
+
+/** Prompts are content, not facts: they are recorded as content records where the policy asks for them. */
+function facts(operation: Operation): Readonly<Record<string, unknown>> {
+  if (operation.kind !== "llm") return { ...operation.facts };
+  const { prompts: _prompts, ...rest } = operation.facts;
+  return rest;
+}
+
+function metadataSummary(operation: Operation): string {
+  switch (operation.kind) {
+    case "sql":
+      return `${operation.facts.statements.join(", ")} on ${[...operation.facts.relationsWritten, ...operation.facts.relationsRead].join(", ") || "no relation"}`;
+    case "http":
+      return operation.facts.method;
+    case "llm":
+      return `${operation.facts.operation} ${operation.facts.model}`;
+    default:
+      return operation satisfies never;
+  }
+}

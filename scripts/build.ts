@@ -1,0 +1,53 @@
+// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm and the store's worker.
+import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { build, type BuildOptions } from "esbuild";
+
+const outdir = "dist";
+const { version } = JSON.parse(await readFile("package.json", "utf8")) as { version: string };
+
+/** CommonJS dependencies inside an ESM bundle still call `require` and read `__dirname`. */
+const banner = [
+  'import { createRequire as __createRequire } from "node:module";',
+  "const require = __createRequire(import.meta.url);",
+  "const __filename = import.meta.filename;",
+  "const __dirname = import.meta.dirname;",
+].join("\n");
+
+const shared: BuildOptions = {
+  bundle: true,
+  platform: "node",
+  target: "node24",
+  format: "esm",
+  outExtension: { ".js": ".mjs" },
+  outdir,
+  splitting: false,
+  sourcemap: false,
+  minifySyntax: true,
+  legalComments: "none",
+  metafile: true,
+  logLevel: "warning",
+  loader: { ".yaml": "text" },
+  define: { "process.env.CHAPERONE_VERSION": JSON.stringify(version) },
+  external: ["pg-native", "cloudflare:sockets"],
+};
+
+await rm(outdir, { recursive: true, force: true });
+await mkdir(outdir, { recursive: true });
+
+const programs: { name: string; options: BuildOptions }[] = [
+  { name: "proxy", options: { entryPoints: { proxy: "proxy/main.ts" }, banner: { js: banner } } },
+  { name: "operator", options: { entryPoints: { operator: "operator/main.ts" }, banner: { js: banner } } },
+  { name: "chaperone", options: { entryPoints: { chaperone: "cli/main.ts" }, banner: { js: `#!/usr/bin/env node\n${banner}` } } },
+  { name: "sqlite-worker", options: { entryPoints: { "sqlite-worker": "operator/audit/sqlite-worker.ts" }, banner: { js: banner } } },
+];
+
+for (const program of programs) {
+  const result = await build({ ...shared, ...program.options });
+  const inputs = Object.keys(result.metafile?.inputs ?? {}).sort();
+  await writeFile(`${outdir}/${program.name}.inputs.json`, JSON.stringify(inputs, null, 2) + "\n");
+}
+
+const require = createRequire(import.meta.url);
+await copyFile(require.resolve("libpg-query/wasm/libpg-query.wasm"), `${outdir}/libpg-query.wasm`);
+await chmod(`${outdir}/chaperone.mjs`, 0o755);
