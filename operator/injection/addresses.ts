@@ -1,0 +1,63 @@
+// Plans where a pod's connections are met, once, at injection. The same plan serves a pod and a laptop.
+import { isIP } from "node:net";
+import { addressMapVersion, maxConnectionsPerPod, type AddressMap, type ConnectionAddress, type Interception } from "../../contract/addresses.ts";
+import type { Connection } from "../../crds/types.gen.ts";
+import { connectionHosts, connectionName, connectionTarget } from "../connections/endpoint.ts";
+
+export interface PlanOptions {
+  readonly interception: Interception;
+  /** First port of the endpoint listeners; each connection takes the next. */
+  readonly portBase: number;
+}
+
+/** Of the endpoint listeners of a pod: above the privileged ports, below Linux' ephemeral range, next to the admin port. */
+export const endpointPortBase = 15_100;
+
+/** 127.0.64.0/18 without its first address: room for every host name of the most connections a pod may have. */
+const firstHostAddress = (127 << 24) | (64 << 8) | 1;
+
+/** @throws Error when a pod would have more connections than its annotation and listeners carry */
+export function planAddresses(connections: readonly Connection[], { interception, portBase }: PlanOptions): AddressMap {
+  if (connections.length > maxConnectionsPerPod) {
+    throw new Error(`${connections.length} connections for one pod; at most ${maxConnectionsPerPod} (name those it needs in the annotation chaperone.dev/connections)`);
+  }
+  const sorted = connections.toSorted((a, b) => (connectionName(a) < connectionName(b) ? -1 : 1));
+  const byName = new Map<string, string>();
+  const addressOf = (name: string): string => {
+    const known = byName.get(name);
+    if (known !== undefined) return known;
+    const address = dotted(firstHostAddress + byName.size);
+    byName.set(name, address);
+    return address;
+  };
+  return {
+    version: addressMapVersion,
+    interception,
+    connections: sorted.map((connection, index): ConnectionAddress => {
+      const target = connectionTarget(connection);
+      const names = interception === "hosts" ? connectionHosts(connection).flatMap(withShortForms).filter((name) => isIP(name) === 0) : [];
+      return {
+        connection: connectionName(connection),
+        protocol: connection.spec.protocol,
+        scheme: target.scheme,
+        path: target.basePath,
+        hosts: [...new Set(names)].map((name) => ({ name, address: addressOf(name) })),
+        port: target.port,
+        endpoint: { address: "127.0.0.1", port: portBase + index },
+      };
+    }),
+  };
+}
+
+const clusterSuffix = ".svc.cluster.local";
+
+/** `a.b.svc.cluster.local` is dialled as `a.b.svc` and `a.b` as well. */
+function withShortForms(name: string): string[] {
+  if (!name.endsWith(clusterSuffix)) return [name];
+  const short = name.slice(0, -clusterSuffix.length);
+  return short.split(".").length === 2 ? [name, `${short}.svc`, short] : [name];
+}
+
+function dotted(address: number): string {
+  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
+}

@@ -1,0 +1,36 @@
+// The variables that a Connection puts into an agent's environment, as the agent must dial it.
+import type { ConnectionAddress, Interception } from "../../contract/addresses.ts";
+import type { Connection } from "../../crds/types.gen.ts";
+
+export interface DialedAddress {
+  /** What stands for `${host}`. */
+  readonly host: string;
+  readonly port: number;
+  /** What stands for `${address}`: host and port. */
+  readonly address: string;
+  /** What stands for `${url}`: with the path of `endpoint.url`. */
+  readonly url: string;
+}
+
+const defaultPorts: Readonly<Record<string, number>> = { https: 443, http: 80 };
+
+/** Under `hosts` agents dial the first name; under `endpoints` the proxy's own loopback port, where HTTP is plain. */
+export function dialedAddress(entry: ConnectionAddress, interception: Interception): DialedAddress {
+  const named = interception === "hosts" ? entry.hosts[0] : undefined;
+  const host = named?.name ?? entry.endpoint.address;
+  const port = named === undefined ? entry.endpoint.port : entry.port;
+  const scheme = entry.protocol === "postgres" ? "postgresql" : named === undefined ? "http" : entry.scheme;
+  const authority = defaultPorts[scheme] === port ? host : `${host}:${port}`;
+  return { host, port, address: `${host}:${port}`, url: `${scheme}://${authority}${entry.path}` };
+}
+
+/** `inject.env` of the Connection with `${address}`, `${host}`, `${port}` and `${url}` filled in. */
+export function injectedEnvironment(connection: Connection, entry: ConnectionAddress, interception: Interception): Record<string, string> {
+  const dialed = dialedAddress(entry, interception);
+  const values: Readonly<Record<string, string>> = { address: dialed.address, host: dialed.host, port: String(dialed.port), url: dialed.url };
+  const filled: Record<string, string> = {};
+  for (const [name, template] of Object.entries(connection.spec.inject?.env ?? {})) {
+    filled[name] = template.replace(/\$\{(\w+)\}/g, (whole, key: string) => values[key] ?? whole);
+  }
+  return filled;
+}
