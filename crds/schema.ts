@@ -1,6 +1,11 @@
 // The part of OpenAPI v3 that our CustomResourceDefinitions use, as data; schemas.gen.ts holds the definitions themselves.
 
-export type CrdKind = "Connection" | "AccessPolicy" | "AccessRequest" | "Quarantine" | "AccessSession";
+export type CrdKind =
+  | "Connection"
+  | "AccessPolicy"
+  | "AccessRequest"
+  | "Quarantine"
+  | "AccessSession";
 
 export const crdGroup = "chaperone.dev";
 export const crdVersion = "v1alpha1";

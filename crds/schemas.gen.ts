@@ -696,7 +696,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
             "items": {
              "type": "string",
              "maxLength": 160,
-             "pattern": "^[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}$"
+             "pattern": "^([*]|[^.\\s\"]{1,64}[.][^.\\s\"]{1,64})$"
             }
            },
            "columns": {
@@ -707,7 +707,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
             "items": {
              "type": "string",
              "maxLength": 224,
-             "pattern": "^[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}[.][^.\\s\"]{1,64}$"
+             "pattern": "^([*]|[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}[.][^.\\s\"]{1,64})$"
             }
            },
            "functions": {
@@ -718,7 +718,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
             "items": {
              "type": "string",
              "maxLength": 160,
-             "pattern": "^[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}$"
+             "pattern": "^([^.\\s\"]{1,64}[.])?[^.\\s\"]{1,64}$"
             }
            },
            "hasWhere": {
@@ -972,7 +972,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "items": {
            "type": "string",
            "maxLength": 224,
-           "pattern": "^[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}[.][^.\\s\"]{1,64}$"
+           "pattern": "^([*]|[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}[.][^.\\s\"]{1,64})$"
           }
          },
          "detect": {

@@ -165,7 +165,7 @@ export interface SqlRule {
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */
   readonly columns?: readonly string[];
-  /** schema.name, `*` is a wildcard. */
+  /** schema.name or name (of pg_catalog and of public), `*` is a wildcard. */
   readonly functions?: readonly string[];
   /** Whether the update or delete has a WHERE clause. */
   readonly hasWhere?: boolean;

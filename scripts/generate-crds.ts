@@ -34,6 +34,7 @@ async function readCrd(directory: string, kind: CrdKind): Promise<Crd> {
   const file = crdFiles[kind];
   const document = parse(await readFile(join(directory, file), "utf8")) as CrdDocument;
   const version = document.spec.versions[0];
-  if (document.spec.names.kind !== kind || version === undefined) throw new Error(`${file} does not define ${kind}`);
+  if (document.spec.names.kind !== kind || version === undefined)
+    throw new Error(`${file} does not define ${kind}`);
   return { kind, file, schema: version.schema.openAPIV3Schema };
 }

@@ -45,7 +45,8 @@ class Emitter {
 
   kind(crd: Crd): void {
     const { spec, status } = crd.schema.properties ?? {};
-    if (spec === undefined || status === undefined) throw new Error(`${crd.file}: the schema needs spec and status`);
+    if (spec === undefined || status === undefined)
+      throw new Error(`${crd.file}: the schema needs spec and status`);
     const lines = [
       `  readonly apiVersion: "chaperone.dev/v1alpha1";`,
       `  readonly kind: "${crd.kind}";`,
@@ -59,7 +60,8 @@ class Emitter {
   #add(name: string, description: string | undefined, lines: readonly string[]): void {
     const text = `${comment(description, "")}export interface ${name} {\n${lines.join("\n")}\n}\n`;
     const known = this.#interfaces.get(name);
-    if (known !== undefined && known !== text) throw new Error(`two different schema nodes carry the title ${name}`);
+    if (known !== undefined && known !== text)
+      throw new Error(`two different schema nodes carry the title ${name}`);
     this.#interfaces.set(name, text);
   }
 
@@ -67,7 +69,11 @@ class Emitter {
     if (schema["x-kubernetes-int-or-string"]) return "number | string";
     switch (schema.type) {
       case "string":
-        return schema.enum === undefined ? "string" : acceptedValues(schema, schema.enum).map((value) => JSON.stringify(value)).join(" | ");
+        return schema.enum === undefined
+          ? "string"
+          : acceptedValues(schema, schema.enum)
+              .map((value) => JSON.stringify(value))
+              .join(" | ");
       case "integer":
         return "number";
       case "boolean":
@@ -87,9 +93,11 @@ class Emitter {
   }
 
   #object(schema: Schema, indent: string): string {
-    if (schema.additionalProperties) return `Readonly<Record<string, ${this.#type(schema.additionalProperties, indent)}>>`;
+    if (schema.additionalProperties)
+      return `Readonly<Record<string, ${this.#type(schema.additionalProperties, indent)}>>`;
     if (schema.properties === undefined) return "Readonly<Record<string, never>>";
-    if (schema.title === undefined) return `{\n${this.#fields(schema, `${indent}  `).join("\n")}\n${indent}}`;
+    if (schema.title === undefined)
+      return `{\n${this.#fields(schema, `${indent}  `).join("\n")}\n${indent}}`;
     this.#add(schema.title, schema.description, this.#fields(schema, "  "));
     return schema.title;
   }
@@ -120,5 +128,7 @@ function acceptedValues(schema: Schema, values: readonly string[]): readonly str
 }
 
 function comment(description: string | undefined, indent: string): string {
-  return description === undefined ? "" : `${indent}/** ${description.replaceAll("*/", "*\\/")} */\n`;
+  return description === undefined
+    ? ""
+    : `${indent}/** ${description.replaceAll("*/", "*\\/")} */\n`;
 }

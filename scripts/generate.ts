@@ -32,7 +32,10 @@ async function main(root: string, check: boolean): Promise<number> {
     const path = join(root, output.path);
     if (await isCurrent(path, output.text)) continue;
     stale += 1;
-    if (check) console.error(`${output.path} is out of date: run node scripts/generate.ts and commit the result`);
+    if (check)
+      console.error(
+        `${output.path} is out of date: run node scripts/generate.ts and commit the result`,
+      );
     else {
       await writeFile(path, output.text);
       console.log(`wrote ${output.path}`);
