@@ -41,12 +41,27 @@ export async function buildTools(config: ClusterConfig, report: Report): Promise
   const build = (name: string, from: string, flags: string): Tool => ({
     name,
     build: (into) =>
-      go(["build", "-trimpath", "-ldflags", flags, "-o", path.join(into, name), from], source),
+      go(
+        [
+          "build",
+          "-trimpath",
+          "-buildvcs=false",
+          "-ldflags",
+          flags,
+          "-o",
+          path.join(into, name),
+          from,
+        ],
+        source,
+      ),
   });
   // Outside any module, so that no go.mod of ours changes what is built; GOBIN says where the result goes.
   const install = (name: string, module: string): Tool => ({
     name,
-    build: (into) => go(["install", "-trimpath", "-ldflags", SMALL, module], into, { GOBIN: into }),
+    build: (into) =>
+      go(["install", "-trimpath", "-buildvcs=false", "-ldflags", SMALL, module], into, {
+        GOBIN: into,
+      }),
   });
   const tools = [
     build("kube", ".", KUBE_FLAGS),

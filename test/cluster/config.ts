@@ -60,10 +60,11 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): ClusterConfig 
   const here = import.meta.dirname;
   const cacheHome = env["XDG_CACHE_HOME"] || path.join(homedir(), ".cache");
   const cache = path.join(cacheHome, "chaperone", "cluster");
+  const provider = readProvider(env["CLUSTER"]);
   const toolKey = `${VERSIONS.kubernetes}-${digest([path.join(here, "kube")], [VERSIONS.coredns, VERSIONS.helm])}`;
   const imageKey = `images-${digest([path.join(here, "base")], [VERSIONS.nodejs, VERSIONS.debian])}`;
   return {
-    provider: readProvider(env["CLUSTER"]),
+    provider,
     cache,
     bin: path.join(cache, toolKey, "bin"),
     binLink: path.join(cache, "bin"),
@@ -71,7 +72,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): ClusterConfig 
     archives: path.join(cache, "archives"),
     wheels: path.join(cache, "wheels"),
     logs: path.join(cache, "logs"),
-    kubeconfig: path.join(cache, "kubeconfig"),
+    kubeconfig: path.join(cache, provider === "local" ? "kubeconfig" : "kubeconfig-kind"),
     state: path.join(cache, "state"),
     run: `/run/${OWN_NAME}`,
     here,

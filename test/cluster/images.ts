@@ -1,4 +1,4 @@
-/** Builds images and brings them into the test cluster: `images.ts build NAME DIR [DOCKERFILE]`, or `buildImage` from a test. */
+/** Builds images and brings them into the test cluster: from a test by `buildImage`, or from a shell. */
 import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,8 +9,8 @@ import { readConfig, VERSIONS } from "./config.ts";
 import type { ClusterConfig } from "./config.ts";
 import { command, main, reporter, step, until } from "./command.ts";
 import type { Report } from "./command.ts";
-import { buildTools } from "./build.ts";
 import { buildWithDocker, loadIntoKind } from "./kind.ts";
+import { withLock } from "./lock.ts";
 import { installPackages } from "./packages.ts";
 import { pathsOf, PAUSE_IMAGE } from "./settings.ts";
 
@@ -27,13 +27,15 @@ interface BaseImage {
   readonly fill: (folder: string, config: ClusterConfig) => Promise<unknown>;
 }
 
-/** Later ones are built on earlier ones. */
+/** What the kubelet needs before any pod; made from a program of ours. */
+const PAUSE: BaseImage = {
+  title: "pause",
+  name: PAUSE_IMAGE,
+  fill: (folder, config) => command("cp", [path.join(config.bin, "pause"), folder]),
+};
+
+/** What the Dockerfiles of the product and its tests start from; later ones are built on the first. */
 const BASE_IMAGES: readonly BaseImage[] = [
-  {
-    title: "pause",
-    name: PAUSE_IMAGE,
-    fill: (folder, config) => command("cp", [path.join(config.bin, "pause"), folder]),
-  },
   {
     title: "debian",
     name: `docker.io/library/debian:${VERSIONS.debian}-slim`,
@@ -69,22 +71,44 @@ export async function buildImage(
   await mkdir(config.archives, { recursive: true });
   if (config.provider === "kind") {
     await buildWithDocker(source, archive);
-    return { name, archive, isInCluster: await loadIntoKind(archive) };
+  } else {
+    await baseArchives(config, () => undefined);
+    const buildah = new Buildah(config);
+    await buildah.build(source);
+    await buildah.save(name, archive);
   }
-  await baseArchives(config, () => undefined);
-  const buildah = new Buildah(config);
-  await buildah.build(source);
-  await buildah.save(name, archive);
-  const isInCluster = existsSync(pathsOf(config).containerdSocket);
-  if (isInCluster) await importArchive(config, archive);
-  return { name, archive, isInCluster };
+  return { name, archive, isInCluster: await loadImage(archive, config) };
+}
+
+/** Brings an archive into the cluster; false when none runs. */
+export async function loadImage(
+  archive: string,
+  config: ClusterConfig = readConfig(),
+): Promise<boolean> {
+  if (config.provider === "kind") return await loadIntoKind(archive);
+  if (!existsSync(pathsOf(config).containerdSocket)) return false;
+  await importArchive(config, archive);
+  return true;
+}
+
+/** The archives a new node takes in: the pause image, for which the tools must be built, and the base images. */
+export async function nodeArchives(config: ClusterConfig, report: Report): Promise<string[]> {
+  return await archivesOf([PAUSE, ...BASE_IMAGES], config, report);
 }
 
 /** The archives of the base images, built where they are missing. */
 export async function baseArchives(config: ClusterConfig, report: Report): Promise<string[]> {
+  return await archivesOf(BASE_IMAGES, config, report);
+}
+
+async function archivesOf(
+  images: readonly BaseImage[],
+  config: ClusterConfig,
+  report: Report,
+): Promise<string[]> {
   const buildah = new Buildah(config);
   const archives: string[] = [];
-  for (const image of BASE_IMAGES) {
+  for (const image of images) {
     const archive = path.join(config.images, `${image.title}.tar`);
     archives.push(archive);
     if (!existsSync(archive))
@@ -173,22 +197,29 @@ export async function importArchive(config: ClusterConfig, archive: string): Pro
   );
 }
 
-async function buildCommand(args: readonly string[]): Promise<void> {
-  const [verb, name, contextDir, dockerfile] = args;
-  if (verb !== "build" || name === undefined || contextDir === undefined) {
-    throw new Error("usage: images.ts build NAME DIR [DOCKERFILE]");
-  }
+const USAGE = "usage: images.ts build NAME DIR [DOCKERFILE], or images.ts load ARCHIVE";
+
+async function run([verb, ...args]: readonly string[]): Promise<void> {
   const config = readConfig();
   const report = reporter(process.stderr);
-  if (config.provider === "local") {
-    await installPackages(report);
-    await buildTools(config, report);
-    await baseArchives(config, report);
+  const tell = (isInCluster: boolean): void =>
+    report(isInCluster ? "it is in the cluster" : "no cluster is running to take it");
+  const [first, contextDir, dockerfile] = args;
+  if (verb === "load" && first !== undefined && args.length === 1) {
+    tell(await loadImage(first, config));
+    return;
   }
-  const source = { name, contextDir, ...(dockerfile === undefined ? {} : { dockerfile }) };
-  const built = await step(report, `built ${name}`, () => buildImage(source, config));
-  report(built.isInCluster ? "it is in the cluster" : "no cluster is running; the archive is kept");
+  if (verb !== "build" || first === undefined || contextDir === undefined) throw new Error(USAGE);
+  if (config.provider === "local") {
+    await withLock(config, report, async () => {
+      await installPackages(report);
+      await baseArchives(config, report);
+    });
+  }
+  const source = { name: first, contextDir, ...(dockerfile === undefined ? {} : { dockerfile }) };
+  const built = await step(report, `built ${first}`, () => buildImage(source, config));
+  tell(built.isInCluster);
   process.stdout.write(`${built.archive}\n`);
 }
 
-if (import.meta.main) await main(() => buildCommand(process.argv.slice(2)));
+if (import.meta.main) await main(() => run(process.argv.slice(2)));

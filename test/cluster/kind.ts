@@ -12,6 +12,14 @@ const CREATE_TIMEOUT_MS = 15 * 60_000;
 const BUILD_TIMEOUT_MS = 10 * 60_000;
 const NODE_READY = "120s";
 
+/** What must be there, with the call that shows it works. */
+const TOOLS = [
+  ["docker", "info"],
+  ["kind", "version"],
+  ["kubectl", "version", "--client"],
+  ["helm", "version"],
+] as const;
+
 export async function isUp(config: ClusterConfig): Promise<boolean> {
   return (
     (await exists()) &&
@@ -27,8 +35,8 @@ export async function isUp(config: ClusterConfig): Promise<boolean> {
 }
 
 export async function up(config: ClusterConfig, report: Report): Promise<void> {
-  for (const tool of ["docker", "kind", "kubectl", "helm"]) {
-    if (!(await succeeds(tool, ["version"])))
+  for (const [tool, ...args] of TOOLS) {
+    if (!(await succeeds(tool, args)))
       throw new Error(`CLUSTER=kind needs a working \`${tool}\` on the PATH, and Docker running`);
   }
   if (await exists()) await down(config, report);

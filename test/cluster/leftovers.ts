@@ -23,6 +23,7 @@ const OWN_PROGRAMS: ReadonlySet<string> = new Set([
 const KUBELET_SOCKETS = "/var/lib/kubelet/device-plugins";
 const CONTAINER_LOG_LINKS = "/var/log/containers";
 const NETWORK_RESULTS = "/var/lib/cni/results";
+const SHIM_SOCKETS = "/run/containerd/s";
 
 /** In the order in which they can be removed: what holds others comes first. */
 export async function leftovers(config: ClusterConfig): Promise<Leftover[]> {
@@ -105,8 +106,20 @@ async function strayFiles({ state }: ClusterConfig): Promise<Leftover[]> {
   for (const name of await namesIn(NETWORK_RESULTS)) {
     if (name.startsWith(`${OWN_NAME}-`)) found.push(path.join(NETWORK_RESULTS, name));
   }
-  for (const name of await namesIn(KUBELET_SOCKETS)) found.push(path.join(KUBELET_SOCKETS, name));
-  return found.map(removal);
+  return [...found, ...(await deadSockets())].map(removal);
+}
+
+/** Their names do not tell whose they were, but a socket that nobody listens on, and what a gone kubelet noted beside it, serves nobody. */
+async function deadSockets(): Promise<string[]> {
+  const live = new Set((await readFile("/proc/net/unix", "utf8")).split(/\s+/));
+  const shims = (await namesIn(SHIM_SOCKETS)).map((name) => path.join(SHIM_SOCKETS, name));
+  const devices = live.has(path.join(KUBELET_SOCKETS, "kubelet.sock"))
+    ? []
+    : await namesIn(KUBELET_SOCKETS);
+  return [
+    ...shims.filter((socket) => !live.has(socket)),
+    ...devices.map((name) => path.join(KUBELET_SOCKETS, name)),
+  ];
 }
 
 function folders({ run, state, kubeconfig }: ClusterConfig): Leftover[] {

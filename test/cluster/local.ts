@@ -7,7 +7,7 @@ import type { ClusterConfig } from "./config.ts";
 import { buildTools } from "./build.ts";
 import { step, until } from "./command.ts";
 import type { Report } from "./command.ts";
-import { baseArchives, importArchive } from "./images.ts";
+import { nodeArchives, importArchive } from "./images.ts";
 import { kubectl } from "./kubectl.ts";
 import { leftovers } from "./leftovers.ts";
 import { restoreKernelSettings, setUpNetwork } from "./network.ts";
@@ -37,7 +37,7 @@ export async function up(config: ClusterConfig, report: Report): Promise<void> {
   demandRoot();
   await installPackages(report);
   await buildTools(config, report);
-  const archives = await baseArchives(config, report);
+  const archives = await nodeArchives(config, report);
   if ((await leftovers(config)).length > 0) {
     report("found the remains of an earlier cluster");
     await down(config, report);
