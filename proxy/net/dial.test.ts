@@ -43,25 +43,48 @@ test("an address that does not answer does not hold up the next one", async (t) 
   assert.ok(performance.now() - started < 5_000);
 });
 
-for (const address of ["127.0.0.1", "127.0.64.9", "::1", "::ffff:127.0.0.1", "169.254.169.254", "0.0.0.0", "::", "fe80::1", "224.0.0.1"]) {
+for (const address of [
+  "127.0.0.1",
+  "127.0.64.9",
+  "::1",
+  "::ffff:127.0.0.1",
+  "169.254.169.254",
+  "0.0.0.0",
+  "::",
+  "fe80::1",
+  "224.0.0.1",
+]) {
   test(`never dials ${address}`, async (t) => {
     const port = await target(t);
     const dial = createDial({ resolver: fixed(address), deny });
-    await assert.rejects(dial("target", port, never), { code: "UpstreamUnreachable", message: /never dialled/ });
+    await assert.rejects(dial("target", port, never), {
+      code: "UpstreamUnreachable",
+      message: /never dialled/,
+    });
   });
 }
 
 test("never dials its own listener, also where loopback is allowed", async (t) => {
   const port = await target(t);
-  const dial = createDial({ resolver: fixed("127.0.0.1"), deny: (address, to) => address === "127.0.0.1" && to === port, allowLoopback: true });
+  const dial = createDial({
+    resolver: fixed("127.0.0.1"),
+    deny: (address, to) => address === "127.0.0.1" && to === port,
+    allowLoopback: true,
+  });
   await assert.rejects(dial("target", port, never), /never dialled/);
 });
 
 test("a refusal names host and port, an expired wait says so, an abort is the caller's own reason", async () => {
   const refused = createDial({ resolver: fixed("127.0.0.4"), deny, allowLoopback: true });
-  await assert.rejects(refused("target", 1, never), { code: "UpstreamUnreachable", message: /target:1 cannot be reached: ECONNREFUSED/ });
+  await assert.rejects(refused("target", 1, never), {
+    code: "UpstreamUnreachable",
+    message: /target:1 cannot be reached: ECONNREFUSED/,
+  });
   const hanging: Resolver = {
-    resolve: (_host, signal) => new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    resolve: (_host, signal) =>
+      new Promise((_resolve, reject) =>
+        signal.addEventListener("abort", () => reject(signal.reason)),
+      ),
     close: async () => {},
   };
   const slow = createDial({ resolver: hanging, deny, connectTimeoutMs: 20 });
@@ -74,7 +97,11 @@ test("a refusal names host and port, an expired wait says so, an abort is the ca
 
 test("a listener that closes lets an open connection end, and cuts one that does not", async () => {
   const { connect } = await import("node:net");
-  const listener = await listen({ host: "127.0.0.1", port: 0, onConnection: (socket) => socket.write("hi") });
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    onConnection: (socket) => socket.write("hi"),
+  });
   const client = connect(listener.port, "127.0.0.1");
   await once(client, "data");
   const closed = listener.close(50);
@@ -84,7 +111,12 @@ test("a listener that closes lets an open connection end, and cuts one that does
 
 test("a listener holds no more connections than it was given", async () => {
   const { connect } = await import("node:net");
-  const listener = await listen({ host: "127.0.0.1", port: 0, maxConnections: 1, onConnection: (socket) => socket.write("hi") });
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    maxConnections: 1,
+    onConnection: (socket) => socket.write("hi"),
+  });
   const first = connect(listener.port, "127.0.0.1");
   await once(first, "data");
   const second = connect(listener.port, "127.0.0.1");

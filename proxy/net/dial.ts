@@ -43,12 +43,18 @@ export function createDial(options: DialOptions): Dial {
   };
 
   return async (host, port, signal) => {
-    const bounded = AbortSignal.any([signal, AbortSignal.timeout(options.connectTimeoutMs ?? defaultConnectTimeoutMs)]);
+    const bounded = AbortSignal.any([
+      signal,
+      AbortSignal.timeout(options.connectTimeoutMs ?? defaultConnectTimeoutMs),
+    ]);
     try {
       const addresses = await options.resolver.resolve(host, bounded);
       const allowed = addresses.filter((address) => !refused(address, port)).slice(0, maxAttempts);
       if (allowed.length === 0) {
-        throw new ProxyError("UpstreamUnreachable", `The endpoint ${host}:${port} is an address that is never dialled (this proxy, loopback or link-local).`);
+        throw new ProxyError(
+          "UpstreamUnreachable",
+          `The endpoint ${host}:${port} is an address that is never dialled (this proxy, loopback or link-local).`,
+        );
       }
       return await firstConnected(allowed, port, bounded);
     } catch (error) {
@@ -60,12 +66,23 @@ export function createDial(options: DialOptions): Dial {
 function translate(error: unknown, host: string, port: number, signal: AbortSignal): unknown {
   if (signal.aborted || error instanceof ProxyError) return signal.aborted ? signal.reason : error;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
-  const why = error instanceof Error && error.name === "TimeoutError" ? "it did not answer in time" : String(code ?? error);
-  return new ProxyError("UpstreamUnreachable", `The endpoint ${host}:${port} cannot be reached: ${why}.`, { cause: error });
+  const why =
+    error instanceof Error && error.name === "TimeoutError"
+      ? "it did not answer in time"
+      : String(code ?? error);
+  return new ProxyError(
+    "UpstreamUnreachable",
+    `The endpoint ${host}:${port} cannot be reached: ${why}.`,
+    { cause: error },
+  );
 }
 
 /** Tries the addresses in order, the next one beside the last when that is slow; the first that connects wins and the others are dropped. */
-function firstConnected(addresses: readonly string[], port: number, signal: AbortSignal): Promise<Socket> {
+function firstConnected(
+  addresses: readonly string[],
+  port: number,
+  signal: AbortSignal,
+): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const open = new Set<Socket>();
     let next = 0;
@@ -86,7 +103,13 @@ function firstConnected(addresses: readonly string[], port: number, signal: Abor
       clearTimeout(timer);
       const address = addresses[next++];
       if (address === undefined) return;
-      const socket = connect({ host: address, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 });
+      const socket = connect({
+        host: address,
+        port,
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: 60_000,
+      });
       open.add(socket);
       const fail = (error: Error): void => {
         open.delete(socket);

@@ -41,7 +41,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     });
   });
   const address = server.address();
-  if (address === null || typeof address === "string") throw new Error(`no TCP address for ${options.host}:${options.port}`);
+  if (address === null || typeof address === "string")
+    throw new Error(`no TCP address for ${options.host}:${options.port}`);
   return {
     host: address.address,
     port: address.port,

@@ -16,12 +16,19 @@ export function parseResolvConf(text: string): ResolvConf {
   let search: string[] = [];
   let ndots = 1;
   for (const line of text.split("\n")) {
-    const [keyword, ...values] = line.replace(/[#;].*$/, "").trim().split(/\s+/);
+    const [keyword, ...values] = line
+      .replace(/[#;].*$/, "")
+      .trim()
+      .split(/\s+/);
     const first = values[0];
     if (first === undefined) continue;
     if (keyword === "nameserver" && servers.length < maxServers) servers.push(first);
     // The last `search` or `domain` line wins.
-    else if (keyword === "search") search = values.map(withoutDot).filter((name) => name !== "").slice(0, maxSearch);
+    else if (keyword === "search")
+      search = values
+        .map(withoutDot)
+        .filter((name) => name !== "")
+        .slice(0, maxSearch);
     else if (keyword === "domain") search = [withoutDot(first)];
     else if (keyword === "options") ndots = ndotsOf(values) ?? ndots;
   }
@@ -41,7 +48,9 @@ export function candidates(name: string, conf: ResolvConf): string[] {
 
 function ndotsOf(values: readonly string[]): number | undefined {
   const option = values.findLast((value) => /^ndots:\d+$/.test(value));
-  return option === undefined ? undefined : Math.min(Number(option.slice("ndots:".length)), maxNdots);
+  return option === undefined
+    ? undefined
+    : Math.min(Number(option.slice("ndots:".length)), maxNdots);
 }
 
 function withoutDot(name: string): string {

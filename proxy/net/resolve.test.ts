@@ -10,11 +10,20 @@ import type { TestContext } from "node:test";
 import { createResolver } from "./resolve.ts";
 
 interface Zone {
-  [name: string]: { readonly a?: readonly string[]; readonly aaaa?: readonly string[]; readonly ttl?: number; readonly rcode?: number; readonly truncate?: boolean };
+  [name: string]: {
+    readonly a?: readonly string[];
+    readonly aaaa?: readonly string[];
+    readonly ttl?: number;
+    readonly rcode?: number;
+    readonly truncate?: boolean;
+  };
 }
 
 /** A name server on UDP and TCP of one port that counts what it is asked. */
-async function nameServer(t: TestContext, zone: Zone): Promise<{ address: string; asked: string[] }> {
+async function nameServer(
+  t: TestContext,
+  zone: Zone,
+): Promise<{ address: string; asked: string[] }> {
   const asked: string[] = [];
   const tcp = createServer((socket) => {
     socket.on("error", () => socket.destroy());
@@ -29,7 +38,9 @@ async function nameServer(t: TestContext, zone: Zone): Promise<{ address: string
   const address = tcp.address();
   assert.ok(address !== null && typeof address === "object");
   const udp = createSocket("udp4");
-  udp.on("message", (query, peer) => udp.send(respond(query, zone, asked, "udp"), peer.port, peer.address));
+  udp.on("message", (query, peer) =>
+    udp.send(respond(query, zone, asked, "udp"), peer.port, peer.address),
+  );
   await new Promise<void>((resolve) => udp.bind(address.port, "127.0.0.1", resolve));
   t.after(() => {
     udp.close();
@@ -51,14 +62,27 @@ function respond(query: Buffer, zone: Zone, asked: string[], over: string): Buff
   asked.push(`${over} ${type === 1 ? "A" : "AAAA"} ${name}`);
   const entry = zone[name];
   const truncated = over === "udp" && entry?.truncate === true;
-  const values = entry === undefined || truncated ? [] : type === 1 ? (entry.a ?? []) : (entry.aaaa ?? []);
+  const values =
+    entry === undefined || truncated ? [] : type === 1 ? (entry.a ?? []) : (entry.aaaa ?? []);
   const header = Buffer.alloc(12);
   query.copy(header, 0, 0, 2);
-  header.writeUInt16BE(0x8180 | (truncated ? 0x0200 : 0) | (entry === undefined ? 3 : (entry.rcode ?? 0)), 2);
+  header.writeUInt16BE(
+    0x8180 | (truncated ? 0x0200 : 0) | (entry === undefined ? 3 : (entry.rcode ?? 0)),
+    2,
+  );
   header.writeUInt16BE(1, 4);
   header.writeUInt16BE(values.length, 6);
   const answers = values.map((value) => {
-    const data = type === 1 ? Buffer.from(value.split(".").map(Number)) : Buffer.from(value.split(":").map((part) => part.padStart(4, "0")).join(""), "hex");
+    const data =
+      type === 1
+        ? Buffer.from(value.split(".").map(Number))
+        : Buffer.from(
+            value
+              .split(":")
+              .map((part) => part.padStart(4, "0"))
+              .join(""),
+            "hex",
+          );
     const record = Buffer.alloc(12);
     record.writeUInt16BE(0xc00c, 0);
     record.writeUInt16BE(type, 2);
@@ -77,15 +101,30 @@ async function resolver(t: TestContext, zone: Zone, conf = "", allowLocalhost = 
   const resolvConf = join(folder, "resolv.conf");
   await writeFile(resolvConf, conf);
   let now = 0;
-  const made = createResolver({ resolvConf, servers: [server.address], allowLocalhost, now: () => now });
+  const made = createResolver({
+    resolvConf,
+    servers: [server.address],
+    allowLocalhost,
+    now: () => now,
+  });
   t.after(() => made.close());
-  return { resolve: (name: string) => made.resolve(name, AbortSignal.timeout(10_000)), asked: server.asked, advance: (ms: number) => (now += ms), made };
+  return {
+    resolve: (name: string) => made.resolve(name, AbortSignal.timeout(10_000)),
+    asked: server.asked,
+    advance: (ms: number) => (now += ms),
+    made,
+  };
 }
 
 test("a short name is found through the search list, both families, IPv4 first", async (t) => {
   const { resolve } = await resolver(
     t,
-    { "orders-db.agents.svc.cluster.local": { a: ["10.1.2.3", "10.1.2.4"], aaaa: ["fd00:0:0:0:0:0:0:1"] } },
+    {
+      "orders-db.agents.svc.cluster.local": {
+        a: ["10.1.2.3", "10.1.2.4"],
+        aaaa: ["fd00:0:0:0:0:0:0:1"],
+      },
+    },
     "search agents.svc.cluster.local\noptions ndots:5\n",
   );
   assert.deepEqual(await resolve("orders-db"), ["10.1.2.3", "fd00::1", "10.1.2.4"]);
@@ -112,7 +151,9 @@ test("IP literals pass, bracketed ones too", async (t) => {
 });
 
 test("an answer is kept for its TTL, and not longer", async (t) => {
-  const { resolve, asked, advance } = await resolver(t, { "a.example": { a: ["10.0.0.1"], ttl: 30 } });
+  const { resolve, asked, advance } = await resolver(t, {
+    "a.example": { a: ["10.0.0.1"], ttl: 30 },
+  });
   await resolve("a.example");
   const once = asked.length;
   advance(29_000);

@@ -78,10 +78,17 @@ class DnsResolver implements Resolver {
     const name = host.toLowerCase();
     if (isLocalhost(name)) {
       if (this.#options.allowLocalhost === true) return ["127.0.0.1"];
-      throw new ProxyError("UpstreamUnreachable", `The endpoint host ${host} is this pod itself; name the host where the target runs.`);
+      throw new ProxyError(
+        "UpstreamUnreachable",
+        `The endpoint host ${host} is this pod itself; name the host where the target runs.`,
+      );
     }
     const found = this.#cached(name) ?? (await abortable(this.#lookUp(name), signal));
-    if (found.failure !== undefined) throw new ProxyError("UpstreamUnreachable", `The endpoint host ${host} cannot be resolved: ${found.failure}.`);
+    if (found.failure !== undefined)
+      throw new ProxyError(
+        "UpstreamUnreachable",
+        `The endpoint host ${host} cannot be resolved: ${found.failure}.`,
+      );
     return found.addresses;
   }
 
@@ -187,7 +194,10 @@ const reasons: Readonly<Record<string, string>> = {
   ECANCELLED: "the proxy is shutting down",
 };
 
-async function within(records: Promise<Records>, milliseconds: number | undefined): Promise<Records> {
+async function within(
+  records: Promise<Records>,
+  milliseconds: number | undefined,
+): Promise<Records> {
   if (milliseconds === undefined) return records;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<Records>((resolve) => {

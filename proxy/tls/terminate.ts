@@ -1,0 +1,85 @@
+// Ends the agent's TLS: the name it asks for picks the certificate, a name that no Connection has is refused, and HTTP/1.1 is what is spoken inside.
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import type { SecureContext, TLSSocketOptions } from "node:tls";
+
+import type { PodAuthority } from "./authority.ts";
+
+export interface TlsTerminatorOptions {
+  readonly authority: PodAuthority;
+  /** A handshake that failed, for a log line. */
+  readonly onFailure?: (error: Error) => void;
+}
+
+export interface TlsTerminator {
+  /** Takes a connection before its first byte; `secured` gets it once the handshake is done, or never. */
+  accept(socket: Socket, secured: (socket: TLSSocket) => void): void;
+  /** Cuts the handshakes that are still going on. */
+  close(): Promise<void>;
+}
+
+/** A client on the same machine needs milliseconds; the rest is patience with a busy one. */
+const handshakeTimeoutMs = 10_000;
+/** A client that offers no ALPN speaks HTTP/1.1 anyway. */
+const spoken = "http/1.1";
+
+export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminator {
+  const { authority } = options;
+  const handshakes = new Set<TLSSocket>();
+
+  const sni: NonNullable<TLSSocketOptions["SNICallback"]> = (name, answer) => {
+    if (authority.knows(name.toLowerCase())) answer(null, authority.secureContextFor(name));
+    else
+      answer(new RangeError(`no Connection of this pod has the host name ${JSON.stringify(name)}`));
+  };
+  // Undefined makes OpenSSL send the alert no_application_protocol, which names the cause to the client.
+  const alpn: NonNullable<TLSSocketOptions["ALPNCallback"]> = ({ protocols }) =>
+    protocols.includes(spoken) ? spoken : undefined;
+
+  /** A client that names nobody dialled an address: the certificate is for that address. */
+  const nameless = (socket: Socket): SecureContext | undefined => {
+    const address = socket.localAddress?.replace(/^::ffff:/, "");
+    return address !== undefined && authority.knows(address)
+      ? authority.secureContextFor(address)
+      : undefined;
+  };
+
+  return {
+    accept(socket, secured) {
+      const context = nameless(socket);
+      const secure = new TLSSocket(socket, {
+        isServer: true,
+        minVersion: "TLSv1.2",
+        SNICallback: sni,
+        ALPNCallback: alpn,
+        ...(context !== undefined && { secureContext: context }),
+      });
+      const fail = (error: Error): void => {
+        options.onFailure?.(error);
+        secure.destroy();
+        socket.destroy();
+      };
+      const timer = setTimeout(
+        () => fail(new Error(`no TLS handshake within ${handshakeTimeoutMs} ms`)),
+        handshakeTimeoutMs,
+      );
+      handshakes.add(secure);
+      secure.once("error", fail);
+      secure.once("close", () => {
+        clearTimeout(timer);
+        handshakes.delete(secure);
+      });
+      secure.once("secure", () => {
+        clearTimeout(timer);
+        handshakes.delete(secure);
+        // From here on an error is the room's; without any listener it would end the process.
+        secure.on("error", () => secure.destroy());
+        secure.off("error", fail);
+        secured(secure);
+      });
+    },
+    close: async () => {
+      for (const secure of handshakes) secure.destroy();
+    },
+  };
+}
