@@ -1,0 +1,190 @@
+// The spool's files: numbered segments of JSON lines, each beginning with a line that says where in the chain it starts.
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { ChainPosition } from "../../contract/chain.ts";
+import type { EventHeader } from "../../contract/event.ts";
+import { parseRecord, type SpoolRecord } from "./record.ts";
+
+/** Names the generation of segments that counts; renamed into place, so a re-chained spool replaces the old one at once. */
+const generationFile = "generation";
+/** Holds the last number of a spool that was closed in order. */
+const closedFile = "closed";
+/** The newest damaged segment, kept for whoever wants to know how it came about. */
+const damagedFile = "damaged.bin";
+
+export interface Segment {
+  readonly file: string;
+  readonly firstSeq: number;
+  bytes: number;
+  /** Milliseconds since the epoch, for the age of what is not shipped. */
+  readonly startedAt: number;
+}
+
+export interface SegmentStart {
+  readonly after: ChainPosition;
+  readonly startedAt: number;
+}
+
+export function segmentFile(directory: string, generation: number, firstSeq: number): string {
+  return join(
+    directory,
+    `${String(generation).padStart(6, "0")}-${String(firstSeq).padStart(16, "0")}.seg`,
+  );
+}
+
+export function startLine({ after, startedAt }: SegmentStart): string {
+  return `${JSON.stringify({ segment: 1, stream: after.stream, seq: after.seq, prev: after.hash, startedAt })}\n`;
+}
+
+function parseStart(line: string): SegmentStart | undefined {
+  try {
+    const value = JSON.parse(line) as {
+      segment?: unknown;
+      stream?: unknown;
+      seq?: unknown;
+      prev?: unknown;
+      startedAt?: unknown;
+    };
+    const { segment, stream, seq, prev, startedAt } = value;
+    if (
+      segment !== 1 ||
+      typeof stream !== "string" ||
+      typeof seq !== "number" ||
+      typeof prev !== "string" ||
+      typeof startedAt !== "number"
+    )
+      return undefined;
+    return { after: { stream, seq, hash: prev }, startedAt };
+  } catch {
+    return undefined;
+  }
+}
+
+export interface SegmentContent {
+  readonly start: SegmentStart;
+  readonly records: readonly SpoolRecord[];
+  /** Bytes up to the end of the last whole record. */
+  readonly goodBytes: number;
+  /** A record in the middle is unreadable or does not link: not a torn write, but damage. */
+  readonly damaged: boolean;
+}
+
+/** Reads a whole segment. Undefined when there is nothing to read: it was being created when the process ended. */
+export function readSegment(file: string): SegmentContent | undefined {
+  const bytes = readFileSync(file);
+  const end = bytes.indexOf(10);
+  const stated = end < 0 ? undefined : parseStart(bytes.toString("utf8", 0, end));
+  const records: SpoolRecord[] = [];
+  let position = stated?.after;
+  let damaged = stated === undefined;
+  let goodBytes = end + 1;
+  for (
+    let from = end + 1, to = bytes.indexOf(10, from);
+    to >= 0;
+    from = to + 1, to = bytes.indexOf(10, from)
+  ) {
+    const record = parseRecord(bytes.toString("utf8", from, to));
+    if (record === undefined) continue;
+    const { header, hash } = record.event;
+    damaged ||= goodBytes !== from || !links(header, position);
+    position = { stream: header.stream, seq: header.seq, hash };
+    records.push(record);
+    goodBytes = to + 1;
+  }
+  const start = stated ?? startBefore(records[0]);
+  return start === undefined ? undefined : { start, records, goodBytes, damaged };
+}
+
+function links(header: EventHeader, after: ChainPosition | undefined): boolean {
+  return (
+    after !== undefined &&
+    header.seq === after.seq + 1 &&
+    header.prev === after.hash &&
+    header.stream === after.stream
+  );
+}
+
+/** The first line is gone but records are there. */
+function startBefore(first: SpoolRecord | undefined): SegmentStart | undefined {
+  if (first === undefined) return undefined;
+  const { stream, seq, prev, time } = first.event.header;
+  return { after: { stream, seq: seq - 1, hash: prev }, startedAt: Date.parse(time) };
+}
+
+/** The segments that count, oldest first. Leftovers of another generation are removed. */
+export function listSegments(directory: string): {
+  readonly generation: number;
+  readonly files: readonly { readonly file: string; readonly firstSeq: number }[];
+} {
+  const generation = Number(readMaybe(join(directory, generationFile)) ?? "0");
+  const files: { file: string; firstSeq: number }[] = [];
+  for (const name of readdirSync(directory).sort()) {
+    const match = /^(\d{6})-(\d{16})\.seg$/.exec(name);
+    if (match === null) continue;
+    const file = join(directory, name);
+    if (Number(match[1]) === generation) files.push({ file, firstSeq: Number(match[2]) });
+    else rmSync(file);
+  }
+  return { generation, files };
+}
+
+/** Writes one whole segment and syncs it. For re-chaining, which happens at most a few times in a pod's life. */
+export function writeSegment(file: string, text: string): void {
+  writeFileSync(file, text, { mode: 0o600, flush: true });
+}
+
+export function setGeneration(directory: string, generation: number): void {
+  const file = join(directory, generationFile);
+  writeFileSync(`${file}.tmp`, String(generation), { mode: 0o600, flush: true });
+  renameSync(`${file}.tmp`, file);
+  syncFile(directory);
+}
+
+/** Of a directory too: without it a new file's name may be lost although its bytes are not. */
+export function syncFile(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export function cutTorn(file: string, goodBytes: number): void {
+  truncateSync(file, goodBytes);
+}
+
+export function keepDamaged(directory: string, file: string): void {
+  renameSync(file, join(directory, damagedFile));
+}
+
+export function markClosed(directory: string, seq: number): void {
+  writeFileSync(join(directory, closedFile), String(seq), { mode: 0o600, flush: true });
+}
+
+/** The number a spool was closed at in order; the mark is taken away, so it speaks once. */
+export function takeClosedMark(directory: string): number | undefined {
+  const text = readMaybe(join(directory, closedFile));
+  if (text === undefined) return undefined;
+  rmSync(join(directory, closedFile));
+  return Number(text);
+}
+
+function readMaybe(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}

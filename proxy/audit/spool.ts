@@ -1,0 +1,359 @@
+// The recording of one pod on its own disk: numbered, hash-chained events in segment files, kept until the operator has them.
+import { mkdirSync, rmSync } from "node:fs";
+import type { ChainPosition } from "../../contract/chain.ts";
+import type { ContentRecord, EventBody, EventType, StoredEvent } from "../../contract/event.ts";
+import type { Content } from "../pipeline.ts";
+import { type Found, reopen, rewrite } from "./recover.ts";
+import { RecentRecords } from "./recent.ts";
+import { contentRecords, makeRecord, type SpoolRecord } from "./record.ts";
+import { RoomQueue } from "./room.ts";
+import { readRecords } from "./reading.ts";
+import { markClosed, type Segment, segmentFile, startLine } from "./segments.ts";
+import { GroupWriter, maxPendingBytes, unavailable } from "./writer.ts";
+
+export interface SpoolLimits {
+  /** All segments together. Events wait here while the operator is away: 64 MiB is about 60,000 of them. */
+  readonly totalBytes: number;
+  /** One segment; acknowledged events free their room a segment at a time. */
+  readonly segmentBytes: number;
+  /** Unshipped records kept in memory, so that shipping what was just written does not read it back. */
+  readonly recentBytes: number;
+}
+
+export const defaultSpoolLimits: SpoolLimits = {
+  totalBytes: 64 * 1024 * 1024,
+  segmentBytes: 1024 * 1024,
+  recentBytes: 1024 * 1024,
+};
+/** Filled this far the spool says `full()`: new operations wait or are refused; the rest is for those already under way. */
+const fullAt = 7 / 8;
+export interface SpoolOptions {
+  readonly directory: string;
+  /** `namespace/pod/podUid`, locally `local/<boot id>`. */
+  readonly stream: string;
+  readonly limits?: Partial<SpoolLimits>;
+  /** Milliseconds since the epoch. */
+  readonly clock?: () => number;
+  /** The newest of this pod's streams that the operator holds, and its last number, where known before the spool is opened. */
+  readonly known?: { readonly stream: string; readonly seq: number };
+}
+
+export interface SpoolBatch {
+  readonly stream: string;
+  readonly events: readonly StoredEvent[];
+  readonly contents: readonly ContentRecord[];
+}
+
+export interface SpoolStatus {
+  readonly stream: string;
+  readonly lastSeq: number;
+  readonly durableSeq: number;
+  readonly acknowledgedSeq: number;
+  readonly unshipped: number;
+  /** Age of the oldest event the operator does not have, at most; 0 when it has them all. */
+  readonly oldestUnshippedMs: number;
+  readonly bytes: number;
+  readonly totalBytes: number;
+  /** Why nothing can be written at the moment. */
+  readonly failure?: string;
+}
+
+/** Opens, or goes on with, the spool in `directory`. Synchronous: it happens once, before the first operation. */
+export function openSpool(options: SpoolOptions): Spool {
+  return new Spool(options);
+}
+
+export class Spool {
+  readonly #directory: string;
+  readonly #limits: SpoolLimits;
+  readonly #clock: () => number;
+  readonly #base: string;
+  #generation: number;
+  #segments: Segment[] = [];
+  #head: ChainPosition;
+  #acknowledged: number;
+  #bytes = 0;
+  #writer: GroupWriter;
+  readonly #recent: RecentRecords;
+  readonly #room = new RoomQueue();
+  #listener: (() => void) | undefined;
+  #isoAt = -1;
+  #iso = "";
+  #closed = false;
+
+  constructor(options: SpoolOptions) {
+    this.#directory = options.directory;
+    this.#limits = { ...defaultSpoolLimits, ...options.limits };
+    this.#recent = new RecentRecords(this.#limits.recentBytes);
+    this.#clock = options.clock ?? Date.now;
+    this.#base = options.stream;
+    mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+    const found = reopen(options.directory, options.stream);
+    this.#generation = found.generation;
+    this.#segments = [...found.segments];
+    this.#head = found.head;
+    this.#acknowledged = (found.segments[0]?.firstSeq ?? found.head.seq + 1) - 1;
+    this.#bytes = sumBytes(this.#segments);
+    this.#writer = this.#newWriter();
+    this.#state(found, options.known);
+  }
+
+  get stream(): string {
+    return this.#head.stream;
+  }
+
+  get lastSeq(): number {
+    return this.#head.seq;
+  }
+
+  get acknowledgedSeq(): number {
+    return this.#acknowledged;
+  }
+
+  /**
+   * Numbers, chains and takes an event; it is written within a few milliseconds. `body` and what it holds must not
+   * change afterwards. Throws RecordingUnavailable when there is no room at all.
+   */
+  append(
+    type: EventType,
+    body: EventBody,
+    contents: readonly Content[] = [],
+  ): { readonly seq: number } {
+    if (this.#closed) throw unavailable(new Error("the spool is closed"));
+    if (this.#bytes >= this.#limits.totalBytes || this.#writer.pendingBytes >= maxPendingBytes)
+      throw unavailable(this.#writer.failure);
+    return this.#append(type, body, contents);
+  }
+
+  /** The same, resolved once the event survives a loss of power. Concurrent callers share one fdatasync. */
+  async appendDurably(
+    type: EventType,
+    body: EventBody,
+    contents: readonly Content[] = [],
+  ): Promise<{ readonly seq: number }> {
+    const { seq } = this.append(type, body, contents);
+    await this.#writer.sync(seq);
+    return { seq };
+  }
+
+  /** New operations must wait (`room`) or be refused with RecordingUnavailable. */
+  full(): boolean {
+    return (
+      this.#closed ||
+      this.#writer.failure !== undefined ||
+      this.#bytes >= this.#limits.totalBytes * fullAt ||
+      this.#writer.pendingBytes >= maxPendingBytes * fullAt
+    );
+  }
+
+  /** Resolves when the spool is not full; rejects with RecordingUnavailable after a bounded wait. */
+  room(signal?: AbortSignal): Promise<void> {
+    if (!this.full()) return Promise.resolve();
+    const refusal = (): Error => unavailable(this.#writer.failure);
+    return this.#closed ? Promise.reject(refusal()) : this.#room.wait(signal, refusal);
+  }
+
+  /** Called after every append; one listener, the shipper. */
+  onAppend(listener: (() => void) | undefined): void {
+    this.#listener = listener;
+  }
+
+  /**
+   * Events from number `from` on, at most `limit` of either measure and at least one if there is one. Only durable
+   * events leave: after a loss of power the operator must never know one that this disk does not.
+   */
+  async read(
+    from: number,
+    limit: { readonly events: number; readonly bytes: number },
+  ): Promise<SpoolBatch> {
+    await this.#writer.sync(this.#head.seq);
+    const last = Math.min(this.#writer.durableSeq, from + limit.events - 1);
+    const records: SpoolRecord[] = [];
+    let bytes = 0;
+    for (const record of this.#recent.run(from, last) ??
+      (await readRecords(this.#segments, from, last))) {
+      bytes += record.line.length;
+      if (records.length > 0 && bytes > limit.bytes) break;
+      records.push(record);
+    }
+    return {
+      stream: this.#head.stream,
+      events: records.map((record) => record.event),
+      contents: records.flatMap(contentRecords),
+    };
+  }
+
+  /** The operator has everything up to `seq`: whole segments are deleted. */
+  acknowledge(seq: number): void {
+    const upTo = Math.min(seq, this.#writer.durableSeq);
+    this.#recent.forgetUpTo(upTo);
+    this.#acknowledged = Math.max(this.#acknowledged, upTo);
+    // The newest segment stays: it alone remembers where the chain goes on, and only once it is on the disk.
+    for (
+      let [oldest, next] = this.#segments;
+      oldest !== undefined && next !== undefined;
+      [oldest, next] = this.#segments
+    ) {
+      if (next.firstSeq - 1 > this.#acknowledged || next.firstSeq > this.#writer.durableSeq) break;
+      rmSync(oldest.file, { force: true });
+      this.#bytes -= oldest.bytes;
+      this.#segments.shift();
+    }
+    this.#room.admit(() => !this.full());
+  }
+
+  /**
+   * Goes on under a new stream name, `….N`: the operator holds other events under this one (the spool was lost), or
+   * this spool is damaged. Everything unacknowledged keeps its number and is chained anew; a number whose record is
+   * unreadable, and the break itself, are stated by `gap` events. Blocks while it rewrites.
+   */
+  async restart(reason: string, known = 0): Promise<void> {
+    await this.#writer.sync(this.#head.seq);
+    await this.#restart(reason, Math.max(known, this.#acknowledged));
+  }
+
+  status(): SpoolStatus {
+    const unshipped = this.#head.seq - this.#acknowledged;
+    const failure = this.#writer.failure;
+    return {
+      stream: this.#head.stream,
+      lastSeq: this.#head.seq,
+      durableSeq: this.#writer.durableSeq,
+      acknowledgedSeq: this.#acknowledged,
+      unshipped,
+      oldestUnshippedMs: unshipped === 0 ? 0 : Math.max(0, this.#clock() - this.#oldestTime()),
+      bytes: this.#bytes,
+      totalBytes: this.#limits.totalBytes,
+      ...(failure === undefined ? {} : { failure: failure.message }),
+    };
+  }
+
+  /** Writes and syncs what is left, marks the end as orderly and closes the files. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#room.refuseAll();
+    try {
+      await this.#writer.sync(this.#head.seq);
+      markClosed(this.#directory, this.#head.seq);
+    } finally {
+      await this.#writer.close();
+    }
+  }
+
+  /** States in the stream what the last process or disk left unsaid. */
+  #state(found: Found, known: SpoolOptions["known"]): void {
+    const last = this.#head.seq;
+    const lost = known !== undefined && (known.seq > last || known.stream !== this.#head.stream);
+    if (found.damaged || lost) {
+      if (lost) this.#head = { ...this.#head, stream: known.stream };
+      const reason = found.damaged ? "a segment of the spool is damaged" : "the spool was lost";
+      // The writer has done nothing yet, so there is nothing to wait for.
+      void this.#restart(reason, Math.max(known?.seq ?? 0, this.#acknowledged));
+      return;
+    }
+    if (found.closedAt === last || (last === 0 && found.closedAt === undefined)) return;
+    const reason =
+      found.closedAt === undefined
+        ? "the proxy ended without closing its spool; what it recorded in its last milliseconds and did not have to be durable may be missing"
+        : `the spool was closed at event ${found.closedAt}, and is not found so`;
+    this.#append("gap", { gap: { from: last + 1, to: last + 1, reason } }, []);
+  }
+
+  #restart(reason: string, known: number): Promise<void> {
+    const stream = successorOf(this.#base, this.#head.stream);
+    const rewritten = rewrite({
+      directory: this.#directory,
+      generation: this.#generation + 1,
+      stream,
+      segments: this.#segments,
+      from: this.#acknowledged + 1,
+      to: this.#head.seq,
+      recent: this.#recent.all,
+      segmentBytes: this.#limits.segmentBytes,
+      now: this.#clock(),
+    });
+    this.#generation += 1;
+    this.#segments = [...rewritten.segments];
+    this.#head = rewritten.head;
+    this.#bytes = sumBytes(this.#segments);
+    this.#recent.clear();
+    const old = this.#writer;
+    this.#writer = this.#newWriter();
+    const gap = { from: known + 1, to: Math.max(known, this.#head.seq) + 1, reason };
+    this.#append("gap", { gap }, []);
+    return old.abandon();
+  }
+
+  #newWriter(): GroupWriter {
+    return new GroupWriter(this.#head.seq, () => this.#room.admit(() => !this.full()));
+  }
+
+  #append(
+    type: EventType,
+    body: EventBody,
+    contents: readonly Content[],
+  ): { readonly seq: number } {
+    const record = makeRecord(this.#head, { type, body, contents, time: this.#time() });
+    this.#take(record);
+    return { seq: record.event.header.seq };
+  }
+
+  #take(record: SpoolRecord): void {
+    const { header, hash } = record.event;
+    const bytes = Buffer.byteLength(record.line);
+    let segment = this.#segments.at(-1);
+    if (segment === undefined || segment.bytes + bytes > this.#limits.segmentBytes)
+      segment = this.#begin(header.seq);
+    this.#writer.push(segment.file, segment.bytes, record.line, bytes, header.seq);
+    segment.bytes += bytes;
+    this.#bytes += bytes;
+    this.#head = { stream: header.stream, seq: header.seq, hash };
+    this.#recent.add(record, this.#writer.durableSeq);
+    this.#listener?.();
+  }
+
+  #begin(firstSeq: number): Segment {
+    const startedAt = this.#clock();
+    const line = startLine({ after: this.#head, startedAt });
+    const bytes = Buffer.byteLength(line);
+    const segment: Segment = {
+      file: segmentFile(this.#directory, this.#generation, firstSeq),
+      firstSeq,
+      bytes,
+      startedAt,
+    };
+    this.#writer.push(segment.file, 0, line, bytes, this.#head.seq);
+    this.#segments.push(segment);
+    this.#bytes += bytes;
+    return segment;
+  }
+
+  #oldestTime(): number {
+    const oldest = this.#acknowledged + 1;
+    const record = this.#recent.get(oldest);
+    if (record !== undefined) return Date.parse(record.event.header.time);
+    return (
+      this.#segments.findLast((segment) => segment.firstSeq <= oldest)?.startedAt ?? this.#clock()
+    );
+  }
+
+  /** Formatting a date costs as much as hashing an event; many events share a millisecond. */
+  #time(): string {
+    const now = this.#clock();
+    if (now !== this.#isoAt) {
+      this.#isoAt = now;
+      this.#iso = new Date(now).toISOString();
+    }
+    return this.#iso;
+  }
+}
+
+function sumBytes(segments: readonly Segment[]): number {
+  return segments.reduce((sum, segment) => sum + segment.bytes, 0);
+}
+
+function successorOf(base: string, current: string): string {
+  const number = current === base ? 0 : Number(current.slice(base.length + 1));
+  return `${base}.${number + 1}`;
+}
