@@ -1,0 +1,85 @@
+// The decision: compiled rules and the facts of one operation in, a verdict with the rule that said so out. Pure; order never matters.
+import type { Bundle } from "./bundle.ts";
+import type { Decision, DecisionReason } from "./decision.ts";
+import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
+import { evaluate } from "./evaluate.ts";
+import { compileRules, indexRules } from "./match/rules.ts";
+import type { RuleSet } from "./match/rules.ts";
+import type { DecideContext } from "./match/scope.ts";
+import type { Operation, Subject } from "./operation.ts";
+
+export type { DecideContext } from "./match/scope.ts";
+
+/** A bundle made runnable. Immutable: prepare it once and share it between sessions. */
+export interface PreparedBundle {
+  readonly bundle: Bundle;
+  readonly enforced: RuleSet;
+  /** What would be enforced if every Observe policy were; absent when there is none. */
+  readonly observed: RuleSet | undefined;
+}
+
+/** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
+export function prepare(bundle: Bundle): PreparedBundle {
+  const rules = compileRules(bundle.rules);
+  const enforced = rules.filter((rule) => rule.mode === "Enforce");
+  const observes = bundle.observeOnly || enforced.length < rules.length;
+  return {
+    bundle,
+    enforced: indexRules(enforced),
+    observed: observes ? indexRules(rules) : undefined,
+  };
+}
+
+/**
+ * Decides one operation.
+ *
+ * | asked first                                         | verdict | reason                       |
+ * | no policy selects the subject                       | deny    | NoPolicy                     |
+ * | not fully understood, or touches nothing            | deny    | Unrecognised                 |
+ * | a Deny speaks about any access                      | deny    | RuleMatched, ConditionFailed |
+ * | some access is covered by nothing                   | deny    | NoMatchingRule               |
+ * | a RequireApproval speaks about any access           | hold    | RuleMatched                  |
+ * | every access is covered                             | allow   | RuleMatched, SessionBasics   |
+ */
+export function decide(
+  prepared: PreparedBundle,
+  subject: Subject,
+  operation: Operation,
+  context: DecideContext,
+): Decision {
+  const { bundle, enforced, observed } = prepared;
+  if (bundle.policies.length === 0) return refuse("NoPolicy", noPolicyMessage(bundle));
+  if (operation.unrecognised !== undefined || operation.accesses.length === 0) {
+    return refuse("Unrecognised", unrecognisedMessage(operation));
+  }
+  const inquiry = { bundle, subject, operation, context, scope: undefined };
+  if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
+  const decision = evaluate(enforced, inquiry);
+  if (!observed) return decision;
+  const would = evaluate(observed, inquiry);
+  return would.verdict === decision.verdict ? decision : { ...decision, wouldBe: brief(would) };
+}
+
+function noPolicyMessage(bundle: Bundle): string {
+  return `no policy selects ${subjectName(bundle)} on connection ${connectionName(bundle)}; an AccessPolicy has to name both`;
+}
+
+function refuse(reason: DecisionReason, message: string): Decision {
+  return { verdict: "deny", policy: "", rule: "", reason, message, mode: "Enforce" };
+}
+
+function observe(bundle: Bundle, would: Decision): Decision {
+  return {
+    verdict: "allow",
+    policy: would.policy || (bundle.policies[0] ?? ""),
+    rule: would.rule,
+    reason: "ObserveOnly",
+    message: "passed because the policies that select this subject only observe",
+    mode: "Observe",
+    wouldBe: brief(would),
+  };
+}
+
+function brief({ verdict, policy, rule, message }: Decision): NonNullable<Decision["wouldBe"]> {
+  return { verdict, policy, rule, message };
+}

@@ -1,0 +1,54 @@
+// The sentences of the policy core: what an access is called, and why an operation was refused or held.
+import type { Bundle } from "./bundle.ts";
+import type { Access, Operation } from "./operation.ts";
+
+/** Longest name repeated in a message: agents choose names, people read messages. */
+const maxNameLength = 160;
+/** Accesses named in one refusal; the others are counted. */
+const maxNamedAccesses = 3;
+
+/** A name that an agent chose, safe to print: no controls, bounded. */
+export function printable(name: string): string {
+  const clean = name.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, "\u{fffd}");
+  return clean.length > maxNameLength ? `${clean.slice(0, maxNameLength)}…` : clean;
+}
+
+/** `select on public.orders`, `POST api.example.com/v1/orders`, `tool search`. */
+export function describeAccess(access: Access): string {
+  switch (access.kind) {
+    case "relation":
+      return `${access.statement} on ${printable(access.relation)}`;
+    case "function":
+      return `${access.statement} with function ${printable(access.function)}`;
+    case "statement":
+      return access.statement;
+    case "http":
+      return `${printable(access.method)} ${printable(access.host)}${printable(access.path)}`;
+    case "llm":
+      return access.model === undefined
+        ? printable(access.operation)
+        : `${printable(access.operation)} with model ${printable(access.model)}`;
+    case "tool":
+      return `tool ${printable(access.tool)}`;
+  }
+}
+
+export function describeAccesses(accesses: readonly Access[]): string {
+  const names = [...new Set(accesses.map(describeAccess))];
+  const named = names.slice(0, maxNamedAccesses).join(", ");
+  const others = names.length - maxNamedAccesses;
+  return others > 0 ? `${named} and ${others} more` : named;
+}
+
+export function connectionName(bundle: Bundle): string {
+  return `${bundle.connection.namespace}/${bundle.connection.name}`;
+}
+
+export function subjectName(bundle: Bundle): string {
+  return `${bundle.subject.namespace}/${bundle.subject.serviceAccount}`;
+}
+
+export function unrecognisedMessage(operation: Operation): string {
+  const why = operation.unrecognised ?? "it touches nothing that a rule could speak about";
+  return `refused because it could not be fully understood: ${printable(why)}`;
+}

@@ -1,0 +1,72 @@
+// Whether a rule's `http` block speaks about an HTTP request.
+import type { HttpMatch } from "../bundle.ts";
+import type { HttpFacts } from "../operation.ts";
+import {
+  compileHost,
+  compileList,
+  compilePaths,
+  compilePattern,
+  matches,
+  matchesAny,
+  matchesHost,
+  matchesPaths,
+} from "../pattern.ts";
+import type { HostPattern, PathList, Pattern, PatternList } from "../pattern.ts";
+import type { MatchField, Reading } from "./field.ts";
+
+export interface HttpMatcher {
+  readonly methods: PatternList | undefined;
+  readonly hosts: readonly HostPattern[] | undefined;
+  readonly paths: PathList | undefined;
+  readonly query: readonly { readonly name: string; readonly value: Pattern }[] | undefined;
+  readonly contentTypes: PatternList | undefined;
+}
+
+export function compileHttp(block: HttpMatch): HttpMatcher {
+  return {
+    methods: block.methods && compileList(block.methods),
+    hosts: block.hosts?.map(compileHost),
+    paths: block.paths && compilePaths(block.paths),
+    query:
+      block.query &&
+      Object.entries(block.query).map(([name, value]) => ({ name, value: compilePattern(value) })),
+    contentTypes:
+      block.contentTypes && compileList(block.contentTypes.map((type) => type.toLowerCase())),
+  };
+}
+
+/** One request is one access, so all of the block is about the request as a whole. */
+export function httpMismatch(
+  matcher: HttpMatcher,
+  facts: HttpFacts,
+  reading: Reading,
+): MatchField | undefined {
+  const { methods, hosts, paths, query, contentTypes } = matcher;
+  if (methods && !matchesAny(methods, facts.method)) return "methods";
+  if (hosts && !hosts.some((host) => matchesHost(host, facts.host))) return "hosts";
+  if (paths && !pathMatches(paths, facts.path, reading)) return "paths";
+  if (query && !query.every(({ name, value }) => parameterMatches(facts, name, value, reading)))
+    return "query";
+  if (contentTypes && !matchesAny(contentTypes, facts.contentType)) return "contentTypes";
+  return undefined;
+}
+
+/** Many servers serve `/admin/` as `/admin`, so a Deny of the one is a Deny of the other. */
+function pathMatches(paths: PathList, path: string, reading: Reading): boolean {
+  if (matchesPaths(paths, path)) return true;
+  if (reading === "covers" || path === "/") return false;
+  return matchesPaths(paths, path.endsWith("/") ? path.slice(0, -1) : `${path}/`);
+}
+
+/** A permission needs every occurrence to match; a Deny cannot be escaped by adding another occurrence. */
+function parameterMatches(
+  facts: HttpFacts,
+  name: string,
+  value: Pattern,
+  reading: Reading,
+): boolean {
+  const given = Object.hasOwn(facts.query, name) ? (facts.query[name] ?? []) : [];
+  if (given.length === 0) return false;
+  if (reading !== "covers") return given.some((text) => matches(value, text));
+  return given.every((text) => matches(value, text));
+}

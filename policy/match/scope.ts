@@ -1,0 +1,33 @@
+// What a rule's `when` expression sees of one operation.
+import type { Bundle } from "../bundle.ts";
+import type { Operation, Subject } from "../operation.ts";
+import type { WhenScope } from "../when.ts";
+
+/** What is true of the moment, not of the operation; the proxy passes it in, so that the core needs no clock. */
+export interface DecideContext {
+  readonly session: { readonly id: string; readonly operations: number };
+  readonly time: Date;
+}
+
+export function buildScope(
+  bundle: Bundle,
+  subject: Subject,
+  operation: Operation,
+  context: DecideContext,
+): WhenScope {
+  const common = {
+    subject,
+    connection: bundle.connection,
+    operation: { kind: operation.kind, summary: operation.summary },
+    session: context.session,
+    time: context.time,
+  };
+  switch (operation.kind) {
+    case "sql":
+      return { ...common, sql: operation.facts, params: operation.params };
+    case "http":
+      return { ...common, http: operation.facts, params: [] };
+    case "llm":
+      return { ...common, llm: operation.facts, http: operation.http, params: [] };
+  }
+}

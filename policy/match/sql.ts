@@ -1,0 +1,159 @@
+// Whether a rule's `sql` block speaks about one access of a SQL operation.
+import type { SqlMatch } from "../bundle.ts";
+import type {
+  Access,
+  FunctionAccess,
+  RelationAccess,
+  SqlFacts,
+  StatementAccess,
+} from "../operation.ts";
+import {
+  compileList,
+  compilePattern,
+  matches,
+  matchesAllBelow,
+  matchesAny,
+  mayMatchBelow,
+} from "../pattern.ts";
+import type { Pattern, PatternList } from "../pattern.ts";
+import type { MatchField, Reading } from "./field.ts";
+
+export interface SqlMatcher {
+  readonly statements: ReadonlySet<string> | undefined;
+  readonly relations: PatternList | undefined;
+  readonly columns: readonly Pattern[] | undefined;
+  readonly functions: PatternList | undefined;
+  readonly hasWhere: boolean | undefined;
+}
+
+export function compileSql(block: SqlMatch): SqlMatcher {
+  return {
+    statements: block.statements && new Set(block.statements),
+    relations: block.relations && compileList(block.relations),
+    columns: block.columns?.map(compilePattern),
+    functions: block.functions && compileList(block.functions.flatMap(qualifyFunction)),
+    hasWhere: block.hasWhere,
+  };
+}
+
+/** A bare name means the function of that name in the catalog or in `public`; `*` alone means all. */
+function qualifyFunction(name: string): string[] {
+  if (name.includes(".") || name === "*") return [name];
+  return [`pg_catalog.${name}`, `public.${name}`];
+}
+
+/** A block without any field, and a rule without a block, read alike. */
+export const everySql: SqlMatcher = {
+  statements: undefined,
+  relations: undefined,
+  columns: undefined,
+  functions: undefined,
+  hasWhere: undefined,
+};
+
+export function sqlMismatch(
+  matcher: SqlMatcher,
+  access: Access,
+  facts: SqlFacts,
+  reading: Reading,
+): MatchField | undefined {
+  switch (access.kind) {
+    case "relation":
+      return (
+        statementMismatch(matcher, access, reading) ?? relationMismatch(matcher, access, reading)
+      );
+    case "function":
+      return (
+        statementMismatch(matcher, access, reading) ??
+        functionMismatch(matcher, access, facts, reading)
+      );
+    case "statement":
+      return statementMismatch(matcher, access, reading) ?? bareMismatch(matcher, access, reading);
+    default:
+      return "block";
+  }
+}
+
+/** `other` is what the recogniser knows no kind for: a permission covers it only by name. */
+function statementMismatch(
+  { statements }: SqlMatcher,
+  access: RelationAccess | FunctionAccess | StatementAccess,
+  reading: Reading,
+): MatchField | undefined {
+  const named =
+    statements?.has(access.statement) ?? (reading !== "covers" || access.statement !== "other");
+  return named ? undefined : "statements";
+}
+
+function relationMismatch(
+  matcher: SqlMatcher,
+  access: RelationAccess,
+  reading: Reading,
+): MatchField | undefined {
+  const { relations, columns, functions, hasWhere } = matcher;
+  if (functions && !relations && !columns) return "functions";
+  if (relations && !matchesAny(relations, access.relation)) return "relations";
+  if (columns && !columnsMatch(columns, access, reading)) return "columns";
+  if (hasWhere !== undefined && !whereMatches(hasWhere, access, reading)) return "hasWhere";
+  return undefined;
+}
+
+function columnsMatch(
+  patterns: readonly Pattern[],
+  access: RelationAccess,
+  reading: Reading,
+): boolean {
+  const table = `${access.relation}.`;
+  if (reading !== "covers") {
+    if (access.allColumns && patterns.some((pattern) => mayMatchBelow(pattern, table))) return true;
+    return access.columns.some((column) => matchesOne(patterns, column));
+  }
+  if (access.allColumns) return patterns.some((pattern) => matchesAllBelow(pattern, table));
+  // `SELECT count(*)` names no column: the permission must at least be about this table.
+  if (access.columns.length === 0) return patterns.some((pattern) => mayMatchBelow(pattern, table));
+  return access.columns.every((column) => matchesOne(patterns, column));
+}
+
+function matchesOne(patterns: readonly Pattern[], text: string): boolean {
+  for (const pattern of patterns) if (matches(pattern, text)) return true;
+  return false;
+}
+
+function whereMatches(wanted: boolean, access: RelationAccess, reading: Reading): boolean {
+  if (access.statement !== "update" && access.statement !== "delete") return false;
+  if (access.hasWhere === undefined) return reading !== "covers";
+  return access.hasWhere === wanted;
+}
+
+function functionMismatch(
+  matcher: SqlMatcher,
+  access: FunctionAccess,
+  facts: SqlFacts,
+  reading: Reading,
+): MatchField | undefined {
+  const { functions, relations, columns, hasWhere } = matcher;
+  if (functions) {
+    if (!matchesAny(functions, access.function)) return "functions";
+    return hasWhere === undefined || hasWhere === facts.hasWhere ? undefined : "hasWhere";
+  }
+  if (reading === "covers") return access.safe ? undefined : "functions";
+  // A Deny about relations speaks through the relation's own access, not through a function beside it.
+  if (relations) return "relations";
+  if (columns) return "columns";
+  return hasWhere === undefined ? undefined : "hasWhere";
+}
+
+/** A statement without relation and function: the rule must be about statements alone. */
+function bareMismatch(
+  matcher: SqlMatcher,
+  access: StatementAccess,
+  reading: Reading,
+): MatchField | undefined {
+  if (matcher.relations) return "relations";
+  if (matcher.columns) return "columns";
+  if (matcher.functions) return "functions";
+  if (matcher.hasWhere !== undefined) return "hasWhere";
+  // What runs text we cannot see into is covered only by a rule that names its kind.
+  if (reading === "covers" && access.opaque && !matcher.statements) return "statements";
+  return undefined;
+}
