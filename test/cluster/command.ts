@@ -45,6 +45,10 @@ export function command(
           resolve(stdout);
           return;
         }
+        if (error.code === "ENOENT") {
+          reject(new NotInstalled(`${program} is not on the PATH`));
+          return;
+        }
         const why = error.killed
           ? "took too long and was stopped"
           : `ended with ${String(error.code ?? error.signal)}`;
@@ -59,6 +63,9 @@ export function command(
     child.stdin?.end(options.input ?? "");
   });
 }
+
+/** The program is not there at all. */
+export class NotInstalled extends Error {}
 
 /** True when the program ends well; used to ask, never to hide a failure. */
 export async function succeeds(

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { NETWORK, OWN_NAME } from "./config.ts";
-import { command } from "./command.ts";
+import { command, NotInstalled } from "./command.ts";
 
 /** Tables of nftables that exist only because of this cluster; kube-proxy makes the latter two. */
 const TABLES = [`inet ${OWN_NAME}`, "ip kube-proxy", "ip6 kube-proxy"];
@@ -89,7 +89,7 @@ async function tables(): Promise<Leftover[]> {
 
 /** An address of ours on `lo` is taken off; on any other link, which is a pod's, the link goes with it. */
 async function addresses(): Promise<Leftover[]> {
-  const lines = (await command("ip", ["-o", "-4", "address", "show"])).split("\n");
+  const lines = await linesOf("ip", ["-o", "-4", "address", "show"]);
   const found: Leftover[] = [];
   for (const line of lines) {
     const [, link, address] = /^\d+: (\S+)\s+inet (\d+\.\d+\.\d+\.\d+)/.exec(line) ?? [];
@@ -104,11 +104,21 @@ async function addresses(): Promise<Leftover[]> {
 }
 
 async function routes(): Promise<Leftover[]> {
-  const lines = (await command("ip", ["-o", "-4", "route", "show"])).split("\n");
+  const lines = await linesOf("ip", ["-o", "-4", "route", "show"]);
   return lines
     .map((line) => line.trim().split(" ")[0] ?? "")
     .filter((target) => OWN_PREFIXES.some((prefix) => target.startsWith(prefix)))
     .map((target) => ({ what: `route to ${target}`, remove: () => ip("route", "del", target) }));
+}
+
+/** Where the program was never installed, nothing was ever made with it. */
+async function linesOf(program: string, args: readonly string[]): Promise<string[]> {
+  try {
+    return (await command(program, args)).split("\n");
+  } catch (error) {
+    if (error instanceof NotInstalled) return [];
+    throw error;
+  }
 }
 
 function ip(...args: string[]): Promise<string> {
