@@ -78,9 +78,9 @@ export async function networkLeftovers(): Promise<Leftover[]> {
 }
 
 async function tables(): Promise<Leftover[]> {
-  const present = (await command("nft", ["list", "tables"]))
-    .split("\n")
-    .map((line) => line.replace(/^table /, "").trim());
+  const present = (await linesOf("nft", ["list", "tables"])).map((line) =>
+    line.replace(/^table /, "").trim(),
+  );
   return TABLES.filter((table) => present.includes(table)).map((table) => ({
     what: `nftables table ${table}`,
     remove: () => command("nft", ["delete", "table", ...table.split(" ")]),
