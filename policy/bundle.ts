@@ -105,7 +105,11 @@ export interface Bundle {
   readonly requires: readonly string[];
   /** Digest over everything below: two equal bundles have equal generations. */
   readonly generation: string;
-  readonly connection: { readonly namespace: string; readonly name: string; readonly protocol: Protocol };
+  readonly connection: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly protocol: Protocol;
+  };
   readonly subject: { readonly namespace: string; readonly serviceAccount: string };
   /** Policies that select the subject on this connection, `namespace/name`. Empty means everything is denied. */
   readonly policies: readonly string[];

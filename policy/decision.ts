@@ -24,7 +24,12 @@ export interface Decision {
   readonly message: string;
   readonly mode: PolicyMode;
   /** What an Observe policy would have said, where that differs. */
-  readonly wouldBe?: { readonly verdict: Verdict; readonly policy: string; readonly rule: string; readonly message: string };
+  readonly wouldBe?: {
+    readonly verdict: Verdict;
+    readonly policy: string;
+    readonly rule: string;
+    readonly message: string;
+  };
   /** On `hold`: who may approve and for how long; several rules' terms add up. */
   readonly approvals?: readonly HoldTerms[];
   /** On `allow` of an LLM request that names no limit: send it with this one. */
