@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { maxQueryParameters, recogniseHttp } from "./recognise.ts";
+import type { HttpRequestHead } from "./recognise.ts";
+
+function recognise(head: Partial<HttpRequestHead>) {
+  return recogniseHttp({
+    method: "GET",
+    host: "api.example.com",
+    target: "/",
+    headers: {},
+    ...head,
+  });
+}
+
+test("recognises method, host, path, query and content type", () => {
+  const operation = recognise({
+    method: "POST",
+    host: "API.Example.com:8443",
+    target: "/v1/orders?page=2&tag=a&tag=b+c&flag&caf%C3%A9=1",
+    headers: { "content-type": "Application/JSON; charset=utf-8" },
+  });
+  assert.equal(operation.unrecognised, undefined);
+  assert.equal(operation.summary, "POST api.example.com/v1/orders");
+  assert.deepEqual(operation.accesses, [
+    { kind: "http", method: "POST", host: "api.example.com", path: "/v1/orders" },
+  ]);
+  assert.deepEqual(
+    { ...operation.facts, query: { ...operation.facts.query } },
+    {
+      method: "POST",
+      host: "api.example.com",
+      path: "/v1/orders",
+      query: { page: ["2"], tag: ["a", "b c"], flag: [""], café: ["1"] },
+      contentType: "application/json",
+    },
+  );
+});
+
+test("an absolute target is read when it names the same host", () => {
+  assert.equal(recognise({ target: "http://API.example.com:80/v1?x=1" }).facts.path, "/v1");
+  assert.equal(recognise({ target: "http://api.example.com" }).facts.path, "/");
+  assert.equal(recognise({ target: "http://api.example.com?x=1" }).facts.path, "/");
+});
+
+test("an address is a host", () => {
+  assert.equal(recognise({ host: "[2001:DB8::1]:443" }).facts.host, "[2001:db8::1]");
+  assert.equal(recognise({ host: "10.0.0.1:80" }).facts.host, "10.0.0.1");
+  assert.equal(recognise({ host: "api.example.com." }).facts.host, "api.example.com");
+});
+
+test("a parameter may be called __proto__", () => {
+  assert.deepEqual(Object.keys(recognise({ target: "/?__proto__=1" }).facts.query), ["__proto__"]);
+});
+
+const refused: [what: string, head: Partial<HttpRequestHead>, why: RegExp][] = [
+  ["an ambiguous path", { target: "/a/../b" }, /`\.\.` segment/],
+  ["a path that is ambiguous only before the query", { target: "/a;b?x=1" }, /`;`/],
+  ["a target for another host", { target: "http://other.example.com/" }, /different hosts/],
+  [
+    "a target with user information",
+    { target: "http://api.example.com@evil.org/" },
+    /neither a path/,
+  ],
+  ["an asterisk target", { method: "OPTIONS", target: "*" }, /neither a path/],
+  ["CONNECT", { method: "CONNECT", target: "api.example.com:443" }, /tunnel/],
+  ["a method in small letters", { method: "get" }, /method/],
+  ["an empty host", { host: "" }, /host/],
+  ["a host with a path", { host: "api.example.com/x" }, /host/],
+  ["a query with a bad escape", { target: "/?a=%zz" }, /invalid percent/],
+  ["a query with a space", { target: "/?a=b c" }, /percent-encoded/],
+  ["too many parameters", { target: `/?${"a&".repeat(maxQueryParameters + 1)}` }, /parameters/],
+  [
+    "two content types",
+    { headers: { "content-type": ["text/plain", "application/json"] } },
+    /several/,
+  ],
+  ["a content type that is none", { headers: { "content-type": "json" } }, /media type/],
+  [
+    "a method override",
+    { method: "POST", headers: { "x-http-method-override": "DELETE" } },
+    /x-http-method-override/,
+  ],
+  ["a path override", { headers: { "x-original-url": "/admin" } }, /x-original-url/],
+];
+for (const [what, head, why] of refused) {
+  test(`does not recognise ${what}`, () => {
+    assert.match(recognise(head).unrecognised ?? "was recognised", why);
+  });
+}
+
+test("a summary is printable and bounded", () => {
+  const { summary } = recognise({
+    method: `A${"\u001b".repeat(5)}`,
+    target: `/${"x".repeat(5000)}`,
+  });
+  assert.ok(summary.length <= 300);
+  assert.doesNotMatch(summary, /\p{Cc}/u);
+});

@@ -1,0 +1,155 @@
+// An HTTP request line and its headers -> facts. Pure; what two readers could read differently is `unrecognised`.
+import { printable } from "../describe.ts";
+import type { HttpFacts, HttpOperation } from "../operation.ts";
+import { decode, maxTargetLength, normalisePath } from "./path.ts";
+
+/** Names in lower case, as Node gives them; a list means that the header came several times. */
+export type RequestHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+export interface HttpRequestHead {
+  readonly method: string;
+  /** The `Host` header or `:authority`, with or without port. */
+  readonly host: string;
+  /** The request target as sent: `/path?query` or `http://host/path?query`. */
+  readonly target: string;
+  readonly headers: RequestHeaders;
+}
+
+/** Query parameters looked at; more are refused, since a rule could be hidden from behind them. */
+export const maxQueryParameters = 1000;
+/** Longest summary of an operation, for events and approvers. */
+const maxSummaryLength = 300;
+
+/** Headers that make some frameworks take another method or path than the request line's. */
+const overrides = [
+  "x-http-method-override",
+  "x-http-method",
+  "x-method-override",
+  "x-original-url",
+  "x-rewrite-url",
+];
+
+type Query = Readonly<Record<string, readonly string[]>>;
+type Read<T> = { readonly value: T } | { readonly problem: string };
+
+/**
+ * Recognises one request.
+ *
+ * @example
+ * recogniseHttp({ method: "GET", host: "api.example.com", target: "/v1/orders?page=2", headers: {} }).facts.path // "/v1/orders"
+ */
+export function recogniseHttp(head: HttpRequestHead): HttpOperation {
+  const host = readHost(head.host);
+  const target = readTarget(head.target, "value" in host ? host.value : undefined);
+  const contentType = readContentType(head.headers["content-type"]);
+  const facts: HttpFacts = {
+    method: head.method,
+    host: "value" in host ? host.value : "",
+    path: target.path,
+    query: target.query,
+    contentType: "value" in contentType ? contentType.value : "",
+  };
+  const problem =
+    methodProblem(head.method) ??
+    problemOf(host) ??
+    target.problem ??
+    problemOf(contentType) ??
+    overrideProblem(head.headers);
+  return {
+    kind: "http",
+    summary: printable(`${head.method} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
+    accesses: [{ kind: "http", method: facts.method, host: facts.host, path: facts.path }],
+    facts,
+    ...(problem !== undefined && { unrecognised: problem }),
+  };
+}
+
+function problemOf(read: Read<unknown>): string | undefined {
+  return "problem" in read ? read.problem : undefined;
+}
+
+/** Methods are case-sensitive, but some servers take `get` for `GET`. */
+function methodProblem(method: string): string | undefined {
+  if (method === "CONNECT") return "CONNECT opens a tunnel that cannot be looked into";
+  return /^[A-Z][A-Z0-9_-]{0,31}$/.test(method)
+    ? undefined
+    : "the method is not one word in capital letters";
+}
+
+/** Lower case, without port and final dot. */
+function readHost(raw: string): Read<string> {
+  const [, name] = /^(\[[0-9A-Fa-f:.]+\]|[-A-Za-z0-9._]+)(?::[0-9]{1,5})?$/.exec(raw) ?? [];
+  if (name === undefined || name.length > 255)
+    return { problem: "the host is not a name or an address" };
+  return { value: name.toLowerCase().replace(/\.$/, "") };
+}
+
+interface Target {
+  readonly path: string;
+  readonly query: Query;
+  readonly problem?: string;
+}
+
+function readTarget(target: string, host: string | undefined): Target {
+  const none = { path: "", query: {} };
+  if (target.length > maxTargetLength)
+    return { ...none, problem: `the request target is longer than ${maxTargetLength} characters` };
+  const local = stripOrigin(target, host);
+  if ("problem" in local) return { ...none, problem: local.problem };
+  const mark = local.value.indexOf("?");
+  const path = normalisePath(mark < 0 ? local.value : local.value.slice(0, mark));
+  if ("problem" in path) return { ...none, problem: path.problem };
+  const query = readQuery(mark < 0 ? "" : local.value.slice(mark + 1));
+  if ("problem" in query) return { path: path.path, query: {}, problem: query.problem };
+  return { path: path.path, query: query.value };
+}
+
+/** `http://host/path` -> `/path`, when the host is the request's own (RFC 9112 section 3.2.2). */
+function stripOrigin(target: string, host: string | undefined): Read<string> {
+  if (target.startsWith("/")) return { value: target };
+  const [, authority = "", rest = ""] = /^https?:\/\/([^/?#]*)(.*)$/is.exec(target) ?? [];
+  const named = readHost(authority);
+  if ("problem" in named)
+    return { problem: "the request target is neither a path nor an http URL" };
+  if (named.value !== host)
+    return { problem: "the request target and the Host header name different hosts" };
+  return { value: rest.startsWith("/") ? rest : `/${rest}` };
+}
+
+/** Every occurrence of every parameter, decoded as forms are (`+` is a space). */
+function readQuery(text: string): Read<Query> {
+  if (text === "") return { value: {} };
+  if (!/^[!-"$-~]*$/.test(text))
+    return { problem: "the query contains a character that has to be percent-encoded" };
+  const pairs = text.split("&").filter((pair) => pair !== "");
+  if (pairs.length > maxQueryParameters)
+    return { problem: `the query has more than ${maxQueryParameters} parameters` };
+  const query: Record<string, string[]> = Object.create(null);
+  for (const pair of pairs) {
+    const equals = pair.indexOf("=");
+    const name = decode((equals < 0 ? pair : pair.slice(0, equals)).replaceAll("+", " "));
+    const value = decode((equals < 0 ? "" : pair.slice(equals + 1)).replaceAll("+", " "));
+    if (name === undefined || value === undefined)
+      return { problem: "the query has an invalid percent-encoding or is no UTF-8" };
+    (query[name] ??= []).push(value);
+  }
+  return { value: query };
+}
+
+/** Media type without parameters, lower case; empty when there is none. */
+function readContentType(header: string | readonly string[] | undefined): Read<string> {
+  if (header === undefined) return { value: "" };
+  const values = typeof header === "string" ? [header] : header;
+  const [only] = values;
+  if (values.length !== 1 || only === undefined)
+    return { problem: "the request has several Content-Type headers" };
+  const type = (only.split(";")[0] ?? "").trim().toLowerCase();
+  if (!/^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/.test(type))
+    return { problem: "the Content-Type is no media type" };
+  return { value: type };
+}
+
+function overrideProblem(headers: RequestHeaders): string | undefined {
+  const found = overrides.find((name) => headers[name] !== undefined);
+  return found && `the header ${found} makes some servers take another method or path`;
+}
