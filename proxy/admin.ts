@@ -1,0 +1,54 @@
+// Port 15020: health, readiness and metrics. It answers GET only and holds no secret and no host name.
+import { createServer } from "node:http";
+import type { ProxyMetrics } from "./metrics.ts";
+
+export interface AdminOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly metrics: ProxyMetrics;
+  /** Listeners stand, trust is written: the agent may start. Needs no operator. */
+  readonly isReady: () => boolean;
+}
+
+export interface AdminServer {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** A scrape and a probe at a time are all there should be. */
+const maxConnections = 16;
+const requestTimeoutMs = 5_000;
+
+export async function startAdmin({ host, port, metrics, isReady }: AdminOptions): Promise<AdminServer> {
+  const server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 4096 }, (request, response) => {
+    if (request.method !== "GET") return void response.writeHead(405, { allow: "GET" }).end();
+    switch (request.url) {
+      case "/healthz":
+        return void response.writeHead(200).end("ok\n");
+      case "/readyz":
+        return void response.writeHead(isReady() ? 200 : 503).end(isReady() ? "ready\n" : "not ready\n");
+      case "/metrics":
+        metrics.text().then(
+          (text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text),
+          () => response.writeHead(500).end(),
+        );
+        return undefined;
+      default:
+        return void response.writeHead(404).end();
+    }
+  });
+  server.maxConnections = maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => resolve());
+  });
+  const address = server.address();
+  return {
+    port: typeof address === "object" && address !== null ? address.port : port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
