@@ -195,10 +195,8 @@ export function flattenEvent(event: {
     const index = bodyOrder.findIndex((known) => known === key);
     return index < 0 ? bodyOrder.length : index;
   };
-  return {
-    ...{ stream, seq, time, type, prev, bodyHash, hash: event.hash },
-    ...Object.fromEntries(body.sort(([a], [b]) => place(a) - place(b))),
-  };
+  const sorted = Object.fromEntries(body.sort(([a], [b]) => place(a) - place(b)));
+  return { stream, seq, time, type, prev, bodyHash, hash: event.hash, ...sorted };
 }
 
 /** The way back from a printed line. Throws NotCanonical naming the member that is missing or has another type. */
@@ -228,6 +226,9 @@ export function parseFlat(line: string): StoredEvent {
     body,
   };
 }
+
+/** The most one EventBatch carries; the operator refuses more. */
+export const maxBatchEvents = 500;
 
 /** Why the operator did not take a batch: the body of the 409 answer of POST /v1/events. */
 export interface IngestRefusal {

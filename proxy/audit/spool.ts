@@ -38,6 +38,12 @@ export interface SpoolOptions {
   readonly known?: { readonly stream: string; readonly seq: number };
 }
 
+/** Numbers the operator will never get; `to` is `from` where nobody knows how many there were. */
+export interface LostRange {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface SpoolBatch {
   readonly stream: string;
   readonly events: readonly StoredEvent[];
@@ -104,6 +110,11 @@ export class Spool {
 
   get lastSeq(): number {
     return this.#head.seq;
+  }
+
+  /** The oldest number that can still be read, acknowledged or not. */
+  get oldestSeq(): number {
+    return this.#segments[0]?.firstSeq ?? this.#head.seq + 1;
   }
 
   get acknowledgedSeq(): number {
@@ -207,9 +218,9 @@ export class Spool {
    * this spool is damaged. Everything unacknowledged keeps its number and is chained anew; a number whose record is
    * unreadable, and the break itself, are stated by `gap` events. Blocks while it rewrites.
    */
-  async restart(reason: string, known = 0): Promise<void> {
+  async restart(reason: string, lost?: LostRange): Promise<void> {
     await this.#writer.sync(this.#head.seq);
-    await this.#restart(reason, Math.max(known, this.#acknowledged));
+    await this.#restart(reason, lost);
   }
 
   status(): SpoolStatus {
@@ -244,14 +255,13 @@ export class Spool {
   /** States in the stream what the last process or disk left unsaid. */
   #state(found: Found, known: SpoolOptions["known"]): void {
     const last = this.#head.seq;
-    const lost = known !== undefined && (known.seq > last || known.stream !== this.#head.stream);
-    if (found.damaged || lost) {
-      if (lost) this.#head = { ...this.#head, stream: known.stream };
-      const reason = found.damaged ? "a segment of the spool is damaged" : "the spool was lost";
-      // The writer has done nothing yet, so there is nothing to wait for.
-      void this.#restart(reason, Math.max(known?.seq ?? 0, this.#acknowledged));
+    // The writer has done nothing yet, so there is nothing to wait for.
+    if (known !== undefined && (known.seq > last || known.stream !== this.#head.stream)) {
+      this.#head = { ...this.#head, stream: known.stream };
+      void this.#restart("the spool was lost", { from: known.seq + 1, to: known.seq + 1 });
       return;
     }
+    if (found.damaged) return void this.#restart("a segment of the spool is damaged", undefined);
     if (found.closedAt === last || (last === 0 && found.closedAt === undefined)) return;
     const reason =
       found.closedAt === undefined
@@ -260,7 +270,7 @@ export class Spool {
     this.#append("gap", { gap: { from: last + 1, to: last + 1, reason } }, []);
   }
 
-  #restart(reason: string, known: number): Promise<void> {
+  #restart(reason: string, lost: LostRange | undefined): Promise<void> {
     const stream = successorOf(this.#base, this.#head.stream);
     const rewritten = rewrite({
       directory: this.#directory,
@@ -280,8 +290,8 @@ export class Spool {
     this.#recent.clear();
     const old = this.#writer;
     this.#writer = this.#newWriter();
-    const gap = { from: known + 1, to: Math.max(known, this.#head.seq) + 1, reason };
-    this.#append("gap", { gap }, []);
+    const own = this.#head.seq + 1;
+    this.#append("gap", { gap: { ...(lost ?? { from: own, to: own }), reason } }, []);
     return old.abandon();
   }
 
