@@ -15,7 +15,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "type": "string"
     },
     "metadata": {
-     "type": "object"
+     "type": "object",
+     "x-kubernetes-preserve-unknown-fields": true
     },
     "spec": {
      "type": "object",
@@ -74,7 +75,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "self in ['postgres', 'http', 'openai']",
-         "messageExpression": "'protocol ' + self + ' is not available in this version: use postgres, http or openai'",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http or openai\"",
          "message": "this protocol is not available in this version: use postgres, http or openai"
         }
        ]
@@ -344,7 +345,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "self in ['closed']",
-         "messageExpression": "'onFailure ' + self + ' is not available in this version: use closed'",
+         "messageExpression": "\"onFailure '\" + self + \"' is not available in this version: use closed\"",
          "message": "this value of onFailure is not available in this version: use closed"
         }
        ]
@@ -456,7 +457,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "type": "string"
     },
     "metadata": {
-     "type": "object"
+     "type": "object",
+     "x-kubernetes-preserve-unknown-fields": true
     },
     "spec": {
      "type": "object",
@@ -1008,7 +1010,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "x-kubernetes-validations": [
            {
             "rule": "self in ['response']",
-            "messageExpression": "'masking direction ' + self + ' is not available in this version: use response'",
+            "messageExpression": "\"masking direction '\" + self + \"' is not available in this version: use response\"",
             "message": "this masking direction is not available in this version: use response"
            }
           ]
@@ -1308,7 +1310,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "type": "string"
     },
     "metadata": {
-     "type": "object"
+     "type": "object",
+     "x-kubernetes-preserve-unknown-fields": true
     },
     "spec": {
      "type": "object",
@@ -1618,7 +1621,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "type": "string"
     },
     "metadata": {
-     "type": "object"
+     "type": "object",
+     "x-kubernetes-preserve-unknown-fields": true
     },
     "spec": {
      "type": "object",
@@ -1813,7 +1817,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "type": "string"
     },
     "metadata": {
-     "type": "object"
+     "type": "object",
+     "x-kubernetes-preserve-unknown-fields": true
     },
     "spec": {
      "type": "object",

@@ -1,0 +1,313 @@
+// For every CEL rule of the CRDs one object that it accepts and one that it refuses, with the path and the sentence it answers.
+// The unit test holds them against our evaluation; the cluster suite applies the same table to a real API server.
+import { caseBuilder } from "./cel-case.ts";
+import type { CelCase } from "./cel-case.ts";
+
+const notAvailable = "is not available in this version";
+
+const postgres = caseBuilder("Connection", {
+  protocol: "postgres",
+  endpoint: { host: "db.data.svc.cluster.local", tls: { mode: "VerifyFull" } },
+  credential: {
+    static: { secretRef: { name: "db" }, usernameKey: "user", passwordKey: "password" },
+  },
+});
+
+const http = caseBuilder("Connection", {
+  protocol: "http",
+  endpoint: { url: "https://api.example.com/v1", tls: { mode: "VerifyFull" } },
+  credential: {
+    static: {
+      secretRef: { name: "api" },
+      header: { name: "Authorization", value: "Bearer ${token}" },
+    },
+  },
+});
+
+const connectionCases: readonly CelCase[] = [
+  postgres("spec.endpoint", "a postgres connection needs endpoint.host", {
+    good: {},
+    bad: { "spec.endpoint": { url: "https://db.example.com" } },
+  }),
+  http("spec.endpoint", "protocol http needs endpoint.url", {
+    good: {},
+    bad: { "spec.endpoint": { host: "api.example.com" } },
+  }),
+  http("spec.postgres", "the postgres block belongs to protocol postgres, not to http", {
+    good: {},
+    bad: { "spec.postgres": { database: "orders" } },
+  }),
+  postgres(
+    "spec.credential",
+    "the static credential of a postgres connection is usernameKey and passwordKey",
+    {
+      good: {},
+      bad: { "spec.credential.static": { secretRef: { name: "db" }, usernameKey: "user" } },
+    },
+  ),
+  http("spec.credential", "the static credential of protocol http is header, with name and value", {
+    good: {},
+    bad: {
+      "spec.credential.static": {
+        secretRef: { name: "api" },
+        usernameKey: "user",
+        passwordKey: "password",
+      },
+    },
+  }),
+  http("spec.protocol", `protocol 'mcp' ${notAvailable}: use postgres, http or openai`, {
+    good: { "spec.protocol": "openai" },
+    bad: { "spec.protocol": "mcp" },
+  }),
+  postgres("spec.endpoint", "endpoint has exactly one of host (postgres) and url (http, openai)", {
+    good: {},
+    bad: { "spec.endpoint.url": "https://db.example.com" },
+  }),
+  http("spec.endpoint.port", "endpoint.port stands beside endpoint.host", {
+    good: {},
+    bad: { "spec.endpoint.port": 443 },
+  }),
+  http("spec.endpoint.tls", "endpoint.tls.mode contradicts the scheme of endpoint.url", {
+    good: { "spec.endpoint": { url: "http://api.example.com", tls: { mode: "Disable" } } },
+    bad: { "spec.endpoint.tls.mode": "Disable" },
+  }),
+  postgres(
+    "spec.endpoint.tls.caSecretRef",
+    "endpoint.tls.caSecretRef has no effect with mode Disable",
+    {
+      good: { "spec.endpoint.tls.caSecretRef": { name: "ca" } },
+      bad: { "spec.endpoint.tls": { mode: "Disable", caSecretRef: { name: "ca" } } },
+    },
+  ),
+  http("spec.hosts", "hosts are names that the agent dials, not addresses", {
+    good: { "spec.hosts": ["api"] },
+    bad: { "spec.hosts": ["api", "10.0.0.1"] },
+  }),
+  http("spec.hosts", "hosts cannot contain localhost", {
+    good: { "spec.hosts": ["localhost.example.com"] },
+    bad: { "spec.hosts": ["db.localhost"] },
+  }),
+  postgres("spec.credential", "credential names no source", {
+    good: {},
+    bad: { "spec.credential": {} },
+  }),
+  ...["postgresRole", "oauth2", "awsSigV4", "sshCertificate"].map((source) =>
+    postgres(`spec.credential.${source}`, `credential.${source} ${notAvailable}: use static`, {
+      good: {},
+      bad: { "spec.credential": { [source]: { any: { thing: 1 } } } },
+    }),
+  ),
+  http("spec.credential.static.header.name", "header Content-Length belongs to the transport", {
+    good: { "spec.credential.static.header.name": "X-Api-Key" },
+    bad: { "spec.credential.static.header.name": "Content-Length" },
+  }),
+  http("spec.credential.static.header.value", "header.value names no key of the Secret", {
+    good: { "spec.credential.static.header.value": "${key.of_secret-1}" },
+    bad: { "spec.credential.static.header.value": "Bearer $token" },
+  }),
+  http("spec.onFailure", `onFailure 'open' ${notAvailable}: use closed`, {
+    good: { "spec.onFailure": "closed" },
+    bad: { "spec.onFailure": "open" },
+  }),
+];
+
+const policy = caseBuilder("AccessPolicy", {
+  targetRefs: [{ name: "orders-db" }],
+  subjects: [{ serviceAccounts: ["invoice-agent"] }],
+  grant: { ttl: "5m" },
+  rules: [
+    { name: "read", action: "Allow", sql: { statements: ["select"] } },
+    {
+      name: "write",
+      action: "RequireApproval",
+      llm: {},
+      approval: { approvers: [{ user: "alice" }] },
+    },
+  ],
+  masking: [{ columns: ["public.customers.ssn"], transform: { partial: { keepLast: 4 } } }],
+  limits: { requestsPerMinute: 60 },
+  recording: {},
+});
+
+const policyCases: readonly CelCase[] = [
+  policy("spec.minimumTier", `minimumTier ${notAvailable}`, {
+    good: {},
+    bad: { "spec.minimumTier": "Locked" },
+  }),
+  policy("spec.subjects[0]", "a subject names serviceAccounts", {
+    good: {},
+    bad: { "spec.subjects": [{ chains: ["summarise"] }] },
+  }),
+  policy("spec.subjects[0].groups", `subjects.groups ${notAvailable}: use serviceAccounts`, {
+    good: {},
+    bad: { "spec.subjects[0].groups": ["people"] },
+  }),
+  policy("spec.grant.ttl", "grant.ttl is from 1m to 1h", {
+    good: { "spec.grant.ttl": "1h" },
+    bad: { "spec.grant.ttl": "59s" },
+  }),
+  policy("spec.rules[0]", "a rule has at most one of sql, http and llm", {
+    good: { "spec.rules[0]": { name: "any", action: "Allow" } },
+    bad: { "spec.rules[0].http": {} },
+  }),
+  policy("spec.rules[0]", "action RequireApproval needs an approval block", {
+    good: {},
+    bad: { "spec.rules[0].action": "RequireApproval" },
+  }),
+  policy("spec.rules[1].approval", "approval has no effect with action Deny", {
+    good: {},
+    bad: { "spec.rules[1].action": "Deny" },
+  }),
+  policy("spec.rules[0].mcp", `the rule block mcp ${notAvailable}: use sql, http or llm`, {
+    good: {},
+    bad: { "spec.rules[0].mcp": { tools: ["search"] } },
+  }),
+  policy("spec.rules[1].llm.detect", `llm.detect ${notAvailable}: use promptMatches`, {
+    good: {},
+    bad: { "spec.rules[1].llm.detect": ["email"] },
+  }),
+  policy(
+    "spec.rules[1].approval.count",
+    "approval.count asks for more people than approvers lists",
+    {
+      good: {
+        "spec.rules[1].approval": { approvers: [{ user: "alice" }, { group: "leads" }], count: 3 },
+      },
+      bad: { "spec.rules[1].approval.count": 2 },
+    },
+  ),
+  policy("spec.rules[1].approval.hold", "approval.hold is from 1s to 10m", {
+    good: { "spec.rules[1].approval.hold": "1m30s" },
+    bad: { "spec.rules[1].approval.hold": "11m" },
+  }),
+  policy("spec.rules[1].approval.validFor", "approval.validFor is from 10s to 24h", {
+    good: { "spec.rules[1].approval.validFor": "24h" },
+    bad: { "spec.rules[1].approval.validFor": "0s" },
+  }),
+  policy("spec.rules[1].approval.approvers[0]", "an approver is exactly one of group and user", {
+    good: { "spec.rules[1].approval.approvers": [{ group: "leads" }] },
+    bad: { "spec.rules[1].approval.approvers": [{ group: "leads", user: "alice" }] },
+  }),
+  policy("spec.masking[0]", "a masking entry has exactly one of columns and detect", {
+    good: {},
+    bad: { "spec.masking[0].detect": ["email"] },
+  }),
+  policy("spec.masking[0].transform", "transform truncateDate works on columns only", {
+    good: { "spec.masking[0].transform": { truncateDate: { to: "year" } } },
+    bad: { "spec.masking[0]": { detect: ["email"], transform: { truncateDate: { to: "year" } } } },
+  }),
+  policy("spec.masking[0].restore", `masking restore ${notAvailable}`, {
+    good: {},
+    bad: { "spec.masking[0].restore": true },
+  }),
+  policy("spec.masking[0].marks", `masking marks are not available in this version`, {
+    good: {},
+    bad: { "spec.masking[0].marks": ["pii"] },
+  }),
+  policy("spec.masking[0].direction", `masking direction 'both' ${notAvailable}: use response`, {
+    good: { "spec.masking[0].direction": "response" },
+    bad: { "spec.masking[0].direction": "both" },
+  }),
+  policy(
+    "spec.masking[0].transform",
+    "transform has exactly one of redact, nullify, partial, hash, fixed and truncateDate",
+    {
+      good: { "spec.masking[0].transform": { nullify: {} } },
+      bad: { "spec.masking[0].transform": { redact: {}, hash: {} } },
+    },
+  ),
+  policy("spec.masking[0].transform.tokenize", `transform tokenize ${notAvailable}: use hash`, {
+    good: { "spec.masking[0].transform": { hash: {} } },
+    bad: { "spec.masking[0].transform": { tokenize: { vault: "v" } } },
+  }),
+  policy("spec.masking[0].transform.partial", "transform partial keeps nothing", {
+    good: { "spec.masking[0].transform.partial": { keepFirst: 2 } },
+    bad: { "spec.masking[0].transform.partial": {} },
+  }),
+  ...["tokensPerMinute", "tokensPerDay", "costPerDay", "statementTimeout"].map((limit) =>
+    policy(`spec.limits.${limit}`, `limits.${limit} ${notAvailable}`, {
+      good: {},
+      bad: { [`spec.limits.${limit}`]: 5 },
+    }),
+  ),
+  policy("spec.limits.idleTimeout", "limits.idleTimeout is from 1s to 24h", {
+    good: { "spec.limits.idleTimeout": "15m" },
+    bad: { "spec.limits.idleTimeout": "25h" },
+  }),
+  policy("spec.recording.aggregate", `recording.aggregate ${notAvailable}`, {
+    good: {},
+    bad: { "spec.recording.aggregate": true },
+  }),
+];
+
+const request = caseBuilder("AccessRequest", {
+  requester: {
+    namespace: "agents",
+    serviceAccount: "invoice-agent",
+    pod: "invoice-1",
+    podUid: "b6a3c0de-0000-4000-8000-000000000001",
+  },
+  connection: "orders-db",
+  policies: [
+    { name: "invoice-agent", rule: "refunds", approvers: [{ group: "finance-leads" }], count: 1 },
+  ],
+  digest: `sha256-${"A".repeat(43)}`,
+  kind: "sql",
+  summary: "UPDATE public.orders SET refunded = true WHERE id = $1",
+  session: "01J00000000000000000000000",
+  openedAt: "2026-11-20T10:00:00Z",
+  expiresAt: "2026-11-20T10:01:00Z",
+  validFor: "10m",
+});
+
+const session = caseBuilder("AccessSession", {
+  publicKey: { kty: "EC", crv: "P-256", x: "A".repeat(43), y: "B".repeat(43) },
+});
+
+const quarantine = caseBuilder("Quarantine", {
+  subjects: [{ serviceAccounts: ["invoice-agent"] }],
+  reason: "odd reads at night",
+});
+
+const otherCases: readonly CelCase[] = [
+  request("spec.policies[0].approvers[0]", "an approver is exactly one of group and user", {
+    good: {},
+    bad: { "spec.policies[0].approvers": [{}] },
+  }),
+  request("spec", "the spec of an access request never changes", {
+    good: {},
+    bad: { "spec.summary": "DROP TABLE orders" },
+    update: true,
+  }),
+  session("spec", "the spec of an access session never changes", {
+    good: {},
+    bad: { "spec.publicKey.x": "C".repeat(43) },
+    update: true,
+  }),
+  session(
+    "spec.publicKey",
+    "publicKey is kty EC with crv P-256, x and y, or kty OKP with crv Ed25519 and x",
+    {
+      good: { "spec.publicKey": { kty: "OKP", crv: "Ed25519", x: "A".repeat(43) } },
+      bad: { "spec.publicKey.crv": "Ed25519" },
+    },
+  ),
+  quarantine("spec", "a quarantine names subjects or connections, or says all: true", {
+    good: { spec: { all: true, reason: "x" } },
+    bad: { spec: { all: false, reason: "x" } },
+  }),
+  quarantine("spec.all", "all: true cuts everything off", {
+    good: { "spec.all": false },
+    bad: { "spec.all": true },
+  }),
+  quarantine("spec.subjects[0]", "a quarantined subject names serviceAccounts or pods", {
+    good: { "spec.subjects": [{ pods: ["invoice-*"] }] },
+    bad: { "spec.subjects": [{}] },
+  }),
+  quarantine("spec.subjects[0].chains", "a chain is what the agent says of itself", {
+    good: {},
+    bad: { "spec.subjects[0].chains": ["summarise"] },
+  }),
+];
+
+export const celCases: readonly CelCase[] = [...connectionCases, ...policyCases, ...otherCases];

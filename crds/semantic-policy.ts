@@ -1,0 +1,36 @@
+// What is wrong within one AccessPolicy beyond its schema: conditions, patterns, and rules that cannot do anything.
+import { neverMatches, unreachableRules } from "../policy/conflicts.ts";
+import { checkPattern, checkWhen } from "../policy/when.ts";
+import type { RuleBlock } from "../policy/when.ts";
+import type { Problem } from "./problem.ts";
+import type { AccessPolicy, PolicyRule } from "./types.gen.ts";
+
+export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
+  const rules = spec.rules ?? [];
+  const dead = rules.map(ruleProblems);
+  const overruled = unreachableRules(rules)
+    // A rule that matches nothing is overruled by anything: said once is enough.
+    .filter(({ index }) => dead[index]?.length === 0)
+    .map(({ index, message }) => ruleProblem(index, [], message));
+  return [...dead.flat(), ...overruled];
+}
+
+function ruleProblems(rule: PolicyRule, index: number): readonly Problem[] {
+  const problems = neverMatches(rule).map(({ path, message }) => ruleProblem(index, path, message));
+  const when = rule.when === undefined ? undefined : checkWhen(rule.when, blockOf(rule));
+  if (when !== undefined) problems.push(ruleProblem(index, ["when"], when));
+  const pattern = rule.llm?.promptMatches;
+  const unsafe = pattern === undefined ? undefined : checkPattern(pattern);
+  if (unsafe !== undefined) problems.push(ruleProblem(index, ["llm", "promptMatches"], unsafe));
+  return problems;
+}
+
+function ruleProblem(index: number, path: readonly (string | number)[], message: string): Problem {
+  return { path: ["spec", "rules", index, ...path], message, stage: "semantic" };
+}
+
+function blockOf(rule: PolicyRule): RuleBlock | undefined {
+  if (rule.sql !== undefined) return "sql";
+  if (rule.http !== undefined) return "http";
+  return rule.llm === undefined ? undefined : "llm";
+}
