@@ -1,0 +1,46 @@
+// What a bundle asks of the proxy that is to enforce it. A proxy that lacks one of them must refuse the bundle (`ProxyTooOld`).
+import type { Bundle } from "./bundle.ts";
+
+/** Everything this version enforces. Never rename one: older proxies know them by these words. */
+export const supportedFeatures = [
+  "approval",
+  "chains",
+  "limits.bytesPerResult",
+  "limits.idleTimeoutSeconds",
+  "limits.maxConnections",
+  "limits.requestsPerMinute",
+  "limits.rowsPerResult",
+  "mask.columns",
+  "mask.detect",
+  "observe",
+  "recording.strict",
+  "when",
+] as const;
+
+export type Feature = (typeof supportedFeatures)[number];
+
+type Content = Omit<Bundle, "requires" | "generation">;
+
+const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
+  approval: ({ rules }) => rules.some((rule) => rule.action === "RequireApproval"),
+  chains: ({ rules }) => rules.some((rule) => rule.chains !== undefined),
+  "limits.bytesPerResult": ({ limits }) => limits.bytesPerResult !== undefined,
+  "limits.idleTimeoutSeconds": ({ limits }) => limits.idleTimeoutSeconds !== undefined,
+  "limits.maxConnections": ({ limits }) => limits.maxConnections !== undefined,
+  "limits.requestsPerMinute": ({ limits }) => limits.requestsPerMinute !== undefined,
+  "limits.rowsPerResult": ({ limits }) => limits.rowsPerResult !== undefined,
+  "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
+  "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
+  observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
+  "recording.strict": ({ recording }) => recording.strict,
+  when: ({ rules }) => rules.some((rule) => rule.when !== undefined),
+};
+
+export function requiredFeatures(bundle: Content): Feature[] {
+  return supportedFeatures.filter((feature) => tests[feature](bundle));
+}
+
+/** Those of `requires` that this version does not know; empty means the bundle can be enforced. */
+export function missingFeatures(requires: readonly string[]): string[] {
+  return requires.filter((feature) => !supportedFeatures.some((known) => known === feature));
+}
