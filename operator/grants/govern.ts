@@ -1,0 +1,121 @@
+// What governs one subject on one connection right now, read from the resources alone: the same answer for a grant, for a
+// spent approval and for the question whether a change touches a live grant.
+import type { Endpoint } from "../../contract/control.ts";
+import type { Connection } from "../../crds/types.gen.ts";
+import type { Bundle } from "../../policy/bundle.ts";
+import { compile } from "../../policy/compile.ts";
+import { compilePattern, matches } from "../../policy/pattern.ts";
+import { connectionTarget } from "../connections/endpoint.ts";
+import { covers, ordersFor, quarantineMessage, type QuarantinedPod } from "../quarantine/select.ts";
+import type { ResourceView } from "../resources.ts";
+
+export interface Governing {
+  readonly view: ResourceView;
+  /** Key of `hash` transforms, base64url, one per namespace. */
+  readonly maskKey: (namespace: string) => string;
+  readonly operatorNamespace: string | undefined;
+  readonly now: () => number;
+}
+
+export type GovernReason =
+  | "ConnectionNotFound"
+  | "NamespaceNotAllowed"
+  | "Quarantined"
+  | "NoPolicy"
+  | "PolicyUnusable";
+
+export type Governed =
+  | { readonly connection: Connection; readonly bundle: Bundle }
+  | { readonly refused: GovernReason; readonly message: string };
+
+/** `pod` undefined asks about the subject alone, leaving quarantines out. */
+export function govern(
+  governing: Governing,
+  subject: { readonly namespace: string; readonly serviceAccount: string },
+  pod: QuarantinedPod | undefined,
+  name: string,
+): Governed {
+  const { view, maskKey } = governing;
+  const [namespace = "", local = ""] = name.split("/");
+  const connection = view.connection(namespace, local);
+  if (connection === undefined || connection.metadata.deletionTimestamp !== undefined) {
+    return {
+      refused: "ConnectionNotFound",
+      message: `connection ${name} does not exist; create it, or remove it from the pod's chaperone.dev/connections annotation`,
+    };
+  }
+  if (!allowsNamespace(connection, subject.namespace)) {
+    return {
+      refused: "NamespaceNotAllowed",
+      message: `connection ${name} does not allow namespace ${subject.namespace}; add it to spec.allowedNamespaces there`,
+    };
+  }
+  const order = pod === undefined ? undefined : quarantineOf(governing, pod, name);
+  if (order !== undefined) return { refused: "Quarantined", message: quarantineMessage(order) };
+  let bundle: Bundle;
+  try {
+    bundle = compile({
+      connection,
+      policies: view.policiesIn(namespace),
+      subject,
+      maskKey: maskKey(namespace),
+    });
+  } catch (error) {
+    return {
+      refused: "PolicyUnusable",
+      message: `the policies of connection ${name} cannot be compiled: ${error instanceof Error ? error.message : "unknown error"}`,
+    };
+  }
+  if (bundle.policies.length === 0) {
+    return {
+      refused: "NoPolicy",
+      message: `no policy lets ${subject.namespace}/${subject.serviceAccount} use connection ${local}; create an AccessPolicy in namespace ${namespace} whose targetRefs name ${local} and whose subjects name ${subject.serviceAccount}`,
+    };
+  }
+  return { connection, bundle };
+}
+
+/** The quarantine in force that cuts `pod` off from `connection`, or wholly when none is given. */
+export function quarantineOf(
+  governing: Pick<Governing, "view" | "now" | "operatorNamespace">,
+  pod: QuarantinedPod,
+  connection: string | undefined,
+): { readonly name: string; readonly reason: string } | undefined {
+  const orders = ordersFor(
+    governing.view.quarantines(),
+    pod,
+    governing.now(),
+    governing.operatorNamespace,
+  );
+  return orders.find(({ reach }) => covers(reach, connection));
+}
+
+export function allowsNamespace(connection: Connection, namespace: string): boolean {
+  if (connection.metadata.namespace === namespace) return true;
+  return (connection.spec.allowedNamespaces ?? []).some((pattern) =>
+    matches(compilePattern(pattern), namespace),
+  );
+}
+
+/** Where the proxy finds the upstream. */
+export function endpointOf(connection: Connection, ca: string | undefined): Endpoint {
+  const target = connectionTarget(connection);
+  const database = connection.spec.postgres?.database;
+  return {
+    host: target.host,
+    port: target.port,
+    tls: target.tls
+      ? { mode: "VerifyFull", ...(ca === undefined ? {} : { ca }) }
+      : { mode: "Disable" },
+    basePath: target.basePath,
+    ...(database === undefined ? {} : { database }),
+  };
+}
+
+/** The Secrets a connection depends on, in its own namespace. */
+export function secretsOf(connection: Connection): string[] {
+  return [
+    connection.spec.credential?.static?.secretRef.name,
+    connection.spec.endpoint.tls?.caSecretRef?.name,
+  ].flatMap((name) => name ?? []);
+}

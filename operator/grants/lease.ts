@@ -1,0 +1,141 @@
+// Turns a Connection's credential into the lease its proxy is given. Errors name the Secret and its key, never a value.
+import type { Lease } from "../../contract/control.ts";
+import type { Connection, CredentialHeader } from "../../crds/types.gen.ts";
+
+export type SecretReader = (
+  namespace: string,
+  name: string,
+  signal: AbortSignal,
+) => Promise<Readonly<Record<string, string>> | undefined>;
+
+/** `reason`: SecretNotFound, SecretKeyNotFound, SecretValueUnusable, CredentialUnusable. */
+export class LeaseRefused extends Error {
+  readonly reason:
+    | "SecretNotFound"
+    | "SecretKeyNotFound"
+    | "SecretValueUnusable"
+    | "CredentialUnusable";
+
+  constructor(reason: LeaseRefused["reason"], message: string) {
+    super(message);
+    this.name = "LeaseRefused";
+    this.reason = reason;
+  }
+}
+
+export async function buildLease(
+  connection: Connection,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<Lease> {
+  const credential = connection.spec.credential?.static;
+  if (credential === undefined) return { kind: "none" };
+  const { namespace, name: connectionName } = connection.metadata;
+  const { name } = credential.secretRef;
+  const values = await readSecret(namespace, name, signal);
+  if (values === undefined) {
+    throw new LeaseRefused(
+      "SecretNotFound",
+      `Secret ${namespace}/${name}, which holds the credential of connection ${namespace}/${connectionName}, does not exist; create it`,
+    );
+  }
+  const secret: NamedSecret = { where: `Secret ${namespace}/${name}`, values };
+  if (credential.header !== undefined)
+    return { kind: "headers", headers: [substitute(credential.header, secret)] };
+  if (credential.usernameKey === undefined || credential.passwordKey === undefined) {
+    throw new LeaseRefused(
+      "CredentialUnusable",
+      `connection ${namespace}/${connectionName}: credential.static names neither header nor usernameKey and passwordKey`,
+    );
+  }
+  return {
+    kind: "password",
+    username: passwordPart(secret, credential.usernameKey),
+    password: passwordPart(secret, credential.passwordKey),
+  };
+}
+
+/** The CA bundle of `endpoint.tls.caSecretRef`; undefined when none is named. */
+export async function readCa(
+  connection: Connection,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const reference = connection.spec.endpoint.tls?.caSecretRef;
+  if (reference === undefined) return undefined;
+  const { namespace } = connection.metadata;
+  const values = await readSecret(namespace, reference.name, signal);
+  if (values === undefined)
+    throw new LeaseRefused(
+      "SecretNotFound",
+      `Secret ${namespace}/${reference.name}, named by endpoint.tls.caSecretRef, does not exist; create it`,
+    );
+  const where = `Secret ${namespace}/${reference.name}`;
+  const ca = value({ where, values }, reference.key);
+  if (!ca.includes("-----BEGIN CERTIFICATE-----"))
+    throw new LeaseRefused(
+      "SecretValueUnusable",
+      `${where}: key ${reference.key} holds no PEM certificate`,
+    );
+  return ca;
+}
+
+interface NamedSecret {
+  /** For messages: `Secret agents/orders-db`. */
+  readonly where: string;
+  readonly values: Readonly<Record<string, string>>;
+}
+
+const placeholder = /\$\{([-._a-zA-Z0-9]+)\}/g;
+
+/** Bytes that RFC 9110 section 5.5 keeps out of a field value; CR and LF would start another header. */
+// eslint-disable-next-line no-control-regex
+const notInHeader = /[\u0000-\u0008\u000a-\u001f\u007f]/;
+
+function substitute(
+  header: CredentialHeader,
+  secret: NamedSecret,
+): { readonly name: string; readonly value: string } {
+  const text = header.value.replace(placeholder, (_whole, key: string) => headerPart(secret, key));
+  if (notInHeader.test(text))
+    throw new LeaseRefused(
+      "CredentialUnusable",
+      `credential.static.header.value of ${header.name} holds a control character`,
+    );
+  return { name: header.name, value: text };
+}
+
+function headerPart(secret: NamedSecret, key: string): string {
+  const text = value(secret, key);
+  if (notInHeader.test(text)) {
+    throw new LeaseRefused(
+      "SecretValueUnusable",
+      `${secret.where}: the value of key ${key} holds a line break or another control character, which a header cannot carry; often it ends with a newline`,
+    );
+  }
+  return text;
+}
+
+/** PostgreSQL sends both as C strings, so a NUL would cut them short; line breaks are almost always an accident of `echo`. */
+function passwordPart(secret: NamedSecret, key: string): string {
+  const text = value(secret, key);
+  if (/[\0\r\n]/.test(text)) {
+    throw new LeaseRefused(
+      "SecretValueUnusable",
+      `${secret.where}: the value of key ${key} holds a line break or NUL; often it ends with a newline`,
+    );
+  }
+  return text;
+}
+
+function value(secret: NamedSecret, key: string): string {
+  const text = Object.hasOwn(secret.values, key) ? secret.values[key] : undefined;
+  if (text === undefined)
+    throw new LeaseRefused("SecretKeyNotFound", `${secret.where} has no key ${key}`);
+  if (text === "")
+    throw new LeaseRefused(
+      "SecretValueUnusable",
+      `${secret.where}: the value of key ${key} is empty`,
+    );
+  return text;
+}
