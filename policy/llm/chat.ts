@@ -1,0 +1,76 @@
+// The body of POST /chat/completions.
+import { isObject } from "./json.ts";
+import {
+  addTool,
+  listOf,
+  NotUnderstood,
+  objectOf,
+  readLimit,
+  readModel,
+  readStream,
+  readText,
+} from "./reading.ts";
+import type { Reading } from "./reading.ts";
+
+const bodyNames: ReadonlySet<string> = new Set([
+  "model",
+  "models",
+  "fallbacks",
+  "messages",
+  "tools",
+  "functions",
+  "function_call",
+  "stream",
+  "max_tokens",
+  "max_completion_tokens",
+  "web_search_options",
+  "prediction",
+]);
+const messageNames: ReadonlySet<string> = new Set([
+  "role",
+  "content",
+  "tool_calls",
+  "function_call",
+  "name",
+  "refusal",
+]);
+const toolNames: ReadonlySet<string> = new Set(["type", "function", "custom"]);
+const functionNames: ReadonlySet<string> = new Set(["name"]);
+const predictionNames: ReadonlySet<string> = new Set(["content"]);
+
+export function readChat(reading: Reading, value: unknown): void {
+  const body = objectOf(value, "the body", bodyNames);
+  readModel(reading, body);
+  readStream(reading, body);
+  readLimit(reading, body, ["max_tokens", "max_completion_tokens"]);
+  if (!Array.isArray(body["messages"])) throw new NotUnderstood("messages is no list");
+  for (const message of listOf(body["messages"], "messages")) readMessage(reading, message);
+  for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool);
+  for (const offered of listOf(body["functions"], "functions")) readFunction(reading, offered);
+  if (isObject(body["web_search_options"])) addTool(reading, "web_search");
+  const prediction = body["prediction"] ?? undefined;
+  if (prediction !== undefined) {
+    readText(reading, objectOf(prediction, "prediction", predictionNames)["content"], "prediction");
+  }
+}
+
+function readMessage(reading: Reading, value: unknown): void {
+  const message = objectOf(value, "a message", messageNames);
+  readText(reading, message["content"], "a message");
+  for (const call of listOf(message["tool_calls"], "tool_calls")) readTool(reading, call);
+  const legacy = message["function_call"] ?? undefined;
+  if (legacy !== undefined) readFunction(reading, legacy);
+  if (message["role"] === "function") addTool(reading, message["name"]);
+}
+
+/** A tool offered or called: `{type: "function", function: {name}}`; a type of the provider's own names the tool itself. */
+function readTool(reading: Reading, value: unknown): void {
+  const tool = objectOf(value, "a tool", toolNames);
+  const type = tool["type"] ?? "function";
+  if (type === "function" || type === "custom") readFunction(reading, tool[type]);
+  else addTool(reading, type);
+}
+
+function readFunction(reading: Reading, value: unknown): void {
+  addTool(reading, objectOf(value, "a function", functionNames)["name"]);
+}

@@ -1,0 +1,121 @@
+// What is gathered while the body of a model request is read: shared by the shapes of one provider.
+import { isObject } from "./json.ts";
+import type { JsonObject } from "./json.ts";
+
+/** Tools of one request; more are refused. Providers stop at 128. */
+const maxTools = 1024;
+/** Longest model or tool name; providers stop at 64 for tools. */
+const maxNameLength = 256;
+
+/** Thrown inside the recogniser only, which turns it into `unrecognised`. */
+export class NotUnderstood extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "NotUnderstood";
+  }
+}
+
+export interface Reading {
+  model: string;
+  stream: boolean;
+  maxOutputTokens: number | null;
+  readonly tools: Set<string>;
+  readonly prompts: string[];
+  promptsUnreadable: boolean;
+}
+
+export function startReading(): Reading {
+  return {
+    model: "",
+    stream: false,
+    maxOutputTokens: null,
+    tools: new Set(),
+    prompts: [],
+    promptsUnreadable: false,
+  };
+}
+
+/**
+ * The value as an object. Some servers match names without regard to case, so one that differs from a name that is read
+ * here in case alone is refused.
+ */
+export function objectOf(value: unknown, what: string, names: ReadonlySet<string>): JsonObject {
+  if (!isObject(value)) throw new NotUnderstood(`${what} is no object`);
+  for (const name of Object.keys(value)) {
+    if (names.has(name)) continue;
+    // By way of capitals, because Go also reads U+017F as `s`.
+    const folded = name.toUpperCase().toLowerCase();
+    if (names.has(folded)) {
+      throw new NotUnderstood(
+        `${what} has the name ${JSON.stringify(name.slice(0, 64))}, which some servers read as ${folded}`,
+      );
+    }
+  }
+  return value;
+}
+
+/** An absent or null list is empty. */
+export function listOf(value: unknown, what: string): readonly unknown[] {
+  if (value === undefined || value === null) return [];
+  if (!Array.isArray(value)) throw new NotUnderstood(`${what} is no list`);
+  return value;
+}
+
+export function nameOf(value: unknown, what: string): string {
+  if (typeof value !== "string" || value === "") throw new NotUnderstood(`${what} is missing`);
+  if (value.length > maxNameLength)
+    throw new NotUnderstood(`${what} is longer than ${maxNameLength} characters`);
+  return value;
+}
+
+export function readModel(reading: Reading, body: JsonObject): void {
+  reading.model = nameOf(body["model"], "model");
+  for (const name of ["models", "fallbacks"]) {
+    const others = body[name];
+    if (others !== undefined && others !== null)
+      throw new NotUnderstood(`${name} names further models, which no rule sees`);
+  }
+}
+
+export function readStream(reading: Reading, body: JsonObject): void {
+  const stream = body["stream"] ?? false;
+  if (typeof stream !== "boolean") throw new NotUnderstood("stream is neither true nor false");
+  reading.stream = stream;
+}
+
+/** Several names may stand for the limit; the largest counts. */
+export function readLimit(reading: Reading, body: JsonObject, names: readonly string[]): void {
+  for (const name of names) {
+    const limit = body[name];
+    if (limit === undefined || limit === null) continue;
+    if (typeof limit !== "number" || !Number.isSafeInteger(limit) || limit < 0) {
+      throw new NotUnderstood(`${name} is no whole number`);
+    }
+    reading.maxOutputTokens = Math.max(limit, reading.maxOutputTokens ?? 0);
+  }
+}
+
+export function addTool(reading: Reading, name: unknown): void {
+  reading.tools.add(nameOf(name, "the name of a tool"));
+  if (reading.tools.size > maxTools)
+    throw new NotUnderstood(`the request names more than ${maxTools} tools`);
+}
+
+/** Text, or a list of parts of which the text ones count; the parts of one message make one prompt. */
+export function readText(reading: Reading, content: unknown, what: string): void {
+  if (content === undefined || content === null) return;
+  if (typeof content === "string") {
+    if (content !== "") reading.prompts.push(content);
+    return;
+  }
+  const texts = listOf(content, what).flatMap((part) => textsOfPart(part, what));
+  if (texts.length > 0) reading.prompts.push(texts.join("\n"));
+}
+
+const partNames: ReadonlySet<string> = new Set(["type", "text", "refusal"]);
+
+function textsOfPart(part: unknown, what: string): string[] {
+  if (typeof part === "string") return [part];
+  const { text, refusal } = objectOf(part, `a part of ${what}`, partNames);
+  return [text, refusal].filter((value) => typeof value === "string");
+}
