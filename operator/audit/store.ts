@@ -1,0 +1,150 @@
+// The audit store: one file of SQLite, or PostgreSQL by DSN, behind one set of queries. Takes batches and keeps each event once.
+import { chmod, mkdir, open } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type Dialect, Kysely, PostgresDialect } from "kysely";
+import { IngestRefused } from "../../contract/chain.ts";
+import type { EventAck, EventBatch } from "../../contract/control.ts";
+import { refuseNetworkFilesystem } from "./filesystem.ts";
+import { checkBatch, ingestBatch, type IngestResult, reserveIds } from "./ingest.ts";
+import { type AuditDatabase, type IntegerType, migrate } from "./schema.ts";
+import { sqliteDialect } from "./sqlite-dialect.ts";
+
+/** Batches waiting for the transaction in flight; each proxy has one at a time, so this is the number of proxies that may burst. */
+const maxQueuedBatches = 5_000;
+/** Batches of one transaction: they share one sync of the disk. */
+const maxBatchesPerTransaction = 64;
+/** Connections to PostgreSQL of one replica. */
+const maxPostgresConnections = 8;
+
+export interface AuditStore {
+  readonly db: AuditDatabase;
+  /** Stores a batch and resolves after commit; throws IngestRefused for one that does not link. Repeating it changes nothing. */
+  ingest(batch: EventBatch): Promise<EventAck>;
+  close(): Promise<void>;
+}
+
+export interface StoreOptions {
+  /** Milliseconds since the epoch. */
+  readonly clock?: () => number;
+}
+
+/** Opens the embedded store, making file and tables when they are missing. */
+export async function openStore(file: string, options: StoreOptions = {}): Promise<AuditStore> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  await refuseNetworkFilesystem(file);
+  // SQLite would make it with the umask; recordings are their owner's alone.
+  await (await open(file, "a", 0o600)).close();
+  await chmod(file, 0o600);
+  return openOn(sqliteDialect({ file, readOnly: false }), "integer", options);
+}
+
+/** The same store in PostgreSQL, for several replicas. */
+export async function openPostgresStore(
+  dsn: string,
+  options: StoreOptions = {},
+): Promise<AuditStore> {
+  const { Pool } = await import("pg");
+  return openOn(
+    new PostgresDialect({ pool: new Pool({ connectionString: dsn, max: maxPostgresConnections }) }),
+    "bigint",
+    options,
+  );
+}
+
+/** A read-only connection of its own to a store that another process may be writing. Throws when there is no file. */
+export async function openReader(
+  file: string,
+): Promise<{ readonly db: AuditDatabase; close(): Promise<void> }> {
+  await (await open(file, "r")).close();
+  const db: AuditDatabase = new Kysely({ dialect: sqliteDialect({ file, readOnly: true }) });
+  return { db, close: () => db.destroy() };
+}
+
+async function openOn(
+  dialect: Dialect,
+  integer: IntegerType,
+  options: StoreOptions,
+): Promise<AuditStore> {
+  const db: AuditDatabase = new Kysely({ dialect });
+  try {
+    await migrate(db, integer);
+  } catch (error) {
+    await db.destroy();
+    throw error;
+  }
+  return new Store(db, options.clock ?? Date.now);
+}
+
+interface Queued {
+  readonly batch: EventBatch;
+  readonly resolve: (result: IngestResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+class Store implements AuditStore {
+  readonly db: AuditDatabase;
+  readonly #clock: () => number;
+  #queue: Queued[] = [];
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(db: AuditDatabase, clock: () => number) {
+    this.db = db;
+    this.#clock = clock;
+  }
+
+  async ingest(batch: EventBatch): Promise<EventAck> {
+    checkBatch(batch);
+    const result = await this.#enqueue(batch);
+    if ("refusal" in result) throw new IngestRefused(result.refusal);
+    return result;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+    await this.db.destroy();
+  }
+
+  #enqueue(batch: EventBatch): Promise<IngestResult> {
+    if (this.#closed) return Promise.reject(new Error("the audit store is closed"));
+    if (this.#queue.length >= maxQueuedBatches)
+      return Promise.reject(
+        new Error(
+          `the audit store is behind: ${maxQueuedBatches} batches are waiting; send this one again later`,
+        ),
+      );
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ batch, resolve, reject });
+      this.#running ??= this.#drain().finally(() => {
+        this.#running = undefined;
+      });
+    });
+  }
+
+  /** Never rejects: each batch hears of its own fate. */
+  async #drain(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const group = this.#queue.splice(0, maxBatchesPerTransaction);
+      try {
+        const results = await this.#commit(group.map(({ batch }) => batch));
+        for (const [index, { resolve }] of group.entries()) {
+          const result = results[index];
+          if (result !== undefined) resolve(result);
+        }
+      } catch (error) {
+        for (const { reject } of group) reject(error);
+      }
+    }
+  }
+
+  #commit(batches: readonly EventBatch[]): Promise<readonly IngestResult[]> {
+    const now = new Date(this.#clock()).toISOString();
+    return this.db.transaction().execute(async (tx) => {
+      await reserveIds(tx, 0);
+      const results: IngestResult[] = [];
+      for (const batch of batches) results.push(await ingestBatch(tx, batch, now));
+      return results;
+    });
+  }
+}
