@@ -117,10 +117,10 @@ export async function migrate(db: AuditDatabase, integer: IntegerType): Promise<
     provider: { getMigrations: async () => migrations(integer) },
   });
   const { error } = await migrator.migrateToLatest();
-  if (error !== undefined)
-    throw error instanceof Error
-      ? error
-      : new Error(`the audit store's tables could not be made: ${String(error)}`);
+  if (error === undefined) return;
+  throw error instanceof Error
+    ? error
+    : new Error("the audit store's tables could not be made", { cause: error });
 }
 
 /** Never change one that was released; add the next number. */
