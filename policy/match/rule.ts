@@ -40,6 +40,8 @@ export interface PreparedRule {
   readonly http: HttpMatcher | undefined;
   readonly llm: LlmMatcher | undefined;
   readonly when: ReturnType<typeof compileWhen> | undefined;
+  /** The condition as written, for `explain`. */
+  readonly whenSource: string | undefined;
   readonly terms: HoldTerms;
 }
 
@@ -71,6 +73,7 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       http: rule.http || anything ? compileHttp(rule.http ?? {}) : undefined,
       llm: rule.llm || anything ? compileLlm(rule.llm ?? {}) : undefined,
       when: rule.when === undefined ? undefined : compileWhen(rule.when),
+      whenSource: rule.when,
       terms: { ...(rule.approval ?? defaultTerms), policy: rule.policy, rule: rule.name },
     };
   } catch (cause) {

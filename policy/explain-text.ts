@@ -1,0 +1,101 @@
+// An explanation for a terminal.
+import type { ApprovalTerms, Transform } from "./bundle.ts";
+import type { Decision } from "./decision.ts";
+import type {
+  ExplainedAccess,
+  Explanation,
+  NearMiss,
+  Obligations,
+  SpokenRule,
+} from "./explanation.ts";
+
+/** Several lines, without colours and without a line break at the end. */
+export function formatExplanation(explanation: Explanation): string {
+  const { decision, subject, chain, connection, operation, policies, accesses, obligations } =
+    explanation;
+  return [
+    `${decision.verdict.toUpperCase()}  ${operation.summary}`,
+    `  ${decision.message}`,
+    "",
+    `subject     ${subject}${chain === undefined ? "" : `, chain ${chain}`}`,
+    `connection  ${connection}`,
+    `policies    ${policies.length === 0 ? "none selects this subject here" : policies.join(", ")}`,
+    `reason      ${decision.reason}${spokenBy(decision)}`,
+    ...wouldBe(decision),
+    ...(decision.approvals ?? []).map(
+      (terms) => `approval    ${approval(terms)}, asked by ${terms.policy} rule ${terms.rule}`,
+    ),
+    ...accesses.flatMap(accessLines),
+    ...obligationLines(decision, obligations),
+  ].join("\n");
+}
+
+function spokenBy({ policy, rule, mode }: Decision): string {
+  if (policy === "") return "";
+  return `, ${policy}${rule === "" ? "" : ` rule ${rule}`}${mode === "Observe" ? " (observed)" : ""}`;
+}
+
+function wouldBe(decision: Decision): string[] {
+  if (!decision.wouldBe) return [];
+  const { verdict, message } = decision.wouldBe;
+  return [`would be    ${verdict} if every policy were enforced: ${message}`];
+}
+
+function approval({ approvers, count, holdSeconds, validForSeconds }: ApprovalTerms): string {
+  const who = approvers.map(({ group, user }) =>
+    group === undefined ? `user ${user ?? ""}` : `group ${group}`,
+  );
+  const whom = who.length === 0 ? "anyone with the verb approve on the policy" : who.join(" or ");
+  return `${count} of ${whom}; the call waits ${holdSeconds}s, an approval lasts ${validForSeconds}s`;
+}
+
+function accessLines({ access, deniedBy, askedBy, coveredBy, nearly }: ExplainedAccess): string[] {
+  return [
+    "",
+    access,
+    ...deniedBy.map((rule) => `  denied by ${name(rule)}`),
+    ...askedBy.map((rule) => `  asked about by ${name(rule)}`),
+    ...coveredBy.map((rule) => `  covered by ${name(rule)}`),
+    ...(coveredBy.length === 0 ? ["  covered by nothing"] : []),
+    ...nearly.map((miss) => `  not by ${name(miss)}: ${miss.because}`),
+  ];
+}
+
+function name({ policy, rule, mode, conditionFailed }: SpokenRule | NearMiss): string {
+  const observed = mode === "Observe" ? " (Observe)" : "";
+  return `${policy} rule ${rule}${observed}${conditionFailed ? ", whose condition could not be evaluated" : ""}`;
+}
+
+/** What passes, or would after approval, is subject to these. */
+function obligationLines(decision: Decision, obligations: Obligations): string[] {
+  if (decision.verdict === "deny") return [];
+  const { columnMasks, detectMasks, limits, recording, maxOutputTokens } = obligations;
+  return [
+    "",
+    "obligations",
+    ...columnMasks.map(
+      (mask) => `  mask ${mask.column}: ${transform(mask.transform)} (${mask.policy})`,
+    ),
+    ...detectMasks.map(
+      (mask) => `  mask detected ${mask.detector}: ${transform(mask.transform)} (${mask.policy})`,
+    ),
+    ...Object.entries(limits).map(([limit, value]) => `  limit ${limit}: ${String(value)}`),
+    ...(maxOutputTokens === undefined
+      ? []
+      : [`  sent with at most ${maxOutputTokens} output tokens`]),
+    `  record ${recording.detail}${recording.strict ? ", strict" : ""}, kept ${recording.retentionDays} days`,
+  ];
+}
+
+function transform(given: Transform): string {
+  switch (given.kind) {
+    case "fixed":
+      return `fixed ${JSON.stringify(given.value)}`;
+    case "partial":
+      return `partial, first ${given.keepFirst} and last ${given.keepLast} stay`;
+    case "truncateDate":
+      return `truncateDate to ${given.to}`;
+    default:
+      return given.kind;
+  }
+}

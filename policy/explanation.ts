@@ -1,0 +1,57 @@
+// What `explain` answers, as plain data.
+import type {
+  ColumnMask,
+  DetectMask,
+  Limits,
+  PolicyMode,
+  Recording,
+  RuleAction,
+} from "./bundle.ts";
+import type { Decision } from "./decision.ts";
+import type { MatchField } from "./match/field.ts";
+import type { Operation } from "./operation.ts";
+
+export interface SpokenRule {
+  readonly policy: string;
+  readonly rule: string;
+  readonly action: RuleAction;
+  readonly mode: PolicyMode;
+  /** Its condition could not be evaluated, which denies. */
+  readonly conditionFailed?: true;
+}
+
+export interface NearMiss extends SpokenRule {
+  /** The first field that did not match. */
+  readonly field: MatchField;
+  readonly because: string;
+}
+
+export interface ExplainedAccess {
+  readonly access: string;
+  readonly deniedBy: readonly SpokenRule[];
+  /** RequireApproval rules that speak about any part of it. */
+  readonly askedBy: readonly SpokenRule[];
+  /** Permissions that account for all of it. */
+  readonly coveredBy: readonly SpokenRule[];
+  /** Permissions that came nearest, when nothing covers it. */
+  readonly nearly: readonly NearMiss[];
+}
+
+export interface Obligations {
+  readonly columnMasks: readonly ColumnMask[];
+  readonly detectMasks: readonly DetectMask[];
+  readonly limits: Limits;
+  readonly recording: Recording;
+  readonly maxOutputTokens?: number;
+}
+
+export interface Explanation {
+  readonly subject: string;
+  readonly chain?: string;
+  readonly connection: string;
+  readonly policies: readonly string[];
+  readonly operation: { readonly kind: Operation["kind"]; readonly summary: string };
+  readonly decision: Decision;
+  readonly accesses: readonly ExplainedAccess[];
+  readonly obligations: Obligations;
+}
