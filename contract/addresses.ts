@@ -14,6 +14,8 @@ export interface ConnectionAddress {
   readonly scheme: "postgres" | "https" | "http";
   /** Base path the agent's requests carry, without a trailing slash; empty for none. */
   readonly path: string;
+  /** The names agents dial for this connection, short forms included, under either interception. */
+  readonly names: readonly string[];
   /** Each distinct host name has its own address in 127.0.64.0/18; empty under `endpoints`. */
   readonly hosts: readonly { readonly name: string; readonly address: string }[];
   /** The port agents dial by host name: the endpoint's own. */
@@ -52,7 +54,7 @@ export function parseAddressMap(text: string): AddressMap {
 
 function parseConnection(value: unknown, index: number): ConnectionAddress {
   const at = `chaperone.dev/addresses: connections[${index}]`;
-  if (!isRecord(value) || !isRecord(value.endpoint) || !Array.isArray(value.hosts)) throw new Error(`${at}: not a connection address`);
+  if (!isRecord(value) || !isRecord(value.endpoint) || !Array.isArray(value.hosts) || !Array.isArray(value.names)) throw new Error(`${at}: not a connection address`);
   const { connection, protocol, scheme, path, port, endpoint } = value;
   if (typeof connection !== "string" || typeof path !== "string") throw new Error(`${at}: connection and path must be strings`);
   if (protocol !== "postgres" && protocol !== "http" && protocol !== "openai") throw new Error(`${at}: unknown protocol ${String(protocol)}`);
@@ -64,6 +66,7 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
     path,
     port: parsePort(port, at),
     endpoint: { address: parseLoopback(endpoint.address, at), port: parsePort(endpoint.port, at) },
+    names: value.names.map(String),
     hosts: value.hosts.map((host: unknown) => {
       if (!isRecord(host) || typeof host.name !== "string") throw new Error(`${at}: hosts must name a name and an address`);
       return { name: host.name, address: parseLoopback(host.address, at) };

@@ -22,10 +22,16 @@ export interface Grants {
   awaitDecision(name: string, signal: AbortSignal): Promise<RequestState>;
   /** Compare-and-swap at the operator: true at most once per approval. */
   spend(name: string, digest: string, signal: AbortSignal): Promise<{ spent: boolean; reason?: string }>;
+  /** Keeps the grant renewed until the returned function is called: an open session is use. */
+  keepInUse(connection: string): () => void;
 }
 
-/** What the gate needs of the audit spool. Both throw ProxyError RecordingUnavailable when the spool is full or broken. */
+/** What the gate needs of the audit spool. Appending throws ProxyError RecordingUnavailable when the spool is full or broken. */
 export interface Recorder {
+  /** Nearly full or broken: new operations wait for `room`. */
+  full(): boolean;
+  /** Resolves when there is room again; rejects with RecordingUnavailable after a bounded wait. */
+  room(signal?: AbortSignal): Promise<void>;
   append(type: EventType, body: EventBody, contents?: readonly Content[]): { readonly seq: number };
   appendDurably(type: EventType, body: EventBody, contents?: readonly Content[]): Promise<{ readonly seq: number }>;
 }
@@ -89,6 +95,7 @@ class Session implements GateSession {
   #eventSubject: EventSubject;
   #operations = 0;
   #closed = false;
+  readonly #release: () => void;
 
   constructor(options: GateOptions, connection: string, rate: RateWindow, chain: string | undefined, label: string | undefined, onClose: () => void) {
     this.#options = options;
@@ -97,6 +104,7 @@ class Session implements GateSession {
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
     this.#eventSubject = this.#subject;
+    this.#release = options.grants.keepInUse(connection);
     options.recorder.append("session-start", {
       ...this.#base(),
       ...(label === undefined ? {} : { operation: { kind: options.connection.protocol, summary: label } }),
@@ -121,6 +129,7 @@ class Session implements GateSession {
     if (this.#closed) return;
     this.#closed = true;
     this.#onClose();
+    this.#release();
     try {
       this.#options.recorder.append("session-end", {
         ...this.#base(),
@@ -134,13 +143,15 @@ class Session implements GateSession {
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage> {
     if (this.#ended.signal.aborted) return { go: false, error: this.#cause() };
     const grant = this.#options.grants.current(this.#connection);
-    if (grant === undefined) return this.#passAfterGrant(operation, options);
+    if (grant === undefined || this.#options.recorder.full()) return this.#passLater(operation, options);
     return this.#passUnder(grant, operation, options);
   }
 
-  async #passAfterGrant(operation: Operation, options: PassOptions): Promise<Passage> {
+  /** The slow way in: a grant must be had first, or the spool must find room (back-pressure, then refusal). */
+  async #passLater(operation: Operation, options: PassOptions): Promise<Passage> {
     try {
       const signal = AbortSignal.any([options.signal, this.#ended.signal]);
+      await this.#options.recorder.room(signal);
       return await this.#passUnder(await this.#options.grants.acquire(this.#connection, signal), operation, options);
     } catch (error) {
       return { go: false, error: asProxyError(error, this.#connection) };

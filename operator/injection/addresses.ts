@@ -35,13 +35,14 @@ export function planAddresses(connections: readonly Connection[], { interception
     interception,
     connections: sorted.map((connection, index): ConnectionAddress => {
       const target = connectionTarget(connection);
-      const names = interception === "hosts" ? connectionHosts(connection).flatMap(withShortForms).filter((name) => isIP(name) === 0) : [];
+      const names = [...new Set(connectionHosts(connection).flatMap(withShortForms).filter((name) => isIP(name) === 0))];
       return {
         connection: connectionName(connection),
         protocol: connection.spec.protocol,
         scheme: target.scheme,
         path: target.basePath,
-        hosts: [...new Set(names)].map((name) => ({ name, address: addressOf(name) })),
+        names,
+        hosts: interception === "hosts" ? names.map((name) => ({ name, address: addressOf(name) })) : [],
         port: target.port,
         endpoint: { address: "127.0.0.1", port: portBase + index },
       };

@@ -1,0 +1,53 @@
+// The injected container: reads what its pod tells it, starts the proxy and the admin port, ends well on SIGTERM.
+import { readFile } from "node:fs/promises";
+import { rootCertificates } from "node:tls";
+import { pino } from "pino";
+import { startAdmin } from "./admin.ts";
+import { readConfig } from "./config.ts";
+import { startProxy } from "./start.ts";
+
+const version = process.env.CHAPERONE_VERSION ?? "0.1.0";
+const logger = pino({ name: "chaperone-proxy", level: process.env.CHAPERONE_LOG_LEVEL ?? "info" });
+
+try {
+  const config = readConfig(process.env);
+  const proxy = await startProxy({
+    subject: config.subject,
+    addresses: config.addresses,
+    operator: { url: config.operator.url, ca: config.operator.ca },
+    // Read at every exchange: the kubelet rotates the file, and a cached token is a stale one.
+    readToken: (signal) => readFile(config.tokenFile, { encoding: "utf8", signal }),
+    stream: `${config.subject.namespace}/${config.subject.pod}/${config.subject.podUid}`,
+    spoolDirectory: config.spoolDirectory,
+    authorityDirectory: config.authorityDirectory,
+    trustFile: config.trustFile,
+    roots: rootCertificates,
+    extraCAs: config.extraCa === "" ? [] : [config.extraCa],
+    resolvConf: config.resolvConf,
+    version,
+    logger,
+  });
+  const admin = await startAdmin({ host: "::", port: config.adminPort, metrics: proxy.metrics, isReady: proxy.isReady });
+  logger.info({ event: "ready", connections: config.addresses.connections.length, interception: config.addresses.interception });
+  let ending = false;
+  const end = (signal: string): void => {
+    if (ending) return;
+    ending = true;
+    logger.info({ event: "ending", signal });
+    proxy
+      .close()
+      .then(() => admin.close())
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          logger.error({ event: "ending-failed", error: error instanceof Error ? error.message : String(error) });
+          process.exit(1);
+        },
+      );
+  };
+  process.once("SIGTERM", () => end("SIGTERM"));
+  process.once("SIGINT", () => end("SIGINT"));
+} catch (error) {
+  logger.fatal({ event: "start-failed", error: error instanceof Error ? error.message : String(error) });
+  process.exitCode = 1;
+}

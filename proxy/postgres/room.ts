@@ -1,0 +1,81 @@
+// The PostgreSQL room: takes client connections and the gate of their Connection, and keeps what the sessions of a pod share.
+import type { Socket } from "node:net";
+import type { SecureContext } from "node:tls";
+import { ProxyError } from "../errors.ts";
+import type { Gate } from "../pipeline.ts";
+import { CancelKeys } from "./cancel.ts";
+import { CatalogCache } from "./mask-source.ts";
+import type { MaskEngine } from "./mask-source.ts";
+import { serve } from "./session.ts";
+import { createStudy } from "./understanding.ts";
+import type { Recognise, Understood } from "./understanding.ts";
+import type { DialUpstream } from "./upstream-socket.ts";
+
+export interface PostgresMetrics {
+  sessionOpened(): void;
+  sessionClosed(): void;
+}
+
+export interface PostgresRoomOptions {
+  /** The certificate for the client's side, read afresh per connection; undefined: TLS is declined. */
+  readonly tlsContext: () => SecureContext | undefined;
+  /** TCP to the upstream, by our own name resolution. */
+  readonly dial: DialUpstream;
+  readonly recognise: Recognise;
+  readonly masks: MaskEngine;
+  readonly metrics?: PostgresMetrics;
+  /** Milliseconds, for durations and ages of caches. */
+  readonly now?: () => number;
+}
+
+export interface PostgresRoom {
+  /**
+   * One client connection, from its first byte.
+   *
+   * @param tlsContext what this listener presents, instead of the room's own
+   */
+  accept(socket: Socket, gate: Gate, tlsContext?: () => SecureContext | undefined): void;
+  /** Ends connections that are being set up; sessions end through their gate. Resolves when all are closed. */
+  close(): Promise<void>;
+}
+
+/** What sessions share. */
+export interface Room {
+  readonly tlsContext: () => SecureContext | undefined;
+  readonly dial: DialUpstream;
+  readonly study: (text: string) => Understood;
+  readonly masks: MaskEngine;
+  readonly catalogs: CatalogCache;
+  readonly cancelKeys: CancelKeys;
+  readonly now: () => number;
+  readonly closing: AbortSignal;
+}
+
+export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
+  const closing = new AbortController();
+  const open = new Set<Promise<void>>();
+  const room: Room = {
+    tlsContext: options.tlsContext,
+    dial: options.dial,
+    study: createStudy(options.recognise),
+    masks: options.masks,
+    catalogs: new CatalogCache(),
+    cancelKeys: new CancelKeys(),
+    now: options.now ?? (() => performance.now()),
+    closing: closing.signal,
+  };
+  return {
+    accept(socket, gate, tlsContext) {
+      options.metrics?.sessionOpened();
+      const served = serve(socket, gate, tlsContext === undefined ? room : { ...room, tlsContext }).finally(() => {
+        open.delete(served);
+        options.metrics?.sessionClosed();
+      });
+      open.add(served);
+    },
+    async close() {
+      closing.abort(new ProxyError("ShuttingDown", "the proxy is shutting down"));
+      await Promise.allSettled(open);
+    },
+  };
+}

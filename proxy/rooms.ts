@@ -1,0 +1,58 @@
+// The protocol rooms of one proxy. Each loads when a Connection needs it: a pod without PostgreSQL never loads the SQL grammar.
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import type { ConnectionAddress } from "../contract/addresses.ts";
+import type { HttpRoom, HttpRoute } from "./http/room.ts";
+import type { Dial } from "./net/dial.ts";
+import type { Gate } from "./pipeline.ts";
+import type { PostgresRoom } from "./postgres/room.ts";
+import type { PodAuthority } from "./tls/authority.ts";
+
+export interface RoomsOptions {
+  readonly dial: Dial;
+  readonly authority: PodAuthority;
+  readonly addresses: readonly ConnectionAddress[];
+}
+
+export interface Rooms {
+  /** @param names what the client may have dialled, most specific first: the first that has a certificate is presented */
+  acceptPostgres(socket: Socket, gate: Gate, names: readonly string[]): void;
+  acceptHttp(socket: Socket | TLSSocket, route: HttpRoute): void;
+  close(): Promise<void>;
+}
+
+export async function openRooms({ dial, authority, addresses }: RoomsOptions): Promise<Rooms> {
+  const needsPostgres = addresses.some(({ protocol }) => protocol === "postgres");
+  const needsHttp = addresses.some(({ protocol }) => protocol !== "postgres");
+  const postgres = needsPostgres ? await openPostgres(dial) : undefined;
+  const http = needsHttp ? await openHttp(dial) : undefined;
+  return {
+    acceptPostgres(socket, gate, names) {
+      if (postgres === undefined) throw new Error("no postgres connection was named when the rooms were opened");
+      const known = names.find((name) => authority.knows(name));
+      postgres.accept(socket, gate, known === undefined ? undefined : () => authority.secureContextFor(known));
+    },
+    acceptHttp(socket, route) {
+      if (http === undefined) throw new Error("no http connection was named when the rooms were opened");
+      http.accept(socket, route);
+    },
+    async close() {
+      await Promise.all([postgres?.close(), http?.close()]);
+    },
+  };
+}
+
+async function openPostgres(dial: Dial): Promise<PostgresRoom> {
+  const [{ createPostgresRoom }, { loadSqlGrammar }, { createUnderstanding }] = await Promise.all([
+    import("./postgres/room.ts"),
+    import("../policy/sql/grammar.ts"),
+    import("./postgres/understand.ts"),
+  ]);
+  await loadSqlGrammar();
+  return createPostgresRoom({ dial, tlsContext: () => undefined, ...createUnderstanding() });
+}
+
+async function openHttp(dial: Dial): Promise<HttpRoom> {
+  const { createHttpRoom } = await import("./http/room.ts");
+  return createHttpRoom({ dial });
+}
