@@ -67,7 +67,11 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
   return {
     accept(socket, gate, tlsContext) {
       options.metrics?.sessionOpened();
-      const served = serve(socket, gate, tlsContext === undefined ? room : { ...room, tlsContext }).finally(() => {
+      const served = serve(
+        socket,
+        gate,
+        tlsContext === undefined ? room : { ...room, tlsContext },
+      ).finally(() => {
         open.delete(served);
         options.metrics?.sessionClosed();
       });

@@ -1,0 +1,308 @@
+// Server to client: matches every message to the request it answers, masks and counts rows, and keeps the order and the status true.
+import { ProxyError } from "../errors.ts";
+import {
+  readFields,
+  readParameterStatus,
+  readParameterTypes,
+  readRowDescription,
+  readString,
+} from "./decode.ts";
+import type { Exchange } from "./exchange.ts";
+import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
+import type { FrameSink } from "./framer.ts";
+import { backend, fieldsMessage } from "./messages.ts";
+import type { Request } from "./requests.ts";
+import { noticeMayPass, withoutValues } from "./refusal.ts";
+import { Results } from "./results.ts";
+
+/** Calls into the client's direction. */
+export interface FrontendSide {
+  /** A request got its answer, or COPY began. */
+  answered(request: Request): void;
+  /** The server skips everything until Sync; no Sync was forwarded yet. */
+  skip(): void;
+  /** A result ended early, before its Sync was forwarded: the batch must not commit. */
+  fail(): void;
+  /** Forwarding may go on. */
+  wake(): void;
+}
+
+export interface BackendHooks {
+  /** A session setting changed (application_name …), or one of the pinned ones did, which ends the session. */
+  parameter(name: string, value: string): void;
+  /** ReadyForQuery went to the client and nothing is outstanding. */
+  settled(): void;
+}
+
+export class Backend implements FrameSink {
+  readonly framer = new Framer(this);
+  readonly blocked = false;
+  readonly #x: Exchange;
+  readonly #frontend: FrontendSide;
+  readonly #hooks: BackendHooks;
+  readonly #results: Results;
+  /** The server said FATAL: its closing needs no word of ours. */
+  saidFatal = false;
+  /** The client has the beginning of a message and not its end. */
+  inPiece = false;
+
+  constructor(exchange: Exchange, frontend: FrontendSide, hooks: BackendHooks) {
+    this.#x = exchange;
+    this.#frontend = frontend;
+    this.#hooks = hooks;
+    this.#results = new Results(exchange, frontend);
+  }
+
+  push(chunk: Buffer): void {
+    this.framer.push(chunk);
+    this.#x.client.flush();
+    this.#x.progress();
+    this.#frontend.wake();
+  }
+
+  limit(type: number): number {
+    if (type === backend.dataRow) return this.#results.rowLimit();
+    return type === backend.copyData ? 0 : maxInspectedBytes;
+  }
+
+  piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
+    this.inPiece = !last;
+    this.#pass(buffer, start, end);
+    this.#results.piece(type, end - start, last);
+  }
+
+  message(type: number, buffer: Buffer, start: number, end: number): void {
+    switch (type) {
+      case backend.dataRow:
+      case backend.copyData:
+        this.#results.row(type, buffer, start, end);
+        return;
+      case backend.parseComplete:
+      case backend.bindComplete:
+      case backend.closeComplete:
+        this.#named(type, buffer, start, end);
+        return;
+      case backend.rowDescription:
+      case backend.noData:
+      case backend.parameterDescription:
+        this.#described(type, buffer, start, end);
+        return;
+      case backend.commandComplete:
+      case backend.emptyQuery:
+      case backend.portalSuspended:
+        this.#completed(type, buffer, start, end);
+        return;
+      case backend.readyForQuery:
+        this.#ready(buffer, start, end);
+        return;
+      case backend.error:
+        this.#error(buffer, start, end);
+        return;
+      case backend.copyIn:
+      case backend.copyOut:
+        this.#copy(type, buffer, start, end);
+        return;
+      case backend.copyDone:
+        this.#pass(buffer, start, end);
+        return;
+      case backend.notice:
+        this.#notice(buffer, start, end);
+        return;
+      case backend.parameterStatus:
+        this.#parameter(buffer, start, end);
+        return;
+      case backend.notification:
+        this.#x.client.pass(buffer, start, end);
+        return;
+      default:
+        throw new WireError(
+          `the server sent a message of type ${type}, which is not expected here`,
+        );
+    }
+  }
+
+  #pass(buffer: Buffer, start: number, end: number): void {
+    if (!this.#x.muted) this.#x.client.pass(buffer, start, end);
+  }
+
+  #head(): Request {
+    const head = this.#x.queue.head;
+    if (head === undefined) throw new WireError("the server answered what nobody asked");
+    return head;
+  }
+
+  #shift(request: Request): void {
+    this.#x.queue.shift();
+    this.#frontend.answered(request);
+  }
+
+  #named(type: number, buffer: Buffer, start: number, end: number): void {
+    const head = this.#head();
+    const fits =
+      type === backend.parseComplete
+        ? head.kind === "parse"
+        : type === backend.bindComplete
+          ? head.kind === "bind"
+          : head.kind === "close-statement" || head.kind === "close-portal";
+    if (!fits) throw new WireError(`the server answered ${head.kind} with type ${type}`);
+    this.#x.registry.applied(head);
+    this.#pass(buffer, start, end);
+    this.#shift(head);
+  }
+
+  #described(type: number, buffer: Buffer, start: number, end: number): void {
+    const head = this.#head();
+    if (head.capture !== undefined) return;
+    if (type === backend.parameterDescription) {
+      if (head.kind !== "describe-statement")
+        throw new WireError("unexpected ParameterDescription");
+      if (head.statement !== undefined)
+        head.statement.parameterTypes = readParameterTypes(buffer, start, end);
+      this.#pass(buffer, start, end);
+      return;
+    }
+    switch (head.kind) {
+      case "query":
+        if (head.execution !== undefined) this.#results.shape(head.execution, buffer, start, end);
+        this.#pass(buffer, start, end);
+        return;
+      case "describe-portal":
+        if (type === backend.rowDescription && head.portal?.described === true)
+          head.portal.fields = readRowDescription(buffer, start, end);
+        break;
+      case "describe-statement":
+        break;
+      default:
+        throw new WireError(`the server answered ${head.kind} with type ${type}`);
+    }
+    if (!head.own) this.#pass(buffer, start, end);
+    this.#shift(head);
+  }
+
+  #completed(type: number, buffer: Buffer, start: number, end: number): void {
+    const head = this.#head();
+    if (head.capture !== undefined) return;
+    const { execution } = head;
+    if ((head.kind !== "execute" && head.kind !== "query") || execution === undefined)
+      throw new WireError(`the server answered ${head.kind} with type ${type}`);
+    this.#x.copyIn = undefined;
+    this.#results.complete(execution);
+    // A command that sent rows is counted already; the tag of any other says how many it changed.
+    const countless = execution.rows === execution.rowsBefore;
+    if (type === backend.commandComplete && (countless || head.changesNames)) {
+      const tag = readString(buffer, start + headerBytes, end);
+      if (countless) execution.rows += affectedRows(tag);
+      if (head.changesNames) this.#x.registry.commandTag(tag, execution.understood.text);
+    }
+    execution.rowsBefore = execution.rows;
+    this.#pass(buffer, start, end);
+    if (head.kind === "query") return;
+    if (head.changesNames) this.#x.registry.applied(head);
+    execution.finish("ok", this.#x.now());
+    this.#x.options.masks.executed(execution);
+    this.#shift(head);
+  }
+
+  #ready(buffer: Buffer, start: number, end: number): void {
+    const head = this.#head();
+    if (head.kind !== "sync" && head.kind !== "query")
+      throw new WireError(`the server is ready but owes the answer to ${head.kind}`);
+    const x = this.#x;
+    const status = String.fromCharCode(buffer[start + headerBytes] ?? 0);
+    if (end - start !== headerBytes + 1 || (status !== "I" && status !== "T" && status !== "E"))
+      throw new WireError("a ReadyForQuery without a status");
+    x.status = status;
+    x.copyIn = undefined;
+    if (status === "I") x.registry.transactionEnded();
+    if (head.changesNames && head.kind === "query") x.registry.applied(head);
+    if (head.execution !== undefined && head.kind === "query") {
+      head.execution.finish("ok", x.now());
+      x.options.masks.executed(head.execution);
+    }
+    x.muted = false;
+    if (!head.own) x.client.pass(buffer, start, end);
+    this.#shift(head);
+    head.capture?.done();
+    if (x.queue.size === 0) this.#hooks.settled();
+  }
+
+  #error(buffer: Buffer, start: number, end: number): void {
+    const x = this.#x;
+    const fields = readFields(buffer, start, end);
+    const sqlstate = fields.get("C") ?? "XX000";
+    if (fields.get("V") !== "ERROR") this.saidFatal = true;
+    const head = x.queue.head;
+    x.copyIn = undefined;
+    const kept = x.options.masks.active ? withoutValues(fields) : fields;
+    if (head?.capture !== undefined) head.capture.done(`${sqlstate} ${fields.get("M") ?? ""}`);
+    else if (!x.muted) {
+      if (head?.kind === "poison" && head.refusal !== undefined) x.client.send(head.refusal);
+      else if (kept === fields) x.client.pass(buffer, start, end);
+      else x.client.send(fieldsMessage(backend.error, kept));
+    }
+    if (head === undefined) return;
+    head.failed = true;
+    const said = `${fields.get("V") ?? "ERROR"} ${sqlstate}: ${kept.get("M") ?? ""}`;
+    if (head.kind === "execute" || head.kind === "query")
+      head.execution?.finish("error", x.now(), said);
+    if (head.kind !== "query" && head.kind !== "sync") this.#skipToSync(head);
+  }
+
+  /** After an error the server ignores everything until Sync (PostgresMain: ignore_till_sync). */
+  #skipToSync(failed: Request): void {
+    const { queue } = this.#x;
+    for (let head = queue.head; head !== undefined; head = queue.head) {
+      if (head.kind === "sync") return;
+      queue.shift();
+      this.#x.drop(
+        head,
+        "error",
+        head === failed ? "ERROR" : "skipped after an error in the same pipeline",
+      );
+      this.#frontend.answered(head);
+    }
+    this.#frontend.skip();
+  }
+
+  #copy(type: number, buffer: Buffer, start: number, end: number): void {
+    const head = this.#head();
+    if ((head.kind !== "execute" && head.kind !== "query") || head.execution === undefined)
+      throw new WireError(`the server answered ${head.kind} with COPY`);
+    if (type === backend.copyIn) {
+      if (!head.execution.understood.copies)
+        throw new WireError("the server began COPY for a statement that was understood as none");
+      this.#x.copyIn = head;
+    } else if (this.#x.options.masks.detects) {
+      this.#results.fail(
+        new ProxyError(
+          "MaskNotProvable",
+          `connection ${this.#x.connection} masks what detectors find, which COPY TO would show; use SELECT`,
+        ),
+      );
+    }
+    this.#pass(buffer, start, end);
+    this.#frontend.answered(head);
+  }
+
+  #notice(buffer: Buffer, start: number, end: number): void {
+    if (!this.#x.options.masks.active) {
+      this.#x.client.pass(buffer, start, end);
+      return;
+    }
+    const fields = readFields(buffer, start, end);
+    if (noticeMayPass(fields))
+      this.#x.client.send(fieldsMessage(backend.notice, withoutValues(fields)));
+  }
+
+  #parameter(buffer: Buffer, start: number, end: number): void {
+    const { name, value } = readParameterStatus(buffer, start, end);
+    this.#hooks.parameter(name, value);
+    this.#x.client.pass(buffer, start, end);
+  }
+}
+
+/** `INSERT 0 5` and `UPDATE 3` say how many; `CREATE TABLE` says nothing. */
+function affectedRows(tag: string): number {
+  const digits = /(\d+)$/.exec(tag)?.[1];
+  return digits === undefined ? 0 : Number(digits);
+}

@@ -1,0 +1,243 @@
+// Two sockets and the exchange between them: bytes both ways, backpressure both ways, half-close, and the ends a session can have.
+import type { Socket } from "node:net";
+import { ProxyError } from "../errors.ts";
+import { endDeadlineMs } from "../pipeline.ts";
+import { Backend } from "./backend.ts";
+import type { Exchange } from "./exchange.ts";
+import { Frontend } from "./frontend.ts";
+import { terminate } from "./messages.ts";
+import { asProxyError, fatalMessage } from "./refusal.ts";
+import { chainOf } from "./startup-parameters.ts";
+import { isForeignDialect } from "./upstream.ts";
+
+/** Client bytes kept while an operation is held or a COPY begins; enough to see that the client left. */
+const maxWaitingBytes = 64 * 1024;
+/** After the last message a peer has this long to close its side. */
+const closeGraceMs = 2_000;
+
+export interface Ends {
+  readonly client: Socket;
+  readonly upstream: Socket;
+  /** Aborts with a ProxyError when the session must end. */
+  readonly ended: AbortSignal;
+  readonly setChain: (chain: string) => void;
+  readonly idleTimeoutMs: number | undefined;
+}
+
+export class Conversation {
+  readonly #x: Exchange;
+  readonly #ends: Ends;
+  readonly #frontend: Frontend;
+  readonly #backend: Backend;
+  #ending: ProxyError | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  #clientEnded = false;
+  #over = false;
+  #resolveClosed: () => void = () => undefined;
+  /** Resolves when both sockets are done with. */
+  readonly closed: Promise<void>;
+
+  constructor(exchange: Exchange, ends: Ends) {
+    this.#x = exchange;
+    this.#ends = ends;
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.#frontend = new Frontend(exchange, {
+      moved: () => this.#moved(),
+      failed: (error) => this.#failed(error),
+    });
+    this.#backend = new Backend(exchange, this.#frontend, {
+      parameter: (name, value) => this.#parameter(name, value),
+      settled: () => this.#settled(),
+    });
+  }
+
+  /** @param clientRest bytes the client sent ahead during the handshake */
+  start(clientRest: Buffer, upstreamRest: Buffer): void {
+    const { client, upstream, ended, idleTimeoutMs } = this.#ends;
+    client.on("data", this.#fromClient);
+    client.on("drain", this.#balance);
+    client.on("end", () => this.#clientHalfClosed());
+    client.on("error", () => client.destroy());
+    client.on("close", () => this.#clientGone());
+    upstream.on("data", this.#fromUpstream);
+    upstream.on("drain", this.#balance);
+    upstream.on("error", () => upstream.destroy());
+    upstream.on("end", () => this.#upstreamGone());
+    upstream.on("close", () => this.#upstreamGone());
+    if (idleTimeoutMs !== undefined)
+      this.#idleTimer = setTimeout(() => this.#idleTooLong(idleTimeoutMs), idleTimeoutMs);
+    if (ended.aborted) this.#onEnded();
+    else ended.addEventListener("abort", this.#onEnded, { once: true });
+    if (upstreamRest.length > 0) this.#fromUpstream(upstreamRest);
+    if (clientRest.length > 0) this.#fromClient(clientRest);
+    client.resume();
+    upstream.resume();
+  }
+
+  /** Cancels what the client waits for: a hold here, or the statement that runs upstream. */
+  async cancel(): Promise<void> {
+    if (this.#frontend.abandonHold(true) || this.#x.queue.size === 0) return;
+    this.#x.cancelUpstream(() => this.#frontend.wake());
+    await this.#x.cancelling;
+  }
+
+  readonly #fromClient = (chunk: Buffer): void => {
+    if (this.#over) return;
+    this.#idleTimer?.refresh();
+    try {
+      this.#frontend.push(chunk);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#balance();
+  };
+
+  readonly #fromUpstream = (chunk: Buffer): void => {
+    if (this.#over) return;
+    try {
+      this.#backend.push(chunk);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#balance();
+  };
+
+  /** Who writes more than the other side reads is not read from until it has. */
+  readonly #balance = (): void => {
+    const { client, upstream } = this.#ends;
+    const holdClient =
+      this.#x.upstream.full || this.#frontend.framer.waitingBytes > maxWaitingBytes;
+    if (holdClient !== client.isPaused()) {
+      if (holdClient) client.pause();
+      else client.resume();
+    }
+    const holdUpstream = this.#x.client.full;
+    if (holdUpstream !== upstream.isPaused()) {
+      if (holdUpstream) upstream.pause();
+      else upstream.resume();
+    }
+  };
+
+  #moved(): void {
+    const done = this.#frontend.framer.waitingBytes === 0 && !this.#frontend.blocked;
+    if (this.#frontend.terminated || (this.#clientEnded && done)) {
+      this.#x.upstream.flush();
+      this.#ends.upstream.end();
+    }
+    this.#balance();
+    if (this.#ending !== undefined) this.#endIfIdle();
+  }
+
+  #clientHalfClosed(): void {
+    this.#clientEnded = true;
+    this.#frontend.abandonHold(false);
+    this.#moved();
+  }
+
+  #settled(): void {
+    if (this.#ending !== undefined) this.#endIfIdle();
+  }
+
+  readonly #onEnded = (): void => {
+    const error = asProxyError(this.#ends.ended.reason, this.#x.connection);
+    this.#ending = error;
+    if (error.code === "Quarantined") {
+      this.#finish(error);
+      return;
+    }
+    this.#deadline = setTimeout(() => this.#finish(error), endDeadlineMs);
+    this.#endIfIdle();
+  };
+
+  #endIfIdle(): void {
+    const error = this.#ending;
+    if (error !== undefined && this.#x.idle && this.#frontend.quiet) this.#finish(error);
+  }
+
+  #idleTooLong(idleTimeoutMs: number): void {
+    if (this.#x.queue.size > 0 || !this.#frontend.quiet) {
+      this.#idleTimer?.refresh();
+      return;
+    }
+    this.#finish(
+      new ProxyError(
+        "GrantEnded",
+        `the session on connection ${this.#x.connection} was idle for ${idleTimeoutMs / 1000} s (limits.idleTimeout)`,
+      ),
+    );
+  }
+
+  #parameter(name: string, value: string): void {
+    if (isForeignDialect(name, value))
+      throw new ProxyError(
+        "UpstreamProtocol",
+        `connection ${this.#x.connection}: ${name} was changed, so SQL would be misread; the session ends`,
+      );
+    if (name !== "application_name") return;
+    const chain = chainOf(value);
+    if (chain !== undefined) this.#ends.setChain(chain);
+  }
+
+  #failed(error: unknown): void {
+    this.#finish(asProxyError(error, this.#x.connection));
+  }
+
+  /** The last word to the client, then both sides are closed; a statement that still runs is cancelled. */
+  #finish(error: ProxyError | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    const { client, upstream, ended } = this.#ends;
+    clearTimeout(this.#deadline);
+    clearTimeout(this.#idleTimer);
+    ended.removeEventListener("abort", this.#onEnded);
+    this.#frontend.abandonHold(false);
+    const running = this.#x.queue.size > 0;
+    for (let head = this.#x.queue.shift(); head !== undefined; head = this.#x.queue.shift()) {
+      head.execution?.finish("unknown", this.#x.now(), error?.code);
+      head.capture?.done("the session is over");
+    }
+    this.#x.progress();
+    // Inside a message that passes in pieces, nothing can be said any more.
+    if (error !== undefined && !this.#backend.inPiece) this.#x.client.send(fatalMessage(error));
+    this.#x.client.flush();
+    client.end();
+    if (running) this.#x.cancelUpstream(() => undefined);
+    else if (upstream.writable) upstream.write(terminate());
+    upstream.end();
+    const grace = setTimeout(() => {
+      client.destroy();
+      upstream.destroy();
+    }, closeGraceMs);
+    const settle = (): void => {
+      if (!client.closed || !upstream.closed) return;
+      clearTimeout(grace);
+      this.#resolveClosed();
+    };
+    client.resume();
+    upstream.resume();
+    client.once("close", settle);
+    upstream.once("close", settle);
+    settle();
+  }
+
+  #clientGone(): void {
+    this.#finish(undefined);
+    this.#ends.upstream.destroySoon();
+  }
+
+  #upstreamGone(): void {
+    const expected =
+      this.#backend.saidFatal || this.#frontend.terminated || (this.#clientEnded && !this.#over);
+    this.#finish(
+      expected
+        ? undefined
+        : new ProxyError(
+            "UpstreamUnreachable",
+            `connection ${this.#x.connection}: the server closed the connection`,
+          ),
+    );
+  }
+}

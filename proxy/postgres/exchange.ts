@@ -1,0 +1,106 @@
+// What the two directions of one session share: the queue of unanswered requests, names, transaction status, and the way to the other side.
+import type { Gate, GateSession } from "../pipeline.ts";
+import type { Outbox } from "./outbox.ts";
+import type { TransactionStatus } from "./messages.ts";
+import { collectRows } from "./capture.ts";
+import { query } from "./messages.ts";
+import { Request, RequestQueue } from "./requests.ts";
+import { Registry } from "./statements.ts";
+import type { MaskSource, Rows } from "./mask-source.ts";
+import type { Understood } from "./understanding.ts";
+
+export interface ExchangeOptions {
+  readonly gate: Gate;
+  readonly session: GateSession;
+  readonly study: (text: string) => Understood;
+  readonly masks: MaskSource;
+  readonly client: Outbox;
+  readonly upstream: Outbox;
+  readonly now: () => number;
+  /** Sends a CancelRequest for what runs upstream; resolves once the server has taken it. */
+  readonly cancel: () => Promise<void>;
+  /** A name no client can guess: executing it fails for sure. */
+  readonly poisonPortal: string;
+}
+
+export class Exchange {
+  readonly options: ExchangeOptions;
+  readonly queue = new RequestQueue();
+  readonly registry = new Registry();
+  readonly client: Outbox;
+  readonly upstream: Outbox;
+  readonly now: () => number;
+  /** As the last ReadyForQuery said. */
+  status: TransactionStatus = "I";
+  /** The server waits for the client's COPY data; the request that started it. */
+  copyIn: Request | undefined = undefined;
+  /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */
+  muted = false;
+  /** A CancelRequest is on its way: nothing new is forwarded that it could hit. */
+  cancelling: Promise<void> | undefined = undefined;
+  #onDrained: (() => void)[] = [];
+  /** `connection` as errors name it. */
+  readonly connection: string;
+
+  constructor(options: ExchangeOptions) {
+    this.options = options;
+    this.client = options.client;
+    this.upstream = options.upstream;
+    this.now = options.now;
+    const { namespace, name } = options.gate.connection;
+    this.connection = `${namespace}/${name}`;
+  }
+
+  /** Of the rules in force now. */
+  get generation(): string | undefined {
+    return this.options.gate.current()?.bundle.generation;
+  }
+
+  /** Nothing is outstanding and no transaction is open: the session can end here without losing anything. */
+  get idle(): boolean {
+    return this.queue.size === 0 && this.status === "I" && this.cancelling === undefined;
+  }
+
+  /** A request was never forwarded, or the server skipped it. */
+  drop(request: Request, status: "denied" | "error", why: string): void {
+    this.registry.dropped(request);
+    if (request.kind === "execute" || request.kind === "query")
+      request.execution?.finish(status, this.now(), why);
+  }
+
+  /** Resolves when everything forwarded is answered; the caller must keep the client from sending more. */
+  drained(): Promise<void> {
+    if (this.queue.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#onDrained.push(resolve));
+  }
+
+  /** The server has answered something. */
+  progress(): void {
+    if (this.queue.size > 0 || this.#onDrained.length === 0) return;
+    for (const resolve of this.#onDrained.splice(0)) resolve();
+  }
+
+  /** A query of our own on the client's upstream connection; only while nothing is outstanding. */
+  ownQuery(text: string): Promise<Rows> {
+    const bytes = query(text);
+    const request = new Request("query", bytes, 0, bytes.length);
+    request.own = true;
+    const collected = collectRows();
+    request.capture = collected.capture;
+    this.queue.push(request);
+    this.upstream.send(bytes);
+    this.upstream.flush();
+    request.release();
+    return collected.rows;
+  }
+
+  /** Cancels what runs upstream; `done` is called when new requests may be forwarded again. */
+  cancelUpstream(done: () => void): void {
+    if (this.cancelling !== undefined) return;
+    this.cancelling = this.options.cancel().finally(() => {
+      this.cancelling = undefined;
+      done();
+    });
+    this.cancelling.catch(() => undefined);
+  }
+}

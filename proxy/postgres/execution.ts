@@ -1,0 +1,102 @@
+// One operation on its way: decided, forwarded, counted and recorded once.
+import type { EventOutcome } from "../../contract/event.ts";
+import type { Limits } from "../../policy/bundle.ts";
+import type { SqlOperation } from "../../policy/operation.ts";
+import type { Content, Passage } from "../pipeline.ts";
+import type { Detected, Masking, RowPlan } from "./masking.ts";
+import type { RowRecorder } from "./row-recorder.ts";
+import type { Portal, Quota } from "./statements.ts";
+import type { Understood } from "./understanding.ts";
+
+const noLimits: Limits = {};
+
+export class Execution {
+  readonly understood: Understood;
+  /** With the parameters bound to it. */
+  readonly operation: SqlOperation;
+  readonly portal: Portal | undefined;
+  readonly quota: Quota;
+  /** Once allowed. */
+  passage: (Passage & { readonly go: true }) | undefined = undefined;
+  /** Of the rules it was allowed under. */
+  generation: string | undefined = undefined;
+  masking: Masking | undefined = undefined;
+  limits: Limits = noLimits;
+  recorder: RowRecorder | undefined = undefined;
+  /** The masks of the result in hand; null when it needs none, undefined before its shape is known. */
+  plan: RowPlan | null | undefined = undefined;
+  detected: Detected | undefined = undefined;
+  maskedColumns: Set<string> | undefined = undefined;
+  rows = 0;
+  /** `rows` when the command before this one of a multi-statement text was complete. */
+  rowsBefore = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  startedAt = 0;
+  #finished = false;
+
+  constructor(understood: Understood, operation: SqlOperation, portal: Portal | undefined) {
+    this.understood = understood;
+    this.operation = operation;
+    this.portal = portal;
+    this.quota = portal?.quota ?? { rows: 0, bytes: 0 };
+  }
+
+  /** Whether a row of this many bytes still fits into the limits; counts it when it does. */
+  admitRow(bytes: number): boolean {
+    const { quota, limits } = this;
+    quota.rows += 1;
+    quota.bytes += bytes;
+    if (limits.rowsPerResult !== undefined && quota.rows > limits.rowsPerResult) return false;
+    if (limits.bytesPerResult !== undefined && quota.bytes > limits.bytesPerResult) return false;
+    this.rows += 1;
+    this.bytesOut += bytes;
+    return true;
+  }
+
+  get limited(): boolean {
+    return this.limits.rowsPerResult !== undefined || this.limits.bytesPerResult !== undefined;
+  }
+
+  setPlan(plan: RowPlan | undefined): void {
+    this.plan = plan ?? null;
+    if (plan === undefined || plan.columns.length === 0) return;
+    this.maskedColumns ??= new Set();
+    for (const column of plan.columns) this.maskedColumns.add(column);
+  }
+
+  /** Records what came of it; only the first call counts. */
+  finish(status: EventOutcome["status"], now: number, error?: string): void {
+    if (this.#finished || this.passage === undefined) return;
+    this.#finished = true;
+    const masked = this.#masked();
+    const outcome: EventOutcome = {
+      status,
+      rows: this.rows,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
+      durationMs: this.startedAt === 0 ? 0 : Math.round((now - this.startedAt) * 1000) / 1000,
+      ...(masked === undefined ? {} : { masked }),
+      ...(error === undefined ? {} : { error }),
+    };
+    this.passage.done(outcome, this.#contents());
+  }
+
+  #contents(): readonly Content[] | undefined {
+    if (this.recorder === undefined) return undefined;
+    const text: Content = { part: "request", text: this.understood.text };
+    const rows = this.recorder.content();
+    return rows === undefined ? [text] : [text, rows];
+  }
+
+  #masked(): EventOutcome["masked"] | undefined {
+    const columns = this.maskedColumns;
+    const detected = this.detected;
+    const found = detected !== undefined && detected.size > 0;
+    if (columns === undefined && !found) return undefined;
+    return {
+      ...(columns === undefined ? {} : { columns: [...columns] }),
+      ...(found ? { detected: Object.fromEntries(detected) } : {}),
+    };
+  }
+}

@@ -1,0 +1,137 @@
+// The masks that apply to a session right now: the bundle in force over the catalog of its database, compiled once per pair.
+import type { Bundle } from "../../policy/bundle.ts";
+import type { LiveGrant } from "../pipeline.ts";
+import type { Execution } from "./execution.ts";
+import type { Masking } from "./masking.ts";
+
+/** A result of one of our own queries, in text form. */
+export type Rows = readonly (readonly (string | null)[])[];
+
+/** How masks are compiled and where their catalog comes from; `C` is the catalog. */
+export interface MaskEngine<C = unknown> {
+  /** Sent as they are over the session's own upstream connection. */
+  readonly catalogQueries: readonly string[];
+  catalog(results: readonly Rows[]): C;
+  /** `catalog` is undefined where the bundle has detectors only. */
+  masking(bundle: Bundle, catalog: C | undefined): Masking;
+}
+
+/** Columns may be renamed by others: an older catalog is read again before the next statement. */
+const catalogTtlMs = 60_000;
+/** A statement that cannot be proven has the catalog read again, but not more often than this. */
+const rereadAfterMs = 1_000;
+/** Databases a pod talks to; each catalog may hold thousands of columns. */
+const maxCatalogs = 16;
+
+interface CachedCatalog {
+  readonly catalog: unknown;
+  readonly loadedAt: number;
+}
+
+/** Catalogs by upstream and database, shared by the sessions of a room. */
+export class CatalogCache {
+  readonly #known = new Map<string, CachedCatalog>();
+
+  get(key: string, now: number): CachedCatalog | undefined {
+    const found = this.#known.get(key);
+    return found !== undefined && now - found.loadedAt < catalogTtlMs ? found : undefined;
+  }
+
+  set(key: string, catalog: unknown, now: number): CachedCatalog {
+    if (this.#known.size >= maxCatalogs && !this.#known.has(key)) {
+      for (const oldest of this.#known.keys()) {
+        this.#known.delete(oldest);
+        break;
+      }
+    }
+    const cached = { catalog, loadedAt: now };
+    this.#known.set(key, cached);
+    return cached;
+  }
+
+  drop(key: string): void {
+    this.#known.delete(key);
+  }
+}
+
+export interface MaskSourceOptions {
+  readonly engine: MaskEngine;
+  readonly cache: CatalogCache;
+  /** Upstream and database: catalogs of different ones never mix. */
+  readonly key: string;
+  readonly current: () => LiveGrant | undefined;
+  readonly now: () => number;
+}
+
+export class MaskSource {
+  readonly #options: MaskSourceOptions;
+  #bundle: Bundle | undefined;
+  #catalog: CachedCatalog | undefined;
+  #masking: Masking | undefined;
+
+  constructor(options: MaskSourceOptions) {
+    this.#options = options;
+  }
+
+  get #current(): Bundle | undefined {
+    return this.#options.current()?.bundle ?? this.#bundle;
+  }
+
+  /** Any mask applies: what the server says beside rows is told without values. */
+  get active(): boolean {
+    const bundle = this.#current;
+    return bundle !== undefined && (bundle.columnMasks.length > 0 || bundle.detectMasks.length > 0);
+  }
+
+  /** Detectors look at every text that is shown. */
+  get detects(): boolean {
+    return (this.#current?.detectMasks.length ?? 0) > 0;
+  }
+
+  /** The masks for this bundle; `load` when the catalog has to be read first. */
+  for(bundle: Bundle): Masking | "load" | undefined {
+    const columns = bundle.columnMasks.length > 0;
+    if (!columns && bundle.detectMasks.length === 0) {
+      this.#bundle = bundle;
+      return undefined;
+    }
+    const { engine, cache, key, now } = this.#options;
+    const catalog = columns ? cache.get(key, now()) : undefined;
+    if (columns && catalog === undefined) return "load";
+    if (
+      this.#masking === undefined ||
+      this.#bundle?.generation !== bundle.generation ||
+      this.#catalog !== catalog
+    ) {
+      this.#masking = engine.masking(bundle, catalog?.catalog);
+      this.#catalog = catalog;
+    }
+    this.#bundle = bundle;
+    return this.#masking;
+  }
+
+  /** The catalog in use was read a while ago: what it does not know may exist by now. */
+  mayBeOld(): boolean {
+    const catalog = this.#catalog;
+    return catalog !== undefined && this.#options.now() - catalog.loadedAt > rereadAfterMs;
+  }
+
+  get queries(): readonly string[] {
+    return this.#options.engine.catalogQueries;
+  }
+
+  loaded(results: readonly Rows[]): void {
+    const { engine, cache, key, now } = this.#options;
+    cache.set(key, engine.catalog(results), now());
+  }
+
+  /** The catalog no longer tells the truth. */
+  stale(): void {
+    this.#options.cache.drop(this.#options.key);
+  }
+
+  /** The agent's own DDL changes what there is to mask. */
+  executed(execution: Execution): void {
+    if (execution.understood.changesSchema) this.stale();
+  }
+}

@@ -1,0 +1,75 @@
+// Names that a client gives to statements or portals, as the server sees them: a change counts once the server has answered it.
+//
+// A pipeline makes this matter: `Parse a`, skipped after an error, must not hide the older `a` that the server still holds.
+//   overlay    changes of the batch being sent; right inside it, because an error skips the rest of the batch
+//   confirmed  changes the server has answered, in its order
+// A name of an earlier batch is only looked up once that batch is answered (`wait`).
+
+export class Names<T> {
+  readonly #confirmed = new Map<string, T>();
+  readonly #overlay = new Map<string, T | undefined>();
+  #pendingHere = 0;
+  #pendingBefore = 0;
+  #doubtful = false;
+
+  get size(): number {
+    return this.#confirmed.size;
+  }
+
+  find(name: string): T | "wait" | undefined {
+    const here = this.#overlay.get(name);
+    if (here !== undefined || this.#overlay.has(name)) return here;
+    if (this.#doubtful) return undefined;
+    if (this.#pendingBefore > 0) return "wait";
+    return this.#confirmed.get(name);
+  }
+
+  /** A change is being sent; `undefined` closes the name. */
+  change(name: string, value: T | undefined): void {
+    this.#overlay.set(name, value);
+    this.#pendingHere += 1;
+  }
+
+  /** Something is being sent that may change any name (DEALLOCATE, DECLARE, DISCARD …): until Sync, only what is named anew is known. */
+  doubt(): void {
+    this.#overlay.clear();
+    this.#doubtful = true;
+    this.#pendingHere += 1;
+  }
+
+  endBatch(): void {
+    this.#pendingBefore += this.#pendingHere;
+    this.#pendingHere = 0;
+    this.#overlay.clear();
+    this.#doubtful = false;
+  }
+
+  /** The server has done it; `here` says whether it belongs to the batch still being sent. */
+  applied(name: string, value: T | undefined, here: boolean): void {
+    this.settled(here);
+    if (value === undefined) this.#confirmed.delete(name);
+    else this.#confirmed.set(name, value);
+  }
+
+  /** One change is answered or skipped. */
+  settled(here: boolean): void {
+    if (here) this.#pendingHere -= 1;
+    else this.#pendingBefore -= 1;
+  }
+
+  confirmed(name: string): T | undefined {
+    return this.#confirmed.get(name);
+  }
+
+  values(): Iterable<T> {
+    return this.#confirmed.values();
+  }
+
+  forget(name: string): void {
+    this.#confirmed.delete(name);
+  }
+
+  forgetAll(): void {
+    this.#confirmed.clear();
+  }
+}

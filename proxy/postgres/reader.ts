@@ -1,0 +1,213 @@
+// Turns client messages into requests: looks up the names they use, understands the texts they bring, and notes what they will change.
+import { ProxyError } from "../errors.ts";
+import type { SqlOperation } from "../../policy/operation.ts";
+import {
+  readBind,
+  readExecute,
+  readParameters,
+  readParse,
+  readQuery,
+  readTarget,
+} from "./decode.ts";
+import type { Exchange } from "./exchange.ts";
+import { Execution } from "./execution.ts";
+import { WireError } from "./framer.ts";
+import { frontend } from "./messages.ts";
+import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
+import { Request } from "./requests.ts";
+import { maxPreparedBytes, Portal, Statement } from "./statements.ts";
+import { understand } from "./understanding.ts";
+import type { Understood } from "./understanding.ts";
+
+export interface Read {
+  readonly request: Request;
+  /** Nothing behind it may be read before it is answered. */
+  readonly waits: boolean;
+}
+
+export class Reader {
+  readonly #x: Exchange;
+
+  constructor(exchange: Exchange) {
+    this.#x = exchange;
+  }
+
+  /** `wait`: a name it uses is being changed by an earlier batch; ask again when that is answered. */
+  read(type: number, buffer: Buffer, start: number, end: number): Read | "wait" {
+    switch (type) {
+      case frontend.query:
+        return this.#query(buffer, start, end);
+      case frontend.parse:
+        return this.#parse(buffer, start, end);
+      case frontend.bind:
+        return this.#bind(buffer, start, end);
+      case frontend.describe:
+        return this.#describe(buffer, start, end);
+      case frontend.execute:
+        return this.#execute(buffer, start, end);
+      case frontend.close:
+        return this.#close(buffer, start, end);
+      case frontend.flush:
+        return flows(new Request("flush", buffer, start, end));
+      case frontend.functionCall:
+        return this.#functionCall(buffer, start, end);
+      default:
+        throw new WireError(`a client message of type ${type} is not expected here`);
+    }
+  }
+
+  #query(buffer: Buffer, start: number, end: number): Read {
+    const understood = this.#x.options.study(readQuery(buffer, start, end));
+    const request = new Request("query", buffer, start, end);
+    request.execution = new Execution(understood, understood.operation, undefined);
+    request.changesNames = understood.changesNames;
+    this.#x.registry.sent(request);
+    return { request, waits: understood.copies };
+  }
+
+  #parse(buffer: Buffer, start: number, end: number): Read {
+    const { name, text, parameterTypes } = readParse(buffer, start, end);
+    if (!this.#x.registry.hasRoomFor(text)) return refused(this.#tooManyTexts());
+    const understood = this.#x.options.study(text);
+    const request = new Request("parse", buffer, start, end);
+    request.name = name;
+    request.statement = new Statement(name, understood, parameterTypes);
+    this.#x.registry.sent(request);
+    return flows(request);
+  }
+
+  #bind(buffer: Buffer, start: number, end: number): Read | "wait" {
+    const body = readBind(buffer, start, end);
+    const statement = this.#x.registry.statements.find(body.statement);
+    if (statement === "wait") return "wait";
+    if (statement === undefined) return refused(unknownStatement(body.statement));
+    const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
+    const { operation } = statement.understood;
+    const bound = values.length === 0 ? operation : { ...operation, params: values };
+    const exact = (): string => buffer.toString("base64", body.parametersAt, end);
+    const request = new Request("bind", buffer, start, end);
+    request.name = body.portal;
+    request.statement = statement;
+    request.portal = new Portal(body.portal, statement, bound, exact);
+    this.#x.registry.sent(request);
+    return flows(request);
+  }
+
+  #describe(buffer: Buffer, start: number, end: number): Read | "wait" {
+    const target = readTarget(buffer, start, end);
+    if (target.statement) {
+      const statement = this.#x.registry.statements.find(target.name);
+      if (statement === "wait") return "wait";
+      if (statement === undefined) return refused(unknownStatement(target.name));
+      const request = new Request("describe-statement", buffer, start, end);
+      request.statement = statement;
+      return flows(request);
+    }
+    const portal = this.#x.registry.portals.find(target.name);
+    if (portal === "wait") return "wait";
+    if (portal === undefined) return refused(unknownPortal(target.name));
+    const request = new Request("describe-portal", buffer, start, end);
+    request.portal = portal;
+    request.statement = portal.statement;
+    return flows(request);
+  }
+
+  #execute(buffer: Buffer, start: number, end: number): Read | "wait" {
+    const { portal: name } = readExecute(buffer, start, end);
+    const portal = this.#x.registry.portals.find(name);
+    if (portal === "wait") return "wait";
+    if (portal === undefined) return refused(unknownPortal(name));
+    const request = new Request("execute", buffer, start, end);
+    request.portal = portal;
+    request.statement = portal.statement;
+    request.execution = executionOf(portal, this.#x.generation, this.#x.now());
+    const { understood } = portal.statement;
+    request.changesNames = understood.changesNames;
+    this.#x.registry.sent(request);
+    return { request, waits: understood.copies || (this.#limited && understood.returnsFromWrite) };
+  }
+
+  /** A result that a limit cuts off must not commit what its statement wrote: its Sync waits for its answer. */
+  get #limited(): boolean {
+    const limits = this.#x.options.gate.current()?.bundle.limits;
+    return limits?.rowsPerResult !== undefined || limits?.bytesPerResult !== undefined;
+  }
+
+  #close(buffer: Buffer, start: number, end: number): Read {
+    const target = readTarget(buffer, start, end);
+    const kind = target.statement ? "close-statement" : "close-portal";
+    const request = new Request(kind, buffer, start, end);
+    request.name = target.name;
+    this.#x.registry.sent(request);
+    return flows(request);
+  }
+
+  /** The fast-path call names a function by number and passes by SQL altogether. It is answered like a Query. */
+  #functionCall(buffer: Buffer, start: number, end: number): Read {
+    const request = new Request("query", buffer, start, end);
+    request.execution = new Execution(functionCall, functionCall.operation, undefined);
+    request.refusal = refusalMessage(
+      new ProxyError(
+        "NotSupported",
+        `connection ${this.#x.connection}: function calls of the protocol are refused; use SELECT`,
+      ),
+    );
+    return flows(request);
+  }
+
+  #tooManyTexts(): Buffer {
+    return refusalMessage(
+      new ProxyError(
+        "TooLarge",
+        `connection ${this.#x.connection}: the prepared statements of this session exceed ${maxPreparedBytes} bytes; close some first`,
+      ),
+    );
+  }
+}
+
+/** Decided at Bind already or continued under one approval, while the same rules are in force; else decided now. */
+function executionOf(portal: Portal, generation: string | undefined, now: number): Execution {
+  const { execution } = portal;
+  if (execution?.passage !== undefined && execution.generation === generation) {
+    const continues = execution.passage.decision.verdict === "hold";
+    if (continues || !portal.executed) {
+      portal.executed = true;
+      return execution;
+    }
+  }
+  execution?.finish("ok", now);
+  const { statement } = portal;
+  statement.executed = true;
+  portal.executed = true;
+  portal.execution = new Execution(statement.understood, portal.operation, portal);
+  return portal.execution;
+}
+
+const functionCallOperation: SqlOperation = {
+  kind: "sql",
+  summary: "function call of the protocol",
+  accesses: [],
+  unrecognised: "a function call of the protocol names its function by number",
+  facts: {
+    statements: ["other"],
+    relationsRead: [],
+    relationsWritten: [],
+    columns: [],
+    functions: [],
+    hasWhere: false,
+    count: 1,
+  },
+  params: [],
+};
+const functionCall: Understood = understand("", { operation: functionCallOperation });
+
+function flows(request: Request): Read {
+  return { request, waits: false };
+}
+
+/** Stands in the place of a message that names something unknown; the batch fails there. */
+function refused(answer: Buffer): Read {
+  const request = new Request("poison", answer, 0, 0);
+  request.refusal = answer;
+  return flows(request);
+}

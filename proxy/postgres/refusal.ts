@@ -1,0 +1,98 @@
+// How a refusal is said in PostgreSQL, and how the server's own errors are told where masks apply: without the values they quote.
+import { ProxyError } from "../errors.ts";
+import { WireError } from "./framer.ts";
+import { errorResponse } from "./messages.ts";
+
+/** An ERROR keeps the connection usable. */
+export function refusalMessage(error: ProxyError): Buffer {
+  return errorResponse({ severity: "ERROR", sqlstate: error.sqlstate, ...spoken(error) });
+}
+
+/** A FATAL is the last message of a connection. */
+export function fatalMessage(error: ProxyError): Buffer {
+  return errorResponse({ severity: "FATAL", sqlstate: error.sqlstate, ...spoken(error) });
+}
+
+function spoken(error: ProxyError): { message: string; hint: string } {
+  return { message: error.message, hint: `chaperone: ${error.code}` };
+}
+
+/** What PostgreSQL itself would say of a name it does not know; nothing was refused by a rule. */
+export function unknownStatement(name: string): Buffer {
+  const which = name === "" ? "unnamed prepared statement" : `prepared statement "${name}"`;
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "26000",
+    message: `${which} does not exist (only statements prepared through the protocol can be bound here)`,
+  });
+}
+
+export function unknownPortal(name: string): Buffer {
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "34000",
+    message: `portal "${name}" does not exist (cursors of SQL are read by FETCH)`,
+  });
+}
+
+/** Whatever went wrong in a session, as the one kind of error a client is told. */
+export function asProxyError(error: unknown, connection: string): ProxyError {
+  if (error instanceof ProxyError) return error;
+  if (error instanceof WireError)
+    return new ProxyError("MalformedRequest", `connection ${connection}: ${error.message}`, {
+      cause: error,
+    });
+  return new ProxyError("UpstreamProtocol", `connection ${connection} failed unexpectedly`, {
+    cause: error,
+  });
+}
+
+/** Classes whose messages name objects, types and states, never values of rows. */
+const quietClasses: ReadonlySet<string> = new Set([
+  "08", // connection
+  "0A", // feature not supported
+  "23", // constraints: the message names them, the values stand in Detail
+  "24", // cursor state
+  "25", // transaction state
+  "26", // prepared statement name
+  "28", // authorisation
+  "2D", // transaction termination
+  "34", // cursor name
+  "3B", // savepoints
+  "3D", // database name
+  "3F", // schema name
+  "40", // rollback
+  "42", // syntax and names
+  "53", // resources
+  "54", // limits
+  "55", // object state
+  "57", // operator intervention
+]);
+/** Codes outside those classes whose messages quote nothing. */
+const quietCodes: ReadonlySet<string> = new Set(["22001", "22012", "22026", "21000"]);
+/** Codes inside them whose messages may quote: type mismatches print the value. */
+const quotingCodes: ReadonlySet<string> = new Set(["42846", "23P01"]);
+/** Severity, code, position and the names of objects; Detail, Hint, Where and internal query may quote values. */
+const keptFields: ReadonlySet<string> = new Set(["S", "V", "C", "P", "s", "t", "c", "d", "n"]);
+
+function isQuiet(sqlstate: string): boolean {
+  if (quotingCodes.has(sqlstate)) return false;
+  return quietCodes.has(sqlstate) || quietClasses.has(sqlstate.slice(0, 2));
+}
+
+/** The fields of an ErrorResponse that may pass while masks apply. */
+export function withoutValues(fields: ReadonlyMap<string, string>): Map<string, string> {
+  const sqlstate = fields.get("C") ?? "XX000";
+  const kept = new Map<string, string>();
+  for (const [code, value] of fields) if (keptFields.has(code)) kept.set(code, value);
+  const message = isQuiet(sqlstate)
+    ? (fields.get("M") ?? "")
+    : `the server reported error ${sqlstate}; its text is withheld because masks apply to this connection`;
+  kept.set("M", message);
+  return kept;
+}
+
+/** A notice whose text may quote values is not passed on at all while masks apply. */
+export function noticeMayPass(fields: ReadonlyMap<string, string>): boolean {
+  return isQuiet(fields.get("C") ?? "");
+}

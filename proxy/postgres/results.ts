@@ -1,0 +1,159 @@
+// Rows on their way to the client: counted, limited, masked, kept for the recording, and ended early where a limit or a mask says so.
+import { ProxyError } from "../errors.ts";
+import type { FrontendSide } from "./backend.ts";
+import { readRowDescription } from "./decode.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Execution } from "./execution.ts";
+import { WireError } from "./framer.ts";
+import { backend } from "./messages.ts";
+import { refusalMessage } from "./refusal.ts";
+import { RowWriter } from "./row-writer.ts";
+
+/** A row under masks is looked at whole; a longer one cannot be shown. */
+export const maxMaskedRowBytes = 8 * 1024 * 1024;
+
+export class Results {
+  readonly #x: Exchange;
+  readonly #frontend: FrontendSide;
+  readonly #writer: RowWriter;
+  /** Bytes of the large row being passed on in pieces. */
+  #pieceBytes = 0;
+
+  constructor(exchange: Exchange, frontend: FrontendSide) {
+    this.#x = exchange;
+    this.#frontend = frontend;
+    this.#writer = new RowWriter(exchange.client);
+  }
+
+  /** Longest DataRow to look at whole; 0 where rows may pass in pieces. */
+  rowLimit(): number {
+    const head = this.#x.queue.head;
+    return head?.capture !== undefined || head?.execution?.masking !== undefined
+      ? maxMaskedRowBytes
+      : 0;
+  }
+
+  /** A RowDescription for a simple query. */
+  shape(execution: Execution, buffer: Buffer, start: number, end: number): void {
+    execution.plan = undefined;
+    if (execution.masking === undefined) return;
+    execution.detected ??= new Map();
+    const plan = execution.masking.plan(readRowDescription(buffer, start, end), execution.detected);
+    if (plan === "unknown") this.#failUnknown();
+    else execution.setPlan(plan);
+  }
+
+  /** One whole row: a DataRow or, under COPY TO, a CopyData. */
+  row(type: number, buffer: Buffer, start: number, end: number): void {
+    const head = this.#x.queue.head;
+    if (head?.capture !== undefined) {
+      head.capture.row(buffer, start, end);
+      return;
+    }
+    const execution = head?.execution;
+    if (
+      head === undefined ||
+      execution === undefined ||
+      (head.kind !== "execute" && head.kind !== "query")
+    )
+      throw new WireError("the server sent a row that nobody asked for");
+    if (this.#x.muted) return;
+    if (!execution.admitRow(end - start)) {
+      this.#failLimit(execution);
+      return;
+    }
+    if (type === backend.copyData || execution.masking === undefined) {
+      this.#x.client.pass(buffer, start, end);
+      if (type === backend.dataRow) execution.recorder?.row(buffer, start, end);
+      return;
+    }
+    this.#masked(execution, buffer, start, end);
+  }
+
+  #masked(execution: Execution, buffer: Buffer, start: number, end: number): void {
+    if (execution.plan === undefined && !this.#planPortal(execution)) return;
+    const { plan } = execution;
+    if (plan === undefined || plan === null) {
+      this.#x.client.pass(buffer, start, end);
+      execution.recorder?.row(buffer, start, end);
+      return;
+    }
+    this.#writer.write(plan, buffer, start, end);
+    const { last } = this.#writer;
+    if (last !== undefined) execution.recorder?.row(last.buffer, last.start, last.end);
+  }
+
+  /** Every execution under masks was preceded by a Describe of its portal, the client's or ours. */
+  #planPortal(execution: Execution): boolean {
+    const fields = execution.portal?.fields;
+    execution.detected ??= new Map();
+    const plan =
+      fields === undefined ? "unknown" : execution.masking?.plan(fields, execution.detected);
+    if (plan === "unknown") {
+      this.#failUnknown();
+      return false;
+    }
+    execution.setPlan(plan);
+    return true;
+  }
+
+  /** Part of a large row without masks, already passed on. A limit ends the result behind the whole row: the client has its beginning. */
+  piece(type: number, bytes: number, last: boolean): void {
+    this.#pieceBytes += bytes;
+    if (!last) return;
+    const whole = this.#pieceBytes;
+    this.#pieceBytes = 0;
+    const execution = this.#x.queue.head?.execution;
+    if (execution === undefined) throw new WireError("the server sent a row that nobody asked for");
+    if (this.#x.muted) return;
+    if (type === backend.dataRow) execution.recorder?.skip();
+    if (!execution.admitRow(whole)) this.#failLimit(execution);
+  }
+
+  /** One command is done; a multi-statement text may go on with another result. */
+  complete(execution: Execution): void {
+    if (this.#x.muted) execution.finish("error", this.#x.now(), "ended early");
+    if (execution.portal !== undefined) return;
+    execution.plan = undefined;
+    execution.quota.rows = 0;
+    execution.quota.bytes = 0;
+  }
+
+  /** Ends the result in hand with an error; the server is cancelled and what it still sends is dropped. */
+  fail(error: ProxyError): void {
+    const x = this.#x;
+    const head = x.queue.head;
+    x.client.send(refusalMessage(error));
+    x.muted = true;
+    head?.execution?.finish("error", x.now(), error.code);
+    if (head?.kind !== "query" && !x.queue.hasSync()) this.#frontend.fail();
+    x.cancelUpstream(() => this.#frontend.wake());
+  }
+
+  #failLimit(execution: Execution): void {
+    const { rowsPerResult, bytesPerResult } = execution.limits;
+    const which =
+      rowsPerResult !== undefined && execution.quota.rows > rowsPerResult
+        ? `${rowsPerResult} rows (limits.rowsPerResult)`
+        : `${bytesPerResult} bytes (limits.bytesPerResult)`;
+    const stands = execution.understood.returnsFromWrite
+      ? " The statement also writes; look whether it took effect."
+      : "";
+    this.fail(
+      new ProxyError(
+        "LimitExceeded",
+        `connection ${this.#x.connection} allows a result of ${which}; ask for less, with WHERE or LIMIT.${stands}`,
+      ),
+    );
+  }
+
+  #failUnknown(): void {
+    this.#x.options.masks.stale();
+    this.fail(
+      new ProxyError(
+        "MaskNotProvable",
+        `connection ${this.#x.connection} has masks, and this result has a column whose origin was not known in time; send the statement again`,
+      ),
+    );
+  }
+}

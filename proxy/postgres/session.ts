@@ -1,0 +1,171 @@
+// One client connection from its first byte to its last: start, grant, connect upstream, say welcome, converse.
+import { randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
+import { ProxyError } from "../errors.ts";
+import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
+import { ConnectionEnded } from "./byte-reader.ts";
+import { cancelUpstream } from "./cancel.ts";
+import type { CancelKey } from "./cancel.ts";
+import { startClient } from "./client-startup.ts";
+import type { ClientStart } from "./client-startup.ts";
+import { Conversation } from "./conversation.ts";
+import { Exchange } from "./exchange.ts";
+import { MaskSource } from "./mask-source.ts";
+import {
+  authenticationOk,
+  backendKeyData,
+  negotiateProtocolVersion,
+  parameterStatus,
+  readyForQuery,
+} from "./messages.ts";
+import { Outbox } from "./outbox.ts";
+import { asProxyError, fatalMessage } from "./refusal.ts";
+import type { Room } from "./room.ts";
+import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
+import { connectUpstream } from "./upstream.ts";
+import type { UpstreamLeg } from "./upstream.ts";
+
+/** Everything before the first query together: a client that sends nothing, an operator or a server that does not answer. */
+const startupDeadlineMs = 30_000;
+
+/** Never rejects: whatever goes wrong is said to the client, and both sockets are closed when it resolves. */
+export async function serve(first: Socket, gate: Gate, room: Room): Promise<void> {
+  const connection = `${gate.connection.namespace}/${gate.connection.name}`;
+  let socket = first;
+  first.allowHalfOpen = true;
+  first.setNoDelay(true);
+  first.on("error", () => first.destroy());
+  try {
+    const signal = AbortSignal.any([AbortSignal.timeout(startupDeadlineMs), room.closing]);
+    const start = await startClient(first, room.tlsContext, signal, (secured) => {
+      socket = secured;
+    });
+    if (start.kind === "cancel") {
+      await room.cancelKeys.cancel(start.key);
+      start.socket.end();
+    } else await serveSession(start, gate, room, connection, signal);
+  } catch (error) {
+    sayAndClose(socket, error, connection);
+  }
+}
+
+type SessionStart = ClientStart & { readonly kind: "session" };
+
+async function serveSession(
+  start: SessionStart,
+  gate: Gate,
+  room: Room,
+  connection: string,
+  deadline: AbortSignal,
+): Promise<void> {
+  const startup = readStartupParameters(start.parameters, connection);
+  const gone = new AbortController();
+  const leave = (): void => gone.abort(new ConnectionEnded("the client left"));
+  start.socket.once("close", leave);
+  const signal = AbortSignal.any([deadline, gone.signal]);
+  const grant = await gate.grant(signal);
+  const database = chooseDatabase(startup, grant.endpoint.database, connection);
+  const session = gate.open({
+    ...(startup.chain === undefined ? {} : { chain: startup.chain }),
+    ...(startup.label === undefined ? {} : { label: startup.label }),
+  });
+  try {
+    const upstream = await connectUpstream({
+      connection,
+      endpoint: grant.endpoint,
+      lease: grant.lease,
+      dial: room.dial,
+      clientUser: startup.user,
+      database,
+      settings: startup.settings,
+      signal,
+    });
+    start.socket.off("close", leave);
+    await converse({ start, gate, room, connection, grant, session, upstream, database });
+    session.close();
+  } catch (error) {
+    session.close(asProxyError(error, connection).message);
+    throw error;
+  }
+}
+
+interface Parties {
+  readonly start: SessionStart;
+  readonly gate: Gate;
+  readonly room: Room;
+  readonly connection: string;
+  readonly grant: LiveGrant;
+  readonly session: GateSession;
+  readonly upstream: UpstreamLeg;
+  readonly database: string | undefined;
+}
+
+async function converse(parties: Parties): Promise<void> {
+  const { start, gate, room, connection, grant, session, upstream } = parties;
+  const { endpoint } = grant;
+  const client = new Outbox(start.socket);
+  const exchange = new Exchange({
+    gate,
+    session,
+    study: room.study,
+    masks: new MaskSource({
+      engine: room.masks,
+      cache: room.catalogs,
+      key: `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`,
+      current: () => gate.current(),
+      now: room.now,
+    }),
+    client,
+    upstream: new Outbox(upstream.socket),
+    now: room.now,
+    poisonPortal: `chaperone:${randomBytes(12).toString("hex")}`,
+    cancel: async () => {
+      if (upstream.key === undefined) return;
+      await cancelUpstream({ connection, endpoint, dial: room.dial }, upstream.key);
+    },
+  });
+  const conversation = new Conversation(exchange, {
+    client: start.socket,
+    upstream: upstream.socket,
+    ended: session.ended,
+    setChain: (chain) => session.setChain(chain),
+    idleTimeoutMs: milliseconds(grant.bundle.limits.idleTimeoutSeconds),
+  });
+  const key = room.cancelKeys.issue(() => conversation.cancel());
+  try {
+    welcome(client, start, upstream, key);
+    conversation.start(start.rest, upstream.rest);
+    await conversation.closed;
+  } finally {
+    room.cancelKeys.forget(key);
+  }
+}
+
+function welcome(client: Outbox, start: SessionStart, upstream: UpstreamLeg, key: CancelKey): void {
+  const options = [...start.parameters.keys()].filter((name) => name.startsWith("_pq_."));
+  if (start.minor > 0 || options.length > 0) client.send(negotiateProtocolVersion(options));
+  client.send(authenticationOk());
+  for (const [name, value] of upstream.parameters) client.send(parameterStatus(name, value));
+  client.send(backendKeyData(key.processId, key.secret));
+  client.send(readyForQuery("I"));
+  client.flush();
+}
+
+function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1000;
+}
+
+/** Before the session there is no other way to answer: one FATAL, then the end. */
+function sayAndClose(socket: Socket, error: unknown, connection: string): void {
+  if (error instanceof ConnectionEnded || socket.destroyed) {
+    socket.destroy();
+    return;
+  }
+  const said =
+    error instanceof Error && error.name === "TimeoutError"
+      ? new ProxyError("UpstreamUnreachable", `connection ${connection} was not set up in time`)
+      : asProxyError(error, connection);
+  socket.once("error", () => socket.destroy());
+  socket.end(fatalMessage(said), () => socket.destroySoon());
+  socket.resume();
+}

@@ -1,0 +1,218 @@
+// Decides a segment before any of it is forwarded: masks proven, every operation passed by the gate, holds waited for.
+import { decide } from "../../policy/decide.ts";
+import type { Bundle } from "../../policy/bundle.ts";
+import { ProxyError } from "../errors.ts";
+import type { LiveGrant, Passage } from "../pipeline.ts";
+import { loadCatalog } from "./catalog-load.ts";
+import type { Exchange } from "./exchange.ts";
+import { Execution } from "./execution.ts";
+import { errorResponse } from "./messages.ts";
+import { asProxyError, refusalMessage } from "./refusal.ts";
+import type { Request } from "./requests.ts";
+import { RowRecorder } from "./row-recorder.ts";
+
+/** Where a segment stops: everything from `at` on is not forwarded, and the client gets `answer`. */
+export interface Refused {
+  readonly at: number;
+  readonly answer: Buffer;
+}
+
+type Settled = Refused | undefined;
+
+export class Settlement {
+  readonly #x: Exchange;
+  #hold = new AbortController();
+  #cancelled = false;
+
+  constructor(exchange: Exchange) {
+    this.#x = exchange;
+  }
+
+  /** Synchronous when every operation is allowed and none needs a durable intent. */
+  settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
+    return this.#from(segment, 0, begun);
+  }
+
+  /** Ends whatever is waited for: the client went away, or sent a CancelRequest. */
+  abandon(cancelled: boolean): void {
+    this.#cancelled = cancelled;
+    this.#hold.abort();
+    this.#hold = new AbortController();
+  }
+
+  #from(segment: readonly Request[], from: number, begun: boolean): Settled | Promise<Settled> {
+    for (let index = from; index < segment.length; index++) {
+      const request = segment[index];
+      if (request === undefined) continue;
+      const execution = this.#undecided(request);
+      if (execution !== undefined) {
+        const passage = this.#pass(execution, begun);
+        if (passage instanceof Promise)
+          return passage.then(
+            (taken) =>
+              this.#taken(segment, index, execution, taken) ??
+              this.#from(segment, index + 1, begun),
+          );
+        const refused = this.#taken(segment, index, execution, passage);
+        if (refused !== undefined) return refused;
+      }
+      if (request.refusal !== undefined) return { at: index, answer: request.refusal };
+    }
+    return undefined;
+  }
+
+  /** Execute and Query are decided here; Parse and Bind only where no Execute of them is in sight. */
+  #undecided(request: Request): Execution | undefined {
+    switch (request.kind) {
+      case "execute":
+      case "query":
+        return request.execution?.passage === undefined ? request.execution : undefined;
+      case "parse": {
+        const { statement } = request;
+        if (statement === undefined || statement.executed) return undefined;
+        if (!this.#deniedRegardless(statement.understood)) return undefined;
+        return new Execution(statement.understood, statement.understood.operation, undefined);
+      }
+      case "bind": {
+        const { portal } = request;
+        if (portal === undefined || portal.executed) return undefined;
+        portal.execution = new Execution(portal.statement.understood, portal.operation, portal);
+        return portal.execution;
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  /** A Parse is refused when no parameter, chain or condition could make its Execute pass. */
+  #deniedRegardless(understood: Execution["understood"]): boolean {
+    const grant = this.#x.options.gate.current();
+    if (grant === undefined || dependsOnMore(grant.bundle)) return false;
+    const { namespace, serviceAccount } = grant.bundle.subject;
+    const subject = { namespace, serviceAccount, pod: "", podUid: "" };
+    const context = { session: { id: "", operations: 0 }, time: new Date(this.#x.now()) };
+    return decide(grant.prepared, subject, understood.operation, context).verdict === "deny";
+  }
+
+  #pass(execution: Execution, begun: boolean): Passage | Promise<Passage> {
+    const grant = this.#x.options.gate.current();
+    return grant === undefined
+      ? this.#passAfterGrant(execution, begun)
+      : this.#passUnder(grant, execution, begun);
+  }
+
+  async #passAfterGrant(execution: Execution, begun: boolean): Promise<Passage> {
+    try {
+      const grant = await this.#x.options.gate.grant(this.#signal());
+      return await this.#passUnder(grant, execution, begun);
+    } catch (error) {
+      return { go: false, error: asProxyError(error, this.#x.connection) };
+    }
+  }
+
+  #passUnder(grant: LiveGrant, execution: Execution, begun: boolean): Passage | Promise<Passage> {
+    const { bundle } = grant;
+    const { masks } = this.#x.options;
+    const masking = masks.for(bundle);
+    if (masking === "load") return this.#passAfterCatalog(execution, begun);
+    execution.generation = bundle.generation;
+    execution.limits = bundle.limits;
+    execution.masking = masking;
+    if (bundle.recording.detail === "Full") execution.recorder = new RowRecorder();
+    const unproven = masking?.prove(execution.understood, execution.operation);
+    if (unproven === undefined) return this.#ask(execution, execution.operation);
+    // Another session may have created what is named here: look once more before saying no.
+    if (masks.mayBeOld()) {
+      masks.stale();
+      return this.#passAfterCatalog(execution, begun);
+    }
+    return this.#refuseUnproven(execution, unproven);
+  }
+
+  async #passAfterCatalog(execution: Execution, begun: boolean): Promise<Passage> {
+    try {
+      await loadCatalog(this.#x, begun);
+      return await this.#pass(execution, begun);
+    } catch (error) {
+      return this.#refuseUnproven(execution, asProxyError(error, this.#x.connection).message);
+    }
+  }
+
+  /** The gate records the refusal: to it, a result that cannot be masked is an operation that is not understood. */
+  async #refuseUnproven(execution: Execution, why: string): Promise<Passage> {
+    const passage = await this.#ask(execution, { ...execution.operation, unrecognised: why });
+    if (passage.go) passage.done({ status: "denied", error: "MaskNotProvable" });
+    else if (passage.error.code !== "Denied") return passage;
+    const { decision } = passage;
+    const error = new ProxyError("MaskNotProvable", why);
+    return decision === undefined ? { go: false, error } : { go: false, decision, error };
+  }
+
+  #ask(execution: Execution, operation: Execution["operation"]): Passage | Promise<Passage> {
+    const { understood, portal } = execution;
+    return this.#x.options.session.pass(operation, {
+      exact: () =>
+        portal === undefined ? understood.text : `${understood.text}\0${portal.exact()}`,
+      content: () =>
+        operation.params.length === 0
+          ? { part: "request", text: understood.text }
+          : { part: "params", text: JSON.stringify(operation.params) },
+      signal: this.#signal(),
+    });
+  }
+
+  #signal(): AbortSignal {
+    return this.#hold.signal;
+  }
+
+  #answerTo(execution: Execution, error: ProxyError): Buffer {
+    const cancelled = this.#cancelled;
+    this.#cancelled = false;
+    if (cancelled) return cancelledByClient();
+    const { syntaxError } = execution.understood;
+    return syntaxError !== undefined && error.code === "Denied"
+      ? syntaxError
+      : refusalMessage(error);
+  }
+
+  #taken(
+    segment: readonly Request[],
+    index: number,
+    execution: Execution,
+    passage: Passage,
+  ): Refused | undefined {
+    if (passage.go) {
+      execution.passage = passage;
+      const { refusal } = segment[index] ?? {};
+      if (refusal === undefined) return undefined;
+      execution.finish("denied", this.#x.now(), "NotSupported");
+      return { at: index, answer: refusal };
+    }
+    const answer = this.#answerTo(execution, passage.error);
+    return { at: startOf(segment, index), answer };
+  }
+}
+
+/** Rules that look at parameters, chains or the moment: only Execute can tell. */
+function dependsOnMore(bundle: Bundle): boolean {
+  return bundle.rules.some((rule) => rule.when !== undefined || rule.chains !== undefined);
+}
+
+/** Nothing of a refused statement is forwarded: not its Parse and not its Bind. */
+function startOf(segment: readonly Request[], index: number): number {
+  const refused = segment[index];
+  for (let at = 0; at < index; at++) {
+    const request = segment[at];
+    if (request?.kind === "parse" && request.statement === refused?.statement) return at;
+    if (request?.kind === "bind" && request.portal === refused?.portal) return at;
+  }
+  return index;
+}
+
+function cancelledByClient(): Buffer {
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "57014",
+    message: "canceling statement due to user request",
+  });
+}

@@ -1,0 +1,151 @@
+// What a client may set at startup: a closed list. The dialect (search_path, encoding, string syntax) is ours, because the SQL is understood under it.
+import { ProxyError } from "../errors.ts";
+
+/** Settings that change how values look or how long things may take, never what a statement means. */
+const passed: ReadonlySet<string> = new Set([
+  "application_name",
+  "datestyle",
+  "intervalstyle",
+  "timezone",
+  "extra_float_digits",
+  "bytea_output",
+  "jit",
+  "statement_timeout",
+  "lock_timeout",
+  "idle_in_transaction_session_timeout",
+  "default_transaction_isolation",
+  "default_transaction_read_only",
+  "client_min_messages",
+]);
+
+/** Recognised names are resolved to `public`; pg_catalog comes first by itself, temporary tables last so that they shadow nothing. */
+export const pinnedSettings: Readonly<Record<string, string>> = {
+  client_encoding: "UTF8",
+  standard_conforming_strings: "on",
+  search_path: "public, pg_temp",
+};
+
+const maxValueLength = 256;
+/** Names that tools put there by themselves; they say nothing about a chain. */
+const toolNames: ReadonlySet<string> = new Set([
+  "psql",
+  "pgbench",
+  "pg_dump",
+  "pg_restore",
+  "pg_isready",
+  "asyncpg",
+  "npgsql",
+]);
+const chainPattern = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/;
+
+export interface Startup {
+  readonly user: string;
+  /** Undefined when the client leaves it to the server. */
+  readonly database: string | undefined;
+  /** For the upstream: the client's, as far as they may pass, under the pinned ones. */
+  readonly settings: Readonly<Record<string, string>>;
+  readonly chain: string | undefined;
+  readonly label: string | undefined;
+}
+
+export function readStartupParameters(
+  parameters: ReadonlyMap<string, string>,
+  connection: string,
+): Startup {
+  const user = parameters.get("user") ?? "";
+  const settings: Record<string, string> = {};
+  for (const [name, value] of parameters) {
+    if (name === "user" || name === "database" || name.startsWith("_pq_.")) continue;
+    if (name === "replication") refuseReplication(value, connection);
+    else if (isPinned(name, value, connection)) continue;
+    else settings[name] = passedValue(name, value, connection);
+  }
+  const database = parameters.get("database");
+  const label = settings["application_name"];
+  return {
+    user,
+    // libpq sends the user name when no database is asked for.
+    database: database === "" || database === user ? undefined : database,
+    settings: { ...settings, ...pinnedSettings },
+    chain: label === undefined ? undefined : chainOf(label),
+    label,
+  };
+}
+
+/** The chain that an application_name claims; tools' own names claim none. */
+export function chainOf(applicationName: string): string | undefined {
+  if (toolNames.has(applicationName.toLowerCase())) return undefined;
+  return chainPattern.test(applicationName) ? applicationName : undefined;
+}
+
+/** Where the session goes: the Connection's database, or the client's where the Connection names none. */
+export function chooseDatabase(
+  startup: Startup,
+  fixed: string | undefined,
+  connection: string,
+): string | undefined {
+  if (fixed === undefined) return startup.database;
+  if (startup.database === undefined || startup.database === fixed) return fixed;
+  throw new ProxyError(
+    "ConnectionUnknown",
+    `connection ${connection} leads to database "${fixed}", not to "${startup.database}"; connect to "${fixed}"`,
+  );
+}
+
+function refuseReplication(value: string, connection: string): void {
+  if (["", "0", "off", "false", "no"].includes(value.toLowerCase())) return;
+  throw new ProxyError(
+    "NotSupported",
+    `connection ${connection} does not allow replication connections`,
+  );
+}
+
+/** Whether the parameter is one of the pinned ones; asking for another value than ours is refused. */
+function isPinned(name: string, value: string, connection: string): boolean {
+  const lower = name.toLowerCase();
+  const said = value.trim().toLowerCase();
+  switch (lower) {
+    case "client_encoding":
+      if (/^['"]?(?:utf-?8|unicode|sql_ascii)['"]?$/.test(said)) return true;
+      break;
+    case "standard_conforming_strings":
+      if (["on", "true", "yes", "1"].includes(said)) return true;
+      break;
+    case "search_path":
+      if (/^("\$user"\s*,\s*)?public$/.test(said)) return true;
+      break;
+    case "options":
+      if (said === "") return true;
+      break;
+    default:
+      return false;
+  }
+  throw new ProxyError(
+    "NotSupported",
+    `connection ${connection} does not let a client set ${lower} at startup; leave it out`,
+  );
+}
+
+function passedValue(name: string, value: string, connection: string): string {
+  if (!passed.has(name.toLowerCase()))
+    throw new ProxyError(
+      "NotSupported",
+      `connection ${connection} does not let a client set ${printable(name)} at startup; leave it out`,
+    );
+  // The database may count on a read-only default; it can be asked for, not undone.
+  if (name.toLowerCase() === "default_transaction_read_only" && value.toLowerCase() !== "on")
+    throw new ProxyError(
+      "NotSupported",
+      `connection ${connection} lets a client set ${name} to on only`,
+    );
+  if (value.length > maxValueLength)
+    throw new ProxyError(
+      "NotSupported",
+      `connection ${connection}: the startup parameter ${name} is longer than ${maxValueLength} characters`,
+    );
+  return value;
+}
+
+function printable(name: string): string {
+  return name.slice(0, 64).replaceAll(/[^\w.]/g, "?");
+}

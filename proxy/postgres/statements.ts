@@ -1,0 +1,211 @@
+// Prepared statements and portals of one session: what was understood at Parse is remembered for Bind and Execute.
+import type { SqlOperation } from "../../policy/operation.ts";
+import type { Field } from "./decode.ts";
+import type { Execution } from "./execution.ts";
+import { Names } from "./names.ts";
+import type { Request } from "./requests.ts";
+import type { Understood } from "./understanding.ts";
+
+/** Texts of prepared statements a session may keep; a driver that leaks statements is told so before we run out of memory. */
+export const maxPreparedBytes = 16 * 1024 * 1024;
+
+export class Statement {
+  readonly name: string;
+  readonly understood: Understood;
+  parameterTypes: readonly number[];
+  /** Some Execute of the segment being read runs it: it is decided there, with its parameters. */
+  executed = false;
+
+  constructor(name: string, understood: Understood, parameterTypes: readonly number[]) {
+    this.name = name;
+    this.understood = understood;
+    this.parameterTypes = parameterTypes;
+  }
+}
+
+/** Rows and bytes a result has given so far, over all its Executes. */
+export interface Quota {
+  rows: number;
+  bytes: number;
+}
+
+export class Portal {
+  readonly name: string;
+  readonly statement: Statement;
+  readonly operation: SqlOperation;
+  /** Digest input of the parameters, exactly as sent. */
+  readonly exact: () => string;
+  readonly quota: Quota = { rows: 0, bytes: 0 };
+  /** A Describe of it is answered or under way while masks apply. */
+  described = false;
+  /** The row shape the server described; undefined until it did or when it returns no rows. */
+  fields: readonly Field[] | undefined = undefined;
+  execution: Execution | undefined = undefined;
+  executed = false;
+
+  constructor(name: string, statement: Statement, operation: SqlOperation, exact: () => string) {
+    this.name = name;
+    this.statement = statement;
+    this.operation = operation;
+    this.exact = exact;
+  }
+}
+
+export class Registry {
+  readonly statements = new Names<Statement>();
+  readonly portals = new Names<Portal>();
+  #batch = 0;
+  #preparedBytes = 0;
+
+  get batch(): number {
+    return this.#batch;
+  }
+
+  hasRoomFor(text: string): boolean {
+    return this.#preparedBytes + text.length <= maxPreparedBytes;
+  }
+
+  endBatch(): void {
+    this.#batch += 1;
+    this.statements.endBatch();
+    this.portals.endBatch();
+  }
+
+  /** A request that changes names is being sent. */
+  sent(request: Request): void {
+    request.batch = this.#batch;
+    switch (request.kind) {
+      case "parse":
+        this.statements.change(request.name, request.statement);
+        this.#preparedBytes += request.statement?.understood.text.length ?? 0;
+        break;
+      case "close-statement":
+        this.statements.change(request.name, undefined);
+        break;
+      case "bind":
+        this.portals.change(request.name, request.portal);
+        break;
+      case "close-portal":
+        this.portals.change(request.name, undefined);
+        break;
+      case "execute":
+      case "query":
+        if (request.changesNames) {
+          this.statements.doubt();
+          this.portals.doubt();
+        }
+        break;
+      default:
+    }
+  }
+
+  /** The server answered a request that names something. */
+  applied(request: Request): void {
+    const here = request.batch === this.#batch;
+    switch (request.kind) {
+      case "parse":
+        this.#replaced(request.name);
+        this.statements.applied(request.name, request.statement, here);
+        break;
+      case "close-statement":
+        this.#replaced(request.name);
+        this.statements.applied(request.name, undefined, here);
+        break;
+      case "bind":
+        this.portals.applied(request.name, request.portal, here);
+        break;
+      case "close-portal":
+        this.portals.applied(request.name, undefined, here);
+        break;
+      default:
+        this.#settleDoubt(request, here);
+    }
+  }
+
+  /** The server skipped a request, or it was never sent. */
+  dropped(request: Request): void {
+    const here = request.batch === this.#batch;
+    switch (request.kind) {
+      case "parse":
+        this.#preparedBytes -= request.statement?.understood.text.length ?? 0;
+        this.statements.settled(here);
+        // A failing Parse of the unnamed statement leaves none (exec_parse_message drops it first).
+        if (request.name === "" && request.failed) {
+          this.#replaced("");
+          this.statements.forget("");
+        }
+        break;
+      case "close-statement":
+        this.statements.settled(here);
+        break;
+      case "bind":
+      case "close-portal":
+        this.portals.settled(here);
+        break;
+      default:
+        this.#settleDoubt(request, here);
+    }
+  }
+
+  /** A command that changes names by SQL is done. */
+  commandTag(tag: string, text: string): void {
+    switch (tag) {
+      case "DEALLOCATE":
+      case "PREPARE": {
+        const name = singleDeallocate(text);
+        if (name === undefined) this.#forgetStatements();
+        else {
+          this.#replaced(name);
+          this.statements.forget(name);
+        }
+        break;
+      }
+      case "DEALLOCATE ALL":
+        this.#forgetStatements();
+        break;
+      case "DISCARD ALL":
+        this.#forgetStatements();
+        this.portals.forgetAll();
+        break;
+      case "DECLARE CURSOR":
+      case "CLOSE CURSOR":
+      case "CLOSE CURSOR ALL":
+        this.portals.forgetAll();
+        break;
+      default:
+    }
+  }
+
+  /** Portals do not outlive their transaction. */
+  transactionEnded(): void {
+    this.portals.forgetAll();
+  }
+
+  #replaced(name: string): void {
+    const old = this.statements.confirmed(name);
+    if (old !== undefined) this.#preparedBytes -= old.understood.text.length;
+  }
+
+  #forgetStatements(): void {
+    for (const statement of this.statements.values())
+      this.#preparedBytes -= statement.understood.text.length;
+    this.statements.forgetAll();
+  }
+
+  #settleDoubt(request: Request, here: boolean): void {
+    if (!request.changesNames) return;
+    this.statements.settled(here);
+    this.portals.settled(here);
+  }
+}
+
+/** The name in `DEALLOCATE name`, as the protocol spells it; undefined for any other text. */
+export function singleDeallocate(text: string): string | undefined {
+  const found =
+    /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([a-z_\u0080-\uffff][\w$\u0080-\uffff]*))\s*;?\s*$/i.exec(
+      text,
+    );
+  if (found === null) return undefined;
+  const name = found[1]?.replaceAll('""', '"') ?? found[2]?.toLowerCase() ?? "";
+  return Buffer.from(name, "utf8").toString("latin1");
+}

@@ -1,0 +1,99 @@
+// What this room needs to know of a text beside its facts, kept per distinct text so that drivers' statements are looked at once.
+import type { SqlOperation, StatementKind } from "../../policy/operation.ts";
+import type { SqlRecognition } from "../../policy/sql/recognise.ts";
+import { errorResponse } from "./messages.ts";
+
+/** Text to facts; never throws: what it cannot understand is an operation with `unrecognised`. */
+export type Recognise = (text: string) => SqlRecognition;
+
+export interface Understood {
+  readonly text: string;
+  /** Without parameters. */
+  readonly operation: SqlOperation;
+  /** May start COPY: the client's next bytes may be data, so nothing is read ahead. */
+  readonly copies: boolean;
+  /** Changes something and may return rows: a result that is cut off must not commit. */
+  readonly returnsFromWrite: boolean;
+  /** May prepare, deallocate, declare, close or discard names by SQL. */
+  readonly changesNames: boolean;
+  /** May change what tables and columns there are. */
+  readonly changesSchema: boolean;
+  /** The text is no SQL: what PostgreSQL itself would answer. */
+  readonly syntaxError: Buffer | undefined;
+}
+
+/** Distinct texts a room remembers; about 4 MiB at this length. */
+const maxTexts = 1_000;
+/** Longer texts are rarely sent twice. */
+const maxRememberedText = 4 * 1024;
+
+const readingKinds: ReadonlySet<StatementKind> = new Set<StatementKind>([
+  "select",
+  "explain",
+  "set",
+  "transaction",
+]);
+const writingKinds: ReadonlySet<StatementKind> = new Set<StatementKind>([
+  "insert",
+  "update",
+  "delete",
+  "merge",
+]);
+const schemaKinds: ReadonlySet<StatementKind> = new Set<StatementKind>([
+  "create",
+  "alter",
+  "drop",
+  "call",
+  "do",
+  "other",
+]);
+const namesPattern = /\b(?:prepare|deallocate|declare|close|discard|execute)\b/i;
+
+export function createStudy(recognise: Recognise): (text: string) => Understood {
+  const known = new Map<string, Understood>();
+  return (text) => {
+    const found = known.get(text);
+    if (found !== undefined) return found;
+    const understood = understand(text, recognise(text));
+    if (text.length > maxRememberedText) return understood;
+    if (known.size >= maxTexts) {
+      // The oldest goes; a driver's own statements come back at the cost of one look.
+      for (const oldest of known.keys()) {
+        known.delete(oldest);
+        break;
+      }
+    }
+    known.set(text, understood);
+    return understood;
+  };
+}
+
+export function understand(
+  text: string,
+  { operation: recognised, syntaxError }: SqlRecognition,
+): Understood {
+  const operation: SqlOperation = { ...recognised, params: [] };
+  const { statements } = operation.facts;
+  const opaque = operation.unrecognised !== undefined;
+  return {
+    text,
+    operation,
+    copies: opaque || statements.includes("copy"),
+    returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
+    changesNames: opaque || namesPattern.test(text),
+    changesSchema: opaque || statements.some((kind) => schemaKinds.has(kind)),
+    syntaxError:
+      syntaxError === undefined
+        ? undefined
+        : errorResponse({ severity: "ERROR", sqlstate: "42601", ...syntaxError }),
+  };
+}
+
+function mayReturnFromWrite(text: string, operation: SqlOperation): boolean {
+  if (operation.accesses.some((access) => access.kind === "function" && !access.safe)) return true;
+  const { statements } = operation.facts;
+  if (statements.every((kind) => readingKinds.has(kind))) return false;
+  if (statements.every((kind) => readingKinds.has(kind) || writingKinds.has(kind)))
+    return /\breturning\b/i.test(text);
+  return true;
+}

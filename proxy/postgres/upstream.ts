@@ -1,0 +1,167 @@
+// The server's side of setting up a connection: TCP, TLS verified in full, SCRAM with the leased password, and the settings we pin.
+import { TLSSocket } from "node:tls";
+import type { Socket } from "node:net";
+import type { Endpoint, Lease } from "../../contract/control.ts";
+import { ProxyError } from "../errors.ts";
+import { authenticate } from "./authenticate.ts";
+import { ByteReader, ConnectionEnded } from "./byte-reader.ts";
+import { readFields, readParameterStatus } from "./decode.ts";
+import { headerBytes, WireError } from "./framer.ts";
+import { backend, startupMessage } from "./messages.ts";
+import { openSocket } from "./upstream-socket.ts";
+import type { DialUpstream } from "./upstream-socket.ts";
+
+export interface UpstreamRequest {
+  /** `namespace/name`, as errors name it. */
+  readonly connection: string;
+  readonly endpoint: Endpoint;
+  readonly lease: Lease;
+  readonly dial: DialUpstream;
+  /** The client's user, used only where the Connection has no credential. */
+  readonly clientUser: string;
+  readonly database: string | undefined;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export interface UpstreamLeg {
+  readonly socket: Socket;
+  readonly parameters: ReadonlyMap<string, string>;
+  /** Process id and secret of the server's BackendKeyData, as they came. */
+  readonly key: Buffer | undefined;
+  readonly rest: Buffer;
+}
+
+/** A handshake message is short; a server that sends more is none. */
+const maxHandshakeMessageBytes = 32 * 1024;
+
+export async function connectUpstream(request: UpstreamRequest): Promise<UpstreamLeg> {
+  const { connection, lease, signal } = request;
+  const socket = await openSocket(request);
+  const reader = new ByteReader(socket, signal);
+  try {
+    const user = lease.kind === "password" ? lease.username : request.clientUser;
+    const { database, settings } = request;
+    const named = database === undefined ? { user } : { user, database };
+    socket.write(startupMessage({ ...named, ...settings }));
+    const tls = socket instanceof TLSSocket ? socket : undefined;
+    await authenticate({
+      read: () => readMessage(reader, connection),
+      write: (bytes) => socket.write(bytes),
+      password: lease.kind === "password" ? lease.password : undefined,
+      tls,
+      connection,
+    });
+    const { parameters, key } = await readSettings(reader, connection);
+    checkDialect(parameters, connection);
+    return { socket, parameters, key, rest: reader.detach() };
+  } catch (error) {
+    reader.detach();
+    socket.destroy();
+    throw translate(error, connection, signal);
+  }
+}
+
+export interface HandshakeMessage {
+  readonly type: number;
+  /** Header included, as the decoders want it. */
+  readonly bytes: Buffer;
+}
+
+/** The next message that is no notice; an ErrorResponse is thrown. */
+async function readMessage(reader: ByteReader, connection: string): Promise<HandshakeMessage> {
+  for (;;) {
+    const head = await reader.peek(headerBytes);
+    const length = head.readInt32BE(1);
+    if (length < 4 || length > maxHandshakeMessageBytes)
+      throw new WireError(`a handshake message of ${length} bytes cannot be`);
+    const bytes = await reader.read(1 + length);
+    const type = bytes[0] ?? 0;
+    if (type === backend.error) throw refusedByServer(bytes, connection);
+    if (type !== backend.notice) return { type, bytes };
+  }
+}
+
+async function readSettings(
+  reader: ByteReader,
+  connection: string,
+): Promise<{ parameters: Map<string, string>; key: Buffer | undefined }> {
+  const parameters = new Map<string, string>();
+  let key: Buffer | undefined;
+  for (;;) {
+    const { type, bytes } = await readMessage(reader, connection);
+    switch (type) {
+      case backend.parameterStatus: {
+        const { name, value } = readParameterStatus(bytes, 0, bytes.length);
+        parameters.set(name, value);
+        break;
+      }
+      case backend.backendKeyData:
+        key = bytes.subarray(headerBytes);
+        break;
+      case backend.negotiateProtocolVersion:
+        break;
+      case backend.readyForQuery:
+        return { parameters, key };
+      default:
+        throw new WireError(`the server sent a message of type ${type} while starting`);
+    }
+  }
+}
+
+/** Settings under which the SQL was understood; a server (or a pooler before it) that has others is not spoken to. */
+export function isForeignDialect(name: string, value: string): boolean {
+  switch (name) {
+    case "standard_conforming_strings":
+      return value !== "on";
+    case "client_encoding":
+      return value !== "UTF8";
+    case "search_path":
+      return value.replaceAll(/\s/g, "") !== "public,pg_temp";
+    default:
+      return false;
+  }
+}
+
+function checkDialect(parameters: ReadonlyMap<string, string>, connection: string): void {
+  for (const [name, value] of parameters) {
+    if (isForeignDialect(name, value))
+      throw new ProxyError(
+        "UpstreamProtocol",
+        `connection ${connection}: the server set ${name} to another value than asked for, so its SQL would be misread`,
+      );
+  }
+}
+
+function refusedByServer(bytes: Buffer, connection: string): ProxyError {
+  const fields = readFields(bytes, 0, bytes.length);
+  const code = fields.get("C") ?? "";
+  if (code.startsWith("28"))
+    return new ProxyError(
+      "UpstreamAuthentication",
+      `the server refused the credential of connection ${connection} (${code}); its Secret or the role in the database has to be mended`,
+    );
+  const text = fields.get("M") ?? "";
+  if (code === "3D000")
+    return new ProxyError("ConnectionUnknown", `connection ${connection}: ${text}`);
+  return new ProxyError(
+    "UpstreamUnreachable",
+    `the server refused a session on connection ${connection} (${code}): ${text}`,
+  );
+}
+
+function translate(error: unknown, connection: string, signal: AbortSignal): unknown {
+  if (error instanceof ProxyError) return error;
+  if (signal.aborted) return signal.reason;
+  if (error instanceof WireError)
+    return new ProxyError("UpstreamProtocol", `connection ${connection}: ${error.message}`, {
+      cause: error,
+    });
+  const why =
+    error instanceof ConnectionEnded
+      ? "the server closed the connection while it was being set up"
+      : "the connection to the server broke while it was being set up";
+  return new ProxyError("UpstreamUnreachable", `connection ${connection}: ${why}`, {
+    cause: error,
+  });
+}
