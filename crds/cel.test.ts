@@ -71,7 +71,10 @@ function brokenRules(
   old: unknown,
 ): readonly (readonly [string, string])[] {
   return new CelRules()
-    .evaluate(named(crdSchemas[kind]), applyDefaults(kind, object), old, { problems: [], unsound: [] })
+    .evaluate(named(crdSchemas[kind]), applyDefaults(kind, object), old, {
+      problems: [],
+      unsound: [],
+    })
     .map(({ message }) => {
       const [rule = "", text = ""] = message.split("\u0000");
       return [rule, text] as const;

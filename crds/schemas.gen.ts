@@ -121,7 +121,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "type": "object",
          "x-kubernetes-validations": [
           {
-           "rule": "self.mode == 'VerifyFull' || !has(self.caSecretRef)",
+           "rule": "self.mode != 'Disable' || !has(self.caSecretRef)",
            "fieldPath": ".caSecretRef",
            "message": "endpoint.tls.caSecretRef has no effect with mode Disable: remove it or use mode VerifyFull"
           }
