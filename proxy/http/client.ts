@@ -1,0 +1,119 @@
+// One connection of the agent: its sessions (one for each Connection it reaches), the exchanges under way on it, and when it ends.
+import type { Socket } from "node:net";
+
+import { ProxyError } from "../errors.ts";
+import { endDeadlineMs } from "../pipeline.ts";
+import type { Gate, GateSession } from "../pipeline.ts";
+import type { Exchange } from "./exchange.ts";
+import type { HttpRoute } from "./room.ts";
+
+/** A kept-alive connection without a request is closed after this; client libraries keep theirs for 5 to 60 s. */
+const idleMs = 75_000;
+/** No byte either way during an exchange: longer than the upstream may take for its first. */
+const stalledMs = 660_000;
+/** HTTP pipelining is obsolete; a client that sends more at once without reading is not one of ours. */
+const maxPipelined = 16;
+
+export class ClientConnection {
+  readonly socket: Socket;
+  readonly route: HttpRoute;
+  readonly #sessions = new Map<Gate, GateSession>();
+  readonly #active = new Set<Exchange>();
+  readonly #gone = new AbortController();
+  #ended: ProxyError | undefined;
+  #stillMs = 0;
+  #bytes = 0;
+
+  constructor(socket: Socket, route: HttpRoute) {
+    this.socket = socket;
+    this.route = route;
+    socket.setTimeout(idleMs);
+    socket.on("timeout", this.#onTimeout);
+    socket.once("close", this.#onClose);
+  }
+
+  /** Aborts when the agent closes the connection. */
+  get signal(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /** Set once a session here has ended: answers still to come close the connection. */
+  get ended(): ProxyError | undefined {
+    return this.#ended;
+  }
+
+  get activeExchanges(): number {
+    return this.#active.size;
+  }
+
+  /** False when too many requests are under way. */
+  begin(exchange: Exchange): boolean {
+    if (this.#active.size >= maxPipelined) return false;
+    this.#active.add(exchange);
+    return true;
+  }
+
+  finished(exchange: Exchange): void {
+    this.#active.delete(exchange);
+    if (this.#ended !== undefined && this.#active.size === 0) this.socket.end();
+  }
+
+  /** The session of this connection with one gate, opened at its first request. */
+  session(gate: Gate, chain: string | undefined): GateSession {
+    if (this.#ended !== undefined) throw this.#ended;
+    const known = this.#sessions.get(gate);
+    if (known !== undefined) {
+      if (chain !== undefined) known.setChain(chain);
+      return known;
+    }
+    const session = gate.open(chain === undefined ? {} : { chain });
+    this.#sessions.set(gate, session);
+    if (session.ended.aborted) this.end(session.ended.reason);
+    else session.ended.addEventListener("abort", () => this.end(session.ended.reason), { once: true });
+    return session;
+  }
+
+  /** Finishes what is being answered and then closes; what a quarantine names is cut at once. */
+  end(reason: unknown): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
+    if (this.#ended.code === "Quarantined") {
+      this.socket.destroy();
+      return;
+    }
+    if (this.#active.size === 0) {
+      // Idle: the client finds it closed and opens another, which the gate judges afresh.
+      this.socket.end();
+    }
+    const cut = setTimeout(() => this.socket.destroy(), endDeadlineMs);
+    this.socket.once("close", () => clearTimeout(cut));
+  }
+
+  /** Gives the socket up to another protocol (CONNECT). */
+  release(): Socket {
+    this.socket.setTimeout(0);
+    this.socket.off("timeout", this.#onTimeout).off("close", this.#onClose);
+    this.#onClose();
+    return this.socket;
+  }
+
+  readonly #onTimeout = (): void => {
+    if (this.#active.size === 0) {
+      this.socket.destroy();
+      return;
+    }
+    const bytes = this.socket.bytesRead + this.socket.bytesWritten;
+    this.#stillMs = bytes === this.#bytes ? this.#stillMs + idleMs : idleMs;
+    this.#bytes = bytes;
+    if (this.#stillMs >= stalledMs) this.socket.destroy();
+    else this.socket.setTimeout(idleMs);
+  };
+
+  readonly #onClose = (): void => {
+    for (const exchange of this.#active) exchange.clientGone();
+    this.#active.clear();
+    this.#gone.abort(new ProxyError("ShuttingDown", "the client closed its connection"));
+    for (const session of this.#sessions.values()) session.close();
+    this.#sessions.clear();
+  };
+}

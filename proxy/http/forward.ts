@@ -1,0 +1,78 @@
+// The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
+import { TLSSocket } from "node:tls";
+
+import { ProxyError } from "../errors.ts";
+import type { Gate, LiveGrant } from "../pipeline.ts";
+import { askHttp } from "./asked.ts";
+import type { Asked } from "./asked.ts";
+import { ClientGone } from "./body.ts";
+import type { Exchange, Granted } from "./exchange.ts";
+import { checkGuard } from "./guard.ts";
+import { liesUnder, readHead } from "./head.ts";
+import type { RequestHead } from "./head.ts";
+import { upstreamHeaders } from "./headers.ts";
+import type { Upstreams } from "./upstreams.ts";
+
+/** Never rejects: whatever goes wrong is said to the agent and recorded. */
+export async function forward(exchange: Exchange, upstreams: Upstreams): Promise<void> {
+  const { client, request } = exchange;
+  let granted: Granted | undefined;
+  try {
+    const head = readHead(request.method ?? "", request.url ?? "", request.rawHeaders);
+    const gate = gateFor(exchange, head);
+    exchange.protocol = gate.connection.protocol;
+    const session = client.session(gate, head.chain);
+    const live = gate.current() ?? (await gate.grant(client.signal));
+    requireBasePath(head, live);
+    const asked = await ask(exchange, head, live);
+    const passing = session.pass(asked.operation, { exact: asked.exact, signal: client.signal, ...(asked.content !== undefined && { content: asked.content }) });
+    const passage = passing instanceof Promise ? await passing : passing;
+    if (!passage.go) {
+      exchange.refuse(passage.error, passage.decision);
+      return;
+    }
+    granted = passage;
+    // A hold can last longer than a grant: endpoint and lease are those of now.
+    const now = gate.current() ?? (await gate.grant(client.signal));
+    const reading = asked.body(passage.decision);
+    const body = reading instanceof Promise ? await reading : reading;
+    if (session.ended.aborted) throw session.ended.reason;
+    exchange.send(upstreams.for(gate, now.endpoint), passage, {
+      method: head.method,
+      path: head.target,
+      headers: upstreamHeaders(head, now.lease, asked.identity),
+      body,
+      observer: asked.observer(),
+    });
+  } catch (error) {
+    const known = asProxyError(error);
+    granted?.done({ status: "error", error: error instanceof ClientGone ? error.name : known.code });
+    exchange.refuse(known);
+  }
+}
+
+function gateFor(exchange: Exchange, head: RequestHead): Gate {
+  const { route, socket } = exchange.client;
+  if (route.guard !== undefined) checkGuard(route.guard, head);
+  // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
+  const named = socket instanceof TLSSocket && typeof socket.servername === "string" ? socket.servername.toLowerCase() : head.host;
+  const gate = named === head.host ? route.select(head.host, head.path, head.port) : undefined;
+  if (gate === undefined) throw new ProxyError("ConnectionUnknown", `no Connection of this pod serves ${head.host}${head.path} here; hosts and endpoint paths are named in its Connection`);
+  return gate;
+}
+
+function requireBasePath(head: RequestHead, live: LiveGrant): void {
+  const { basePath } = live.endpoint;
+  if (liesUnder(head.path, basePath)) return;
+  throw new ProxyError("ConnectionUnknown", `the path ${head.path} does not lie under ${basePath}, which is all that this Connection reaches`);
+}
+
+function ask(exchange: Exchange, head: RequestHead, live: LiveGrant): Promise<Asked> {
+  return askHttp(exchange, head, live);
+}
+
+function asProxyError(error: unknown): ProxyError {
+  if (error instanceof ProxyError) return error;
+  if (error instanceof ClientGone) return new ProxyError("ShuttingDown", error.message, { cause: error });
+  return new ProxyError("UpstreamProtocol", "the request could not be handled", { cause: error });
+}

@@ -1,0 +1,212 @@
+// Reads the head of a request once: what it asks for, how its body is framed, and which headers may travel on. Pure; what is ambiguous is refused.
+import { ProxyError } from "../errors.ts";
+
+export interface RequestHead {
+  readonly method: string;
+  /** Lower case, without port. */
+  readonly host: string;
+  /** As the Host header says it; undefined for the scheme's own. */
+  readonly port: number | undefined;
+  /** Path and query as sent. */
+  readonly target: string;
+  /** Path as sent, without query. */
+  readonly path: string;
+  /** Undefined when there is no body or its length is not known beforehand. */
+  readonly contentLength: number | undefined;
+  readonly chunked: boolean;
+  readonly contentEncoding: string | undefined;
+  readonly chain: string | undefined;
+  /** Lower-case names and values that may travel on, flat: hop-by-hop, credentials and ours are gone. */
+  readonly kept: readonly string[];
+  /** Every end-to-end header by lower-case name, for the recogniser; a list when it came several times. */
+  readonly all: Readonly<Record<string, string | readonly string[]>>;
+  /** Of what was removed: the placeholder credentials, for the guard of local mode. */
+  readonly credentials: readonly string[];
+  readonly browser: { readonly origin: string | undefined; readonly site: string | undefined };
+}
+
+/** What happens to a header that is not simply kept. */
+type Treatment = "host" | "length" | "transfer" | "connection" | "upgrade" | "hop" | "credential" | "removed" | "chain" | "encoding" | "browser";
+
+const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
+  ["host", "host"],
+  ["content-length", "length"],
+  ["transfer-encoding", "transfer"],
+  ["connection", "connection"],
+  ["upgrade", "upgrade"],
+  // RFC 9110 section 7.6.1, and what older clients send; `expect` is answered by this hop.
+  ["keep-alive", "hop"],
+  ["proxy-connection", "hop"],
+  ["te", "hop"],
+  ["trailer", "hop"],
+  ["expect", "hop"],
+  ["http2-settings", "hop"],
+  ["proxy-authenticate", "hop"],
+  // Whatever the agent holds is a placeholder; the real one is added by the lease.
+  ["authorization", "credential"],
+  ["x-api-key", "credential"],
+  ["api-key", "credential"],
+  ["x-goog-api-key", "credential"],
+  ["proxy-authorization", "credential"],
+  // Claims about where a request comes from, which upstreams believe of a proxy.
+  ["forwarded", "removed"],
+  ["chaperone-chain", "chain"],
+  ["content-encoding", "encoding"],
+  ["origin", "browser"],
+  ["sec-fetch-site", "browser"],
+]);
+
+/** RFC 9112 section 3.2: a name, an IPv4 address or a bracketed IPv6 address, with or without port. */
+const hostPattern = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
+const absolutePattern = /^(https?):\/\/([^/?#]+)(\/[^#]*|\?[^#]*|)$/i;
+const targetPattern = /^\/[\x21-\x7e]*$/;
+const digits = /^\d{1,15}$/;
+const maxChainLength = 128;
+/** Node's parser drops what exceeds its own count without a word, so it is told one more, and more than this is refused. */
+export const maxHeaders = 200;
+
+/**
+ * Throws ProxyError MalformedRequest for what two readers could read differently, NotSupported for an upgrade.
+ *
+ * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
+ * @param rawHeaders names and values as they came, flat
+ */
+export function readHead(method: string, url: string, rawHeaders: readonly string[]): RequestHead {
+  if (rawHeaders.length > 2 * maxHeaders) throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
+  const kept: string[] = [];
+  const all: Record<string, string | string[]> = Object.create(null);
+  const credentials: string[] = [];
+  let authority: string | undefined;
+  let contentLength: number | undefined;
+  let chunked = false;
+  let options: string | undefined;
+  let chain: string | undefined;
+  let contentEncoding: string | undefined;
+  let origin: string | undefined;
+  let site: string | undefined;
+
+  for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
+    const name = (rawHeaders[at] ?? "").toLowerCase();
+    const value = rawHeaders[at + 1] ?? "";
+    const treatment = treatments.get(name) ?? (isOurs(name) ? "removed" : undefined);
+    switch (treatment) {
+      case undefined:
+        kept.push(name, value);
+        note(all, name, value);
+        break;
+      case "host":
+        if (authority !== undefined) throw malformed("the request has several Host headers");
+        authority = value.toLowerCase();
+        break;
+      case "length":
+        if (contentLength !== undefined || !digits.test(value)) throw malformed("the Content-Length is not one number");
+        contentLength = Number(value);
+        break;
+      case "transfer":
+        if (chunked || value.toLowerCase() !== "chunked") throw malformed("the Transfer-Encoding is not exactly `chunked`");
+        chunked = true;
+        break;
+      case "connection":
+        options = options === undefined ? value : `${options},${value}`;
+        break;
+      case "upgrade":
+        throw new ProxyError("NotSupported", `upgrading to ${JSON.stringify(value.slice(0, 32))} is not supported: send HTTP/1.1 requests`);
+      case "credential":
+        credentials.push(value);
+        break;
+      case "chain":
+        if (chain !== undefined || value.length > maxChainLength) throw malformed(`the Chaperone-Chain header is not one name of at most ${maxChainLength} characters`);
+        chain = value;
+        break;
+      case "encoding":
+        contentEncoding = contentEncoding === undefined ? value.toLowerCase() : `${contentEncoding}, ${value.toLowerCase()}`;
+        kept.push(name, value);
+        note(all, name, value);
+        break;
+      case "browser":
+        if (name === "origin") origin = value;
+        else site = value;
+        kept.push(name, value);
+        note(all, name, value);
+        break;
+      case "hop":
+      case "removed":
+        break;
+      default:
+        treatment satisfies never;
+    }
+  }
+
+  if (chunked && contentLength !== undefined) throw malformed("the request has both Content-Length and Transfer-Encoding");
+  if (authority === undefined) throw malformed("the request has no Host header");
+  const { host, port } = readAuthority(authority);
+  const target = readTarget(url, authority);
+  const mark = target.indexOf("?");
+  return {
+    method,
+    host,
+    port,
+    target,
+    path: mark < 0 ? target : target.slice(0, mark),
+    contentLength,
+    chunked,
+    contentEncoding,
+    chain,
+    kept: options === undefined ? kept : dropNamed(kept, all, options),
+    all,
+    credentials,
+    browser: { origin, site },
+  };
+}
+
+export function readAuthority(authority: string): { host: string; port: number | undefined } {
+  const [, host, port] = hostPattern.exec(authority) ?? [];
+  if (host === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) > 65_535) throw malformed("the Host header is not a name or address with an optional port");
+  return { host: host.endsWith(".") ? host.slice(0, -1) : host, port: port === undefined ? undefined : Number(port) };
+}
+
+/** True when the path lies under the base path of the endpoint, in whatever way a server reads it. */
+export function liesUnder(path: string, basePath: string): boolean {
+  if (basePath === "") return true;
+  if (!path.startsWith(basePath) || (path.length > basePath.length && path[basePath.length] !== "/")) return false;
+  // A dot segment, plain or encoded, or anything some servers take for a slash could lead out again.
+  return !/(^|\/)\.{1,2}(\/|$)|\\|%2e|%2f|%5c/i.test(path);
+}
+
+function isOurs(name: string): boolean {
+  return name.startsWith("x-forwarded-") || name.startsWith("chaperone-");
+}
+
+/** What `Connection` names is for this hop alone (RFC 9110 section 7.6.1). Done before a credential is added, so it can never name that away. */
+function dropNamed(kept: string[], all: Record<string, string | string[]>, options: string): string[] {
+  const named = options.toLowerCase().split(",").map((option) => option.trim());
+  if (named.every((option) => option === "" || option === "close" || option === "keep-alive")) return kept;
+  const result: string[] = [];
+  for (let at = 0; at + 1 < kept.length; at += 2) {
+    const name = kept[at] ?? "";
+    if (named.includes(name)) delete all[name];
+    else result.push(name, kept[at + 1] ?? "");
+  }
+  return result;
+}
+
+function readTarget(url: string, authority: string): string {
+  if (targetPattern.test(url) && !url.includes("#")) return url;
+  const [, scheme, named, rest = ""] = absolutePattern.exec(url) ?? [];
+  if (scheme === undefined || named === undefined) throw malformed("the request target is neither a path nor an http URL");
+  if (named.toLowerCase() !== authority) throw malformed("the request target and the Host header name different hosts");
+  const target = rest.startsWith("/") ? rest : `/${rest}`;
+  if (!targetPattern.test(target)) throw malformed("the request target contains characters that have to be percent-encoded");
+  return target;
+}
+
+function note(all: Record<string, string | string[]>, name: string, value: string): void {
+  const before = all[name];
+  if (before === undefined) all[name] = value;
+  else if (typeof before === "string") all[name] = [before, value];
+  else before.push(value);
+}
+
+function malformed(message: string): ProxyError {
+  return new ProxyError("MalformedRequest", message);
+}

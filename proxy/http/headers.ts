@@ -1,0 +1,74 @@
+// The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
+import type { Lease } from "../../contract/control.ts";
+import type { RequestHead } from "./head.ts";
+
+/** Response headers that belong to the upstream's hop, or (`alt-svc`) would lead the agent past this proxy. */
+const hopByHop: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "alt-svc",
+]);
+
+/**
+ * What travels to the upstream, flat. Host and framing are written by the client that sends it.
+ *
+ * @param identity ask for an unencoded answer, where it has to be read on the way
+ */
+export function upstreamHeaders(head: RequestHead, lease: Lease, identity: boolean): string[] {
+  const injected = leaseHeaders(lease);
+  const headers: string[] = [];
+  for (let at = 0; at + 1 < head.kept.length; at += 2) {
+    const name = head.kept[at] ?? "";
+    if (isInjected(injected, name) || (identity && name === "accept-encoding")) continue;
+    headers.push(name, head.kept[at + 1] ?? "");
+  }
+  if (identity) headers.push("accept-encoding", "identity");
+  for (const { name, value } of injected) headers.push(name, value);
+  return headers;
+}
+
+/** What travels to the agent, flat. `content-length` stays: the client that read it has checked the body against it. */
+export function agentHeaders(headers: Readonly<Record<string, string | string[] | undefined>>): string[] {
+  const connection = headers["connection"];
+  const named = connection === undefined ? undefined : optionsOf(connection);
+  const result: string[] = [];
+  for (const name in headers) {
+    if (hopByHop.has(name) || named?.includes(name) === true) continue;
+    const value = headers[name];
+    if (typeof value === "string") result.push(name, value);
+    else if (value !== undefined) for (const one of value) result.push(name, one);
+  }
+  return result;
+}
+
+function optionsOf(connection: string | string[]): string[] | undefined {
+  if (connection === "keep-alive" || connection === "close") return undefined;
+  return String(connection).toLowerCase().split(",").map((option) => option.trim());
+}
+
+type Injected = readonly { readonly name: string; readonly value: string }[];
+
+function leaseHeaders(lease: Lease): Injected {
+  switch (lease.kind) {
+    case "headers":
+      return lease.headers;
+    case "password":
+      return [{ name: "authorization", value: `Basic ${Buffer.from(`${lease.username}:${lease.password}`).toString("base64")}` }];
+    case "none":
+      return [];
+    default:
+      return lease satisfies never;
+  }
+}
+
+/** A lease has one header, rarely two. */
+function isInjected(injected: Injected, name: string): boolean {
+  for (const header of injected) if (header.name.length === name.length && header.name.toLowerCase() === name) return true;
+  return false;
+}

@@ -1,0 +1,100 @@
+// How a refusal is said over HTTP: problem+json (RFC 9457), and on LLM connections the provider's own error object. Pure.
+import type { Decision } from "../../policy/decision.ts";
+import type { Protocol } from "../../policy/operation.ts";
+import { proxyErrors } from "../errors.ts";
+import type { ProxyError, ProxyErrorCode } from "../errors.ts";
+
+export interface Refusal {
+  readonly status: number;
+  readonly headers: string[];
+  readonly body: Buffer;
+}
+
+/** When a pending request is worth sending again: a person needs that long at least. */
+const pendingRetrySeconds = 15;
+/** A rate is counted by the minute. */
+const limitRetrySeconds = 30;
+
+export function refusalOf(error: ProxyError, decision: Decision | undefined, protocol: Protocol | undefined): Refusal {
+  return protocol === "openai" ? openAiRefusal(error, decision) : problem(error, decision);
+}
+
+function problem(error: ProxyError, decision: Decision | undefined): Refusal {
+  const body = {
+    type: `https://chaperone.dev/errors/${error.code}`,
+    title: titles[error.code],
+    status: error.status,
+    detail: error.message,
+    code: error.code,
+    ...explained(decision),
+  };
+  const headers = ["content-type", "application/problem+json"];
+  const seconds = retrySeconds(error);
+  if (seconds !== undefined) headers.push("retry-after", String(seconds));
+  return finish(error.status, headers, body);
+}
+
+/**
+ * The error object of the OpenAI API, so that its SDKs raise their own exception with our sentence in it.
+ *
+ * What a policy or a person decided is always 403, rate limits included: the SDKs send 408, 409, 429 and 5xx again by
+ * themselves, at once and twice, which would turn one refusal into three operations and never into an answer. Failures of
+ * the way to the upstream keep their status: there the repetition helps. `x-should-retry` says the same to SDKs that read it.
+ */
+function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refusal {
+  const transient = error.status >= 500 && proxyErrors[error.code].retry;
+  const status = error.status === 429 || error.status === 421 ? 403 : error.status;
+  const body = {
+    error: {
+      message: error.message,
+      type: "chaperone_denied",
+      param: null,
+      code: error.code,
+      ...explained(decision),
+    },
+  };
+  const headers = ["content-type", "application/json", "x-should-retry", String(transient)];
+  const seconds = retrySeconds(error);
+  if (seconds !== undefined) headers.push("retry-after", String(seconds));
+  return finish(status, headers, body);
+}
+
+function explained(decision: Decision | undefined): { policy?: string; rule?: string; reason?: string } {
+  return decision === undefined ? {} : { policy: decision.policy, rule: decision.rule, reason: decision.reason };
+}
+
+function retrySeconds(error: ProxyError): number | undefined {
+  if (error.code === "Pending" || error.code === "ApprovalTimeout") return pendingRetrySeconds;
+  return error.status === 429 ? limitRetrySeconds : undefined;
+}
+
+function finish(status: number, headers: string[], body: unknown): Refusal {
+  const bytes = Buffer.from(JSON.stringify(body));
+  headers.push("content-length", String(bytes.length), "cache-control", "no-store");
+  return { status, headers, body: bytes };
+}
+
+const titles: Readonly<Record<ProxyErrorCode, string>> = {
+  Denied: "Denied by policy",
+  Pending: "Waiting for a person's approval",
+  ApprovalDenied: "Approval denied",
+  ApprovalTimeout: "Nobody approved in time",
+  TooManyRequests: "Too many open requests",
+  MaskNotProvable: "The answer cannot be masked",
+  LimitExceeded: "Limit exceeded",
+  Quarantined: "Quarantined",
+  GrantRefused: "Grant refused",
+  GrantEnded: "Grant ended",
+  ControlPlaneUnavailable: "Control plane unavailable",
+  ProxyTooOld: "Proxy too old for the policy",
+  ConnectionUnknown: "No such connection",
+  UpstreamUnreachable: "Upstream unreachable",
+  UpstreamTls: "Upstream TLS not trusted",
+  UpstreamAuthentication: "Upstream refused the credential",
+  UpstreamProtocol: "Upstream broke the protocol",
+  RecordingUnavailable: "Recording unavailable",
+  MalformedRequest: "Malformed request",
+  TooLarge: "Too large",
+  NotSupported: "Not supported",
+  ShuttingDown: "Shutting down",
+};

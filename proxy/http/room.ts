@@ -1,0 +1,155 @@
+// The HTTP room: takes connections of the agent, on whichever listener they came, and answers their requests through the gates of their route.
+import { createServer } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { TLSSocket } from "node:tls";
+
+import { ProxyError } from "../errors.ts";
+import type { Dial } from "../net/dial.ts";
+import { endDeadlineMs } from "../pipeline.ts";
+import type { Gate } from "../pipeline.ts";
+import { ClientConnection } from "./client.ts";
+import { Exchange } from "./exchange.ts";
+import { forward } from "./forward.ts";
+import type { Guard } from "./guard.ts";
+import { maxHeaders } from "./head.ts";
+import { refusalOf } from "./refusal.ts";
+import { Upstreams } from "./upstreams.ts";
+
+/** What a listener knows of the requests that arrive there. */
+export interface HttpRoute {
+  readonly scheme: "http" | "https";
+  /**
+   * The connection that serves this host and path, or undefined. Several can share a host: the longest endpoint path wins.
+   *
+   * @param host lower case, without port
+   * @param path as sent, without query
+   * @param port of the Host header, if it names one
+   */
+  select(host: string, path: string, port: number | undefined): Gate | undefined;
+  /** Local mode: refuse what a web page sends. */
+  readonly guard?: Guard;
+  /** A forward proxy's listener takes CONNECT; everywhere else it is refused. */
+  connect?(authority: string, head: IncomingMessage, socket: Socket): void;
+}
+
+export interface HttpRoomOptions {
+  readonly dial: Dial;
+  /** PEM of the CAs trusted for upstreams that name none of their own. */
+  readonly roots?: readonly string[];
+}
+
+export interface HttpRoom {
+  /** Takes a connection before its first byte; TLS is already ended. */
+  accept(socket: Socket | TLSSocket, route: HttpRoute): void;
+  /** Lets what is being answered end, within the deadline. */
+  close(deadlineMs?: number): Promise<void>;
+}
+
+/** For the head of a request, from its first byte. An agent on the same machine needs none of it. */
+const headersTimeoutMs = 20_000;
+/** Node's own default is 16 KiB; agents carry cookies and long tokens. */
+const maxHeaderSize = 32 * 1024;
+
+export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
+  return new Room(options);
+}
+
+class Room implements HttpRoom {
+  readonly #server: Server;
+  readonly #upstreams: Upstreams;
+  readonly #clients = new Map<Duplex, ClientConnection>();
+  #closing = false;
+
+  constructor(options: HttpRoomOptions) {
+    this.#upstreams = new Upstreams(options);
+    this.#server = createServer({
+      insecureHTTPParser: false,
+      maxHeaderSize,
+      headersTimeout: headersTimeoutMs,
+      // No limit on the whole of a request: an upload may take its time, as long as bytes move (client.ts).
+      requestTimeout: 0,
+      // Idle connections are client.ts's, which knows whether one is in use.
+      keepAliveTimeout: 0,
+      noDelay: true,
+    });
+    this.#server.maxHeadersCount = maxHeaders + 1;
+    this.#server.on("request", (request, response) => this.#serve(request, response, false));
+    this.#server.on("checkContinue", (request, response) => this.#serve(request, response, true));
+    this.#server.on("connect", (request, socket) => this.#connect(request, socket));
+    this.#server.on("clientError", (error, socket) => this.#malformed(error, socket));
+    // Node starts its check of `headersTimeout` when a server listens; this one is handed its connections instead.
+    this.#server.emit("listening");
+  }
+
+  accept(socket: Socket | TLSSocket, route: HttpRoute): void {
+    if (this.#closing) {
+      socket.destroy();
+      return;
+    }
+    this.#clients.set(socket, new ClientConnection(socket, route));
+    socket.once("close", () => this.#clients.delete(socket));
+    this.#server.emit("connection", socket);
+  }
+
+  async close(deadlineMs = endDeadlineMs): Promise<void> {
+    this.#closing = true;
+    const cut = setTimeout(() => this.#clients.forEach((client) => client.socket.destroy()), deadlineMs);
+    const ended: Promise<void>[] = [];
+    for (const client of this.#clients.values()) {
+      ended.push(new Promise((resolve) => client.socket.once("close", resolve)));
+      client.end(new ProxyError("ShuttingDown", "the proxy is shutting down"));
+    }
+    await Promise.all(ended);
+    clearTimeout(cut);
+    this.#server.close();
+    await this.#upstreams.close();
+  }
+
+  #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    const client = this.#clients.get(request.socket);
+    if (client === undefined) {
+      request.socket.destroy();
+      return;
+    }
+    const exchange = new Exchange(request, response, client, expectsContinue);
+    if (client.begin(exchange)) void forward(exchange, this.#upstreams);
+    else client.socket.destroy();
+  }
+
+  #connect(request: IncomingMessage, socket: Duplex): void {
+    const client = this.#clients.get(socket);
+    if (client?.route.connect === undefined) {
+      answerRaw(socket, new ProxyError("NotSupported", "CONNECT is not served here: send requests to the address of a Connection"));
+      return;
+    }
+    this.#clients.delete(socket);
+    client.route.connect(request.url ?? "", request, client.release());
+  }
+
+  /** What Node's parser refuses never becomes a request. */
+  #malformed(error: Error & { code?: string }, socket: Duplex): void {
+    const client = this.#clients.get(socket);
+    const answering = client !== undefined && client.activeExchanges > 0;
+    if (!socket.writable || error.code === "ECONNRESET" || answering) {
+      socket.destroy();
+      return;
+    }
+    answerRaw(socket, parserError(error.code));
+  }
+}
+
+function parserError(code: string | undefined): ProxyError {
+  if (code === "HPE_HEADER_OVERFLOW") return new ProxyError("TooLarge", `the headers of a request may have at most ${maxHeaderSize} bytes`);
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new ProxyError("MalformedRequest", `the head of the request did not arrive within ${headersTimeoutMs / 1_000} s`);
+  return new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1");
+}
+
+/** Where there is no response object: one message, then the end. */
+function answerRaw(socket: Duplex, error: ProxyError): void {
+  const { status, headers, body } = refusalOf(error, undefined, undefined);
+  let text = `HTTP/1.1 ${status} ${error.code}\r\n`;
+  for (let at = 0; at + 1 < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  socket.end(Buffer.concat([Buffer.from(`${text}connection: close\r\n\r\n`, "latin1"), body]));
+}

@@ -1,0 +1,165 @@
+// The connections to upstreams: one bounded pool for each connection's endpoint, replaced when the endpoint changes.
+import { isIP } from "node:net";
+import type { Socket } from "node:net";
+import { connect as secure, createSecureContext } from "node:tls";
+import type { SecureContext, TLSSocket } from "node:tls";
+
+import { Pool } from "undici";
+import type { buildConnector } from "undici";
+
+import type { Endpoint } from "../../contract/control.ts";
+import { ProxyError } from "../errors.ts";
+import type { Dial } from "../net/dial.ts";
+import { endDeadlineMs } from "../pipeline.ts";
+import type { Gate } from "../pipeline.ts";
+
+export interface UpstreamsOptions {
+  readonly dial: Dial;
+  /** PEM of what is trusted where an endpoint names no CA; absent: what Node brings. */
+  readonly roots?: readonly string[];
+}
+
+/** Connections of one pool: one agent's parallel calls. More requests wait for one to be free. */
+const maxConnections = 128;
+/** A model may think for ten minutes before its first byte; the SDKs wait as long. */
+const headersTimeoutMs = 600_000;
+/** Between two chunks of an answer. There is no limit on the whole. */
+const bodyTimeoutMs = 300_000;
+/** Below the 60 s after which common load balancers drop an idle connection without a word. */
+const keepAliveMs = 15_000;
+const keepAliveMaxMs = 50_000;
+const maxHeaderSize = 64 * 1024;
+const handshakeTimeoutMs = 10_000;
+
+export interface Upstream {
+  readonly endpoint: Endpoint;
+  readonly pool: Pool;
+  /** Requests dispatched and not ended; the room bounds it. */
+  inFlight: number;
+}
+
+export class Upstreams {
+  readonly #options: UpstreamsOptions;
+  readonly #byGate = new Map<Gate, Upstream>();
+  readonly #closing = new Set<Promise<void>>();
+  #defaultContext: SecureContext | undefined;
+
+  constructor(options: UpstreamsOptions) {
+    this.#options = options;
+  }
+
+  for(gate: Gate, endpoint: Endpoint): Upstream {
+    const known = this.#byGate.get(gate);
+    if (known !== undefined) {
+      if (known.endpoint === endpoint || sameTarget(known.endpoint, endpoint)) return known;
+      this.#retire(known);
+    }
+    const upstream = { endpoint, pool: this.#createPool(endpoint), inFlight: 0 };
+    this.#byGate.set(gate, upstream);
+    return upstream;
+  }
+
+  async close(): Promise<void> {
+    for (const upstream of this.#byGate.values()) this.#retire(upstream);
+    this.#byGate.clear();
+    await Promise.all(this.#closing);
+  }
+
+  /** Lets what is under way end, within the deadline. */
+  #retire(upstream: Upstream): void {
+    const timer = setTimeout(() => void upstream.pool.destroy(new ProxyError("GrantEnded", "the endpoint of the connection changed")).catch(ignore), endDeadlineMs);
+    const closing = upstream.pool
+      .close()
+      .catch(ignore)
+      .finally(() => {
+        clearTimeout(timer);
+        this.#closing.delete(closing);
+      });
+    this.#closing.add(closing);
+  }
+
+  #createPool(endpoint: Endpoint): Pool {
+    const scheme = endpoint.tls.mode === "Disable" ? "http" : "https";
+    const host = isIP(endpoint.host) === 6 ? `[${endpoint.host}]` : endpoint.host;
+    return new Pool(`${scheme}://${host}:${endpoint.port}`, {
+      connections: maxConnections,
+      pipelining: 1,
+      headersTimeout: headersTimeoutMs,
+      bodyTimeout: bodyTimeoutMs,
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMaxMs,
+      maxHeaderSize,
+      connect: this.#connector(endpoint),
+    });
+  }
+
+  #connector(endpoint: Endpoint): buildConnector.connector {
+    const { dial } = this.#options;
+    const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
+    let session: Buffer | undefined;
+    const open = async (): Promise<Socket | TLSSocket> => {
+      const socket = await dial(endpoint.host, endpoint.port, AbortSignal.timeout(headersTimeoutMs));
+      if (context === undefined) return socket;
+      return handshake(socket, endpoint, context, session, (ticket) => {
+        session = ticket;
+      });
+    };
+    return (_options, done) => {
+      open().then(
+        (socket) => done(null, socket),
+        (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
+      );
+    };
+  }
+
+  /** A context is costly to make (it parses every root), so all endpoints without a CA of their own share one. */
+  #contextFor(endpoint: Endpoint): SecureContext {
+    if (endpoint.tls.ca !== undefined) return createSecureContext({ ca: endpoint.tls.ca, minVersion: "TLSv1.2" });
+    const { roots } = this.#options;
+    this.#defaultContext ??= createSecureContext({ ...(roots !== undefined && { ca: [...roots] }), minVersion: "TLSv1.2" });
+    return this.#defaultContext;
+  }
+}
+
+/** VerifyFull: chain and name, for every endpoint with TLS. */
+function handshake(socket: Socket, endpoint: Endpoint, context: SecureContext, session: Buffer | undefined, keep: (ticket: Buffer) => void): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const wrapped = secure({
+      socket,
+      host: endpoint.host,
+      servername: isIP(endpoint.host) === 0 ? endpoint.host : "",
+      secureContext: context,
+      ALPNProtocols: ["http/1.1"],
+      rejectUnauthorized: true,
+      ...(session !== undefined && { session }),
+    });
+    const timer = setTimeout(() => wrapped.destroy(new Error("no TLS handshake in time")), handshakeTimeoutMs);
+    const fail = (error: Error): void => {
+      clearTimeout(timer);
+      wrapped.destroy();
+      reject(tlsError(error, endpoint));
+    };
+    wrapped.once("error", fail);
+    wrapped.once("secureConnect", () => {
+      clearTimeout(timer);
+      wrapped.off("error", fail);
+      resolve(wrapped);
+    });
+    wrapped.on("session", keep);
+  });
+}
+
+function tlsError(error: Error, endpoint: Endpoint): ProxyError {
+  const code = "code" in error ? String(error.code) : "";
+  const where = `${endpoint.host}:${endpoint.port}`;
+  if (code === "ECONNRESET" || code === "EPIPE" || code === "") {
+    return new ProxyError("UpstreamUnreachable", `The endpoint ${where} ended the TLS handshake: ${error.message}.`, { cause: error });
+  }
+  return new ProxyError("UpstreamTls", `The certificate or TLS of the endpoint ${where} cannot be accepted (${code}): check endpoint.tls of the Connection.`, { cause: error });
+}
+
+function sameTarget(a: Endpoint, b: Endpoint): boolean {
+  return a.host === b.host && a.port === b.port && a.tls.mode === b.tls.mode && a.tls.ca === b.tls.ca;
+}
+
+function ignore(): void {}
