@@ -1,0 +1,183 @@
+// SQL text -> what it touches: parse with PostgreSQL's grammar, walk every statement, split into accesses, add facts.
+import type {
+  Access,
+  RelationAccess,
+  SqlFacts,
+  SqlOperation,
+  StatementKind,
+} from "../operation.ts";
+import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
+import { createCollector, type SqlResolver } from "./collect.ts";
+import type { SqlGrammar, SqlSyntaxError } from "./grammar.ts";
+import { createTextCache } from "./text-cache.ts";
+import { summarise } from "./summary.ts";
+import { walkStatement } from "./walk-statement.ts";
+
+export type RecognisedSql = Omit<SqlOperation, "params">;
+
+export interface SqlRecognition {
+  readonly operation: RecognisedSql;
+  /** The text is not SQL at all: answer with SQLSTATE 42601, PostgreSQL's message and position. */
+  readonly syntaxError?: SqlSyntaxError;
+}
+
+export interface SqlRecogniserOptions {
+  readonly grammar: SqlGrammar;
+  /** Texts remembered; an application uses tens to hundreds of distinct statements. */
+  readonly maxEntries?: number;
+  /** Bytes those texts and their results may take together, estimated. */
+  readonly maxBytes?: number;
+  /** Make a new recogniser when what the resolver knows changes: results are remembered by text alone. */
+  readonly resolver?: SqlResolver;
+}
+
+export interface SqlRecogniser {
+  recognise(text: string): SqlRecognition;
+  /** Texts parsed so far; the caller bounds how many distinct ones it lets through in a time. */
+  parses(): number;
+}
+
+const defaultMaxEntries = 1000;
+const defaultMaxBytes = 4 * 1024 * 1024;
+/** An access with its strings, roughly. */
+const bytesPerAccess = 300;
+
+export function createSqlRecogniser(options: SqlRecogniserOptions): SqlRecogniser {
+  const { grammar, resolver } = options;
+  const names = createCatalogNames();
+  const cache = createTextCache<SqlRecognition>(
+    options.maxEntries ?? defaultMaxEntries,
+    options.maxBytes ?? defaultMaxBytes,
+  );
+  const recognise = (text: string): SqlRecognition => {
+    const known = cache.get(text);
+    if (known !== undefined) return known;
+    const found = recogniseSql(text, grammar, names, resolver);
+    cache.set(text, found, found.operation.accesses.length * bytesPerAccess);
+    return found;
+  };
+  return { recognise, parses: grammar.parses };
+}
+
+/** One text without a cache. A text may hold several statements; they are decided together. */
+export function recogniseSql(
+  text: string,
+  grammar: SqlGrammar,
+  names: CatalogNames,
+  resolver?: SqlResolver,
+): SqlRecognition {
+  const parsed = grammar.parse(text);
+  if (!parsed.ok) {
+    const operation = operationOf(text, grammar, [], 0, [parsed.message]);
+    return parsed.syntaxError === undefined
+      ? { operation }
+      : { operation, syntaxError: parsed.syntaxError };
+  }
+  const collector = createCollector(names, resolver);
+  const accesses: Access[] = [];
+  const refusals: string[] = [];
+  for (const statement of parsed.statements) {
+    walkStatement(statement.node, collector.sink, names);
+    const collected = collector.finish();
+    accesses.push(...collected.accesses);
+    refusals.push(...collected.refusals);
+  }
+  // Nothing but blanks and comments: drivers send that to see whether the connection lives.
+  if (parsed.statements.length === 0)
+    accesses.push({ kind: "statement", statement: "other", basic: true });
+  return {
+    operation: operationOf(
+      text,
+      grammar,
+      mergeAccesses(accesses),
+      parsed.statements.length,
+      refusals,
+    ),
+  };
+}
+
+function operationOf(
+  text: string,
+  grammar: SqlGrammar,
+  accesses: readonly Access[],
+  count: number,
+  refusals: readonly string[],
+): RecognisedSql {
+  const [unrecognised] = refusals;
+  return {
+    kind: "sql",
+    summary: summarise(text.slice(0, maxSummarisedLength), grammar.scan),
+    accesses,
+    facts: factsOf(accesses, count),
+    ...(unrecognised === undefined ? {} : { unrecognised }),
+  };
+}
+
+/** A summary shows 512 characters; comments before them may be long, but not this long. */
+const maxSummarisedLength = 16 * 1024;
+
+/** Equal accesses of several statements are one; reads of one relation add up. */
+function mergeAccesses(accesses: readonly Access[]): Access[] {
+  const merged = new Map<string, Access>();
+  for (const access of accesses) {
+    const reads = access.kind === "relation" && access.statement === "select";
+    const key = reads ? `select ${access.relation}` : JSON.stringify(access);
+    const known = merged.get(key);
+    if (reads && known?.kind === "relation") merged.set(key, joinReads(known, access));
+    else if (known === undefined) merged.set(key, access);
+  }
+  return [...merged.values()];
+}
+
+function joinReads(one: RelationAccess, other: RelationAccess): RelationAccess {
+  return {
+    ...one,
+    columns: [...new Set([...one.columns, ...other.columns])],
+    allColumns: one.allColumns || other.allColumns,
+  };
+}
+
+const reading: ReadonlySet<StatementKind> = new Set(["select", "explain"]);
+const writing: ReadonlySet<StatementKind> = new Set([
+  "insert",
+  "update",
+  "delete",
+  "merge",
+  "truncate",
+  "create",
+  "alter",
+  "drop",
+  "grant",
+  "revoke",
+]);
+
+function factsOf(accesses: readonly Access[], count: number): SqlFacts {
+  const statements = new Set<StatementKind>();
+  const relationsRead = new Set<string>();
+  const relationsWritten = new Set<string>();
+  const columns = new Set<string>();
+  const functions = new Set<string>();
+  let bounded = 0;
+  let unbounded = 0;
+  for (const access of accesses) {
+    if (access.kind !== "relation" && access.kind !== "function" && access.kind !== "statement")
+      continue;
+    statements.add(access.statement);
+    if (access.kind === "function") functions.add(access.function);
+    if (access.kind !== "relation") continue;
+    if (reading.has(access.statement)) relationsRead.add(access.relation);
+    if (writing.has(access.statement)) relationsWritten.add(access.relation);
+    for (const column of access.columns) columns.add(column);
+    if (access.hasWhere === true) bounded += 1;
+    if (access.hasWhere === false) unbounded += 1;
+  }
+  return {
+    statements: [...statements],
+    relationsRead: [...relationsRead],
+    relationsWritten: [...relationsWritten],
+    columns: [...columns],
+    functions: [...functions],
+    hasWhere: bounded > 0 && unbounded === 0,
+    count,
+  };
+}

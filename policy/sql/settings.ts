@@ -1,0 +1,153 @@
+// SET, SHOW, RESET and set_config: the closed list that drivers live on, and what is pinned.
+//
+// The dialect is part of what was decided: with another search_path, role, encoding or quoting the same text means something
+// else. So a setting is either on the list below or refused whatever the rules say. RESET ALL and DISCARD ALL go back to
+// the values of the startup message, which are the proxy's own.
+import { asBody, asList, asText, bodyOf, constantText, type Body } from "./ast.ts";
+
+export type SettingVerdict =
+  | { readonly ok: true; readonly basic: boolean }
+  | { readonly ok: false; readonly sentence: string };
+
+type Check = "any" | ((value: string) => boolean);
+
+/** An hour: long enough for every driver's default, short enough that a statement cannot run for ever. */
+const maxTimeoutMs = 60 * 60 * 1000;
+const unitMs: Readonly<Record<string, number>> = {
+  "": 1,
+  us: 0.001,
+  ms: 1,
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+};
+
+const isOn = (value: string): boolean => ["on", "true", "yes", "1"].includes(value.toLowerCase());
+const isUtf8 = (value: string): boolean =>
+  ["utf8", "utf-8", "unicode"].includes(value.toLowerCase());
+/** Zero switches a timeout off. */
+const isBoundedTimeout = (value: string): boolean => {
+  const match = /^(\d{1,12}(?:\.\d{1,6})?) *(us|ms|s|min|h)?$/.exec(value.trim());
+  if (match === null) return false;
+  const ms = Number(match[1]) * (unitMs[match[2] ?? ""] ?? Number.NaN);
+  return ms >= 1 && ms <= maxTimeoutMs;
+};
+
+const settable: ReadonlyMap<string, Check> = new Map<string, Check>([
+  ["application_name", "any"],
+  ["bytea_output", "any"],
+  ["client_encoding", isUtf8],
+  ["client_min_messages", "any"],
+  ["datestyle", "any"],
+  ["default_transaction_deferrable", "any"],
+  ["default_transaction_isolation", "any"],
+  ["default_transaction_read_only", isOn],
+  ["extra_float_digits", "any"],
+  ["idle_in_transaction_session_timeout", isBoundedTimeout],
+  ["intervalstyle", "any"],
+  // asyncpg switches it off around its type look-ups.
+  ["jit", "any"],
+  ["lock_timeout", isBoundedTimeout],
+  ["statement_timeout", isBoundedTimeout],
+  ["timezone", "any"],
+  ["transaction_deferrable", "any"],
+  ["transaction_isolation", "any"],
+  ["transaction_read_only", isOn],
+  ["xmloption", "any"],
+]);
+
+const showable: ReadonlySet<string> = new Set([
+  ...settable.keys(),
+  "default_table_access_method",
+  "in_hot_standby",
+  "integer_datetimes",
+  "is_superuser",
+  "lc_collate",
+  "lc_ctype",
+  "lc_monetary",
+  "lc_numeric",
+  "max_identifier_length",
+  "max_index_keys",
+  "role",
+  "search_path",
+  "server_encoding",
+  "server_version",
+  "server_version_num",
+  "session_authorization",
+  "standard_conforming_strings",
+]);
+
+const basic: SettingVerdict = { ok: true, basic: true };
+const ruled: SettingVerdict = { ok: true, basic: false };
+
+function pinned(name: string): SettingVerdict {
+  return {
+    ok: false,
+    sentence: `SET ${name} is pinned by Chaperone; leave it as the connection has it`,
+  };
+}
+
+function assign(rawName: string, value: string | undefined): SettingVerdict {
+  const name = rawName.toLowerCase();
+  const check = settable.get(name);
+  if (check === undefined) return pinned(name);
+  if (check === "any") return basic;
+  return value !== undefined && check(value) ? basic : pinned(`${name} to this value`);
+}
+
+/** The verdict on a VariableSetStmt. */
+export function setStatement(body: Body): SettingVerdict {
+  const name = asText(body["name"]);
+  const args = asList(body["args"]);
+  switch (asText(body["kind"])) {
+    case "VAR_SET_VALUE":
+      return assign(name, args.length === 1 ? constantText(args[0]) : undefined);
+    case "VAR_SET_DEFAULT":
+    case "VAR_RESET":
+      // Back to the value of the startup message; but SET ROLE and its like have none that could be relied on.
+      return settable.has(name.toLowerCase()) ? basic : pinned(name.toLowerCase());
+    case "VAR_RESET_ALL":
+      return basic;
+    case "VAR_SET_MULTI":
+      return name === "TRANSACTION SNAPSHOT"
+        ? pinned("transaction snapshot")
+        : transactionModes(args);
+    default:
+      return pinned(name.toLowerCase());
+  }
+}
+
+/** READ WRITE undoes a default that the database may count on, so it needs a rule. */
+export function transactionModes(options: readonly unknown[]): SettingVerdict {
+  for (const item of options) {
+    const option = bodyOf(item, "DefElem");
+    if (option === undefined) return ruled;
+    const name = asText(option["defname"]);
+    if (name === "transaction_read_only" && !isOn(constantText(option["arg"]) ?? "")) return ruled;
+  }
+  return basic;
+}
+
+export function showStatement(body: Body): SettingVerdict {
+  return showable.has(asText(body["name"]).toLowerCase()) ? basic : ruled;
+}
+
+/** `set_config(name, value, local)` is SET by another name; what it sets must be readable here. */
+export function setConfigCall(args: readonly unknown[]): SettingVerdict {
+  const named = args.some((argument) => bodyOf(argument, "NamedArgExpr") !== undefined);
+  const name = named ? undefined : constantText(args[0]);
+  if (name === undefined) {
+    return {
+      ok: false,
+      sentence:
+        "set_config of a setting that is not a constant is refused; write its name as a literal",
+    };
+  }
+  return assign(name, constantText(args[1]));
+}
+
+/** SET inside ALTER ROLE, ALTER DATABASE, ALTER SYSTEM: it would change sessions to come, so nothing is on its list. */
+export function storedSetting(body: Body): string {
+  const name = asText(asBody(body["setstmt"])?.["name"]).toLowerCase();
+  return `SET ${name === "" ? "ALL" : name} for sessions to come is pinned by Chaperone`;
+}

@@ -1,0 +1,92 @@
+// What a walk over a statement reports, and the place it is in while it reports.
+import type { StatementKind } from "../operation.ts";
+import type { QualifiedName, CatalogNames } from "./catalog-names.ts";
+import type { RangeItem, RelationUse, Scope } from "./scope.ts";
+
+/** Where in a statement an expression stands, in words for messages. */
+export type Place =
+  | "the output"
+  | "an expression"
+  | "WHERE"
+  | "a join condition"
+  | "GROUP BY"
+  | "HAVING"
+  | "ORDER BY"
+  | "DISTINCT"
+  | "LIMIT"
+  | "a window"
+  | "FROM"
+  | "SET"
+  | "VALUES"
+  | "ON CONFLICT"
+  | "RETURNING"
+  | "MERGE"
+  | "COPY"
+  | "a definition";
+
+export interface ColumnUse {
+  /** Identifiers as written, without the star: `["c", "ssn"]`. */
+  readonly path: readonly string[];
+  readonly star: boolean;
+  readonly scope: Scope;
+  readonly statement: StatementKind;
+  readonly place: Place;
+  /** A bare reference that is itself an output column of the outermost SELECT, nothing done to it. */
+  readonly plain: boolean;
+  /** `EXISTS (SELECT * …)`: the star is never evaluated. */
+  readonly ignored: boolean;
+}
+
+/** An ORDER BY, GROUP BY or DISTINCT ON key that names an output column by position or by name. */
+export interface OutputKey {
+  readonly targets: readonly unknown[];
+  readonly key: unknown;
+  readonly scope: Scope;
+  readonly place: Place;
+}
+
+export interface StatementNote {
+  readonly opaque?: boolean;
+  readonly basic?: boolean;
+}
+
+/** Receives everything a statement touches, in the order of the text. */
+export interface Sink {
+  readonly relation: (use: RelationUse) => void;
+  readonly column: (use: ColumnUse) => void;
+  /** Columns written, or named in a column list; "all" when none is named. */
+  readonly listed: (use: RelationUse, columns: readonly string[] | "all", written: boolean) => void;
+  readonly join: (using: readonly string[] | "natural", items: readonly RangeItem[]) => void;
+  /** @param bare written without a schema: a function of the user's own may be the better match. */
+  readonly call: (name: QualifiedName, statement: StatementKind, bare: boolean) => void;
+  /** `(expression).name`: a field, or a function called on a row. */
+  readonly attribute: (name: string, statement: StatementKind) => void;
+  readonly outputKey: (key: OutputKey) => void;
+  readonly statement: (kind: StatementKind, note: StatementNote) => void;
+  /** The statement is refused whatever the rules say, with this sentence. */
+  readonly refuse: (sentence: string) => void;
+  /** Runs a statement inside another one (EXPLAIN, COPY, PREPARE, a cursor, a view's query). */
+  readonly within: (wrapper: StatementKind, run: () => void) => void;
+}
+
+/**
+ * A query with more FROM items than this is refused: every column is compared with every item in reach, and 64 KiB of text
+ * could hold 16,000 of each.
+ */
+export const maxRangeItems = 512;
+
+export interface Context {
+  readonly sink: Sink;
+  /** FROM items and targets so far in this statement; shared by all its parts. */
+  readonly budget: { items: number };
+  readonly names: CatalogNames;
+  readonly scope: Scope;
+  readonly statement: StatementKind;
+  readonly place: Place;
+  /** Direct output of the outermost SELECT of a statement whose rows go to the agent. */
+  readonly top: boolean;
+}
+
+export function inPlace(context: Context, place: Place, scope: Scope = context.scope): Context {
+  return { ...context, place, scope, top: false };
+}
