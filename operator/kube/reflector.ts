@@ -160,7 +160,7 @@ export class Reflector<T extends KubeObject> {
       from = textAt(page, "metadata", "continue") || undefined;
     } while (from !== undefined);
     if (version === undefined) throw new WatchBroken("a list came without a resourceVersion");
-    store.replace(found);
+    store.replace(found, version);
     this.#version = version;
     this.#confirmedAt = this.#options.now();
     this.#synced.resolve();
@@ -233,7 +233,7 @@ export class Reflector<T extends KubeObject> {
       throw new WatchDisordered(key);
     }
     const object = event.type === "DELETED" ? undefined : this.#read(raw);
-    if (object === undefined) store.remove(key);
+    if (object === undefined) store.remove(key, resourceVersion);
     else store.put(object);
     this.#version = resourceVersion;
   }

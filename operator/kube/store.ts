@@ -1,5 +1,6 @@
 // The objects of one kind as last seen, by `namespace/name` and by whatever else they are looked up by; reads are synchronous.
 import { keyOf, type KubeObject } from "./objects.ts";
+import { compareVersions } from "./resource-version.ts";
 
 export interface StoreChange<T> {
   readonly key: string;
@@ -11,10 +12,15 @@ export interface StoreChange<T> {
 
 export type IndexFunction<T> = (object: T) => readonly string[];
 
+/** Answers to our own writes are seconds late at most; so many objects do not go away meanwhile. */
+const maxRemembered = 1_000;
+
 export class ObjectStore<T extends KubeObject = KubeObject> {
   readonly #objects = new Map<string, T>();
   readonly #functions: Readonly<Record<string, IndexFunction<T>>>;
   readonly #indexes = new Map<string, Map<string, Set<string>>>();
+  /** Resource version at which objects went away, so that a late answer to a write does not bring one back. */
+  readonly #removed = new Map<string, string>();
   readonly #listeners = new Set<(change: StoreChange<T>) => void>();
   readonly #onListenerError: (error: unknown) => void;
 
@@ -53,8 +59,20 @@ export class ObjectStore<T extends KubeObject = KubeObject> {
     return () => this.#listeners.delete(listener);
   }
 
-  /** An object of the same name but another uid is another object: the old one is gone first. */
+  /** Keeps the newer one: what we wrote ourselves is put here at once, and the watch says it again later, older states first. */
   put(object: T): void {
+    const before = this.#objects.get(keyOf(object));
+    const { uid, resourceVersion } = object.metadata;
+    const reached =
+      this.#removed.get(uid) ??
+      (before?.metadata.uid === uid ? before.metadata.resourceVersion : undefined);
+    if (reached !== undefined && (compareVersions(resourceVersion, reached) ?? 1) < 0) return;
+    this.#removed.delete(uid);
+    this.#set(object);
+  }
+
+  /** An object of the same name but another uid is another object: the old one is gone first. */
+  #set(object: T): void {
     const key = keyOf(object);
     const before = this.#objects.get(key);
     if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
@@ -66,19 +84,28 @@ export class ObjectStore<T extends KubeObject = KubeObject> {
     this.#tell(same === undefined ? { key, after: object } : { key, before: same, after: object });
   }
 
-  remove(key: string): void {
+  /** `version`: at which it went away, where that is known. */
+  remove(key: string, version?: string): void {
     const before = this.#objects.get(key);
     if (before === undefined) return;
+    if (version !== undefined) this.#remember(before.metadata.uid, version);
     this.#unindex(key, before);
     this.#objects.delete(key);
     this.#tell({ key, before });
   }
 
-  /** A whole new list: what is not in it is gone. Changes are told one by one, removals first. */
-  replace(objects: readonly T[]): void {
+  /** A whole new list: what is not in it is gone, what is in it is true (also after a restored backup). Removals are told first. */
+  replace(objects: readonly T[], version: string): void {
     const listed = new Set(objects.map(keyOf));
-    for (const key of this.#objects.keys()) if (!listed.has(key)) this.remove(key);
-    for (const object of objects) this.put(object);
+    for (const key of this.#objects.keys()) if (!listed.has(key)) this.remove(key, version);
+    for (const object of objects) this.#set(object);
+  }
+
+  #remember(uid: string, version: string): void {
+    const oldest =
+      this.#removed.size >= maxRemembered ? this.#removed.keys().next().value : undefined;
+    if (oldest !== undefined) this.#removed.delete(oldest);
+    this.#removed.set(uid, version);
   }
 
   #index(key: string, object: T): void {
