@@ -26,7 +26,7 @@ const rowsPerInsert = 500;
 export function checkBatch(batch: EventBatch): void {
   const { stream, events } = batch;
   const refuse = (code: IngestRefusal["code"], message: string): never => {
-    throw new IngestRefused({ code, stream, expected: events[0]?.header.seq ?? 1, message });
+    throw new IngestRefused({ code, stream, expected: 1, message });
   };
   if (
     typeof stream !== "string" ||

@@ -24,7 +24,8 @@ test("chains its events and signs the head of each batch", async () => {
     assert.equal(batch.head, `signed:${batch.events.at(-1)?.hash}`);
     return batch.events.at(-1)?.header.seq ?? 0;
   });
-  for (let index = 0; index < 500; index += 1) own.record("request-opened", { request: { name: `r-${index}` } });
+  for (let index = 0; index < 500; index += 1)
+    own.record("request-opened", { request: { name: `r-${index}` } });
   assert.equal(await own.close(5_000), 0);
   assert.equal(stored.length, 500);
   assert.equal(verifyChain(stored, startOf("operator/test")).fault, undefined);
@@ -38,7 +39,8 @@ test("keeps events while the store is away, and counts what it cannot keep in a 
     stored.push(...batch.events);
     return batch.events.at(-1)?.header.seq ?? 0;
   });
-  for (let index = 0; index < 10_010; index += 1) own.record("request-opened", { request: { name: `r-${index}` } });
+  for (let index = 0; index < 10_010; index += 1)
+    own.record("request-opened", { request: { name: `r-${index}` } });
   await new Promise((resolve) => setImmediate(resolve));
   assert.ok(problems.length > 0);
   isAway = false;

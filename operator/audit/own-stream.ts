@@ -1,5 +1,11 @@
 // The control plane's own events (requests opened and decided, quarantines, refused tokens): one chained stream of this process, in the same store.
-import { hashBody, hashHeader, IngestRefused, startOf, type ChainPosition } from "../../contract/chain.ts";
+import {
+  hashBody,
+  hashHeader,
+  IngestRefused,
+  startOf,
+  type ChainPosition,
+} from "../../contract/chain.ts";
 import type { EventAck, EventBatch } from "../../contract/control.ts";
 import type { EventBody, EventHeader, EventType, StoredEvent } from "../../contract/event.ts";
 
@@ -41,10 +47,16 @@ export class OwnStream {
     if (this.#lost > 0) {
       const lost = this.#lost;
       this.#lost = 0;
-      this.#append("gap", { gap: { from: this.#position.seq + 1, to: this.#position.seq + 1, reason: `${lost} events of the control plane were lost while the store was away` } });
+      this.#append("gap", {
+        gap: {
+          from: this.#position.seq + 1,
+          to: this.#position.seq + 1,
+          reason: `${lost} events of the control plane were lost while the store was away`,
+        },
+      });
     }
     this.#append(type, body);
-    this.#shipping ??= this.#ship().finally(() => (this.#shipping = undefined));
+    this.#kick();
   };
 
   /** Ships what waits, for at most `deadlineMs`. Returns how many events stay behind. */
@@ -53,6 +65,15 @@ export class OwnStream {
     await Promise.race([this.#shipping ?? Promise.resolve(), deadline]);
     this.#closed = true;
     return this.#waiting.length;
+  }
+
+  #kick(): void {
+    if (this.#shipping !== undefined || this.#waiting.length === 0 || this.#closed) return;
+    this.#shipping = this.#ship().then((mayGoOn) => {
+      this.#shipping = undefined;
+      // What was recorded between the last look at the queue and now.
+      if (mayGoOn) this.#kick();
+    });
   }
 
   #append(type: EventType, body: EventBody): void {
@@ -69,21 +90,27 @@ export class OwnStream {
     this.#waiting.push({ header, hash, body });
   }
 
-  async #ship(): Promise<void> {
+  /** False after a refusal, which is a fault in this program: trying the same again at once cannot help. */
+  async #ship(): Promise<boolean> {
     const { ingest, sign, onProblem, stream } = this.#options;
     while (this.#waiting.length > 0 && !this.#closed) {
       const events = this.#waiting.slice(0, batchEvents);
       const last = events.at(-1);
-      if (last === undefined) return;
+      if (last === undefined) return true;
       try {
-        const { acknowledged } = await ingest({ stream, events, contents: [], head: await sign(last.hash) });
+        const { acknowledged } = await ingest({
+          stream,
+          events,
+          contents: [],
+          head: await sign(last.hash),
+        });
         this.#waiting = this.#waiting.filter(({ header }) => header.seq > acknowledged);
       } catch (error) {
         onProblem(error);
-        // A refusal is a fault in this program: trying the same again cannot help, and must not stop what follows.
-        if (error instanceof IngestRefused) return;
+        if (error instanceof IngestRefused) return false;
         await new Promise((resolve) => setTimeout(resolve, retryMs).unref());
       }
     }
+    return true;
   }
 }

@@ -7,6 +7,8 @@ import { type StreamVerdict, verifyStreams } from "./verify.ts";
 
 /** Events of one page, whatever is asked for. */
 export const maxPageEvents = 1_000;
+/** Sessions of one list; a row is some 300 bytes. */
+export const maxListedSessions = 20_000;
 /** Events of one recording; a replay of more is no replay. */
 export const maxRecordingEvents = 10_000;
 /** Texts of one recording, as JSON; what does not fit is left out, newest last. */
@@ -83,23 +85,28 @@ export interface Problem {
 }
 
 export interface AuditReader {
-  events(query: EventQuery): Promise<EventPage>;
-  sessions(query: SessionQuery): Promise<readonly SessionSummary[]>;
-  session(id: string): Promise<SessionSummary | undefined>;
+  events(query: EventQuery, signal?: AbortSignal): Promise<EventPage>;
+  /** The newest `limit` sessions, newest last. */
+  sessions(query: SessionQuery, signal?: AbortSignal): Promise<readonly SessionSummary[]>;
+  session(id: string, signal?: AbortSignal): Promise<SessionSummary | undefined>;
   /** One session, the newest when none is named; with `whole`, everything its pod did in the same run. */
-  recording(id: string | undefined, whole: boolean): Promise<Recording>;
-  /** Batches that were refused because they did not link. */
-  problems(): Promise<readonly Problem[]>;
+  recording(id: string | undefined, whole: boolean, signal?: AbortSignal): Promise<Recording>;
+  /** Batches that were refused because they did not link, newest first. */
+  problems(signal?: AbortSignal): Promise<readonly Problem[]>;
   verify(stream?: string, signal?: AbortSignal): Promise<readonly StreamVerdict[]>;
 }
 
 export function createAuditReader(db: AuditDatabase): AuditReader {
+  const asked = <T>(signal: AbortSignal | undefined, answer: () => Promise<T>): Promise<T> =>
+    signal?.aborted === true
+      ? Promise.reject(new Error("nobody waits for the answer any more"))
+      : answer();
   return {
-    events: (query) => listEvents(db, query),
-    sessions: (query) => listSessions(db, query),
-    session: (id) => getSession(db, id),
-    recording: (id, whole) => readRecording(db, id, whole),
-    problems: () => listProblems(db),
+    events: (query, signal) => asked(signal, () => listEvents(db, query)),
+    sessions: (query, signal) => asked(signal, () => listSessions(db, query)),
+    session: (id, signal) => asked(signal, () => getSession(db, id)),
+    recording: (id, whole, signal) => asked(signal, () => readRecording(db, id, whole)),
+    problems: (signal) => asked(signal, () => listProblems(db)),
     verify: (stream, signal) =>
       verifyStreams(db, {
         ...(stream === undefined ? {} : { stream }),
@@ -198,13 +205,12 @@ async function listSessions(
 ): Promise<readonly SessionSummary[]> {
   let rows = db.selectFrom("sessions").selectAll();
   if (namespace !== undefined) rows = rows.where("namespace", "=", namespace);
-  return (
-    await rows
-      .orderBy("last_at", "desc")
-      .orderBy("id", "desc")
-      .limit(Math.min(limit, maxPageEvents))
-      .execute()
-  ).map(toSession);
+  const newestFirst = await rows
+    .orderBy("last_at", "desc")
+    .orderBy("id", "desc")
+    .limit(Math.max(0, Math.min(limit, maxListedSessions)))
+    .execute();
+  return newestFirst.toReversed().map(toSession);
 }
 
 async function getSession(db: AuditDatabase, id: string): Promise<SessionSummary | undefined> {
@@ -298,11 +304,20 @@ async function readContents(
         seq: seqById.get(Number(row.event_id)) ?? 0,
         part: row.part as ContentRef["part"],
         sha256: row.sha256,
-        text: decodeText(row.text),
+        text: readableText(row.text),
       });
     }
   }
   return contents;
+}
+
+/** Like an unreadable body: it must not hide the texts around it. */
+function readableText(stored: string): string {
+  try {
+    return decodeText(stored);
+  } catch {
+    return "(this text is unreadable; see: chaperone audit verify)";
+  }
 }
 
 async function listProblems(db: AuditDatabase): Promise<readonly Problem[]> {

@@ -30,9 +30,19 @@ export function toHeader(row: HeaderRow): EventHeader {
 
 /** A pruned event has an empty body. */
 export function toEvent(row: EventRow): StoredEvent {
-  return {
-    header: toHeader(row),
-    hash: row.hash,
-    body: row.body === null ? {} : (JSON.parse(row.body) as EventBody),
-  };
+  return { header: toHeader(row), hash: row.hash, body: row.body === null ? {} : toBody(row.body) };
+}
+
+/** A body that somebody has made unreadable must not hide the events around it; it fails verification all the same. */
+export function toBody(stored: string): EventBody {
+  try {
+    return JSON.parse(stored) as EventBody;
+  } catch {
+    return {
+      error: {
+        code: "BodyUnreadable",
+        message: "the stored body is no JSON; see: chaperone audit verify",
+      },
+    };
+  }
 }

@@ -51,15 +51,6 @@ export async function openPostgresStore(
   );
 }
 
-/** A read-only connection of its own to a store that another process may be writing. Throws when there is no file. */
-export async function openReader(
-  file: string,
-): Promise<{ readonly db: AuditDatabase; close(): Promise<void> }> {
-  await (await open(file, "r")).close();
-  const db: AuditDatabase = new Kysely({ dialect: sqliteDialect({ file, readOnly: true }) });
-  return { db, close: () => db.destroy() };
-}
-
 async function openOn(
   dialect: Dialect,
   integer: IntegerType,

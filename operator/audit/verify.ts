@@ -7,8 +7,7 @@ import {
   startOf,
   verifyChain,
 } from "../../contract/chain.ts";
-import type { EventBody } from "../../contract/event.ts";
-import { toHeader } from "./rows.ts";
+import { toBody, toHeader } from "./rows.ts";
 import { type AuditDatabase, decodeText } from "./schema.ts";
 
 /** Events read and verified at a time. */
@@ -135,12 +134,7 @@ function bodyOf(row: {
   readonly pruned_at: string | null;
 }): ChainLink["body"] {
   if (row.body === null) return row.pruned_at === null ? undefined : "pruned";
-  try {
-    return JSON.parse(row.body) as EventBody;
-  } catch {
-    // Whatever stands there now, it is not the body that was hashed.
-    return { error: { code: "NotJson", message: "the stored body is no JSON" } };
-  }
+  return toBody(row.body);
 }
 
 function count(tally: Tally, page: readonly PageLink[]): void {
