@@ -1,0 +1,97 @@
+// `explain`: the decision on one operation, the rules that spoke, the obligations; exit 1 when denied. Nothing is asked of any server.
+import { readFile } from "node:fs/promises";
+import { checkFiles } from "../../crds/check.ts";
+import { readManifestFiles } from "../../crds/manifest-files.ts";
+import { connectionTarget } from "../../operator/connections/endpoint.ts";
+import { compile } from "../../policy/compile.ts";
+import { prepare } from "../../policy/decide.ts";
+import { explain as explainDecision, formatExplanation } from "../../policy/explain.ts";
+import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import type { Operation, Subject } from "../../policy/operation.ts";
+import type { Connection } from "../../crds/types.gen.ts";
+import { AnswerNo, Failure, WrongUse } from "../exit.ts";
+import { json, plain } from "../output.ts";
+
+interface ExplainOptions {
+  readonly file: string[];
+  readonly serviceAccount: string;
+  readonly connection: string;
+  readonly namespace?: string;
+  readonly chain?: string;
+  readonly sql?: string;
+  readonly http?: string;
+  readonly operation?: string;
+  readonly output: string;
+}
+
+export async function explain(options: ExplainOptions): Promise<void> {
+  const loaded = await checkFiles(options.file, readManifestFiles, { namespace: options.namespace ?? "default", secrets: "whenAny" });
+  if (loaded.problems.length > 0) {
+    const lines = loaded.problems.map(({ file, line, path, message }) => `  ${file}:${line}: ${path}: ${message}`);
+    throw new Failure(`the manifests have errors:\n${plain(lines.join("\n")).replaceAll("   ", "\n  ").trimStart()}`);
+  }
+  const connection = pickConnection(loaded.connections, options);
+  const subject = subjectOf(options, connection.metadata.namespace);
+  const operation = await operationOf(options, connection);
+  const bundle = compile({ policies: loaded.policies, connection, subject, maskKey: "" });
+  const explanation = explainDecision(prepare(bundle), subject, operation, { session: { id: "explain", operations: 0 }, time: new Date() });
+  process.stdout.write(options.output === "json" ? json(explanation) : `${formatExplanation(explanation)}\n`);
+  if (explanation.decision.verdict === "deny") throw new AnswerNo();
+}
+
+function pickConnection(connections: readonly Connection[], options: ExplainOptions): Connection {
+  const [name = "", namespace = options.namespace] = options.connection.split("/").toReversed();
+  const found = connections.filter(({ metadata }) => metadata.name === name && (namespace === undefined || metadata.namespace === namespace));
+  const [first] = found;
+  if (first === undefined) {
+    const known = connections.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).join(", ") || "none";
+    throw new WrongUse(`no Connection ${options.connection} stands in the manifests (known: ${known})`);
+  }
+  if (found.length > 1) throw new WrongUse(`several namespaces have a Connection ${name}; name one as namespace/name`);
+  return first;
+}
+
+function subjectOf({ serviceAccount, namespace, chain }: ExplainOptions, fallback: string): Subject {
+  const [name = "", within = namespace ?? fallback] = serviceAccount.split("/").toReversed();
+  return { namespace: within, serviceAccount: name, pod: "explain", podUid: "explain", ...(chain === undefined ? {} : { chain }) };
+}
+
+async function operationOf(options: ExplainOptions, connection: Connection): Promise<Operation> {
+  const { protocol } = connection.spec;
+  if (options.sql !== undefined) return sqlOperation(options.sql, [], protocol);
+  if (options.http !== undefined) {
+    const [method, target] = options.http.trim().split(/\s+/);
+    if (method === undefined || target === undefined) throw new WrongUse('--http wants "METHOD PATH", for example --http "GET /v1/orders"');
+    return httpOperation({ method, path: target }, connection);
+  }
+  if (options.operation === undefined) throw new WrongUse("say which operation with one of --sql, --http and --operation");
+  const described: unknown = JSON.parse(await readFile(options.operation, "utf8"));
+  if (typeof described !== "object" || described === null) throw new WrongUse(`${options.operation}: not a JSON object`);
+  if ("sql" in described && typeof described.sql === "string") {
+    const params = "params" in described && Array.isArray(described.params) ? described.params.map((value: unknown) => (value === null ? null : String(value))) : [];
+    return sqlOperation(described.sql, params, protocol);
+  }
+  if ("method" in described && "path" in described) {
+    const body = "body" in described ? described.body : undefined;
+    return httpOperation({ method: String(described.method), path: String(described.path), ...(body === undefined ? {} : { body }) }, connection);
+  }
+  throw new WrongUse(`${options.operation}: expected {"sql": TEXT, "params": [...]} or {"method": M, "path": P, "body": {...}}`);
+}
+
+async function sqlOperation(text: string, params: readonly (string | null)[], protocol: string): Promise<Operation> {
+  if (protocol !== "postgres") throw new WrongUse(`--sql needs a postgres connection; this one speaks ${protocol}`);
+  const [{ loadSqlGrammar }, { createSqlRecogniser }] = await Promise.all([import("../../policy/sql/grammar.ts"), import("../../policy/sql/recognise.ts")]);
+  const recogniser = createSqlRecogniser({ grammar: await loadSqlGrammar(), maxEntries: 1 });
+  return { ...recogniser.recognise(text).operation, params };
+}
+
+function httpOperation(asked: { method: string; path: string; body?: unknown }, connection: Connection): Operation {
+  const { protocol } = connection.spec;
+  if (protocol === "postgres") throw new WrongUse("--http needs an http or openai connection; this one speaks postgres");
+  const target = connectionTarget(connection);
+  const contentType = asked.body === undefined ? "" : "application/json";
+  const http = recogniseHttp({ method: asked.method, host: target.host, target: asked.path, headers: { "content-type": contentType } });
+  if (protocol === "http") return http;
+  return recogniseOpenAi({ http, basePath: target.basePath, ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }) });
+}
