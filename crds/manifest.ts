@@ -15,7 +15,7 @@ export interface Manifest {
   readonly file: string;
   readonly object: Readonly<Record<string, unknown>>;
   /** Line of the value at this path of the object, or of the nearest part of it that is there. */
-  lineOf(path: ProblemPath): number;
+  readonly lineOf: (path: ProblemPath) => number;
 }
 
 export interface SyntaxProblem {

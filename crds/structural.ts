@@ -179,7 +179,7 @@ function visitString(schema: Schema, value: string, path: ProblemPath, findings:
 /** Like the API server, counts characters, not UTF-16 units; the cheap comparison settles nearly all. */
 function longerThan(value: string, limit: number): boolean {
   if (value.length <= limit) return false;
-  return value.length > 2 * limit || [...value].length > limit;
+  return value.length > 2 * limit || Array.from(value).length > limit;
 }
 
 function visitInteger(schema: Schema, value: number, path: ProblemPath, findings: Findings): void {
