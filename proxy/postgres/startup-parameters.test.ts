@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { chainOf, chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
+
+function read(parameters: Record<string, string>) {
+  return readStartupParameters(new Map(Object.entries({ user: "agent", ...parameters })), "ns/db");
+}
+
+test("what drivers send passes, and the dialect is ours whatever they ask", () => {
+  const { settings, database } = read({
+    database: "orders",
+    client_encoding: "'utf-8'",
+    DateStyle: "ISO",
+    TimeZone: "UTC",
+    extra_float_digits: "2",
+    application_name: "agent",
+    jit: "off",
+  });
+  assert.equal(database, "orders");
+  assert.deepEqual(settings, {
+    DateStyle: "ISO",
+    TimeZone: "UTC",
+    extra_float_digits: "2",
+    application_name: "agent",
+    jit: "off",
+    client_encoding: "UTF8",
+    standard_conforming_strings: "on",
+    search_path: "public, pg_temp",
+  });
+});
+
+for (const parameters of [
+  { options: "-c search_path=evil" },
+  { replication: "database" },
+  { replication: "true" },
+  { client_encoding: "SJIS" },
+  { standard_conforming_strings: "off" },
+  { search_path: "evil, public" },
+  { session_preload_libraries: "x" },
+  { role: "postgres" },
+  { default_transaction_read_only: "off" },
+  { application_name: "x".repeat(300) },
+]) {
+  test(`refuses ${JSON.stringify(parameters).slice(0, 60)} at startup with a sentence`, () => {
+    assert.throws(() => read(parameters), { code: "NotSupported", message: /connection ns\/db/ });
+  });
+}
+
+test("a database equal to the user is libpq's default, not a wish", () => {
+  assert.equal(read({ database: "agent" }).database, undefined);
+});
+
+test("a client that names another database than the Connection is refused by name", () => {
+  assert.throws(() => chooseDatabase(read({ database: "other" }), "orders", "ns/db"), {
+    code: "ConnectionUnknown",
+    message: /"orders", not to "other"/,
+  });
+  assert.equal(chooseDatabase(read({}), "orders", "ns/db"), "orders");
+  assert.equal(chooseDatabase(read({ database: "other" }), undefined, "ns/db"), "other");
+});
+
+test("application_name claims a chain, tools' own names claim none", () => {
+  assert.equal(chainOf("summarise-orders"), "summarise-orders");
+  assert.equal(chainOf("psql"), undefined);
+  assert.equal(chainOf("PostgreSQL JDBC Driver"), undefined);
+});

@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Names } from "./names.ts";
+import { singleDeallocate } from "./statements.ts";
+
+test("a name changed in the batch being sent is known inside it at once", () => {
+  const names = new Names<string>();
+  names.change("a", "new");
+  assert.equal(names.find("a"), "new");
+});
+
+test("a name of an earlier batch is only known once the server has answered", () => {
+  const names = new Names<string>();
+  names.change("a", "new");
+  names.endBatch();
+  assert.equal(names.find("a"), "wait");
+  names.applied("a", "new", false);
+  assert.equal(names.find("a"), "new");
+});
+
+test("a change that the server skipped leaves what was there before", () => {
+  const names = new Names<string>();
+  names.change("a", "old");
+  names.applied("a", "old", true);
+  names.endBatch();
+  names.change("a", "new");
+  names.endBatch();
+  names.settled(false);
+  assert.equal(names.find("a"), "old");
+});
+
+test("after a command that may change any name, only what is named anew is known until Sync", () => {
+  const names = new Names<string>();
+  names.change("a", "old");
+  names.applied("a", "old", true);
+  names.endBatch();
+  names.doubt();
+  assert.equal(names.find("a"), undefined);
+  names.change("b", "new");
+  assert.equal(names.find("b"), "new");
+});
+
+for (const [text, name] of [
+  ["DEALLOCATE a", "a"],
+  ["deallocate PREPARE Abc;", "abc"],
+  ['DEALLOCATE "A""b"', 'A"b'],
+  ["DEALLOCATE _pg3_0", "_pg3_0"],
+  ["DEALLOCATE a; PREPARE a AS SELECT 1", undefined],
+  ["/* */ DEALLOCATE a", undefined],
+] as const) {
+  test(`the name in ${text} is ${name ?? "not read"}`, () => {
+    assert.equal(singleDeallocate(text), name);
+  });
+}
