@@ -113,9 +113,9 @@ test("every problem is reported at once with file, line and path, in order", () 
     .replace("port: 5432", "port: 99999")
     .replace("  postgres:", "  postgress:");
   assert.deepEqual(said(text), [
-    "all.yaml:5: Connection agents/orders-db spec.protocol: protocol 'mcp' is not available in this version: use postgres, http or openai",
-    "all.yaml:8: Connection agents/orders-db spec.endpoint.port: is 99999; the largest value is 65535",
-    "all.yaml:11: Connection agents/orders-db spec.postgress: is not a field; did you mean postgres?",
+    "all.yaml:5: spec.protocol: protocol 'mcp' is not available in this version: use postgres, http or openai",
+    "all.yaml:8: spec.endpoint.port: is 99999; the largest value is 65535",
+    "all.yaml:11: spec.postgress: is not a field; did you mean postgres?",
   ]);
 });
 
@@ -124,7 +124,7 @@ test("a missing field is reported at the line of the nearest part that is there"
     said(
       "apiVersion: chaperone.dev/v1alpha1\nkind: Quarantine\nmetadata: {name: q}\nspec:\n  all: true\n",
     ),
-    ["all.yaml:4: Quarantine default/q spec.reason: is required"],
+    ["all.yaml:4: spec.reason: is required"],
   );
 });
 
@@ -132,22 +132,18 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
   [
     "a policy whose target is nowhere",
     policy,
-    [
-      "all.yaml:5: AccessPolicy agents/invoice-agent spec.targetRefs[0].name: no Connection orders-db in namespace agents",
-    ],
+    ["all.yaml:5: spec.targetRefs[0].name: no Connection orders-db in namespace agents"],
   ],
   [
     "a policy whose target is only broken says nothing of its own",
     documents(policy, connection.replace("VerifyFull", "require")),
-    [
-      'all.yaml:40: Connection agents/orders-db spec.endpoint.tls.mode: is "require"; it must be one of Disable, VerifyFull',
-    ],
+    ['all.yaml:40: spec.endpoint.tls.mode: is "require"; it must be one of Disable, VerifyFull'],
   ],
   [
     "a Secret that local mode needs",
     documents(connection, secret),
     [
-      "all.yaml:9: Connection agents/orders-db spec.endpoint.tls.caSecretRef.name: no Secret pg-ca in namespace agents among the files",
+      "all.yaml:9: spec.endpoint.tls.caSecretRef.name: no Secret pg-ca in namespace agents among the files",
     ],
     { secrets: "all" },
   ],
@@ -156,22 +152,22 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
     "a key that the Secret lacks",
     documents(connection, secret.replace("password:", "pass:"), pgCa),
     [
-      "all.yaml:13: Connection agents/orders-db spec.credential.static.passwordKey: Secret orders-db has no key password; it has username, pass",
+      "all.yaml:13: spec.credential.static.passwordKey: Secret orders-db has no key password; it has username, pass",
     ],
   ],
   [
     "a header key that the Secret lacks",
     documents(openai, openaiSecret.replace("apiKey", "key")),
     [
-      "all.yaml:8: Connection agents/openai spec.credential.static.header.value: Secret openai has no key apiKey; it has key",
+      "all.yaml:8: spec.credential.static.header.value: Secret openai has no key apiKey; it has key",
     ],
   ],
   [
     "two Connections on one host and port",
     documents(connection, connection.replace("name: orders-db, ", "name: orders, ")),
     [
-      "all.yaml:10: Connection agents/orders-db spec.hosts: connection orders also answers for orders-db:5432: give one of them other hosts",
-      "all.yaml:26: Connection agents/orders spec.hosts: connection orders-db also answers for orders-db:5432: give one of them other hosts",
+      "all.yaml:10: spec.hosts: connection orders also answers for orders-db:5432: give one of them other hosts",
+      "all.yaml:26: spec.hosts: connection orders-db also answers for orders-db:5432: give one of them other hosts",
     ],
   ],
   [
@@ -191,23 +187,21 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
         .replace(/ {2}rules:[^]*?(?= {2}masking)/, ""),
     ),
     [
-      "all.yaml:22: AccessPolicy agents/invoice-agent spec.masking: masking on openai connections is not available in this version: give connection openai a policy without masking",
-      "all.yaml:27: AccessPolicy agents/invoice-agent spec.limits.rowsPerResult: openai connections cannot enforce rowsPerResult: give connection openai a policy without it",
+      "all.yaml:22: spec.masking: masking on openai connections is not available in this version: give connection openai a policy without masking",
+      "all.yaml:27: spec.limits.rowsPerResult: openai connections cannot enforce rowsPerResult: give connection openai a policy without it",
     ],
   ],
   [
     "the same object twice",
     documents(connection, connection),
-    [
-      "all.yaml:19: Connection agents/orders-db metadata.name: is defined twice; also at all.yaml:3",
-    ],
+    ["all.yaml:19: metadata.name: is defined twice; also at all.yaml:3"],
   ],
   [
     "a kind and a version that do not exist",
     "apiVersion: chaperone.dev/v1\nkind: Connection\nmetadata: {name: a}\n---\napiVersion: chaperone.dev/v1alpha1\nkind: AccessReview\nmetadata: {name: a}\n",
     [
-      "all.yaml:1: Connection default/a apiVersion: is chaperone.dev/v1; this version reads chaperone.dev/v1alpha1",
-      "all.yaml:6: AccessReview default/a kind: chaperone.dev has no kind AccessReview in this version; it has Connection, AccessPolicy, AccessRequest, Quarantine, AccessSession",
+      "all.yaml:1: apiVersion: is chaperone.dev/v1; this version reads chaperone.dev/v1alpha1",
+      "all.yaml:6: kind: chaperone.dev has no kind AccessReview in this version; it has Connection, AccessPolicy, AccessRequest, Quarantine, AccessSession",
     ],
   ],
 ];
@@ -223,7 +217,7 @@ test("a sql block is refused when no target speaks SQL", () => {
   );
   assert.match(
     said(text)[0] ?? "",
-    /^all.yaml:\d+: AccessPolicy agents\/invoice-agent spec.rules\[0\].sql: a sql block needs a connection of protocol postgres, and the targets are openai \(openai\)$/,
+    /^all.yaml:\d+: spec.rules\[0\].sql: a sql block needs a connection of protocol postgres, and the targets are openai \(openai\)$/,
   );
 });
 
@@ -239,7 +233,7 @@ test("a rule that another policy always overrules is reported, and one that it o
       text.includes("can never take effect"),
     ),
     [
-      "all.yaml:28: AccessPolicy agents/invoice-agent spec.rules[0]: can never take effect: rule nothing-on-orders of policy freeze denies everything it matches",
+      "all.yaml:28: spec.rules[0]: can never take effect: rule nothing-on-orders of policy freeze denies everything it matches",
     ],
   );
   assert.deepEqual(
@@ -318,7 +312,7 @@ test("no message repeats a secret", () => {
 test("a List is read item by item and lines point into it", () => {
   const list =
     "apiVersion: v1\nkind: List\nitems:\n  - apiVersion: chaperone.dev/v1alpha1\n    kind: Quarantine\n    metadata: {name: q}\n    spec:\n      all: true\n      reason: ''\n";
-  assert.deepEqual(said(list), ["all.yaml:9: Quarantine default/q spec.reason: must not be empty"]);
+  assert.deepEqual(said(list), ["all.yaml:9: spec.reason: must not be empty"]);
 });
 
 test("objects without a namespace get the given one", () => {

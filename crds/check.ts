@@ -22,7 +22,9 @@ export interface SourceFile {
 export interface LocatedProblem {
   readonly file: string;
   readonly line: number;
-  /** `Connection agents/orders-db spec.endpoint`; empty for a file that is no YAML. */
+  /** `Connection agents/orders-db`; empty for a file that is no YAML. */
+  readonly object: string;
+  /** `spec.endpoint.port`; empty when the object as a whole is meant. */
   readonly path: string;
   readonly message: string;
 }
@@ -74,8 +76,8 @@ function uniqueFiles(files: readonly SourceFile[]): Iterable<SourceFile> {
   return new Map(files.map((file) => [file.path, file])).values();
 }
 
-export function formatLocated({ file, line, path, message }: LocatedProblem): string {
-  return path === "" ? `${file}:${line}: ${message}` : `${file}:${line}: ${path}: ${message}`;
+export function formatLocated({ file, line, object, path, message }: LocatedProblem): string {
+  return [`${file}:${line}`, path || object, message].filter((part) => part !== "").join(": ");
 }
 
 class Check {
@@ -97,7 +99,7 @@ class Check {
 
   file({ path, text }: SourceFile): void {
     const { manifests, problems } = readManifestFile(path, text);
-    for (const problem of problems) this.#problems.push({ ...problem, path: "" });
+    for (const problem of problems) this.#problems.push({ ...problem, object: "", path: "" });
     for (const manifest of manifests) this.#manifest(manifest);
   }
 
@@ -209,9 +211,13 @@ class Check {
 
   #add(manifest: Manifest, path: ProblemPath, message: string): void {
     const { kind } = manifest.object;
-    const object = `${typeof kind === "string" ? kind : "object"} ${idOf(manifest)}`;
-    const place = path.length === 0 ? object : `${object} ${formatPath(path)}`;
-    this.#problems.push({ file: manifest.file, line: manifest.lineOf(path), path: place, message });
+    this.#problems.push({
+      file: manifest.file,
+      line: manifest.lineOf(path),
+      object: `${typeof kind === "string" ? kind : "object"} ${idOf(manifest)}`,
+      path: formatPath(path),
+      message,
+    });
   }
 }
 
