@@ -164,10 +164,7 @@ class Session implements GateSession {
     if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
       return this.#refuseOverLimit(operation, grant, perMinute, options);
     }
-    const decision = decide(grant.prepared, this.#subject, operation, {
-      session: { id: this.id, operations: this.#operations },
-      time: new Date(now),
-    });
+    const decision = this.#decide(grant, operation, now);
     this.#operations += 1;
     this.#options.onDecision?.(decision, operation);
     switch (decision.verdict) {
@@ -210,10 +207,26 @@ class Session implements GateSession {
       },
       terms: decision.approvals ?? [],
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
+      stillHeld: () => this.#refusalNow(operation),
     });
     if (!held.go) return this.#refuse(grant, operation, decision, held.error, options, held.request);
     if (this.#ended.signal.aborted) return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
     return this.#goWithIntent(grant, operation, decision, { ...options, exact: () => digest });
+  }
+
+  /** What the rules in force now say of an operation that a person has approved: an approval never outlives the rule that asked for it. */
+  #refusalNow(operation: Operation): ProxyError | undefined {
+    const grant = this.#options.grants.current(this.#connection);
+    if (grant === undefined) return new ProxyError("GrantEnded", `the grant for connection ${this.#connection} ended while the operation was held`);
+    const decision = this.#decide(grant, operation, this.#options.now());
+    return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
+  }
+
+  #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
+    return decide(grant.prepared, this.#subject, operation, {
+      session: { id: this.id, operations: this.#operations },
+      time: new Date(now),
+    });
   }
 
   /** A refusal is always strict: it is durable before the agent hears it, or the agent hears that it could not be recorded. */

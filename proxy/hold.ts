@@ -10,6 +10,8 @@ export interface Hold {
   readonly terms: readonly HoldTerms[];
   /** Aborts when the client goes away or the session ends. */
   readonly signal: AbortSignal;
+  /** Asked again before the approval is spent: policies may have changed while a person was thinking. */
+  readonly stillHeld: () => ProxyError | undefined;
 }
 
 export type HoldResult =
@@ -20,7 +22,7 @@ export type HoldResult =
  * Waits at most the shortest `hold` of the terms. The same operation sent again meets the same request: approved in the
  * meantime, it passes, once.
  */
-export async function holdForApproval({ grants, request, terms, signal }: Hold): Promise<HoldResult> {
+export async function holdForApproval({ grants, request, terms, signal, stillHeld }: Hold): Promise<HoldResult> {
   const holdMs = Math.min(...terms.map((term) => term.holdSeconds)) * 1000;
   const approvals = terms.map(({ policy, rule, approvers, count, validForSeconds }) => ({ policy, rule, approvers, count, validForSeconds }));
   let state: RequestState | undefined;
@@ -31,6 +33,8 @@ export async function holdForApproval({ grants, request, terms, signal }: Hold):
     return { go: false, error: holdError(error, request.connection), ...(state === undefined ? {} : { request: state }) };
   }
   if (state.phase !== "Approved") return { go: false, error: refusal(state, holdMs), request: state };
+  const changed = signal.aborted ? holdError(signal.reason, request.connection) : stillHeld();
+  if (changed !== undefined) return { go: false, error: changed, request: state };
   try {
     const answer = await grants.spend(state.name, request.digest, signal);
     if (answer.spent) return { go: true, request: state };
