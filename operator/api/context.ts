@@ -1,11 +1,12 @@
 // What every route shares: the parts it works with, and who is asking.
+import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from "fastify";
 import type { Approvals } from "../approvals/approvals.ts";
 import type { TokenExchange } from "../grants/exchange.ts";
 import type { VerifiedGrant } from "../grants/token.ts";
 import type { EventSubject } from "../../contract/event.ts";
 import type { RequestStore } from "../resources.ts";
-import type { AuditReader, EventSink } from "./audit.ts";
+import type { ApiReader, EventSink } from "./audit.ts";
 import { forbidden } from "./errors.ts";
 import type { PeopleAction, PeopleAuthenticator, PeopleContext, Person } from "./people.ts";
 import { authenticateProxy, type PresentedRequest, type ProxyAuthentication } from "./proxies.ts";
@@ -23,7 +24,7 @@ export interface ApiParts {
   readonly hub: StreamHub;
   readonly views: ProxyViews;
   readonly events: EventSink;
-  readonly reader: AuditReader;
+  readonly reader: ApiReader;
   readonly people: PeopleAuthenticator;
   /** Streams that this subject may write: the first is its own, and each may go on as `NAME.N`. */
   readonly streamsOf: (subject: EventSubject) => readonly string[];
@@ -44,12 +45,20 @@ export function createContext(parts: ApiParts): ApiContext {
   const grants = new WeakMap<FastifyRequest, VerifiedGrant>();
   const people = new WeakMap<FastifyRequest, Promise<Person>>();
   const signals = new WeakMap<FastifyRequest, AbortSignal>();
-  const signalOf = (request: FastifyRequest): AbortSignal => {
-    const known = signals.get(request);
+  // One listener a socket, not one a request: keep-alive sockets serve thousands.
+  const goneSockets = new WeakMap<Socket, AbortSignal>();
+  const goneOf = (socket: Socket): AbortSignal => {
+    const known = goneSockets.get(socket);
     if (known !== undefined) return known;
     const gone = new AbortController();
-    request.raw.socket.once("close", () => gone.abort(new Error("the caller is gone")));
-    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(requestTimeoutMs)]);
+    socket.once("close", () => gone.abort(new Error("the caller is gone")));
+    goneSockets.set(socket, gone.signal);
+    return gone.signal;
+  };
+  const signalOf = (request: FastifyRequest): AbortSignal => {
+    const signal =
+      signals.get(request) ??
+      AbortSignal.any([goneOf(request.raw.socket), AbortSignal.timeout(requestTimeoutMs)]);
     signals.set(request, signal);
     return signal;
   };

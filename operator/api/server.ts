@@ -2,7 +2,12 @@
 import { chmod, mkdir, rm } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { dirname } from "node:path";
-import fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from "fastify";
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+} from "fastify";
 import type { EventBody, EventSubject, EventType } from "../../contract/event.ts";
 import { Approvals } from "../approvals/approvals.ts";
 import type { AccessRequest } from "../../crds/types.gen.ts";
@@ -18,7 +23,7 @@ import { serverNonces } from "../grants/nonces.ts";
 import { refusalRecorder } from "../grants/refusals.ts";
 import { ReplayCache } from "../grants/replay.ts";
 import type { IdentityVerifier, RequestStore, ResourceView } from "../resources.ts";
-import type { AuditReader, EventSink } from "./audit.ts";
+import type { ApiReader, EventSink } from "./audit.ts";
 import { createContext, requestTimeoutMs } from "./context.ts";
 import { ApiError } from "./errors.ts";
 import type { PeopleAuthenticator } from "./people.ts";
@@ -64,7 +69,7 @@ export interface ApiOptions {
   readonly identity: IdentityVerifier;
   readonly keys: SigningKeys;
   readonly events: EventSink;
-  readonly reader: AuditReader;
+  readonly reader: ApiReader;
   readonly people: PeopleAuthenticator;
   /** Appends to the operator's own audit stream; must not throw. */
   readonly record: (type: EventType, body: EventBody) => void;
@@ -163,7 +168,11 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     reader: options.reader,
     people: options.people,
     streamsOf:
-      options.streamsOf ?? (({ namespace, pod, podUid }) => [`${namespace}/${pod}/${podUid}`]),
+      options.streamsOf ??
+      (({ namespace, pod, podUid }) => [
+        `${namespace}/${pod}/${podUid}`,
+        ...(options.isLocal ? [`local/${podUid}`] : []),
+      ]),
     now,
   });
 
@@ -234,7 +243,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
 function createApp(listen: Listen, logger: FastifyBaseLogger): FastifyInstance {
   const common = {
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: defaultBodyBytes,
     requestTimeout: requestTimeoutMs,
     keepAliveTimeout: idleTimeoutMs,

@@ -127,7 +127,7 @@ export class StreamHub {
     clearInterval(this.#ticker);
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     await this.#tracker.close();
-    for (const stream of [...this.#streams.values()]) this.#drop(stream, "end");
+    for (const stream of this.#streams.values()) this.#drop(stream, "end");
   }
 
   #onChange(change: ResourceChange): void {
@@ -138,7 +138,7 @@ export class StreamHub {
 
   #quarantineChanged(): void {
     this.#inForce = this.#quarantinesInForce();
-    for (const stream of [...this.#streams.values()]) this.#updateOrders(stream);
+    for (const stream of this.#streams.values()) this.#updateOrders(stream);
   }
 
   /** Tells the proxy what was added, changed or lifted since it was last told. */
@@ -178,7 +178,7 @@ export class StreamHub {
 
   #pushTouched({ connection, subject, outcome }: Touched): void {
     const generation = this.#generation();
-    for (const stream of [...(this.#bySubject.get(subject) ?? [])]) {
+    for (const stream of this.#bySubject.get(subject) ?? []) {
       if (outcome.kind === "changed") {
         this.#push(stream, { type: "changed", connection, generation });
         continue;
@@ -232,7 +232,7 @@ export class StreamHub {
     if (pings) this.#lastPing = now;
     // A quarantine with `until` ends, or a skewed one begins, without any change.
     if (this.#quarantinesInForce() !== this.#inForce) this.#quarantineChanged();
-    for (const stream of [...this.#streams.values()]) {
+    for (const stream of this.#streams.values()) {
       if (stream.expiresAt <= now) {
         this.#drop(stream, "end");
         continue;

@@ -125,19 +125,21 @@ export class Approvals {
 
   /** One person's decision, checked and stamped here; also what it amounts to. */
   async decide(input: DecisionInput, signal: AbortSignal): Promise<DecisionAnswer> {
-    const { store, now, barred } = this.#options;
+    const { store, now, barred, isLocal } = this.#options;
+    // Whatever an authenticator says, only local mode waives groups and duties.
+    const approver = { ...input.approver, local: input.approver.local && isLocal };
     for (let round = 0; round < maxWriteRounds; round += 1) {
       const request = await store.get(input.namespace, input.name, signal);
       if (request === undefined) return { notFound: true };
       const answer = mayDecide({
         request,
-        approver: input.approver,
+        approver,
         now: now(),
         ...(barred === undefined ? {} : { barred: await barred(request, signal) }),
       });
       if (!answer.allowed) return { refused: answer };
       const decision = stampDecision(
-        orderGroups(input.approver, request),
+        orderGroups(approver, request),
         input.verdict,
         input.reason,
         now(),

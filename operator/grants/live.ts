@@ -82,7 +82,7 @@ export class LiveGrants {
   forgetPod(podUid: string): LiveEntry[] {
     const ended = this.revoke({ podUid });
     const rest = this.#byPod.get(podUid);
-    for (const key of [...(rest?.keys() ?? [])]) if (rest !== undefined) this.#remove(rest, key);
+    for (const key of rest?.keys() ?? []) if (rest !== undefined) this.#remove(rest, key);
     this.#byPod.delete(podUid);
     return ended;
   }

@@ -6,6 +6,7 @@ import type {
   StreamMessage,
   TokenAnswer,
 } from "../../contract/control.ts";
+import { IngestRefused, type IngestRefusal } from "../../contract/chain.ts";
 import { ProxyError } from "../errors.ts";
 
 /** The operator answered, and the answer is no. */
@@ -15,9 +16,18 @@ export class OperatorRefused extends Error {
   /** Ours: `Quarantined`, `NoPolicy` … */
   readonly reason: string;
   readonly status: number;
+  /** The whole answer. */
+  readonly body: Readonly<Record<string, unknown>>;
 
-  constructor(status: number, error: string, reason: string, message: string) {
+  constructor(
+    status: number,
+    error: string,
+    reason: string,
+    message: string,
+    body: Readonly<Record<string, unknown>> = {},
+  ) {
     super(message);
+    this.body = body;
     this.name = "OperatorRefused";
     this.status = status;
     this.error = error;
@@ -142,7 +152,32 @@ export function refusal(status: number, text: string): OperatorRefused | Operato
     error,
     typeof body["reason"] === "string" ? body["reason"] : error,
     message,
+    body,
   );
+}
+
+const ingestCodes = [
+  "SequenceGap",
+  "StreamConflict",
+  "AlteredEvent",
+  "AlteredContent",
+  "MalformedBatch",
+];
+
+/** A 409 of POST /v1/events: the store does not take this batch, and says how the stream must go on. Anything else stays as it is. */
+export function asIngestRefusal(error: unknown): unknown {
+  if (!(error instanceof OperatorRefused) || error.status !== 409) return error;
+  const { code, stream, expected, message } = error.body;
+  if (
+    !ingestCodes.includes(String(code)) ||
+    typeof stream !== "string" ||
+    typeof expected !== "number"
+  )
+    return error;
+  return new IngestRefused({
+    ...(error.body as unknown as IngestRefusal),
+    message: String(message),
+  });
 }
 
 export function record(value: unknown, what: string): Record<string, unknown> {

@@ -43,6 +43,8 @@ interface Call {
   readonly grant?: string;
   readonly contentType?: string;
   readonly body?: string;
+  /** Otherwise `callTimeoutMs`. */
+  readonly timeoutMs?: number;
 }
 
 /** The proxy's side of contract/control.ts. `close` cuts what is open. */
@@ -91,10 +93,39 @@ export class OperatorClient {
     return await this.#json({ method: "GET", path, grant }, signal);
   }
 
-  async post(path: string, body: unknown, grant: string, signal: AbortSignal): Promise<unknown> {
+  async post(
+    path: string,
+    body: unknown,
+    grant: string,
+    signal: AbortSignal,
+    timeoutMs = callTimeoutMs,
+  ): Promise<unknown> {
     return await this.#json(
-      { method: "POST", path, grant, contentType: "application/json", body: JSON.stringify(body) },
+      {
+        method: "POST",
+        path,
+        grant,
+        contentType: "application/json",
+        body: JSON.stringify(body),
+        timeoutMs,
+      },
       signal,
+    );
+  }
+
+  /** As `post`, for answers without content. */
+  async send(path: string, body: unknown, grant: string, signal: AbortSignal): Promise<void> {
+    const timeout = AbortSignal.timeout(callTimeoutMs);
+    const call: Call = {
+      method: "POST",
+      path,
+      grant,
+      contentType: "application/json",
+      body: JSON.stringify(body),
+    };
+    await readAll(
+      await this.#proven(call, AbortSignal.any([signal, timeout]), timeout),
+      this.#origin,
     );
   }
 
@@ -112,7 +143,7 @@ export class OperatorClient {
   }
 
   async #json(call: Call, outer: AbortSignal): Promise<unknown> {
-    const timeout = AbortSignal.timeout(callTimeoutMs);
+    const timeout = AbortSignal.timeout(call.timeoutMs ?? callTimeoutMs);
     const response = await this.#proven(call, AbortSignal.any([outer, timeout]), timeout);
     const text = await readAll(response, this.#origin);
     try {
@@ -173,7 +204,9 @@ export class OperatorClient {
       const outgoing = this.#send({ method: call.method, path: call.path, headers, signal });
       const tooSlow = (): void =>
         void outgoing.destroy(
-          new OperatorUnavailable(`${this.#origin} did not answer within ${callTimeoutMs} ms`),
+          new OperatorUnavailable(
+            `${this.#origin} did not answer within ${call.timeoutMs ?? callTimeoutMs} ms`,
+          ),
         );
       headTimeout.addEventListener("abort", tooSlow, { once: true });
       outgoing.once("response", (incoming) => {

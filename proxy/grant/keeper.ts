@@ -11,15 +11,15 @@ import {
   type StreamMessage,
 } from "../../contract/control.ts";
 import { supportedFeatures } from "../../policy/features.ts";
-import { compilePattern, matches } from "../../policy/pattern.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
-import { asProxyError, parseEventAck, parseRequestState, parseSpendAnswer } from "./answers.ts";
+import { OperatorCalls } from "./calls.ts";
 import type { OperatorClient } from "./client.ts";
-import { backoffMs, orAbort, sleep, type Clock } from "./clock.ts";
+import { backoffMs, type Clock } from "./clock.ts";
 import { HeldGrant } from "./held.ts";
 import type { ProofKey } from "./keys.ts";
-import { isAboutGrant, PodGrant } from "./pod-grant.ts";
+import { Orders, reaches } from "./orders.ts";
+import { PodGrant } from "./pod-grant.ts";
 import { OperatorStream } from "./stream.ts";
 
 /** Connections of one pod; the injector admits no more. */
@@ -34,11 +34,8 @@ const viewIntervalMs = 30_000;
 /** While sessions are still ending under a quarantine, so that it is confirmed soon. */
 const viewWhileEndingMs = 1_000;
 
-/** A decision comes by the stream; should that be away, asking finds it too. */
-const decisionPollMs = 5_000;
-
-/** Calls that wait for the pod grant give up with the agent's patience. */
-const podGrantWaitMs = 5_000;
+/** Of `unusable`, which the operator takes up to 1,024 characters. */
+const maxUnusableLength = 1_000;
 
 export interface GrantKeeperOptions {
   readonly client: OperatorClient;
@@ -61,27 +58,22 @@ export type GrantListener = (
   cause: ProxyError | undefined,
 ) => void;
 
-interface Order {
-  readonly connections: readonly string[] | "*";
-  readonly message: string;
-}
-
 export class GrantKeeper {
   readonly #options: GrantKeeperOptions;
   readonly #held = new Map<string, HeldGrant>();
   readonly #podGrant: PodGrant;
+  readonly #calls: OperatorCalls;
   readonly #stream: OperatorStream;
+  readonly #orders = new Orders();
   readonly #listeners = new Set<GrantListener>();
-  readonly #decisions = new Map<string, Set<(state: RequestState) => void>>();
   readonly #closing = new AbortController();
-  #orders = new Map<string, Order>();
-  /** Quarantines named since the last hello; at the first ping they are all there are. */
-  #named: Map<string, Order> | undefined;
   #tooOld: ProxyError | undefined;
   #generation = 0;
   #hasConnected = false;
-  #cancelView: (() => void) | undefined;
+  #viewAt: number | undefined;
+  #cancelView: () => void = () => undefined;
   #cancelCatchUp: () => void = () => undefined;
+  #reporting: Promise<void> = Promise.resolve();
 
   constructor(options: GrantKeeperOptions) {
     const { client, clock, random, onProblem } = options;
@@ -92,9 +84,10 @@ export class GrantKeeper {
       random,
       onProblem: (error) => onProblem("pod grant", error),
     });
+    this.#calls = new OperatorCalls({ client, podGrant: this.#podGrant, clock, onProblem });
     this.#stream = new OperatorStream({
       open: (signal) =>
-        this.#withPodGrant((grant) => client.open("/v1/stream", grant, signal), signal),
+        this.#calls.withPodGrant((grant) => client.open("/v1/stream", grant, signal), signal),
       onMessage: (message) => this.#onMessage(message),
       onProblem: (error) => onProblem("stream", error),
       clock,
@@ -119,7 +112,7 @@ export class GrantKeeper {
     return this.#held.get(connection)?.current();
   }
 
-  /** The same without counting as use: for metrics. */
+  /** The grant in force, or undefined, for whoever only looks. */
   peek(connection: string): LiveGrant | undefined {
     return this.#held.get(connection)?.peek();
   }
@@ -129,7 +122,7 @@ export class GrantKeeper {
     return await this.#holderOf(connection).acquire(signal);
   }
 
-  /** Keeps the grant renewed until the returned function is called. */
+  /** Keeps the grant renewed until the returned function is called: for an operation that takes longer than a grant lives. */
   keepInUse(connection: string): () => void {
     return this.#holderOf(connection).keepInUse();
   }
@@ -144,56 +137,27 @@ export class GrantKeeper {
     return this.#stream.silentForMs;
   }
 
-  async openRequest(request: OpenRequest, signal: AbortSignal): Promise<RequestState> {
-    return await this.#call(
-      `connection ${request.connection}: the operation needs a person's approval`,
-      signal,
-      async (grant, client) =>
-        parseRequestState(await client.post("/v1/requests", request, grant, signal)),
-    );
+  /** Throws ProxyError. */
+  openRequest(request: OpenRequest, signal: AbortSignal): Promise<RequestState> {
+    return this.#calls.openRequest(request, signal);
   }
 
   /** Resolves when the request is no longer Pending; rejects with the signal's reason. */
-  async awaitDecision(name: string, signal: AbortSignal): Promise<RequestState> {
-    const decided = Promise.withResolvers<RequestState>();
-    const waiters = this.#decisions.get(name) ?? new Set();
-    this.#decisions.set(name, waiters.add(decided.resolve));
-    const done = new AbortController();
-    try {
-      const until = AbortSignal.any([signal, this.#closing.signal]);
-      const polled = this.#poll(name, AbortSignal.any([until, done.signal]));
-      return await orAbort(Promise.race([decided.promise, polled]), until);
-    } finally {
-      done.abort();
-      waiters.delete(decided.resolve);
-      if (waiters.size === 0) this.#decisions.delete(name);
-    }
+  awaitDecision(name: string, signal: AbortSignal): Promise<RequestState> {
+    return this.#calls.awaitDecision(name, AbortSignal.any([signal, this.#closing.signal]));
   }
 
-  /** True at most once for an approval, whatever happens to the answer. */
-  async spend(name: string, digest: string, signal: AbortSignal): Promise<SpendAnswer> {
-    return await this.#call(`access request ${name}`, signal, async (grant, client) =>
-      parseSpendAnswer(
-        await client.post(
-          `/v1/requests/${encodeURIComponent(name)}/spend`,
-          { digest },
-          grant,
-          signal,
-        ),
-      ),
-    );
+  /** True at most once for an approval, whatever happens to the answer. Throws ProxyError. */
+  spend(name: string, digest: string, signal: AbortSignal): Promise<SpendAnswer> {
+    return this.#calls.spend(name, digest, signal);
   }
 
-  /** Throws OperatorRefused or OperatorUnavailable, which the spool tells apart. */
-  async shipEvents(batch: EventBatch, signal: AbortSignal): Promise<EventAck> {
-    return parseEventAck(
-      await this.#withPodGrant(
-        (grant) => this.#options.client.post("/v1/events", batch, grant, signal),
-        signal,
-      ),
-    );
+  /** Throws IngestRefused when the store does not take the batch. */
+  shipEvents(batch: EventBatch, signal: AbortSignal): Promise<EventAck> {
+    return this.#calls.shipEvents(batch, signal);
   }
 
+  /** For `EventBatch.head`. */
   signHead(hash: string): Promise<string> {
     return this.#options.key.signHead(hash);
   }
@@ -206,15 +170,15 @@ export class GrantKeeper {
       proxyVersion: this.#options.proxyVersion,
       features: supportedFeatures,
       connections: [...names].map((connection) => {
-        const holder = this.#held.get(connection);
-        const barred = this.#barred(connection) ?? holder?.refusal;
+        const held = this.#held.get(connection);
+        const problem = this.#barred(connection) ?? held?.refusal;
+        const unusable =
+          problem && `${problem.code}: ${problem.message}`.slice(0, maxUnusableLength);
         return {
           connection,
-          bundle: holder?.peek()?.bundle.generation ?? "",
+          bundle: held?.peek()?.bundle.generation ?? "",
           activeSessions: this.#options.sessionsOn(connection),
-          ...(barred === undefined
-            ? {}
-            : { unusable: `${barred.code}: ${barred.message}`.slice(0, 1_000) }),
+          ...(unusable === undefined ? {} : { unusable }),
         };
       }),
     };
@@ -222,11 +186,12 @@ export class GrantKeeper {
 
   async close(): Promise<void> {
     this.#closing.abort(new Error("the proxy is shutting down"));
-    this.#cancelView?.();
+    this.#cancelView();
     this.#cancelCatchUp();
     await Promise.all([
       this.#stream.close(),
       this.#podGrant.close(),
+      this.#reporting,
       ...[...this.#held.values()].map((held) => held.close()),
     ]);
     await this.#options.client.close();
@@ -254,9 +219,8 @@ export class GrantKeeper {
 
   #barred(connection: string): ProxyError | undefined {
     if (this.#tooOld !== undefined) return this.#tooOld;
-    for (const order of this.#orders.values())
-      if (reaches(order, connection)) return new ProxyError("Quarantined", order.message);
-    return undefined;
+    const order = this.#orders.on(connection);
+    return order && new ProxyError("Quarantined", order.message);
   }
 
   #emit(connection: string, live: LiveGrant | undefined, cause: ProxyError | undefined): void {
@@ -268,49 +232,41 @@ export class GrantKeeper {
     this.#generation = message.generation;
     switch (message.type) {
       case "hello":
-        this.#onHello(message.version, message.requires);
-        break;
+        return this.#onHello(message.version, message.requires);
       case "ping":
-        this.#onPing();
-        break;
+        return this.#orders.complete();
       case "changed":
-        this.#held.get(message.connection)?.changed();
-        break;
+        return this.#held.get(message.connection)?.changed();
       case "revoked":
-        for (const [connection, held] of this.#held) {
-          if (message.connection === "*" || message.connection === connection)
-            held.end(new ProxyError("GrantEnded", message.message));
-        }
-        break;
+        return this.#end(
+          (connection) => message.connection === "*" || message.connection === connection,
+          new ProxyError("GrantEnded", message.message),
+        );
       case "quarantined":
-        this.#onQuarantined(message.name, {
-          connections: message.connections,
-          message: message.message,
-        });
-        break;
+        this.#orders.add(message.name, message);
+        this.#scheduleView(viewDelayMs);
+        return this.#end(
+          (connection) => reaches(message, connection),
+          new ProxyError("Quarantined", message.message),
+        );
       case "lifted":
-        this.#onLifted(message.name);
-        break;
+        return this.#onLifted(message.name);
       case "request-decided":
-        for (const decided of this.#decisions.get(message.request.name) ?? [])
-          decided(message.request);
-        break;
+        return this.#calls.decided(message.request);
       default:
-        message satisfies never;
+        return message satisfies never;
     }
   }
 
+  #end(selects: (connection: string) => boolean, cause: ProxyError): void {
+    for (const [connection, held] of this.#held) if (selects(connection)) held.end(cause);
+  }
+
   #onHello(version: number, requires: readonly string[]): void {
-    this.#named = new Map();
+    this.#orders.begin();
     const understands = version === controlVersion || version === controlVersion - 1;
-    this.#tooOld =
-      understands && requires.length === 0
-        ? undefined
-        : new ProxyError(
-            "ProxyTooOld",
-            `the operator speaks version ${version} and needs ${requires.join(", ") || "nothing else"} of its proxies, which this one does not know; restart the pod to get the current proxy`,
-          );
-    if (this.#tooOld !== undefined) for (const held of this.#held.values()) held.end(this.#tooOld);
+    this.#tooOld = understands && requires.length === 0 ? undefined : tooOldFor(version, requires);
+    if (this.#tooOld !== undefined) this.#end(() => true, this.#tooOld);
     if (this.#hasConnected) this.#catchUp();
     this.#hasConnected = true;
     this.#scheduleView(viewDelayMs);
@@ -324,101 +280,50 @@ export class GrantKeeper {
     });
   }
 
-  #onPing(): void {
-    if (this.#named === undefined) return;
-    this.#orders = this.#named;
-    this.#named = undefined;
-  }
-
-  #onQuarantined(name: string, order: Order): void {
-    this.#orders.set(name, order);
-    this.#named?.set(name, order);
-    const cause = new ProxyError("Quarantined", order.message);
-    for (const [connection, held] of this.#held) if (reaches(order, connection)) held.end(cause);
-    this.#scheduleView(viewDelayMs);
-  }
-
   #onLifted(name: string): void {
-    const order = this.#orders.get(name);
-    this.#named?.delete(name);
-    this.#orders.delete(name);
+    const order = this.#orders.lift(name);
     // Their last refusal may still be remembered.
-    for (const [connection, held] of this.#held) if (order !== undefined && reaches(order, connection)) held.changed();
+    for (const [connection, held] of this.#held)
+      if (order !== undefined && reaches(order, connection)) held.changed();
     this.#scheduleView(viewDelayMs);
   }
 
-  async #poll(name: string, signal: AbortSignal): Promise<RequestState> {
-    for (;;) {
-      await sleep(this.#options.clock, decisionPollMs, signal);
-      const state = await this.#withPodGrant(
-        (grant) =>
-          this.#options.client.get(`/v1/requests/${encodeURIComponent(name)}`, grant, signal),
-        signal,
-      )
-        .then(parseRequestState)
-        .catch((error: unknown) => {
-          signal.throwIfAborted();
-          this.#options.onProblem("request state", error);
-        });
-      if (state !== undefined && state.phase !== "Pending") return state;
-    }
-  }
-
-  async #call<T>(
-    what: string,
-    signal: AbortSignal,
-    work: (grant: string, client: OperatorClient) => Promise<T>,
-  ): Promise<T> {
-    try {
-      return await this.#withPodGrant((grant) => work(grant, this.#options.client), signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      throw asProxyError(error, what);
-    }
-  }
-
-  /** Once more with another grant when the operator does not know this one any more. */
-  async #withPodGrant<T>(work: (grant: string) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const patience = AbortSignal.any([signal, AbortSignal.timeout(podGrantWaitMs)]);
-    const grant = await this.#podGrant.get(patience);
-    try {
-      return await work(grant);
-    } catch (error) {
-      if (!isAboutGrant(error)) throw error;
-      this.#podGrant.reject(grant);
-      return await work(await this.#podGrant.get(patience));
-    }
-  }
-
+  /** The sooner of what is planned and what is asked for. */
   #scheduleView(delayMs: number): void {
-    if (this.#closing.signal.aborted) return;
-    this.#cancelView?.();
-    this.#cancelView = this.#options.clock.after(delayMs, () => void this.#reportView());
+    const { clock } = this.#options;
+    const at = clock.now() + delayMs;
+    if (this.#closing.signal.aborted || (this.#viewAt !== undefined && this.#viewAt <= at)) return;
+    this.#cancelView();
+    this.#viewAt = at;
+    this.#cancelView = clock.after(delayMs, () => {
+      this.#viewAt = undefined;
+      this.#reporting = this.#reporting.then(() => this.#reportView());
+    });
   }
 
   async #reportView(): Promise<void> {
-    const { client, onProblem, random } = this.#options;
+    const { signal } = this.#closing;
+    if (signal.aborted) return;
     const view = this.view();
     try {
-      await this.#withPodGrant(
-        (grant) => client.send("/v1/view", view, grant, this.#closing.signal),
-        this.#closing.signal,
-      );
+      await this.#calls.reportView(view, signal);
     } catch (error) {
-      if (!this.#closing.signal.aborted) onProblem("view", error);
+      if (!signal.aborted) this.#options.onProblem("view", error);
     }
     const isEnding = view.connections.some(
       ({ activeSessions, unusable }) => activeSessions > 0 && unusable !== undefined,
     );
+    const { random } = this.#options;
     this.#scheduleView(
       isEnding ? viewWhileEndingMs : backoffMs(0, random, viewIntervalMs, viewIntervalMs),
     );
   }
 }
 
-function reaches({ connections }: Order, connection: string): boolean {
-  return (
-    connections === "*" ||
-    connections.some((pattern) => matches(compilePattern(pattern), connection))
+function tooOldFor(version: number, requires: readonly string[]): ProxyError {
+  const needs = requires.length === 0 ? "" : ` and needs ${requires.join(", ")} of its proxies`;
+  return new ProxyError(
+    "ProxyTooOld",
+    `the operator speaks version ${version}${needs}, which this proxy does not know; restart the pod to get the current proxy`,
   );
 }

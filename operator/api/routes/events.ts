@@ -7,6 +7,7 @@ import {
   importJWK,
   type JWK,
 } from "jose";
+import { IngestRefused, maxBatchEvents } from "../../../contract/chain.ts";
 import type { EventBatch } from "../../../contract/control.ts";
 import type { EventSubject } from "../../../contract/event.ts";
 import { subjectOf } from "../../grants/exchange.ts";
@@ -16,7 +17,6 @@ import { badRequest, forbidden } from "../errors.ts";
 
 /** What a proxy ships at once after it was cut off; contents of 64 KiB each make the bytes. */
 const maxBatchBytes = 8 * 1024 * 1024;
-export const maxEventsPerBatch = 1_000;
 export const maxContentsPerBatch = 1_000;
 
 export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
@@ -25,13 +25,19 @@ export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
   app.post(
     "/v1/events",
     { onRequest: context.requireProxy, bodyLimit: maxBatchBytes, schema: { body: batchSchema } },
-    async (request) => {
+    async (request, reply) => {
       const grant = grantOf(request);
       const subject = subjectOf(grant.subject);
       const batch = request.body as EventBatch; // as batchSchema admits; the store checks each event's hashes
       checkOwn(batch, subject, streamsOf(subject));
       await checkHead(batch, grant.binding.jkt);
-      return await events.ingest(batch, subject, signalOf(request));
+      try {
+        return await events.ingest(batch, subject, signalOf(request));
+      } catch (error) {
+        if (!(error instanceof IngestRefused)) throw error;
+        // The proxy goes on from what this says: it is no failure, and no retry would help.
+        return await reply.code(409).send(error.refusal);
+      }
     },
   );
 }
@@ -109,7 +115,7 @@ const batchSchema = {
     events: {
       type: "array",
       minItems: 1,
-      maxItems: maxEventsPerBatch,
+      maxItems: maxBatchEvents,
       items: {
         type: "object",
         required: ["header", "hash", "body"],

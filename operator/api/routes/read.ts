@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { EventBody, EventType } from "../../../contract/event.ts";
 import type { AccessRequest } from "../../../crds/types.gen.ts";
 import { stateOf } from "../../approvals/state.ts";
-import type { EventQuery } from "../audit.ts";
+import type { EventQuery } from "../../audit/queries.ts";
 import type { ApiContext } from "../context.ts";
 import { badRequest, notFound } from "../errors.ts";
 import type { PeopleAction, Person } from "../people.ts";
@@ -11,6 +11,20 @@ import type { PeopleAction, Person } from "../people.ts";
 export const defaultPage = 200;
 /** A page of large bodies stays under what a terminal or a script takes at once. */
 export const maxPage = 1_000;
+
+/** Query parameters that narrow a list of events; each is a text. */
+const filters = [
+  "namespace",
+  "session",
+  "verdict",
+  "type",
+  "connection",
+  "subject",
+  "chain",
+  "policy",
+  "rule",
+  "text",
+];
 
 type Query = Readonly<Record<string, string | undefined>>;
 
@@ -28,6 +42,11 @@ export function readRoutes(
       ...(session === undefined ? {} : { session }),
       operation: { kind: "read", summary: `${person.username} read ${what}`, facts: by },
     });
+  };
+
+  const withDetail = (request: AccessRequest): Record<string, unknown> => {
+    const detail = approvals.detail(request.metadata.namespace, request.metadata.name);
+    return { ...requestRow(request, now()), ...(detail === undefined ? {} : { detail }) };
   };
 
   app.get<{ Querystring: Query }>("/v1/read/events", async (request) => {
@@ -94,9 +113,12 @@ export function readRoutes(
 
   app.get<{ Querystring: Query }>("/v1/read/requests", async (request) => {
     const { namespace } = request.query;
-    await may(request, { verb: "list", resource: "accessrequests", namespace });
+    const person = await may(request, { verb: "list", resource: "accessrequests", namespace });
     const found = await requests.list(namespace, signalOf(request));
-    return { requests: found.map((one) => requestRow(one, now())) };
+    const rows = found.map((one) => withDetail(one));
+    const shown = rows.filter((row) => "detail" in row).length;
+    if (shown > 0) recordRead(person, `the parameters of ${shown} access requests`);
+    return { requests: rows };
   });
 
   app.get<{ Params: { namespace: string; name: string } }>(
@@ -112,14 +134,14 @@ export function readRoutes(
       const found = await requests.get(namespace, name, signalOf(request));
       if (found === undefined)
         throw notFound("RequestNotFound", `there is no access request ${namespace}/${name}`);
-      const detail = approvals.detail(namespace, name);
-      if (detail !== undefined)
+      const row = withDetail(found);
+      if ("detail" in row)
         recordRead(
           person,
           `the parameters of access request ${namespace}/${name}`,
           found.spec.session,
         );
-      return { ...requestRow(found, now()), ...(detail === undefined ? {} : { detail }) };
+      return row;
     },
   );
 
@@ -157,9 +179,7 @@ function eventQuery(query: Query): EventQuery {
   if (after !== undefined && !/^\d{1,15}$/.test(after))
     throw badRequest("QueryInvalid", "after is the cursor of an earlier answer, a number");
   const texts = Object.fromEntries(
-    ["namespace", "session", "verdict", "type", "connection"].flatMap((name) =>
-      query[name] === undefined ? [] : [[name, query[name]]],
-    ),
+    filters.flatMap((name) => (query[name] === undefined ? [] : [[name, query[name]]])),
   );
   return {
     ...texts,
