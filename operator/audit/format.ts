@@ -30,7 +30,7 @@ export function eventLine(event: StoredEvent, { color = false, width }: LineOpti
   );
   const line = `${head}  ${detail}`.trimEnd();
   const shown = width === undefined ? line : clip(line, width);
-  return shown.replace(verdict, paint(verdict, verdictStyle(verdict), color));
+  return shown.replace(verdict, () => paint(verdict, verdictStyle(verdict), color));
 }
 
 /** The one word that says what the event is. */

@@ -67,6 +67,12 @@ export function reopen(directory: string, stream: string): Found {
   };
 }
 
+/** The stream that a directory's spool belongs to; undefined when there is none. For spools that another process left. */
+export function streamOf(directory: string): string | undefined {
+  const { tail } = newestReadable(listSegments(directory).files);
+  return tail === undefined ? undefined : headOf(tail.content).stream;
+}
+
 interface NamedFile {
   readonly file: string;
   readonly firstSeq: number;

@@ -281,7 +281,10 @@ test("a full spool says so, makes room wait, and then refuses; acknowledging let
   spool.acknowledge(last);
   await waiting;
   assert.equal(spool.full(), false);
-  assert.equal(spool.append("operation", body(1)).seq, last + 1);
+  assert.equal(spool.status().untaken, 1);
+  assert.equal(spool.append("operation", body(1)).seq, last + 2, "after the gap that says so");
+  const [gap] = (await spool.read(last + 1, limit)).events;
+  assert.match(gap?.body.gap?.reason ?? "", /^1 events found no room/);
 });
 
 test("who waits for room is refused when the caller gives up or the spool closes", async () => {

@@ -60,6 +60,8 @@ export interface SpoolStatus {
   readonly oldestUnshippedMs: number;
   readonly bytes: number;
   readonly totalBytes: number;
+  /** Events that found no room and are not stated yet. */
+  readonly untaken: number;
   /** Why nothing can be written at the moment. */
   readonly failure?: string;
 }
@@ -82,6 +84,8 @@ export class Spool {
   #writer: GroupWriter;
   readonly #recent: RecentRecords;
   readonly #room = new RoomQueue();
+  /** Events that found no room since the last one that did. */
+  #untaken = 0;
   #listener: (() => void) | undefined;
   #isoAt = -1;
   #iso = "";
@@ -123,7 +127,8 @@ export class Spool {
 
   /**
    * Numbers, chains and takes an event; it is written within a few milliseconds. `body` and what it holds must not
-   * change afterwards. Throws RecordingUnavailable when there is no room at all.
+   * change afterwards. Throws RecordingUnavailable when there is no room at all; what it could not take is counted and
+   * stated by a `gap` event as soon as there is room.
    */
   append(
     type: EventType,
@@ -131,8 +136,11 @@ export class Spool {
     contents: readonly Content[] = [],
   ): { readonly seq: number } {
     if (this.#closed) throw unavailable(new Error("the spool is closed"));
-    if (this.#bytes >= this.#limits.totalBytes || this.#writer.pendingBytes >= maxPendingBytes)
+    if (this.#bytes >= this.#limits.totalBytes || this.#writer.pendingBytes >= maxPendingBytes) {
+      this.#untaken += 1;
       throw unavailable(this.#writer.failure);
+    }
+    if (this.#untaken > 0) this.#stateUntaken();
     return this.#append(type, body, contents);
   }
 
@@ -235,6 +243,7 @@ export class Spool {
       oldestUnshippedMs: unshipped === 0 ? 0 : Math.max(0, this.#clock() - this.#oldestTime()),
       bytes: this.#bytes,
       totalBytes: this.#limits.totalBytes,
+      untaken: this.#untaken,
       ...(failure === undefined ? {} : { failure: failure.message }),
     };
   }
@@ -244,6 +253,7 @@ export class Spool {
     if (this.#closed) return;
     this.#closed = true;
     this.#room.refuseAll();
+    if (this.#untaken > 0) this.#stateUntaken();
     try {
       await this.#writer.sync(this.#head.seq);
       markClosed(this.#directory, this.#head.seq);
@@ -293,6 +303,13 @@ export class Spool {
     const own = this.#head.seq + 1;
     this.#append("gap", { gap: { ...(lost ?? { from: own, to: own }), reason } }, []);
     return old.abandon();
+  }
+
+  #stateUntaken(): void {
+    const own = this.#head.seq + 1;
+    const reason = `${this.#untaken} events found no room in the spool and were not recorded`;
+    this.#untaken = 0;
+    this.#append("gap", { gap: { from: own, to: own, reason } }, []);
   }
 
   #newWriter(): GroupWriter {
