@@ -16,6 +16,7 @@ export function createProgram({ asPlugin, env }: ProgramOptions): Command {
     .description("A companion for every AI agent pod: decides, masks, holds and records what an agent does.")
     .version(version)
     .exitOverride()
+    .enablePositionalOptions()
     .showHelpAfterError("(see --help for an example)")
     .configureHelp({ showGlobalOptions: true });
 
@@ -37,7 +38,6 @@ function addLocalCommands(program: Command, env: NodeJS.ProcessEnv): void {
     .passThroughOptions()
     .addHelpText("after", "\nExample:\n  chaperone run -f policies/ -- python agent.py")
     .action(async (command: string[], options) => (await import("./commands/run.ts")).run(command, options, env));
-  program.enablePositionalOptions();
 
   program
     .command("check")

@@ -1,5 +1,5 @@
 // `check`: validates manifests offline with the very code that admission uses; every error at once.
-import { checkFiles } from "../../crds/check.ts";
+import { checkFiles, formatLocated } from "../../crds/check.ts";
 import { readManifestFiles } from "../../crds/manifest-files.ts";
 import { AnswerNo, WrongUse } from "../exit.ts";
 import { json, plain } from "../output.ts";
@@ -10,7 +10,7 @@ export async function check(options: { file: string[]; namespace: string; output
   });
   const { problems } = result;
   if (options.output === "json") process.stdout.write(json(problems));
-  else for (const { file, line, path, message } of problems) process.stderr.write(`${plain(file)}:${line}: ${plain(path)}: ${plain(message)}\n`);
+  else for (const problem of problems) process.stderr.write(`${plain(formatLocated(problem))}\n`);
   if (problems.length > 0) throw new AnswerNo();
   const { connections, policies, quarantines } = result;
   if (options.output !== "json") process.stdout.write(`good: ${connections.length} connections, ${policies.length} policies, ${quarantines.length} quarantines\n`);

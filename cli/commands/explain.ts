@@ -1,6 +1,6 @@
 // `explain`: the decision on one operation, the rules that spoke, the obligations; exit 1 when denied. Nothing is asked of any server.
 import { readFile } from "node:fs/promises";
-import { checkFiles } from "../../crds/check.ts";
+import { checkFiles, formatLocated } from "../../crds/check.ts";
 import { readManifestFiles } from "../../crds/manifest-files.ts";
 import { connectionTarget } from "../../operator/connections/endpoint.ts";
 import { compile } from "../../policy/compile.ts";
@@ -28,8 +28,7 @@ interface ExplainOptions {
 export async function explain(options: ExplainOptions): Promise<void> {
   const loaded = await checkFiles(options.file, readManifestFiles, { namespace: options.namespace ?? "default", secrets: "whenAny" });
   if (loaded.problems.length > 0) {
-    const lines = loaded.problems.map(({ file, line, path, message }) => `  ${file}:${line}: ${path}: ${message}`);
-    throw new Failure(`the manifests have errors:\n${plain(lines.join("\n")).replaceAll("   ", "\n  ").trimStart()}`);
+    throw new Failure(`the manifests have errors:\n${loaded.problems.map((problem) => `  ${plain(formatLocated(problem))}`).join("\n")}`);
   }
   const connection = pickConnection(loaded.connections, options);
   const subject = subjectOf(options, connection.metadata.namespace);

@@ -6,7 +6,7 @@ import { CompactSign } from "jose";
 import { pino, type Logger } from "pino";
 import type { AddressMap } from "../../contract/addresses.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
-import { checkFiles, type CheckResult } from "../../crds/check.ts";
+import { checkFiles, formatLocated, type CheckResult } from "../../crds/check.ts";
 import { readManifestFiles } from "../../crds/manifest-files.ts";
 import { allowsNamespace } from "../../operator/grants/govern.ts";
 import { keyFileStore } from "../../operator/grants/key-file.ts";
@@ -127,7 +127,7 @@ export async function startLocal(options: LocalOptions): Promise<Local> {
 async function load(options: LocalOptions): Promise<CheckResult> {
   const result = await checkFiles(options.files, readManifestFiles, { secrets: "all", namespace: options.namespace ?? "default" });
   if (result.problems.length > 0) {
-    throw new Failure(`the manifests have errors:\n${result.problems.map(({ file, line, path, message }) => `  ${file}:${line}: ${path}: ${message}`).join("\n")}`);
+    throw new Failure(`the manifests have errors:\n${result.problems.map((problem) => `  ${formatLocated(problem)}`).join("\n")}`);
   }
   if (result.connections.length === 0) throw new Failure(`no Connection stands in ${options.files.join(", ")}; an agent could reach nothing`);
   return result;
