@@ -89,8 +89,7 @@ function httpOperation(asked: { method: string; path: string; body?: unknown }, 
   const { protocol } = connection.spec;
   if (protocol === "postgres") throw new WrongUse("--http needs an http or openai connection; this one speaks postgres");
   const target = connectionTarget(connection);
-  const contentType = asked.body === undefined ? "" : "application/json";
-  const http = recogniseHttp({ method: asked.method, host: target.host, target: asked.path, headers: { "content-type": contentType } });
+  const http = recogniseHttp({ method: asked.method, host: target.host, target: asked.path, headers: asked.body === undefined ? {} : { "content-type": "application/json" } });
   if (protocol === "http") return http;
   return recogniseOpenAi({ http, basePath: target.basePath, ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }) });
 }

@@ -1,0 +1,27 @@
+// One row of the table of numbers, and how the table is printed.
+
+export interface Row {
+  readonly what: string;
+  readonly measured: string;
+  /** Against which peer in the same run, and the ratio. */
+  readonly ratio: string;
+  readonly floor: string;
+  readonly goal: string;
+  /** `met`, `missed: why`, or `no floor`. */
+  readonly verdict: string;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+}
+
+export function markdown(rows: readonly Row[]): string {
+  const lines = rows.map(({ what, measured, ratio, floor, goal, verdict }) => `| ${what} | ${measured} | ${ratio} | ${floor} | ${goal} | ${verdict} |`);
+  return ["| what | measured | ratio | floor | goal | verdict |", "| --- | --- | --- | --- | --- | --- |", ...lines].join("\n") + "\n";
+}
