@@ -112,7 +112,7 @@ export class KubeClient {
         dispatcher: this.#agentFor(tls),
         method,
         headers: {
-          accept: "application/json",
+          accept: "application/json, application/jwk-set+json",
           "user-agent": this.#userAgent,
           ...headers,
           ...(body === undefined ? {} : { "content-type": contentType }),
