@@ -206,6 +206,12 @@ export class Frontend implements FrameSink, FrontendSide {
       this.#afterSegment(segment, until);
       return;
     }
+    const { ended } = this.#x.options.session;
+    if (ended.aborted) {
+      // Nothing passes any more, so no statement can bring an idle point: the session ends with this one.
+      this.#hooks.failed(ended.reason);
+      return;
+    }
     const { at, answer } = refused;
     const last = segment.at(-1);
     this.#drop(segment, at, "not sent because a statement of the same pipeline was refused");

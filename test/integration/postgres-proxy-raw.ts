@@ -31,10 +31,13 @@ export class RawClient implements FrameSink {
       this.#wake?.();
     });
     socket.on("error", () => undefined);
-    socket.on("close", () => {
+    const over = (): void => {
       this.closed = true;
+      socket.end();
       this.#wake?.();
-    });
+    };
+    socket.on("end", over);
+    socket.on("close", over);
   }
 
   limit(): number {
