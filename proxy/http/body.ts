@@ -33,7 +33,10 @@ export function readPrefix(request: IncomingMessage, limit: number): Promise<Pre
     const result = (complete: boolean): void => {
       settle();
       const [only] = chunks;
-      resolve({ bytes: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, length), complete });
+      resolve({
+        bytes: chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks, length),
+        complete,
+      });
     };
     const data = (chunk: Buffer): void => {
       chunks.push(chunk);
@@ -59,12 +62,20 @@ export class BodyStream extends Readable {
   readonly #request: IncomingMessage;
   readonly #observe: (chunk: Buffer) => void;
 
-  constructor(request: IncomingMessage, prefix: Buffer | undefined, observe: (chunk: Buffer) => void) {
+  constructor(
+    request: IncomingMessage,
+    prefix: Buffer | undefined,
+    observe: (chunk: Buffer) => void,
+  ) {
     super({ highWaterMark: 65_536 });
     this.#request = request;
     this.#observe = observe;
     if (prefix !== undefined && prefix.length > 0) this.#push(prefix);
-    request.on("data", this.#push).on("end", this.#end).on("close", this.#gone).on("error", this.#gone);
+    request
+      .on("data", this.#push)
+      .on("end", this.#end)
+      .on("close", this.#gone)
+      .on("error", this.#gone);
     request.pause();
   }
 
@@ -98,13 +109,15 @@ export class BodyStream extends Readable {
 export function discardRest(request: IncomingMessage): void {
   if (request.complete && request.readableLength === 0) return;
   let left = discardLimit;
-  const timer = setTimeout(() => request.socket.destroy(), discardMs);
+  const timer = setTimeout(() => {
+    if (!request.complete) request.socket.destroy();
+  }, discardMs).unref();
   request.on("data", (chunk: Buffer) => {
     left -= chunk.length;
     if (left < 0) request.socket.destroy();
   });
-  request.once("close", () => clearTimeout(timer));
-  request.on("error", () => clearTimeout(timer));
+  const done = (): void => clearTimeout(timer);
+  request.once("end", done).once("close", done).on("error", done);
   request.resume();
 }
 

@@ -69,14 +69,16 @@ export class ClientConnection {
     const session = gate.open(chain === undefined ? {} : { chain });
     this.#sessions.set(gate, session);
     if (session.ended.aborted) this.end(session.ended.reason);
-    else session.ended.addEventListener("abort", () => this.end(session.ended.reason), { once: true });
+    else
+      session.ended.addEventListener("abort", () => this.end(session.ended.reason), { once: true });
     return session;
   }
 
   /** Finishes what is being answered and then closes; what a quarantine names is cut at once. */
   end(reason: unknown): void {
     if (this.#ended !== undefined) return;
-    this.#ended = reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
+    this.#ended =
+      reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
     if (this.#ended.code === "Quarantined") {
       this.socket.destroy();
       return;

@@ -25,7 +25,10 @@ type ResponseHeaders = Readonly<Record<string, string | string[] | undefined>>;
 export interface Observer {
   start(status: number, headers: ResponseHeaders): void;
   take(chunk: Buffer): void;
-  finish(): { readonly contents: readonly Content[]; readonly tokens?: { readonly input: number; readonly output: number } };
+  finish(): {
+    readonly contents: readonly Content[];
+    readonly tokens?: { readonly input: number; readonly output: number };
+  };
 }
 
 export interface Outgoing {
@@ -58,7 +61,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
 
-  constructor(request: IncomingMessage, response: ServerResponse, client: ClientConnection, expectsContinue: boolean) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    client: ClientConnection,
+    expectsContinue: boolean,
+  ) {
     this.request = request;
     this.response = response;
     this.client = client;
@@ -86,12 +94,25 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return;
     }
     if (upstream.inFlight >= maxInFlight) {
-      this.fail(new ProxyError("LimitExceeded", `${maxInFlight} requests are already under way on this connection; wait for some to end`));
+      this.fail(
+        new ProxyError(
+          "LimitExceeded",
+          `${maxInFlight} requests are already under way on this connection; wait for some to end`,
+        ),
+      );
       return;
     }
     upstream.inFlight++;
     this.#upstream = upstream;
-    upstream.pool.dispatch({ path: outgoing.path, method: outgoing.method, headers: outgoing.headers, body: outgoing.body }, this);
+    upstream.pool.dispatch(
+      {
+        path: outgoing.path,
+        method: outgoing.method,
+        headers: outgoing.headers,
+        body: outgoing.body,
+      },
+      this,
+    );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -127,7 +148,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#gone) controller.abort(new ClientGone());
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: ResponseHeaders): void {
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: ResponseHeaders,
+  ): void {
     if (status < 200) {
       this.#inform(status, headers);
       return;
@@ -150,7 +175,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
-    if (Object.keys(trailers).length > 0) this.response.addTrailers(toPairs(agentHeaders(trailers)));
+    if (Object.keys(trailers).length > 0)
+      this.response.addTrailers(toPairs(agentHeaders(trailers)));
     this.response.end();
     this.#release();
     this.#record(this.#status < 400 ? "ok" : "error");

@@ -1,9 +1,11 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import { TLSSocket } from "node:tls";
 
+import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
-import { askHttp } from "./asked.ts";
+import { askHttp } from "./ask-http.ts";
+import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
@@ -13,8 +15,13 @@ import type { RequestHead } from "./head.ts";
 import { upstreamHeaders } from "./headers.ts";
 import type { Upstreams } from "./upstreams.ts";
 
+export interface ForwardContext {
+  readonly upstreams: Upstreams;
+  readonly onUnexpected: (error: unknown) => void;
+}
+
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
-export async function forward(exchange: Exchange, upstreams: Upstreams): Promise<void> {
+export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
   const { client, request } = exchange;
   let granted: Granted | undefined;
   try {
@@ -24,8 +31,12 @@ export async function forward(exchange: Exchange, upstreams: Upstreams): Promise
     const session = client.session(gate, head.chain);
     const live = gate.current() ?? (await gate.grant(client.signal));
     requireBasePath(head, live);
-    const asked = await ask(exchange, head, live);
-    const passing = session.pass(asked.operation, { exact: asked.exact, signal: client.signal, ...(asked.content !== undefined && { content: asked.content }) });
+    const asked = await ask(gate.connection.protocol, exchange, head, live);
+    const passing = session.pass(asked.operation, {
+      exact: asked.exact,
+      signal: client.signal,
+      ...(asked.content !== undefined && { content: asked.content }),
+    });
     const passage = passing instanceof Promise ? await passing : passing;
     if (!passage.go) {
       exchange.refuse(passage.error, passage.decision);
@@ -37,7 +48,7 @@ export async function forward(exchange: Exchange, upstreams: Upstreams): Promise
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     if (session.ended.aborted) throw session.ended.reason;
-    exchange.send(upstreams.for(gate, now.endpoint), passage, {
+    exchange.send(context.upstreams.for(gate, now.endpoint), passage, {
       method: head.method,
       path: head.target,
       headers: upstreamHeaders(head, now.lease, asked.identity),
@@ -45,34 +56,63 @@ export async function forward(exchange: Exchange, upstreams: Upstreams): Promise
       observer: asked.observer(),
     });
   } catch (error) {
-    const known = asProxyError(error);
-    granted?.done({ status: "error", error: error instanceof ClientGone ? error.name : known.code });
+    const known = asProxyError(error, context.onUnexpected);
+    granted?.done({
+      status: "error",
+      error: error instanceof ClientGone ? error.name : known.code,
+    });
     exchange.refuse(known);
   }
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
-  const { route, socket } = exchange.client;
+  const { socket } = exchange.client;
+  const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
-  const named = socket instanceof TLSSocket && typeof socket.servername === "string" ? socket.servername.toLowerCase() : head.host;
+  const named =
+    socket instanceof TLSSocket && typeof socket.servername === "string"
+      ? socket.servername.toLowerCase()
+      : head.host;
   const gate = named === head.host ? route.select(head.host, head.path, head.port) : undefined;
-  if (gate === undefined) throw new ProxyError("ConnectionUnknown", `no Connection of this pod serves ${head.host}${head.path} here; hosts and endpoint paths are named in its Connection`);
-  return gate;
+  if (gate !== undefined) return gate;
+  throw new ProxyError(
+    "ConnectionUnknown",
+    `no Connection of this pod serves ${head.host}${head.path} here; hosts and endpoint paths are named in its Connection`,
+  );
 }
 
 function requireBasePath(head: RequestHead, live: LiveGrant): void {
   const { basePath } = live.endpoint;
   if (liesUnder(head.path, basePath)) return;
-  throw new ProxyError("ConnectionUnknown", `the path ${head.path} does not lie under ${basePath}, which is all that this Connection reaches`);
+  throw new ProxyError(
+    "ConnectionUnknown",
+    `the path ${head.path} does not lie under ${basePath}, which is all that this Connection reaches`,
+  );
 }
 
-function ask(exchange: Exchange, head: RequestHead, live: LiveGrant): Promise<Asked> {
-  return askHttp(exchange, head, live);
+function ask(
+  protocol: Protocol,
+  exchange: Exchange,
+  head: RequestHead,
+  live: LiveGrant,
+): Promise<Asked> {
+  switch (protocol) {
+    case "http":
+      return askHttp(exchange, head, live);
+    case "openai":
+      return askOpenAi(exchange, head, live);
+    case "postgres":
+      throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    default:
+      return protocol satisfies never;
+  }
 }
 
-function asProxyError(error: unknown): ProxyError {
+function asProxyError(error: unknown, onUnexpected: (error: unknown) => void): ProxyError {
   if (error instanceof ProxyError) return error;
-  if (error instanceof ClientGone) return new ProxyError("ShuttingDown", error.message, { cause: error });
+  if (error instanceof ClientGone)
+    return new ProxyError("ShuttingDown", error.message, { cause: error });
+  onUnexpected(error);
   return new ProxyError("UpstreamProtocol", "the request could not be handled", { cause: error });
 }

@@ -13,16 +13,24 @@ export interface Guard {
 export function checkGuard(guard: Guard, head: RequestHead): void {
   const { origin, site } = head.browser;
   if (origin !== undefined || (site !== undefined && site !== "none" && site !== "same-origin")) {
-    throw new ProxyError("Denied", "requests of web pages are not served (the request has an Origin or a foreign Sec-Fetch-Site)");
+    throw new ProxyError(
+      "Denied",
+      "requests of web pages are not served (the request has an Origin or a foreign Sec-Fetch-Site)",
+    );
   }
   const { key } = guard;
   if (key !== undefined && !head.credentials.some((value) => carries(value, key))) {
-    throw new ProxyError("Denied", "the placeholder key of this run is missing: use the environment that chaperone printed");
+    throw new ProxyError(
+      "Denied",
+      "the placeholder key of this run is missing: use the environment that chaperone printed",
+    );
   }
 }
 
 function carries(value: string, key: string): boolean {
-  const given = value.startsWith("Basic ") ? (Buffer.from(value.slice(6), "base64").toString("utf8").split(":").at(-1) ?? "") : value.replace(/^Bearer /i, "");
+  const given = value.startsWith("Basic ")
+    ? (Buffer.from(value.slice(6), "base64").toString("utf8").split(":").at(-1) ?? "")
+    : value.replace(/^Bearer /i, "");
   const a = Buffer.from(given);
   const b = Buffer.from(key);
   return a.length === b.length && timingSafeEqual(a, b);

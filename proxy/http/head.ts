@@ -26,7 +26,18 @@ export interface RequestHead {
 }
 
 /** What happens to a header that is not simply kept. */
-type Treatment = "host" | "length" | "transfer" | "connection" | "upgrade" | "hop" | "credential" | "removed" | "chain" | "encoding" | "browser";
+type Treatment =
+  | "host"
+  | "length"
+  | "transfer"
+  | "connection"
+  | "upgrade"
+  | "hop"
+  | "credential"
+  | "removed"
+  | "chain"
+  | "encoding"
+  | "browser";
 
 const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
   ["host", "host"],
@@ -72,7 +83,8 @@ export const maxHeaders = 200;
  * @param rawHeaders names and values as they came, flat
  */
 export function readHead(method: string, url: string, rawHeaders: readonly string[]): RequestHead {
-  if (rawHeaders.length > 2 * maxHeaders) throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
+  if (rawHeaders.length > 2 * maxHeaders)
+    throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
   const kept: string[] = [];
   const all: Record<string, string | string[]> = Object.create(null);
   const credentials: string[] = [];
@@ -99,27 +111,38 @@ export function readHead(method: string, url: string, rawHeaders: readonly strin
         authority = value.toLowerCase();
         break;
       case "length":
-        if (contentLength !== undefined || !digits.test(value)) throw malformed("the Content-Length is not one number");
+        if (contentLength !== undefined || !digits.test(value))
+          throw malformed("the Content-Length is not one number");
         contentLength = Number(value);
         break;
       case "transfer":
-        if (chunked || value.toLowerCase() !== "chunked") throw malformed("the Transfer-Encoding is not exactly `chunked`");
+        if (chunked || value.toLowerCase() !== "chunked")
+          throw malformed("the Transfer-Encoding is not exactly `chunked`");
         chunked = true;
         break;
       case "connection":
         options = options === undefined ? value : `${options},${value}`;
         break;
       case "upgrade":
-        throw new ProxyError("NotSupported", `upgrading to ${JSON.stringify(value.slice(0, 32))} is not supported: send HTTP/1.1 requests`);
+        throw new ProxyError(
+          "NotSupported",
+          `upgrading to ${JSON.stringify(value.slice(0, 32))} is not supported: send HTTP/1.1 requests`,
+        );
       case "credential":
         credentials.push(value);
         break;
       case "chain":
-        if (chain !== undefined || value.length > maxChainLength) throw malformed(`the Chaperone-Chain header is not one name of at most ${maxChainLength} characters`);
+        if (chain !== undefined || value.length > maxChainLength)
+          throw malformed(
+            `the Chaperone-Chain header is not one name of at most ${maxChainLength} characters`,
+          );
         chain = value;
         break;
       case "encoding":
-        contentEncoding = contentEncoding === undefined ? value.toLowerCase() : `${contentEncoding}, ${value.toLowerCase()}`;
+        contentEncoding =
+          contentEncoding === undefined
+            ? value.toLowerCase()
+            : `${contentEncoding}, ${value.toLowerCase()}`;
         kept.push(name, value);
         note(all, name, value);
         break;
@@ -137,7 +160,8 @@ export function readHead(method: string, url: string, rawHeaders: readonly strin
     }
   }
 
-  if (chunked && contentLength !== undefined) throw malformed("the request has both Content-Length and Transfer-Encoding");
+  if (chunked && contentLength !== undefined)
+    throw malformed("the request has both Content-Length and Transfer-Encoding");
   if (authority === undefined) throw malformed("the request has no Host header");
   const { host, port } = readAuthority(authority);
   const target = readTarget(url, authority);
@@ -161,14 +185,22 @@ export function readHead(method: string, url: string, rawHeaders: readonly strin
 
 export function readAuthority(authority: string): { host: string; port: number | undefined } {
   const [, host, port] = hostPattern.exec(authority) ?? [];
-  if (host === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) > 65_535) throw malformed("the Host header is not a name or address with an optional port");
-  return { host: host.endsWith(".") ? host.slice(0, -1) : host, port: port === undefined ? undefined : Number(port) };
+  if (host === undefined || Number(port ?? 1) < 1 || Number(port ?? 1) > 65_535)
+    throw malformed("the Host header is not a name or address with an optional port");
+  return {
+    host: host.endsWith(".") ? host.slice(0, -1) : host,
+    port: port === undefined ? undefined : Number(port),
+  };
 }
 
 /** True when the path lies under the base path of the endpoint, in whatever way a server reads it. */
 export function liesUnder(path: string, basePath: string): boolean {
   if (basePath === "") return true;
-  if (!path.startsWith(basePath) || (path.length > basePath.length && path[basePath.length] !== "/")) return false;
+  if (
+    !path.startsWith(basePath) ||
+    (path.length > basePath.length && path[basePath.length] !== "/")
+  )
+    return false;
   // A dot segment, plain or encoded, or anything some servers take for a slash could lead out again.
   return !/(^|\/)\.{1,2}(\/|$)|\\|%2e|%2f|%5c/i.test(path);
 }
@@ -178,9 +210,17 @@ function isOurs(name: string): boolean {
 }
 
 /** What `Connection` names is for this hop alone (RFC 9110 section 7.6.1). Done before a credential is added, so it can never name that away. */
-function dropNamed(kept: string[], all: Record<string, string | string[]>, options: string): string[] {
-  const named = options.toLowerCase().split(",").map((option) => option.trim());
-  if (named.every((option) => option === "" || option === "close" || option === "keep-alive")) return kept;
+function dropNamed(
+  kept: string[],
+  all: Record<string, string | string[]>,
+  options: string,
+): string[] {
+  const named = options
+    .toLowerCase()
+    .split(",")
+    .map((option) => option.trim());
+  if (named.every((option) => option === "" || option === "close" || option === "keep-alive"))
+    return kept;
   const result: string[] = [];
   for (let at = 0; at + 1 < kept.length; at += 2) {
     const name = kept[at] ?? "";
@@ -193,10 +233,13 @@ function dropNamed(kept: string[], all: Record<string, string | string[]>, optio
 function readTarget(url: string, authority: string): string {
   if (targetPattern.test(url) && !url.includes("#")) return url;
   const [, scheme, named, rest = ""] = absolutePattern.exec(url) ?? [];
-  if (scheme === undefined || named === undefined) throw malformed("the request target is neither a path nor an http URL");
-  if (named.toLowerCase() !== authority) throw malformed("the request target and the Host header name different hosts");
+  if (scheme === undefined || named === undefined)
+    throw malformed("the request target is neither a path nor an http URL");
+  if (named.toLowerCase() !== authority)
+    throw malformed("the request target and the Host header name different hosts");
   const target = rest.startsWith("/") ? rest : `/${rest}`;
-  if (!targetPattern.test(target)) throw malformed("the request target contains characters that have to be percent-encoded");
+  if (!targetPattern.test(target))
+    throw malformed("the request target contains characters that have to be percent-encoded");
   return target;
 }
 

@@ -34,7 +34,9 @@ export function upstreamHeaders(head: RequestHead, lease: Lease, identity: boole
 }
 
 /** What travels to the agent, flat. `content-length` stays: the client that read it has checked the body against it. */
-export function agentHeaders(headers: Readonly<Record<string, string | string[] | undefined>>): string[] {
+export function agentHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>>,
+): string[] {
   const connection = headers["connection"];
   const named = connection === undefined ? undefined : optionsOf(connection);
   const result: string[] = [];
@@ -49,7 +51,10 @@ export function agentHeaders(headers: Readonly<Record<string, string | string[] 
 
 function optionsOf(connection: string | string[]): string[] | undefined {
   if (connection === "keep-alive" || connection === "close") return undefined;
-  return String(connection).toLowerCase().split(",").map((option) => option.trim());
+  return String(connection)
+    .toLowerCase()
+    .split(",")
+    .map((option) => option.trim());
 }
 
 type Injected = readonly { readonly name: string; readonly value: string }[];
@@ -59,7 +64,12 @@ function leaseHeaders(lease: Lease): Injected {
     case "headers":
       return lease.headers;
     case "password":
-      return [{ name: "authorization", value: `Basic ${Buffer.from(`${lease.username}:${lease.password}`).toString("base64")}` }];
+      return [
+        {
+          name: "authorization",
+          value: `Basic ${Buffer.from(`${lease.username}:${lease.password}`).toString("base64")}`,
+        },
+      ];
     case "none":
       return [];
     default:
@@ -69,6 +79,7 @@ function leaseHeaders(lease: Lease): Injected {
 
 /** A lease has one header, rarely two. */
 function isInjected(injected: Injected, name: string): boolean {
-  for (const header of injected) if (header.name.length === name.length && header.name.toLowerCase() === name) return true;
+  for (const header of injected)
+    if (header.name.length === name.length && header.name.toLowerCase() === name) return true;
   return false;
 }

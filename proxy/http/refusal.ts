@@ -15,7 +15,11 @@ const pendingRetrySeconds = 15;
 /** A rate is counted by the minute. */
 const limitRetrySeconds = 30;
 
-export function refusalOf(error: ProxyError, decision: Decision | undefined, protocol: Protocol | undefined): Refusal {
+export function refusalOf(
+  error: ProxyError,
+  decision: Decision | undefined,
+  protocol: Protocol | undefined,
+): Refusal {
   return protocol === "openai" ? openAiRefusal(error, decision) : problem(error, decision);
 }
 
@@ -59,8 +63,14 @@ function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refus
   return finish(status, headers, body);
 }
 
-function explained(decision: Decision | undefined): { policy?: string; rule?: string; reason?: string } {
-  return decision === undefined ? {} : { policy: decision.policy, rule: decision.rule, reason: decision.reason };
+function explained(decision: Decision | undefined): {
+  policy?: string;
+  rule?: string;
+  reason?: string;
+} {
+  return decision === undefined
+    ? {}
+    : { policy: decision.policy, rule: decision.rule, reason: decision.reason };
 }
 
 function retrySeconds(error: ProxyError): number | undefined {

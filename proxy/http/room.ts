@@ -12,6 +12,7 @@ import type { Gate } from "../pipeline.ts";
 import { ClientConnection } from "./client.ts";
 import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
+import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
 import { maxHeaders } from "./head.ts";
 import { refusalOf } from "./refusal.ts";
@@ -30,14 +31,18 @@ export interface HttpRoute {
   select(host: string, path: string, port: number | undefined): Gate | undefined;
   /** Local mode: refuse what a web page sends. */
   readonly guard?: Guard;
-  /** A forward proxy's listener takes CONNECT; everywhere else it is refused. */
-  connect?(authority: string, head: IncomingMessage, socket: Socket): void;
+  /** A forward proxy's listener: which route serves an absolute URL there. Throws ProxyError when none does. */
+  named?(host: string, port: number): HttpRoute;
+  /** A forward proxy's listener takes CONNECT, or throws ProxyError; everywhere else it is refused. */
+  connect?(authority: string, request: IncomingMessage, socket: Socket, first: Buffer): void;
 }
 
 export interface HttpRoomOptions {
   readonly dial: Dial;
   /** PEM of the CAs trusted for upstreams that name none of their own. */
   readonly roots?: readonly string[];
+  /** A failure that no code of the registry describes: for a log line. The agent hears only that it failed. */
+  readonly onUnexpected?: (error: unknown) => void;
 }
 
 export interface HttpRoom {
@@ -58,12 +63,15 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 
 class Room implements HttpRoom {
   readonly #server: Server;
-  readonly #upstreams: Upstreams;
+  readonly #context: ForwardContext;
   readonly #clients = new Map<Duplex, ClientConnection>();
   #closing = false;
 
   constructor(options: HttpRoomOptions) {
-    this.#upstreams = new Upstreams(options);
+    this.#context = {
+      upstreams: new Upstreams(options),
+      onUnexpected: options.onUnexpected ?? (() => {}),
+    };
     this.#server = createServer({
       insecureHTTPParser: false,
       maxHeaderSize,
@@ -77,7 +85,7 @@ class Room implements HttpRoom {
     this.#server.maxHeadersCount = maxHeaders + 1;
     this.#server.on("request", (request, response) => this.#serve(request, response, false));
     this.#server.on("checkContinue", (request, response) => this.#serve(request, response, true));
-    this.#server.on("connect", (request, socket) => this.#connect(request, socket));
+    this.#server.on("connect", (request, socket, first) => this.#connect(request, socket, first));
     this.#server.on("clientError", (error, socket) => this.#malformed(error, socket));
     // Node starts its check of `headersTimeout` when a server listens; this one is handed its connections instead.
     this.#server.emit("listening");
@@ -95,7 +103,10 @@ class Room implements HttpRoom {
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
     this.#closing = true;
-    const cut = setTimeout(() => this.#clients.forEach((client) => client.socket.destroy()), deadlineMs);
+    const cut = setTimeout(
+      () => this.#clients.forEach((client) => client.socket.destroy()),
+      deadlineMs,
+    );
     const ended: Promise<void>[] = [];
     for (const client of this.#clients.values()) {
       ended.push(new Promise((resolve) => client.socket.once("close", resolve)));
@@ -104,7 +115,7 @@ class Room implements HttpRoom {
     await Promise.all(ended);
     clearTimeout(cut);
     this.#server.close();
-    await this.#upstreams.close();
+    await this.#context.upstreams.close();
   }
 
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
@@ -114,18 +125,28 @@ class Room implements HttpRoom {
       return;
     }
     const exchange = new Exchange(request, response, client, expectsContinue);
-    if (client.begin(exchange)) void forward(exchange, this.#upstreams);
+    if (client.begin(exchange)) void forward(exchange, this.#context);
     else client.socket.destroy();
   }
 
-  #connect(request: IncomingMessage, socket: Duplex): void {
+  #connect(request: IncomingMessage, socket: Duplex, first: Buffer): void {
     const client = this.#clients.get(socket);
-    if (client?.route.connect === undefined) {
-      answerRaw(socket, new ProxyError("NotSupported", "CONNECT is not served here: send requests to the address of a Connection"));
-      return;
+    try {
+      if (client?.route.connect === undefined)
+        throw new ProxyError(
+          "NotSupported",
+          "CONNECT is not served here: send requests to the address of a Connection",
+        );
+      this.#clients.delete(socket);
+      client.route.connect(request.url ?? "", request, client.release(), first);
+    } catch (error) {
+      answerRaw(
+        socket,
+        error instanceof ProxyError
+          ? error
+          : new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1"),
+      );
     }
-    this.#clients.delete(socket);
-    client.route.connect(request.url ?? "", request, client.release());
   }
 
   /** What Node's parser refuses never becomes a request. */
@@ -141,8 +162,16 @@ class Room implements HttpRoom {
 }
 
 function parserError(code: string | undefined): ProxyError {
-  if (code === "HPE_HEADER_OVERFLOW") return new ProxyError("TooLarge", `the headers of a request may have at most ${maxHeaderSize} bytes`);
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT") return new ProxyError("MalformedRequest", `the head of the request did not arrive within ${headersTimeoutMs / 1_000} s`);
+  if (code === "HPE_HEADER_OVERFLOW")
+    return new ProxyError(
+      "TooLarge",
+      `the headers of a request may have at most ${maxHeaderSize} bytes`,
+    );
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT")
+    return new ProxyError(
+      "MalformedRequest",
+      `the head of the request did not arrive within ${headersTimeoutMs / 1_000} s`,
+    );
   return new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1");
 }
 
@@ -150,6 +179,7 @@ function parserError(code: string | undefined): ProxyError {
 function answerRaw(socket: Duplex, error: ProxyError): void {
   const { status, headers, body } = refusalOf(error, undefined, undefined);
   let text = `HTTP/1.1 ${status} ${error.code}\r\n`;
-  for (let at = 0; at + 1 < headers.length; at += 2) text += `${headers[at]}: ${headers[at + 1]}\r\n`;
+  for (let at = 0; at + 1 < headers.length; at += 2)
+    text += `${headers[at]}: ${headers[at + 1]}\r\n`;
   socket.end(Buffer.concat([Buffer.from(`${text}connection: close\r\n\r\n`, "latin1"), body]));
 }

@@ -3,7 +3,8 @@ import { maxContentBytes } from "../gate.ts";
 import type { Content } from "../pipeline.ts";
 import type { Observer } from "./exchange.ts";
 
-const textual = /^(text\/|application\/(json|xml|yaml|graphql|x-www-form-urlencoded|javascript|x-ndjson|[a-z0-9.-]+\+(json|xml)))/i;
+const textual =
+  /^(text\/|application\/(json|xml|yaml|graphql|x-www-form-urlencoded|javascript|x-ndjson|[a-z0-9.-]+\+(json|xml)))/i;
 
 /** True for a media type that people read. */
 export function isText(contentType: string | readonly string[] | undefined): boolean {
@@ -40,7 +41,11 @@ export class TextObserver implements Observer {
     const contents = [...(this.#before?.finish().contents ?? [])];
     if (this.#length > 0) {
       const text = Buffer.concat(this.#chunks).toString("utf8");
-      contents.push({ part: this.#part, text, ...(this.#length > maxContentBytes && { truncated: true }) });
+      contents.push({
+        part: this.#part,
+        text,
+        ...(this.#length > maxContentBytes && { truncated: true }),
+      });
     }
     return { contents };
   }

@@ -67,7 +67,13 @@ export class Upstreams {
 
   /** Lets what is under way end, within the deadline. */
   #retire(upstream: Upstream): void {
-    const timer = setTimeout(() => void upstream.pool.destroy(new ProxyError("GrantEnded", "the endpoint of the connection changed")).catch(ignore), endDeadlineMs);
+    const timer = setTimeout(
+      () =>
+        void upstream.pool
+          .destroy(new ProxyError("GrantEnded", "the endpoint of the connection changed"))
+          .catch(ignore),
+      endDeadlineMs,
+    );
     const closing = upstream.pool
       .close()
       .catch(ignore)
@@ -98,7 +104,11 @@ export class Upstreams {
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
     let session: Buffer | undefined;
     const open = async (): Promise<Socket | TLSSocket> => {
-      const socket = await dial(endpoint.host, endpoint.port, AbortSignal.timeout(headersTimeoutMs));
+      const socket = await dial(
+        endpoint.host,
+        endpoint.port,
+        AbortSignal.timeout(headersTimeoutMs),
+      );
       if (context === undefined) return socket;
       return handshake(socket, endpoint, context, session, (ticket) => {
         session = ticket;
@@ -114,15 +124,25 @@ export class Upstreams {
 
   /** A context is costly to make (it parses every root), so all endpoints without a CA of their own share one. */
   #contextFor(endpoint: Endpoint): SecureContext {
-    if (endpoint.tls.ca !== undefined) return createSecureContext({ ca: endpoint.tls.ca, minVersion: "TLSv1.2" });
+    if (endpoint.tls.ca !== undefined)
+      return createSecureContext({ ca: endpoint.tls.ca, minVersion: "TLSv1.2" });
     const { roots } = this.#options;
-    this.#defaultContext ??= createSecureContext({ ...(roots !== undefined && { ca: [...roots] }), minVersion: "TLSv1.2" });
+    this.#defaultContext ??= createSecureContext({
+      ...(roots !== undefined && { ca: [...roots] }),
+      minVersion: "TLSv1.2",
+    });
     return this.#defaultContext;
   }
 }
 
 /** VerifyFull: chain and name, for every endpoint with TLS. */
-function handshake(socket: Socket, endpoint: Endpoint, context: SecureContext, session: Buffer | undefined, keep: (ticket: Buffer) => void): Promise<TLSSocket> {
+function handshake(
+  socket: Socket,
+  endpoint: Endpoint,
+  context: SecureContext,
+  session: Buffer | undefined,
+  keep: (ticket: Buffer) => void,
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const wrapped = secure({
       socket,
@@ -133,7 +153,10 @@ function handshake(socket: Socket, endpoint: Endpoint, context: SecureContext, s
       rejectUnauthorized: true,
       ...(session !== undefined && { session }),
     });
-    const timer = setTimeout(() => wrapped.destroy(new Error("no TLS handshake in time")), handshakeTimeoutMs);
+    const timer = setTimeout(
+      () => wrapped.destroy(new Error("no TLS handshake in time")),
+      handshakeTimeoutMs,
+    );
     const fail = (error: Error): void => {
       clearTimeout(timer);
       wrapped.destroy();
@@ -153,13 +176,23 @@ function tlsError(error: Error, endpoint: Endpoint): ProxyError {
   const code = "code" in error ? String(error.code) : "";
   const where = `${endpoint.host}:${endpoint.port}`;
   if (code === "ECONNRESET" || code === "EPIPE" || code === "") {
-    return new ProxyError("UpstreamUnreachable", `The endpoint ${where} ended the TLS handshake: ${error.message}.`, { cause: error });
+    return new ProxyError(
+      "UpstreamUnreachable",
+      `The endpoint ${where} ended the TLS handshake: ${error.message}.`,
+      { cause: error },
+    );
   }
-  return new ProxyError("UpstreamTls", `The certificate or TLS of the endpoint ${where} cannot be accepted (${code}): check endpoint.tls of the Connection.`, { cause: error });
+  return new ProxyError(
+    "UpstreamTls",
+    `The certificate or TLS of the endpoint ${where} cannot be accepted (${code}): check endpoint.tls of the Connection.`,
+    { cause: error },
+  );
 }
 
 function sameTarget(a: Endpoint, b: Endpoint): boolean {
-  return a.host === b.host && a.port === b.port && a.tls.mode === b.tls.mode && a.tls.ca === b.tls.ca;
+  return (
+    a.host === b.host && a.port === b.port && a.tls.mode === b.tls.mode && a.tls.ca === b.tls.ca
+  );
 }
 
 function ignore(): void {}

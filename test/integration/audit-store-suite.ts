@@ -195,6 +195,13 @@ export function storeSuite(name: string, open: () => Promise<AuditStore>): void 
           events: events.map((event) => ({ ...event, body: { ...event.body, stream: "x" } })),
         }),
       ],
+      "a head that is no signature": ["MalformedBatch", () => ({ head: "\0" })],
+      "a text of an unknown part": [
+        "AlteredContent",
+        ({ contents }) => ({
+          contents: contents.map((content) => ({ ...content, part: "other" })),
+        }),
+      ],
       "a stream name with a line feed": [
         "MalformedBatch",
         ({ events }) => ({

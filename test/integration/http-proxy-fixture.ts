@@ -1,4 +1,5 @@
 // A room with real gates on a real socket, for tests: the policy core decides, and what would go into the spool is kept in lists.
+import assert from "node:assert/strict";
 import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { Agent, request } from "node:http";
@@ -112,7 +113,12 @@ export function testGate(setup: ConnectionSetup): TestGate {
     connection,
     subject: { namespace: "agents", serviceAccount: "agent", pod: "pod", podUid: "uid" },
     now: Date.now,
-    recorder: { append, appendDurably: async (...event) => append(...event) },
+    recorder: {
+      full: () => false,
+      room: async () => {},
+      append,
+      appendDurably: async (...event) => append(...event),
+    },
     grants: {
       current: () => test.live,
       acquire: async () => {
@@ -129,6 +135,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
           signal.addEventListener("abort", () => reject(signal.reason)),
         ),
       spend: async () => ({ spent: true }),
+      keepInUse: () => () => {},
     },
   });
   const test: TestGate = Object.assign(Object.create(gate) as ManagedGate, {
@@ -173,9 +180,9 @@ export async function startRoom(
 ): Promise<TestRoom> {
   const gates = setups.map(testGate);
   const resolver = createResolver({ resolvConf: "/nonexistent", allowLocalhost: true });
-  const room = createHttpRoom({
-    dial: createDial({ resolver, deny: () => false, allowLoopback: true }),
-  });
+  const unexpected: unknown[] = [];
+  const dial = createDial({ resolver, deny: () => false, allowLoopback: true });
+  const room = createHttpRoom({ dial, onUnexpected: (error) => unexpected.push(error) });
   const route: HttpRoute = {
     scheme: "http",
     select: (_host, path) => {
@@ -201,6 +208,7 @@ export async function startRoom(
     await room.close(0);
     await listener.close(0);
     await resolver.close();
+    assert.deepEqual(unexpected, []);
   });
   const [gate] = gates;
   if (gate === undefined) throw new Error("a room needs a connection");

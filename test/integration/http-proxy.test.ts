@@ -4,6 +4,8 @@ import { once } from "node:events";
 import { createServer, request } from "node:http";
 import type { IncomingMessage, RequestListener, Server } from "node:http";
 import { connect, createServer as createTcpServer } from "node:net";
+import type { Socket } from "node:net";
+import type { Writable } from "node:stream";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 
@@ -248,7 +250,7 @@ test("HEAD, 204 and 304 have no body, trailers and early hints pass", async (t) 
 test("50 MB go up and down at the pace of the slower side, with a bounded part of them on the way", async (t) => {
   const size = 50 * 1024 * 1024;
   const piece = Buffer.alloc(65_536);
-  const fill = (sink: import("node:stream").Writable, count: (bytes: number) => void): void => {
+  const fill = (sink: Writable, count: (bytes: number) => void): void => {
     let left = size;
     const push = (): void => {
       while (left > 0) {
@@ -393,7 +395,7 @@ for (const [title, start] of [
 }
 
 test("an upstream that cannot be reached, hangs up or does not speak HTTP is 502 with its reason", async (t) => {
-  const answers: ((socket: import("node:net").Socket) => void)[] = [
+  const answers: ((socket: Socket) => void)[] = [
     (socket) => socket.resetAndDestroy(),
     (socket) => socket.end("SSH-2.0-OpenSSH\r\n"),
   ];

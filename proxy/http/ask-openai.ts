@@ -1,0 +1,105 @@
+// What a request of an `openai` connection asks for: its JSON body is read before the decision, and the answer on its way back.
+import { answerReader } from "../../policy/llm/answer.ts";
+import type { Answer, AnswerReader } from "../../policy/llm/answer.ts";
+import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { isObject } from "../../policy/llm/json.ts";
+import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import type { LlmOperation } from "../../policy/operation.ts";
+import { maxContentBytes } from "../gate.ts";
+import type { Content, LiveGrant } from "../pipeline.ts";
+import { contentText, exactOf, hasBody, literal, tooLarge } from "./asked.ts";
+import type { Asked } from "./asked.ts";
+import type { Exchange, Observer } from "./exchange.ts";
+import type { RequestHead } from "./head.ts";
+
+/** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
+const bodyLimit = 4 * 1024 * 1024;
+
+export async function askOpenAi(
+  exchange: Exchange,
+  head: RequestHead,
+  live: LiveGrant,
+): Promise<Asked> {
+  const { endpoint, bundle } = live;
+  const prefix = hasBody(head) ? await exchange.readPrefix(bodyLimit) : undefined;
+  if (prefix?.complete === false) throw tooLarge(bodyLimit, "a request to a language model");
+  const body = prefix?.bytes;
+  exchange.bytesIn = body?.length ?? 0;
+  const http = recogniseHttp({
+    method: head.method,
+    host: literal(endpoint.host),
+    target: head.target,
+    headers: head.all,
+  });
+  const operation = recogniseOpenAi({
+    http,
+    basePath: endpoint.basePath,
+    // An encoded body is not looked into: without its text the recogniser refuses what needs one.
+    ...(body !== undefined && head.contentEncoding === undefined && { body }),
+  });
+  const keepsText = bundle.recording.detail !== "Metadata";
+  return {
+    operation,
+    exact: () => exactOf(head, body),
+    content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
+    // Tokens are counted and answers recorded from the text on its way; on loopback the agent gains nothing from encoding.
+    identity: true,
+    body: ({ maxOutputTokens }) => {
+      if (body === undefined) return null;
+      return maxOutputTokens === undefined ? body : limited(body, operation, maxOutputTokens);
+    },
+    observer: () => new AnswerObserver(keepsText),
+  };
+}
+
+/** The request with the limit that the rule sets on one that names none. */
+function limited(body: Buffer, operation: LlmOperation, maxOutputTokens: number): Buffer {
+  const name = limitNames[operation.facts.operation];
+  const value: unknown = JSON.parse(body.toString("utf8"));
+  if (name === undefined || !isObject(value)) return body;
+  return Buffer.from(JSON.stringify({ ...value, [name]: maxOutputTokens }));
+}
+
+/** `max_tokens` of chat is deprecated, and refused by reasoning models. */
+const limitNames: Readonly<Record<string, string>> = {
+  chat: "max_completion_tokens",
+  responses: "max_output_tokens",
+};
+
+class AnswerObserver implements Observer {
+  readonly #keepsText: boolean;
+  #reader: AnswerReader | undefined;
+
+  constructor(keepsText: boolean) {
+    this.#keepsText = keepsText;
+  }
+
+  start(_status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
+    // It was asked for without encoding; from an upstream that encodes all the same nothing can be read.
+    if (headers["content-encoding"] === undefined)
+      this.#reader = answerReader(String(headers["content-type"] ?? ""));
+  }
+
+  take(chunk: Buffer): void {
+    // A copy: the reader keeps what it is given, and the chunk is part of a larger buffer of the socket.
+    this.#reader?.push(Buffer.from(chunk));
+  }
+
+  finish(): ReturnType<Observer["finish"]> {
+    const answer = this.#reader?.finish();
+    if (answer === undefined) return { contents: [] };
+    return {
+      contents: this.#keepsText ? contentsOf(answer) : [],
+      ...(answer.usage !== undefined && { tokens: answer.usage }),
+    };
+  }
+}
+
+function contentsOf({ text, toolCalls, error, truncated }: Answer): Content[] {
+  const calls = toolCalls.map((call) => `${call.name}(${call.arguments})`);
+  const whole = [text, ...calls, error ?? ""].filter((part) => part !== "").join("\n\n");
+  if (whole === "") return [];
+  const bytes = Buffer.from(whole);
+  const isCut = truncated || bytes.length > maxContentBytes;
+  return [{ part: "response", text: contentText(bytes), ...(isCut && { truncated: true }) }];
+}
