@@ -1,6 +1,12 @@
 // Plans where a pod's connections are met, once, at injection. The same plan serves a pod and a laptop.
 import { isIP } from "node:net";
-import { addressMapVersion, maxConnectionsPerPod, type AddressMap, type ConnectionAddress, type Interception } from "../../contract/addresses.ts";
+import {
+  addressMapVersion,
+  maxConnectionsPerPod,
+  type AddressMap,
+  type ConnectionAddress,
+  type Interception,
+} from "../../contract/addresses.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionHosts, connectionName, connectionTarget } from "../connections/endpoint.ts";
 
@@ -17,9 +23,14 @@ export const endpointPortBase = 15_100;
 const firstHostAddress = (127 << 24) | (64 << 8) | 1;
 
 /** @throws Error when a pod would have more connections than its annotation and listeners carry */
-export function planAddresses(connections: readonly Connection[], { interception, portBase }: PlanOptions): AddressMap {
+export function planAddresses(
+  connections: readonly Connection[],
+  { interception, portBase }: PlanOptions,
+): AddressMap {
   if (connections.length > maxConnectionsPerPod) {
-    throw new Error(`${connections.length} connections for one pod; at most ${maxConnectionsPerPod} (name those it needs in the annotation chaperone.dev/connections)`);
+    throw new Error(
+      `${connections.length} connections for one pod; at most ${maxConnectionsPerPod} (name those it needs in the annotation chaperone.dev/connections)`,
+    );
   }
   const sorted = connections.toSorted((a, b) => (connectionName(a) < connectionName(b) ? -1 : 1));
   const byName = new Map<string, string>();
@@ -35,14 +46,21 @@ export function planAddresses(connections: readonly Connection[], { interception
     interception,
     connections: sorted.map((connection, index): ConnectionAddress => {
       const target = connectionTarget(connection);
-      const names = [...new Set(connectionHosts(connection).flatMap(withShortForms).filter((name) => isIP(name) === 0))];
+      const names = [
+        ...new Set(
+          connectionHosts(connection)
+            .flatMap(withShortForms)
+            .filter((name) => isIP(name) === 0),
+        ),
+      ];
       return {
         connection: connectionName(connection),
         protocol: connection.spec.protocol,
         scheme: target.scheme,
         path: target.basePath,
         names,
-        hosts: interception === "hosts" ? names.map((name) => ({ name, address: addressOf(name) })) : [],
+        hosts:
+          interception === "hosts" ? names.map((name) => ({ name, address: addressOf(name) })) : [],
         port: target.port,
         endpoint: { address: "127.0.0.1", port: portBase + index },
       };

@@ -19,15 +19,25 @@ export function dialedAddress(entry: ConnectionAddress, interception: Intercepti
   const named = interception === "hosts" ? entry.hosts[0] : undefined;
   const host = named?.name ?? entry.endpoint.address;
   const port = named === undefined ? entry.endpoint.port : entry.port;
-  const scheme = entry.protocol === "postgres" ? "postgresql" : named === undefined ? "http" : entry.scheme;
+  const scheme =
+    entry.protocol === "postgres" ? "postgresql" : named === undefined ? "http" : entry.scheme;
   const authority = defaultPorts[scheme] === port ? host : `${host}:${port}`;
   return { host, port, address: `${host}:${port}`, url: `${scheme}://${authority}${entry.path}` };
 }
 
 /** `inject.env` of the Connection with `${address}`, `${host}`, `${port}` and `${url}` filled in. */
-export function injectedEnvironment(connection: Connection, entry: ConnectionAddress, interception: Interception): Record<string, string> {
+export function injectedEnvironment(
+  connection: Connection,
+  entry: ConnectionAddress,
+  interception: Interception,
+): Record<string, string> {
   const dialed = dialedAddress(entry, interception);
-  const values: Readonly<Record<string, string>> = { address: dialed.address, host: dialed.host, port: String(dialed.port), url: dialed.url };
+  const values: Readonly<Record<string, string>> = {
+    address: dialed.address,
+    host: dialed.host,
+    port: String(dialed.port),
+    url: dialed.url,
+  };
   const filled: Record<string, string> = {};
   for (const [name, template] of Object.entries(connection.spec.inject?.env ?? {})) {
     filled[name] = template.replace(/\$\{(\w+)\}/g, (whole, key: string) => values[key] ?? whole);

@@ -1,0 +1,390 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fastJsonPatch from "fast-json-patch";
+import fc from "fast-check";
+import { parseAddressMap } from "../../contract/addresses.ts";
+import { fieldAt, listAt, textAt, type JsonObject } from "../kube/objects.ts";
+import { annotated, asPod, connection, contextOf, openai, ordersDb, podOf } from "./fixture.ts";
+import { inject, type InjectionContext } from "./inject.ts";
+import { notInjected } from "./injected.ts";
+import { annotationOf } from "./pod.ts";
+import { refuseReasons, type RefuseReason } from "./reasons.ts";
+
+const shared = connection(
+  "shared",
+  {
+    protocol: "http",
+    endpoint: { url: "http://shared.tools.svc.cluster.local:8080" },
+    allowedNamespaces: ["agents-*", "agents"],
+  },
+  "tools",
+);
+const closed = connection(
+  "closed",
+  { protocol: "http", endpoint: { url: "http://closed.tools.svc.cluster.local" } },
+  "tools",
+);
+
+function patched(pod: JsonObject, context: InjectionContext = contextOf()): JsonObject {
+  const decision = inject(pod, context);
+  assert.equal(decision.kind, "patch", JSON.stringify(decision));
+  if (decision.kind !== "patch") throw new Error("unreachable");
+  const copy: unknown = structuredClone(pod);
+  return asPod(fastJsonPatch.applyPatch(copy, [...decision.patch]).newDocument);
+}
+
+function warningsOf(pod: JsonObject, context: InjectionContext = contextOf()): string {
+  const decision = inject(pod, context);
+  return decision.kind === "patch" ? decision.warnings.join("\n") : JSON.stringify(decision);
+}
+
+const container = (changes: JsonObject) => ({ name: "agent", image: "agent:1", ...changes });
+const volume = (name: string, changes: JsonObject) => ({ name, ...changes });
+
+const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
+  ["HostNetwork", podOf({ hostNetwork: true })],
+  ["HostPID", podOf({ hostPID: true })],
+  ["ShareProcessNamespace", podOf({ shareProcessNamespace: true })],
+  ["Windows", podOf({ os: { name: "windows" } })],
+  ["ProxyUid", podOf({ securityContext: { runAsUser: 64_535 } })],
+  ["ProxyUid", podOf({ containers: [container({ securityContext: { runAsUser: 64_535 } })] })],
+  [
+    "ProxyUid",
+    podOf({
+      initContainers: [container({ name: "init", securityContext: { runAsUser: 64_535 } })],
+    }),
+  ],
+  ["ContainerName", podOf({ containers: [container({ name: "chaperone-proxy" })] })],
+  ["ContainerName", podOf({ initContainers: [container({ name: "chaperone-proxy" })] })],
+  ["ContainerName", podOf({ initContainers: [container({ name: "chaperone-verify" })] })],
+  ["VolumeName", podOf({ volumes: [volume("chaperone-ca", { emptyDir: {} })] })],
+  [
+    "ProxyVolume",
+    podOf({
+      containers: [container({ volumeMounts: [{ name: "chaperone-token", mountPath: "/t" }] })],
+    }),
+  ],
+  [
+    "ProxyVolume",
+    podOf({
+      containers: [
+        container({
+          volumeMounts: [{ name: "chaperone-trust", mountPath: "/etc/chaperone/trust" }],
+        }),
+      ],
+    }),
+  ],
+  [
+    "MountPathTaken",
+    podOf({
+      containers: [
+        container({ volumeMounts: [{ name: "x", mountPath: "/etc/chaperone/trust/" }] }),
+      ],
+    }),
+  ],
+  [
+    "ProxyAudience",
+    podOf({
+      volumes: [
+        volume("mine", {
+          projected: {
+            sources: [{ serviceAccountToken: { audience: "chaperone.dev", path: "t" } }],
+          },
+        }),
+      ],
+    }),
+  ],
+  [
+    "ConnectionSecret",
+    podOf({
+      containers: [
+        container({
+          env: [{ name: "P", valueFrom: { secretKeyRef: { name: "orders-db", key: "password" } } }],
+        }),
+      ],
+    }),
+  ],
+  [
+    "ConnectionSecret",
+    podOf({ containers: [container({ envFrom: [{ secretRef: { name: "openai" } }] })] }),
+  ],
+  ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "openai" } })] })],
+  [
+    "ConnectionSecret",
+    podOf({ volumes: [volume("s", { projected: { sources: [{ secret: { name: "openai" } }] } })] }),
+  ],
+  ["InterceptionUnavailable", annotated({ "chaperone.dev/interception": "redirect" })],
+  ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
+  ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
+  ["ConnectionNotFound", annotated({ "chaperone.dev/connections": "orders-db, nothing" })],
+  ["ConnectionNotAllowed", annotated({ "chaperone.dev/connections": "tools/closed" })],
+];
+
+for (const [reason, pod] of refused) {
+  test(`${reason}: ${JSON.stringify(pod["spec"]).slice(0, 120)} is refused with its sentence`, () => {
+    const decision = inject(pod, contextOf([ordersDb, openai, shared, closed]));
+    assert.equal(decision.kind, "refuse");
+    if (decision.kind !== "refuse") return;
+    assert.equal(decision.reason, reason);
+    assert.ok(decision.message.endsWith(refuseReasons[reason]), decision.message);
+  });
+}
+
+test("each reason to refuse is broken by a pod of these tests", () => {
+  const tested = new Set<string>([
+    ...refused.map(([reason]) => reason),
+    "InterceptionIPv6",
+    "TooManyConnections",
+  ]);
+  assert.deepEqual(
+    Object.keys(refuseReasons).filter((reason) => !tested.has(reason)),
+    [],
+  );
+});
+
+test("a pod without IPv4 is told to use endpoints", () => {
+  const context = contextOf([ordersDb], { isIPv6Only: true });
+  const decision = inject(podOf(), context);
+  assert.equal(decision.kind === "refuse" && decision.reason, "InterceptionIPv6");
+  patched(annotated({ "chaperone.dev/interception": "endpoints" }), context);
+});
+
+test("more connections than a pod can carry are refused with what to do", () => {
+  const many = Array.from({ length: 257 }, (_, index) =>
+    connection(`c${index}`, { protocol: "http", endpoint: { url: `http://h${index}.example` } }),
+  );
+  const decision = inject(podOf(), contextOf(many));
+  assert.equal(decision.kind === "refuse" && decision.reason, "TooManyConnections");
+});
+
+test("a pod that did not opt in is left alone", () => {
+  const decision = inject(podOf({}, { labels: {} }), contextOf());
+  assert.equal(decision.kind === "skip" && decision.reason, "NotLabelled");
+});
+
+test("the proxy comes first, and is the agent's neighbour, not its container", () => {
+  const pod = patched(podOf({ initContainers: [container({ name: "migrate" })] }));
+  const names = listAt(pod, "spec", "initContainers").map((entry) => textAt(entry, "name"));
+  assert.deepEqual(names, ["chaperone-proxy", "migrate"]);
+  assert.equal(fieldAt(pod, "spec", "initContainers", "restartPolicy"), undefined);
+  assert.equal(textAt(listAt(pod, "spec", "initContainers")[0], "restartPolicy"), "Always");
+  assert.equal(annotationOf(pod, "kubectl.kubernetes.io/default-container"), "agent");
+});
+
+test("every container of the agent gets the variables and the roots, init containers too", () => {
+  const pod = patched(podOf({ initContainers: [container({ name: "migrate" })] }));
+  for (const list of ["containers", "initContainers"]) {
+    const agent = listAt(pod, "spec", list).at(-1);
+    const env = new Map(
+      listAt(agent, "env").map((entry) => [textAt(entry, "name"), textAt(entry, "value")]),
+    );
+    assert.equal(env.get("DATABASE_URL"), "postgresql://agent@orders-db:5432/orders");
+    assert.equal(env.get("OPENAI_BASE_URL"), "https://api.openai.com/v1");
+    assert.equal(env.get("SSL_CERT_FILE"), "/etc/chaperone/trust/ca.crt");
+    assert.deepEqual(listAt(agent, "volumeMounts"), [
+      { name: "chaperone-trust", mountPath: "/etc/chaperone/trust", readOnly: true },
+    ]);
+  }
+});
+
+test("a variable that the container sets itself stays, with a warning", () => {
+  const env = [{ name: "DATABASE_URL", value: "mine" }];
+  const pod = podOf({ containers: [container({ env })] });
+  const kept = listAt(listAt(patched(pod), "spec", "containers")[0], "env").filter(
+    (entry) => textAt(entry, "name") === "DATABASE_URL",
+  );
+  assert.deepEqual(kept, env);
+  assert.match(warningsOf(pod), /container agent sets DATABASE_URL itself and keeps it/);
+});
+
+test("two connections that want one variable: the first by name has it, with a warning", () => {
+  const other = connection("another", {
+    protocol: "http",
+    endpoint: { url: "http://another.example" },
+    inject: { env: { DATABASE_URL: "${url}" } },
+  });
+  const context = contextOf([ordersDb, other]);
+  const env = listAt(listAt(patched(podOf(), context), "spec", "containers")[0], "env");
+  assert.equal(
+    textAt(
+      env.find((entry) => textAt(entry, "name") === "DATABASE_URL"),
+      "value",
+    ),
+    "http://another.example",
+  );
+  assert.match(warningsOf(podOf(), context), /both inject DATABASE_URL/);
+});
+
+test("the kubelet does not expand what a Connection injects", () => {
+  const odd = connection("odd", {
+    protocol: "http",
+    endpoint: { url: "http://odd.example" },
+    inject: { env: { ODD: "$(HOME) ${host}" } },
+  });
+  const env = listAt(listAt(patched(podOf(), contextOf([odd])), "spec", "containers")[0], "env");
+  assert.equal(textAt(env[0], "value"), "$$(HOME) odd.example");
+});
+
+test("low ports are opened under hosts, and not under endpoints", () => {
+  const sysctls = (pod: JsonObject) => listAt(pod, "spec", "securityContext", "sysctls");
+  assert.deepEqual(sysctls(patched(podOf())), [
+    { name: "net.ipv4.ip_unprivileged_port_start", value: "0" },
+  ]);
+  assert.deepEqual(sysctls(patched(annotated({ "chaperone.dev/interception": "endpoints" }))), []);
+  assert.deepEqual(sysctls(patched(podOf(), contextOf([ordersDb]))), []);
+});
+
+test("a connection of another namespace comes only when the pod names it and it allows this one", () => {
+  const context = contextOf([ordersDb, shared]);
+  const connectionsOf = (pod: JsonObject): readonly string[] =>
+    parseAddressMap(
+      annotationOf(patched(pod, context), "chaperone.dev/addresses") ?? "",
+    ).connections.map(({ connection: name }) => name);
+  assert.deepEqual(connectionsOf(podOf()), ["agents/orders-db"]);
+  assert.deepEqual(
+    connectionsOf(annotated({ "chaperone.dev/connections": "orders-db, tools/shared," })),
+    ["agents/orders-db", "tools/shared"],
+  );
+});
+
+test("a pod with no connection is injected with a warning", () => {
+  assert.match(warningsOf(podOf(), contextOf([])), /no Connection in namespace agents/);
+});
+
+test("a pod without the chain annotation does not claim one", () => {
+  const names = (pod: JsonObject): readonly unknown[] =>
+    listAt(listAt(pod, "spec", "initContainers")[0], "env").map((entry) => textAt(entry, "name"));
+  assert.ok(!names(patched(podOf())).includes("CHAPERONE_CHAIN"));
+  assert.ok(
+    names(patched(annotated({ "chaperone.dev/chain": "sum" }))).includes("CHAPERONE_CHAIN"),
+  );
+});
+
+test("fields that this program does not know survive", () => {
+  const pod = patched(
+    podOf({ fromTheFuture: { a: [1] }, containers: [container({ alsoNew: true })] }),
+  );
+  assert.deepEqual(fieldAt(pod, "spec", "fromTheFuture"), { a: [1] });
+  assert.equal(fieldAt(listAt(pod, "spec", "containers")[0], "alsoNew"), true);
+});
+
+const name = fc.stringMatching(/^[a-z][a-z0-9]{0,6}$/);
+const mount = fc.record({ name, mountPath: fc.constantFrom("/data", "/tmp/x") });
+const variable = fc.record({
+  name: fc.constantFrom("DATABASE_URL", "SSL_CERT_FILE", "OTHER", "OPENAI_API_KEY"),
+  value: fc.string({ maxLength: 8 }),
+});
+const anyContainer = fc.record(
+  {
+    name,
+    image: fc.constant("i"),
+    env: fc.array(variable, { maxLength: 3 }),
+    volumeMounts: fc.array(mount, { maxLength: 2 }),
+  },
+  { requiredKeys: ["name", "image"] },
+);
+const anyPod = fc.record(
+  {
+    containers: fc.array(anyContainer, { minLength: 1, maxLength: 3 }),
+    initContainers: fc.array(anyContainer, { maxLength: 2 }),
+    volumes: fc.array(fc.record({ name, emptyDir: fc.constant({}) }), { maxLength: 2 }),
+    hostAliases: fc.array(
+      fc.record({
+        ip: fc.constantFrom("10.0.0.1", "127.0.64.1", "127.0.0.1"),
+        hostnames: fc.array(fc.constantFrom("orders-db", "other", "api.openai.com"), {
+          maxLength: 2,
+        }),
+      }),
+      { maxLength: 2 },
+    ),
+    securityContext: fc.constantFrom({}, { runAsUser: 1000 }, { sysctls: [] }),
+  },
+  { requiredKeys: ["containers"] },
+);
+const anyAnnotations = fc.constantFrom<Readonly<Record<string, string>> | undefined>(
+  undefined,
+  {},
+  { "chaperone.dev/interception": "endpoints" },
+  { "chaperone.dev/chain": "c", "chaperone.dev/connections": "openai" },
+);
+
+test("injecting what is injected changes nothing, whatever the pod, and it counts as injected", () => {
+  fc.assert(
+    fc.property(anyPod, anyAnnotations, (spec, given) => {
+      const pod = podOf(spec, given === undefined ? {} : { annotations: given });
+      const once = patched(pod);
+      const again = inject(once, contextOf());
+      assert.deepEqual(again.kind === "patch" && again.patch, []);
+      assert.equal(notInjected(once, contextOf().settings), undefined);
+    }),
+  );
+});
+
+test("what a cluster adds to our container by its own defaults is kept", () => {
+  const once = patched(podOf());
+  const proxy = asPod(listAt(once, "spec", "initContainers")[0]);
+  const limited = {
+    ...proxy,
+    imagePullPolicy: "Always",
+    resizePolicy: [{ resourceName: "cpu", restartPolicy: "NotRequired" }],
+    resources: {
+      requests: fieldAt(proxy, "resources", "requests"),
+      limits: { cpu: "1", memory: "256Mi" },
+    },
+  };
+  const pod = { ...once, spec: { ...asPod(once["spec"]), initContainers: [limited] } };
+  const again = inject(pod, contextOf());
+  assert.deepEqual(again.kind === "patch" && again.patch, []);
+  assert.equal(notInjected(pod, contextOf().settings), undefined);
+});
+
+const tampered: readonly (readonly [string, (proxy: JsonObject) => JsonObject])[] = [
+  ["another command", (proxy) => ({ ...proxy, command: ["sleep", "1d"] })],
+  ["another image", (proxy) => ({ ...proxy, image: "evil" })],
+  ["arguments", (proxy) => ({ ...proxy, args: ["--inspect"] })],
+  [
+    "a variable more",
+    (proxy) => ({
+      ...proxy,
+      env: [...listAt(proxy, "env"), { name: "NODE_OPTIONS", value: "--require /x" }],
+    }),
+  ],
+  [
+    "a mount more",
+    (proxy) => ({
+      ...proxy,
+      volumeMounts: [...listAt(proxy, "volumeMounts"), { name: "x", mountPath: "/app" }],
+    }),
+  ],
+  ["another user", (proxy) => ({ ...proxy, securityContext: { runAsUser: 0 } })],
+  [
+    "a lifecycle hook",
+    (proxy) => ({ ...proxy, lifecycle: { postStart: { exec: { command: ["x"] } } } }),
+  ],
+];
+
+for (const [what, change] of tampered) {
+  test(`a pod whose proxy has ${what} only looks injected, and injecting it again mends it`, () => {
+    const once = patched(podOf());
+    const proxy = asPod(listAt(once, "spec", "initContainers")[0]);
+    const pod = { ...once, spec: { ...asPod(once["spec"]), initContainers: [change(proxy)] } };
+    assert.match(notInjected(pod, contextOf().settings) ?? "", /chaperone-proxy/);
+    assert.equal(notInjected(patched(pod), contextOf().settings), undefined);
+  });
+}
+
+test("a pod of the release before still counts as injected, one whose token volume differs does not", () => {
+  const { settings } = contextOf();
+  const earlier = patched(
+    podOf(),
+    contextOf([], { image: settings.earlierImages[0] ?? "", operatorCa: "the old CA" }),
+  );
+  assert.equal(notInjected(earlier, settings), undefined);
+  const volumes = listAt(earlier, "spec", "volumes").map((entry) =>
+    textAt(entry, "name") === "chaperone-token"
+      ? { name: "chaperone-token", hostPath: { path: "/x" } }
+      : entry,
+  );
+  const pod = { ...earlier, spec: { ...asPod(earlier["spec"]), volumes } };
+  assert.match(notInjected(pod, settings) ?? "", /volume chaperone-token/);
+});

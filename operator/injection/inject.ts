@@ -1,0 +1,250 @@
+// The decision about one pod: a patch that puts the proxy beside the agent, nothing, or a refusal. Pure; raw JSON in, JSON Patch out.
+import fastJsonPatch, { type Operation } from "fast-json-patch";
+import type { AddressMap, Interception } from "../../contract/addresses.ts";
+import type { Connection } from "../../crds/types.gen.ts";
+import { targets } from "../../policy/select.ts";
+import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
+import type { ResourceView } from "../resources.ts";
+import { endpointPortBase, planAddresses } from "./addresses.ts";
+import { agentEnvironment, equipped, type AgentEnvironment } from "./agent.ts";
+import { checkPod, checkSecrets } from "./checks.ts";
+import { chosenConnections } from "./chosen.ts";
+import { hostAliases, withLowPorts } from "./host-names.ts";
+import { annotations, injectLabel } from "./names.ts";
+import {
+  agentContainers,
+  annotationOf,
+  nameOf,
+  objectsAt,
+  proxyContainerOf,
+  volumesOf,
+} from "./pod.ts";
+import {
+  refusal,
+  skipReasons,
+  type Refusal,
+  type RefuseReason,
+  type SkipReason,
+} from "./reasons.ts";
+import type { InjectionSettings } from "./settings.ts";
+import { proxyContainer, proxyVolumes } from "./template.ts";
+
+export interface InjectionContext {
+  /** Of the admission request: a pod made by a controller does not always name its own yet. */
+  readonly namespace: string;
+  readonly settings: InjectionSettings;
+  readonly view: Pick<ResourceView, "connection" | "connectionsIn" | "policiesIn">;
+}
+
+export type InjectionDecision =
+  | {
+      readonly kind: "patch";
+      readonly patch: readonly Operation[];
+      readonly warnings: readonly string[];
+    }
+  | { readonly kind: "skip"; readonly reason: SkipReason; readonly message: string }
+  | { readonly kind: "refuse"; readonly reason: RefuseReason; readonly message: string };
+
+const mirrorAnnotation = "kubernetes.io/config.mirror";
+
+export function inject(pod: JsonObject, context: InjectionContext): InjectionDecision {
+  const skipped = skipReason(pod);
+  if (skipped !== undefined)
+    return { kind: "skip", reason: skipped, message: skipReasons[skipped] };
+  const { namespace, settings, view } = context;
+  const refused = checkPod(pod, settings.uid) ?? checkSecrets(pod, view.connectionsIn(namespace));
+  if (refused !== undefined) return { kind: "refuse", ...refused };
+  const chosen = chosenConnections(pod, namespace, view);
+  if ("refused" in chosen) return { kind: "refuse", ...chosen.refused };
+  const plan = planned(pod, chosen.connections, settings);
+  if ("refused" in plan) return { kind: "refuse", ...plan.refused };
+  const injected = desired(pod, chosen.connections, plan.addresses, settings);
+  return {
+    kind: "patch",
+    patch: fastJsonPatch.compare(pod, injected.pod),
+    warnings: [
+      ...injected.warnings,
+      ...ungoverned(chosen.connections, context),
+      ...nodeAccess(pod),
+    ],
+  };
+}
+
+function skipReason(pod: JsonObject): SkipReason | undefined {
+  if (textAt(pod, "metadata", "labels", injectLabel) !== "true") return "NotLabelled";
+  return annotationOf(pod, mirrorAnnotation) === undefined ? undefined : "MirrorPod";
+}
+
+function planned(
+  pod: JsonObject,
+  connections: readonly Connection[],
+  settings: InjectionSettings,
+): { readonly addresses: AddressMap } | { readonly refused: Refusal } {
+  const asked = annotationOf(pod, annotations.interception) ?? "hosts";
+  const where = `metadata.annotations["${annotations.interception}"]`;
+  if (asked === "redirect") return { refused: refusal("InterceptionUnavailable", where) };
+  if (!isInterception(asked)) return { refused: refusal("InterceptionUnknown", where) };
+  if (asked === "hosts" && settings.isIPv6Only)
+    return { refused: refusal("InterceptionIPv6", where) };
+  try {
+    return {
+      addresses: planAddresses(connections, { interception: asked, portBase: endpointPortBase }),
+    };
+  } catch {
+    return { refused: refusal("TooManyConnections", `${connections.length} connections`) };
+  }
+}
+
+function isInterception(value: string): value is Interception {
+  return value === "endpoints" || value === "hosts";
+}
+
+function desired(
+  pod: JsonObject,
+  connections: readonly Connection[],
+  addresses: AddressMap,
+  settings: InjectionSettings,
+): { readonly pod: JsonObject; readonly warnings: readonly string[] } {
+  const environment = agentEnvironment(connections, addresses);
+  const init = equipAll(
+    agentContainers(pod).filter(({ list }) => list === "initContainers"),
+    environment,
+  );
+  const main = equipAll(
+    agentContainers(pod).filter(({ list }) => list === "containers"),
+    environment,
+  );
+  const aliases = hostAliases(pod, addresses);
+  const securityContext = withLowPorts(pod, addresses);
+  const pullSecrets = withPullSecrets(pod, settings);
+  const spec = fieldAt(pod, "spec");
+  const metadata = fieldAt(pod, "metadata");
+  const firstContainer = main.containers[0];
+  return {
+    warnings: [...environment.warnings, ...aliases.warnings, ...init.warnings, ...main.warnings],
+    pod: {
+      ...pod,
+      metadata: {
+        ...(isJsonObject(metadata) ? metadata : {}),
+        annotations: {
+          ...(firstContainer === undefined
+            ? {}
+            : { [annotations.defaultContainer]: nameOf(firstContainer) }),
+          ...annotationsOf(pod),
+          [annotations.addresses]: JSON.stringify(addresses),
+          [annotations.version]: settings.version,
+        },
+      },
+      spec: {
+        ...(isJsonObject(spec) ? spec : {}),
+        initContainers: [ownContainer(pod, settings), ...init.containers],
+        containers: main.containers,
+        volumes: withOurVolumes(pod),
+        ...(aliases.aliases.length > 0 || fieldAt(spec, "hostAliases") !== undefined
+          ? { hostAliases: aliases.aliases }
+          : {}),
+        ...(securityContext === undefined ? {} : { securityContext }),
+        ...(pullSecrets.length === 0 ? {} : { imagePullSecrets: pullSecrets }),
+      },
+    },
+  };
+}
+
+function annotationsOf(pod: JsonObject): JsonObject {
+  const known = fieldAt(pod, "metadata", "annotations");
+  return isJsonObject(known) ? known : {};
+}
+
+function equipAll(
+  placed: ReturnType<typeof agentContainers>,
+  environment: AgentEnvironment,
+): { readonly containers: readonly JsonObject[]; readonly warnings: readonly string[] } {
+  const results = placed.map(({ container }) => equipped(container, environment));
+  return {
+    containers: results.map(({ container }) => container),
+    warnings: results.flatMap(({ warnings }) => warnings),
+  };
+}
+
+/** As the template says; of what is there already stay the additions that a cluster's own defaults make (LimitRanger, AlwaysPullImages). */
+function ownContainer(pod: JsonObject, settings: InjectionSettings): JsonObject {
+  const fresh = proxyContainer(settings, annotationOf(pod, annotations.chain) !== undefined);
+  const present = proxyContainerOf(pod);
+  if (present === undefined) return fresh;
+  const merged = (part: "requests" | "limits"): JsonObject => ({
+    ...objectAt(present, "resources", part),
+    ...objectAt(fresh, "resources", part),
+  });
+  return {
+    ...fresh,
+    resources: { requests: merged("requests"), limits: merged("limits") },
+    ...(present["resizePolicy"] === undefined ? {} : { resizePolicy: present["resizePolicy"] }),
+    ...(present["imagePullPolicy"] === "Always" ? { imagePullPolicy: "Always" } : {}),
+  };
+}
+
+/** Each in its place, so that a second round finds nothing to do. */
+function withOurVolumes(pod: JsonObject): readonly JsonObject[] {
+  const present = volumesOf(pod);
+  const ours = new Map(proxyVolumes.map((volume) => [nameOf(volume), volume] as const));
+  const names = new Set(present.map(nameOf));
+  return [
+    ...present.map((volume) => ours.get(nameOf(volume)) ?? volume),
+    ...proxyVolumes.filter((volume) => !names.has(nameOf(volume))),
+  ];
+}
+
+function objectAt(value: unknown, ...path: readonly string[]): JsonObject {
+  const found = fieldAt(value, ...path);
+  return isJsonObject(found) ? found : {};
+}
+
+function withPullSecrets(
+  pod: JsonObject,
+  { imagePullSecrets }: InjectionSettings,
+): readonly unknown[] {
+  const theirs = listAt(pod, "spec", "imagePullSecrets");
+  const known = new Set(objectsAt(pod, "spec", "imagePullSecrets").map(nameOf));
+  return [
+    ...theirs,
+    ...imagePullSecrets.filter((name) => !known.has(name)).map((name) => ({ name })),
+  ];
+}
+
+function ungoverned(
+  connections: readonly Connection[],
+  { namespace, view }: InjectionContext,
+): readonly string[] {
+  if (connections.length === 0)
+    return [
+      `no Connection in namespace ${namespace}: the pod runs, and the proxy has nothing to let through; create Connections and restart it`,
+    ];
+  const without = connections.filter(
+    (connection) =>
+      !view.policiesIn(connection.metadata.namespace).some((policy) => targets(policy, connection)),
+  );
+  return without.map(
+    ({ metadata }) =>
+      `no AccessPolicy governs Connection ${metadata.namespace}/${metadata.name}: everything on it is refused until one does`,
+  );
+}
+
+/** Root of the node reads every volume of the pod; this cannot be held here, only said. */
+function nodeAccess(pod: JsonObject): readonly string[] {
+  const privileged = agentContainers(pod).find(
+    ({ container }) => fieldAt(container, "securityContext", "privileged") === true,
+  );
+  const hostPath = volumesOf(pod).find((volume) => volume["hostPath"] !== undefined);
+  return [
+    ...(privileged === undefined
+      ? []
+      : [
+          `container ${nameOf(privileged.container)} is privileged and can read the proxy's files on the node`,
+        ]),
+    ...(hostPath === undefined
+      ? []
+      : [
+          `volume ${nameOf(hostPath)} is a hostPath: make sure that it does not reach the proxy's files on the node`,
+        ]),
+  ];
+}

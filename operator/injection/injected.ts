@@ -1,0 +1,71 @@
+// Whether a running pod is really injected: our container and volumes exactly as the template says, and nobody else near them.
+import { isDeepStrictEqual } from "node:util";
+import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
+import { checkPod } from "./checks.ts";
+import { annotations, ourVolumes, proxyContainerName } from "./names.ts";
+import { annotationOf, nameOf, objectsAt, volumesOf } from "./pod.ts";
+import type { InjectionSettings } from "./settings.ts";
+import { proxyContainer, proxyVolumes } from "./template.ts";
+
+/**
+ * Why the pod only looks injected, as the rest of a sentence; undefined when it is injected. Connections are left out of it: they
+ * change while pods live.
+ */
+export function notInjected(pod: JsonObject, settings: InjectionSettings): string | undefined {
+  if (annotationOf(pod, annotations.version) === undefined)
+    return `it has no annotation ${annotations.version}`;
+  const refused = checkPod(pod, settings.uid);
+  if (refused !== undefined) return refused.message;
+  const first = listAt(pod, "spec", "initContainers")[0];
+  if (textAt(first, "name") !== proxyContainerName)
+    return `${proxyContainerName} is not its first init container`;
+  return otherContainer(pod, first, settings) ?? otherVolume(pod);
+}
+
+function otherContainer(
+  pod: JsonObject,
+  container: unknown,
+  settings: InjectionSettings,
+): string | undefined {
+  const image = textAt(container, "image") ?? "";
+  if (![settings.image, ...settings.earlierImages].includes(image))
+    return `${proxyContainerName} runs the image ${image}, which is none of this installation's; delete the pod, so that it is made anew`;
+  const hasChain = annotationOf(pod, annotations.chain) !== undefined;
+  // The operator's CA and the extra CAs rotate while pods live.
+  const expected = proxyContainer(
+    {
+      ...settings,
+      image,
+      operatorCa: variable(container, "CHAPERONE_OPERATOR_CA"),
+      extraCa: variable(container, "CHAPERONE_EXTRA_CA"),
+    },
+    hasChain,
+  );
+  for (const field of new Set([
+    ...Object.keys(expected),
+    ...Object.keys(isJsonObject(container) ? container : {}),
+  ])) {
+    if (free.has(field)) continue;
+    if (!isDeepStrictEqual(fieldAt(container, field), expected[field]))
+      return `${field} of ${proxyContainerName} is not what injection writes`;
+  }
+  return undefined;
+}
+
+/** A cluster's defaults and a resize may change how much it gets, and how it is pulled. */
+const free: ReadonlySet<string> = new Set(["resources", "resizePolicy", "imagePullPolicy"]);
+
+function otherVolume(pod: JsonObject): string | undefined {
+  const ours = volumesOf(pod).filter((volume) => ourVolumes.includes(nameOf(volume)));
+  for (const expected of proxyVolumes) {
+    const present = ours.filter((volume) => nameOf(volume) === nameOf(expected));
+    if (present.length !== 1 || !isDeepStrictEqual(present[0], expected))
+      return `volume ${nameOf(expected)} is not what injection writes`;
+  }
+  return undefined;
+}
+
+function variable(container: unknown, name: string): string {
+  const found = objectsAt(container, "env").find((entry) => nameOf(entry) === name);
+  return textAt(found, "value") ?? "";
+}
