@@ -17,7 +17,8 @@ const defaultPorts = { postgres: 5432, https: 443, http: 80 } as const;
 export function connectionTarget(connection: Connection): ConnectionTarget {
   const { endpoint, protocol } = connection.spec;
   if (protocol === "postgres") {
-    if (endpoint.host === undefined) throw new Error(`connection ${connection.metadata.name}: endpoint.host is missing`);
+    if (endpoint.host === undefined)
+      throw new Error(`connection ${connection.metadata.name}: endpoint.host is missing`);
     return {
       host: endpoint.host.toLowerCase(),
       port: endpoint.port ?? defaultPorts.postgres,
@@ -26,7 +27,8 @@ export function connectionTarget(connection: Connection): ConnectionTarget {
       scheme: "postgres",
     };
   }
-  if (endpoint.url === undefined) throw new Error(`connection ${connection.metadata.name}: endpoint.url is missing`);
+  if (endpoint.url === undefined)
+    throw new Error(`connection ${connection.metadata.name}: endpoint.url is missing`);
   const url = new URL(endpoint.url);
   const scheme = url.protocol === "https:" ? "https" : "http";
   return {

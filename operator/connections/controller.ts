@@ -1,0 +1,138 @@
+// Keeps every Connection's status true: what others claim, whether its Secrets can be used, whether its upstream answers, how many grants are out.
+import type { Connection } from "../../crds/types.gen.ts";
+import { buildLease, LeaseRefused, readCa } from "../grants/lease.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { Controller, type ControllerLog } from "../kube/controller.ts";
+import { resourceTypes } from "../kube/resource-types.ts";
+import { applyStatus } from "../kube/status.ts";
+import type { KubeView } from "../kube/view.ts";
+import { connectionName, connectionTarget } from "./endpoint.ts";
+import { probe, type ProbeOptions, type ProbeResult } from "./probe.ts";
+import { connectionStatus } from "./status.ts";
+
+/** How old the number of grants and a rotated Secret may get. */
+const lookAgainMs = 20_000;
+
+/** How often a healthy upstream hears from us. */
+const probeIntervalMs = 60_000;
+
+/** A broken one is looked at again sooner: somebody is mending it. */
+const brokenIntervalMs = 15_000;
+
+/** Probes wait, they do not compute: a dead upstream must not hold up the others. */
+const workers = 8;
+
+const fieldManager = "chaperone-connections";
+
+export interface ConnectionControllerOptions {
+  readonly client: KubeClient;
+  readonly view: KubeView;
+  readonly now: () => number;
+  readonly random: () => number;
+  readonly log: ControllerLog;
+  readonly forbidden: ProbeOptions["forbidden"];
+  readonly resolve: ProbeOptions["resolve"];
+  /** Roots besides Node's own, PEM; for Connections that name no CA. */
+  readonly roots: string | undefined;
+  /** Grants in force on `namespace/name`. */
+  readonly activeGrants: (connection: string) => number;
+}
+
+interface Probed {
+  readonly of: string;
+  readonly at: number;
+  readonly result: ProbeResult;
+}
+
+export function connectionController(options: ConnectionControllerOptions): Controller {
+  const { client, view, now, random } = options;
+  /** By `namespace/name`; entries go with their Connection. */
+  const probes = new Map<string, Probed>();
+
+  const probeNow = async (
+    connection: Connection,
+    ca: string | undefined,
+    signal: AbortSignal,
+  ): Promise<Probed> => {
+    const key = connectionName(connection);
+    const of = JSON.stringify([connection.spec.endpoint, ca]);
+    const known = probes.get(key);
+    const intervalMs = known?.result.reason === "Reachable" ? probeIntervalMs : brokenIntervalMs;
+    if (known !== undefined && known.of === of && now() - known.at < intervalMs) return known;
+    const result = await probe(connectionTarget(connection), {
+      forbidden: options.forbidden,
+      resolve: options.resolve,
+      ca: ca ?? options.roots,
+      signal,
+    });
+    const probed = { of, at: now(), result };
+    probes.set(key, probed);
+    return probed;
+  };
+
+  const controller = new Controller({
+    name: "connections",
+    workers,
+    log: options.log,
+    async reconcile(key, signal) {
+      const [namespace = "", name = ""] = key.split("/");
+      const connection = view.connection(namespace, name);
+      if (connection === undefined) {
+        probes.delete(key);
+        return {};
+      }
+      const { ca, credential } = await readSecrets(connection, view, signal);
+      const status = connectionStatus({
+        connection,
+        siblings: view.connectionsIn(namespace),
+        credential,
+        probe: await probeNow(connection, ca, signal),
+        activeGrants: options.activeGrants(key),
+        now: now(),
+      });
+      await applyStatus(
+        client,
+        resourceTypes.Connection,
+        connection,
+        { ...status },
+        fieldManager,
+        signal,
+      );
+      return { requeueAfterMs: Math.round(lookAgainMs * (0.8 + 0.4 * random())) };
+    },
+  });
+
+  view.connections.store.onChange(({ key, before, after }) => {
+    controller.queue.add(key);
+    if (
+      before !== undefined &&
+      after !== undefined &&
+      before.metadata.generation === after.metadata.generation
+    )
+      return;
+    // What one claims, its siblings may lose.
+    for (const sibling of view.connectionsIn((after ?? before)?.metadata.namespace ?? ""))
+      controller.queue.add(connectionName(sibling));
+  });
+  return controller;
+}
+
+async function readSecrets(
+  connection: Connection,
+  view: KubeView,
+  signal: AbortSignal,
+): Promise<{
+  readonly ca: string | undefined;
+  readonly credential: { readonly reason: string; readonly message: string } | undefined;
+}> {
+  const readSecret = view.secret.bind(view);
+  try {
+    const ca = await readCa(connection, readSecret, signal);
+    await buildLease(connection, readSecret, signal);
+    return { ca, credential: undefined };
+  } catch (error) {
+    if (error instanceof LeaseRefused)
+      return { ca: undefined, credential: { reason: error.reason, message: error.message } };
+    throw error;
+  }
+}

@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type Server, type Socket } from "node:net";
+import { test, type TestContext } from "node:test";
+import { createServer as createTlsServer, TLSSocket } from "node:tls";
+import { newAuthority, newServing } from "../pki/authority.ts";
+import type { ConnectionTarget } from "./endpoint.ts";
+import { forbiddenAddresses } from "./forbidden.ts";
+import { probe, type ProbeResult } from "./probe.ts";
+
+const authority = newAuthority(Date.now());
+const serving = newServing(authority, ["db.example"], Date.now());
+
+async function listening(t: TestContext, server: Server): Promise<number> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const address = server.address();
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+function tried(target: Partial<ConnectionTarget>, ca?: string): Promise<ProbeResult> {
+  return probe(
+    { host: "db.example", port: 1, tls: true, basePath: "", scheme: "postgres", ...target },
+    {
+      forbidden: { reason: () => undefined },
+      resolve: async () => ["127.0.0.1"],
+      ca,
+      signal: AbortSignal.timeout(5_000),
+    },
+  );
+}
+
+/** Answers the first bytes it hears with these, and goes on with TLS when they are an S. */
+function postgresThatSays(answer: string): Server {
+  return createServer((socket: Socket) => {
+    socket.on("error", () => undefined);
+    socket.once("data", () => {
+      socket.write(answer);
+      if (answer === "S")
+        new TLSSocket(socket, { isServer: true, ...serving }).on("error", () => undefined);
+      if (answer === "") socket.end();
+    });
+  });
+}
+
+test("a PostgreSQL whose certificate is right is reachable", async (t) => {
+  const port = await listening(t, postgresThatSays("S"));
+  const { reason, message } = await tried({ port }, authority.certificate);
+  assert.equal(reason, "Reachable", message);
+});
+
+test("a certificate of an unknown authority, or for another name, is not trusted", async (t) => {
+  const port = await listening(t, postgresThatSays("S"));
+  assert.equal((await tried({ port })).reason, "TlsUntrusted");
+  assert.equal(
+    (await tried({ port, host: "other.example" }, authority.certificate)).reason,
+    "TlsUntrusted",
+  );
+});
+
+test("a PostgreSQL without TLS is refused where TLS is asked for, and fine where it is not", async (t) => {
+  const port = await listening(t, postgresThatSays("N"));
+  assert.equal((await tried({ port })).reason, "TlsRefused");
+  assert.equal((await tried({ port, tls: false })).reason, "Reachable");
+});
+
+for (const answer of ["H", "", "SQLSQL"]) {
+  test(`a server that answers an SSLRequest with ${JSON.stringify(answer)} is no PostgreSQL`, async (t) => {
+    const port = await listening(t, postgresThatSays(answer));
+    assert.equal((await tried({ port, tls: false })).reason, "ProtocolMismatch");
+  });
+}
+
+test("an https server is proven, a plain http server only has to listen", async (t) => {
+  const port = await listening(t, createTlsServer({ ...serving }));
+  assert.equal((await tried({ port, scheme: "https" }, authority.certificate)).reason, "Reachable");
+  const plain = await listening(
+    t,
+    createServer((socket) => socket.destroy()),
+  );
+  assert.equal((await tried({ port: plain, scheme: "http", tls: false })).reason, "Reachable");
+  assert.equal((await tried({ port: plain, scheme: "https" })).reason, "TlsFailed");
+});
+
+test("a closed port and a name without address are told apart", async () => {
+  assert.equal((await tried({ port: 1, scheme: "http", tls: false })).reason, "ConnectFailed");
+  const { reason } = await probe(
+    { host: "nowhere.example", port: 1, tls: true, basePath: "", scheme: "https" },
+    {
+      forbidden: { reason: () => undefined },
+      resolve: async () => {
+        throw Object.assign(new Error("no"), { code: "ENOTFOUND" });
+      },
+      ca: undefined,
+      signal: AbortSignal.timeout(5_000),
+    },
+  );
+  assert.equal(reason, "NameNotResolved");
+});
+
+for (const [address, why] of [
+  ["127.0.0.1", "loopback"],
+  ["127.8.9.1", "loopback"],
+  ["::1", "loopback"],
+  ["::ffff:127.0.0.1", "loopback"],
+  ["169.254.169.254", "link-local"],
+  ["fe80::1", "link-local"],
+  ["0.0.0.0", "no address of a host"],
+  ["10.96.0.1", "the API server"],
+  ["::ffff:10.96.0.1", "the API server"],
+] satisfies [string, string][]) {
+  test(`${address} is never dialled, also when only one of a name's addresses is it`, async () => {
+    const forbidden = forbiddenAddresses(new Map([["10.96.0.1", "the API server"]]));
+    for (const resolved of [[address], ["192.0.2.1", address]]) {
+      const { reason, message } = await probe(
+        { host: "sneaky.example", port: 9, tls: false, basePath: "", scheme: "http" },
+        {
+          forbidden,
+          resolve: async () => resolved,
+          ca: undefined,
+          signal: AbortSignal.timeout(5_000),
+        },
+      );
+      assert.equal(reason, "AddressForbidden");
+      assert.match(message, new RegExp(why));
+    }
+  });
+}
+
+test("private addresses of a cluster are dialled", () => {
+  const forbidden = forbiddenAddresses(new Map());
+  for (const address of ["10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1"])
+    assert.equal(forbidden.reason(address), undefined);
+});
