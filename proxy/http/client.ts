@@ -18,15 +18,18 @@ export class ClientConnection {
   readonly socket: Socket;
   readonly route: HttpRoute;
   readonly #sessions = new Map<Gate, GateSession>();
-  readonly #active = new Set<Exchange>();
+  /** The first is being answered, the others wait for their turn. */
+  readonly #exchanges: Exchange[] = [];
+  readonly #start: (exchange: Exchange) => void;
   readonly #gone = new AbortController();
   #ended: ProxyError | undefined;
   #stillMs = 0;
   #bytes = 0;
 
-  constructor(socket: Socket, route: HttpRoute) {
+  constructor(socket: Socket, route: HttpRoute, start: (exchange: Exchange) => void) {
     this.socket = socket;
     this.route = route;
+    this.#start = start;
     socket.setTimeout(idleMs);
     socket.on("timeout", this.#onTimeout);
     socket.once("close", this.#onClose);
@@ -42,20 +45,30 @@ export class ClientConnection {
     return this.#ended;
   }
 
-  get activeExchanges(): number {
-    return this.#active.size;
-  }
-
-  /** False when too many requests are under way. */
-  begin(exchange: Exchange): boolean {
-    if (this.#active.size >= maxPipelined) return false;
-    this.#active.add(exchange);
-    return true;
+  /** Requests of one connection are forwarded one after the other, as their sender wrote them. */
+  begin(exchange: Exchange): void {
+    if (this.#exchanges.length >= maxPipelined) {
+      this.socket.destroy();
+      return;
+    }
+    if (this.#exchanges.push(exchange) === 1) this.#start(exchange);
   }
 
   finished(exchange: Exchange): void {
-    this.#active.delete(exchange);
-    if (this.#ended !== undefined && this.#active.size === 0) this.socket.end();
+    if (this.#exchanges[0] !== exchange) return;
+    this.#exchanges.shift();
+    const [next] = this.#exchanges;
+    if (next !== undefined) this.#start(next);
+    else if (this.#ended !== undefined) this.socket.end();
+  }
+
+  /** What follows on this connection cannot be read. True when an answer is still to come, after which it closes. */
+  endAfterAnswers(error: ProxyError): boolean {
+    const [current] = this.#exchanges;
+    if (current === undefined) return false;
+    if (this.#exchanges.every(({ request }) => request.complete)) this.end(error);
+    else this.socket.destroy();
+    return true;
   }
 
   /** The session of this connection with one gate, opened at its first request. */
@@ -83,7 +96,7 @@ export class ClientConnection {
       this.socket.destroy();
       return;
     }
-    if (this.#active.size === 0) {
+    if (this.#exchanges.length === 0) {
       // Idle: the client finds it closed and opens another, which the gate judges afresh.
       this.socket.end();
     }
@@ -100,7 +113,7 @@ export class ClientConnection {
   }
 
   readonly #onTimeout = (): void => {
-    if (this.#active.size === 0) {
+    if (this.#exchanges.length === 0) {
       this.socket.destroy();
       return;
     }
@@ -112,8 +125,7 @@ export class ClientConnection {
   };
 
   readonly #onClose = (): void => {
-    for (const exchange of this.#active) exchange.clientGone();
-    this.#active.clear();
+    for (const exchange of this.#exchanges.splice(0)) exchange.clientGone();
     this.#gone.abort(new ProxyError("ShuttingDown", "the client closed its connection"));
     for (const session of this.#sessions.values()) session.close();
     this.#sessions.clear();

@@ -92,11 +92,16 @@ class Room implements HttpRoom {
   }
 
   accept(socket: Socket | TLSSocket, route: HttpRoute): void {
-    if (this.#closing) {
+    if (this.#closing || socket.destroyed) {
       socket.destroy();
       return;
     }
-    this.#clients.set(socket, new ClientConnection(socket, route));
+    const client = new ClientConnection(
+      socket,
+      route,
+      (exchange) => void forward(exchange, this.#context),
+    );
+    this.#clients.set(socket, client);
     socket.once("close", () => this.#clients.delete(socket));
     this.#server.emit("connection", socket);
   }
@@ -124,9 +129,7 @@ class Room implements HttpRoom {
       request.socket.destroy();
       return;
     }
-    const exchange = new Exchange(request, response, client, expectsContinue);
-    if (client.begin(exchange)) void forward(exchange, this.#context);
-    else client.socket.destroy();
+    client.begin(new Exchange(request, response, client, expectsContinue));
   }
 
   #connect(request: IncomingMessage, socket: Duplex, first: Buffer): void {
@@ -151,13 +154,12 @@ class Room implements HttpRoom {
 
   /** What Node's parser refuses never becomes a request. */
   #malformed(error: Error & { code?: string }, socket: Duplex): void {
-    const client = this.#clients.get(socket);
-    const answering = client !== undefined && client.activeExchanges > 0;
-    if (!socket.writable || error.code === "ECONNRESET" || answering) {
+    if (!socket.writable || error.code === "ECONNRESET") {
       socket.destroy();
       return;
     }
-    answerRaw(socket, parserError(error.code));
+    const refusal = parserError(error.code);
+    if (this.#clients.get(socket)?.endAfterAnswers(refusal) !== true) answerRaw(socket, refusal);
   }
 }
 

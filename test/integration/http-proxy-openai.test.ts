@@ -210,7 +210,7 @@ test("a stream that the upstream breaks off is an error for the SDK, never a sho
   const { client, room } = await start(t);
   const stream = await client.chat.completions.create({ ...ask("break"), stream: true });
   await assert.rejects(async () => {
-    for await (const _ of stream);
+    for await (const chunk of stream) assert.ok(chunk.id);
   });
   await eventually("it is recorded", () => room.operations().length === 1);
   assert.equal(room.operations()[0]?.body.outcome?.status, "error");
