@@ -1,0 +1,77 @@
+// Keeps every AccessPolicy's status true as targets, neighbours and proxies change.
+import type { Validator } from "../../crds/validate.ts";
+import type { ProxyViews } from "../api/views.ts";
+import { govern, type Governing } from "../grants/govern.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { Controller, type ControllerLog } from "../kube/controller.ts";
+import { resourceTypes } from "../kube/resource-types.ts";
+import { applyStatus } from "../kube/status.ts";
+import type { KubeView } from "../kube/view.ts";
+import { enforcement } from "./enforcement.ts";
+import { policyStatus } from "./status.ts";
+
+/** Proxies report what they enforce without telling us separately; this is how old the count gets. */
+const countAgainMs = 15_000;
+
+/** After a change proxies take it up within a second; looking sooner than `countAgainMs` shows it while somebody waits. */
+const countSoonMs = 1_500;
+
+const workers = 2;
+
+const fieldManager = "chaperone-policies";
+
+export interface PolicyControllerOptions {
+  readonly client: KubeClient;
+  readonly view: KubeView;
+  readonly views: Pick<ProxyViews, "list">;
+  readonly governing: Governing;
+  readonly validator: Validator;
+  readonly random: () => number;
+  readonly log: ControllerLog;
+}
+
+export function policyController(options: PolicyControllerOptions): Controller {
+  const { client, view, governing, random } = options;
+  const controller = new Controller({
+    name: "policies",
+    workers,
+    log: options.log,
+    async reconcile(key, signal) {
+      const [namespace = ""] = key.split("/");
+      const policy = view.policies.store.get(key);
+      if (policy === undefined) return {};
+      const counted = enforcement(policy, options.views.list(), (subject, connection) => {
+        const governed = govern(governing, subject, undefined, connection);
+        return "refused" in governed ? undefined : governed.bundle.generation;
+      });
+      const status = policyStatus({
+        policy,
+        connections: view.connectionsIn(namespace),
+        policies: view.policiesIn(namespace),
+        problems: options.validator.validate("AccessPolicy", policy),
+        enforcement: counted,
+        now: governing.now(),
+      });
+      await applyStatus(
+        client,
+        resourceTypes.AccessPolicy,
+        policy,
+        { ...status },
+        fieldManager,
+        signal,
+      );
+      const waits = counted.current < counted.proxies;
+      return {
+        requeueAfterMs: Math.round((waits ? countSoonMs : countAgainMs) * (0.8 + 0.4 * random())),
+      };
+    },
+  });
+
+  // Targets and neighbours are of the same namespace.
+  view.onChange(({ kind, namespace }) => {
+    if (kind !== "Connection" && kind !== "AccessPolicy") return;
+    for (const { metadata } of view.policiesIn(namespace))
+      controller.queue.add(`${namespace}/${metadata.name}`);
+  });
+  return controller;
+}
