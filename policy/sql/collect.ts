@@ -7,8 +7,8 @@ import type {
   StatementKind,
 } from "../operation.ts";
 import { dotted, type CatalogNames, type QualifiedName } from "./catalog-names.ts";
-import { isLookUpRelation } from "./catalog-relations.ts";
-import { itemsNamed, visibleItems, type RelationUse } from "./scope.ts";
+import { isLookUpRelation, isSystemSchema } from "./catalog-relations.ts";
+import { meantBy, type RelationUse } from "./scope.ts";
 import type { ColumnUse, Sink } from "./walk-context.ts";
 
 /** What a caller knows of the database; without it names are over-approximated. */
@@ -69,12 +69,7 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
     if (use.ignored || refusals.length > 0) return;
     const qualifier = use.star ? use.path : use.path.slice(0, -1);
     const last = use.path[use.path.length - 1] ?? "";
-    const items =
-      qualifier.length > 0
-        ? itemsNamed(use.scope, qualifier)
-        : use.star
-          ? use.scope.items
-          : visibleItems(use.scope);
+    const items = meantBy(use);
     for (const item of items) {
       for (const relation of item.relations) {
         if (use.star) whole(relation);
@@ -181,6 +176,12 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
       }
     },
     call,
+    operator: (operator, statement) => {
+      if (operator.schema !== "pg_catalog") call(operator, statement, false);
+    },
+    cast: (type, statement) => {
+      if (!isSystemSchema(type.schema)) call(type, statement, false);
+    },
     attribute: (attribute, statement) => {
       if (!recordFields.has(attribute))
         call(names.resolveFunction(undefined, attribute), statement, true);

@@ -1,6 +1,6 @@
 // Reports an object that a statement names by type and identifiers (DROP, COMMENT, ALTER … OWNER), relation or not.
 import { asList, bodyOf, strings, tagged } from "./ast.ts";
-import { refuseTemporary, splitName } from "./walk-expression.ts";
+import { refuseTemporary, splitName } from "./relation-use.ts";
 import type { Context } from "./walk-context.ts";
 
 const relationTypes = new Set([

@@ -46,7 +46,7 @@ export function isCte(scope: Scope | undefined, name: string): boolean {
   return false;
 }
 
-export function visibleItems(scope: Scope): RangeItem[] {
+function visibleItems(scope: Scope): RangeItem[] {
   const items: RangeItem[] = [];
   for (let level: Scope | undefined = scope; level !== undefined; level = level.parent)
     items.push(...level.items);
@@ -54,12 +54,26 @@ export function visibleItems(scope: Scope): RangeItem[] {
 }
 
 /** Items that `alias.` or `schema.table.` in front of a column may mean. */
-export function itemsNamed(scope: Scope, qualifier: readonly string[]): RangeItem[] {
+function itemsNamed(scope: Scope, qualifier: readonly string[]): RangeItem[] {
   const alias = qualifier[qualifier.length - 1];
   const schema = qualifier.length > 1 ? qualifier[qualifier.length - 2] : undefined;
   return visibleItems(scope).filter(
     (item) => item.alias === alias && (schema === undefined || item.schema === schema),
   );
+}
+
+/** Every item a column reference may be about. */
+export function meantBy(reference: {
+  readonly path: readonly string[];
+  readonly star: boolean;
+  readonly scope: Scope;
+}): readonly RangeItem[] {
+  const { path, star, scope } = reference;
+  const qualifier = star ? path : path.slice(0, -1);
+  if (qualifier.length === 0) return star ? scope.items : visibleItems(scope);
+  const named = itemsNamed(scope, qualifier);
+  // A qualifier nobody here is called by (NEW in a rule, say) may be anyone.
+  return named.length > 0 ? named : visibleItems(scope);
 }
 
 export function aliasOf(body: Body): { name: string | undefined; renamed: boolean } {

@@ -22,7 +22,7 @@ function withoutPlaces(value: unknown): unknown {
   if (body === undefined) return value;
   return Object.fromEntries(
     Object.entries(body)
-      .filter(([field]) => !/location$/.test(field))
+      .filter(([field]) => !field.endsWith("location"))
       .map(([field, inner]) => [field, withoutPlaces(inner)]),
   );
 }

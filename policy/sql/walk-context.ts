@@ -1,5 +1,6 @@
 // What a walk over a statement reports, and the place it is in while it reports.
 import type { StatementKind } from "../operation.ts";
+import type { Tagged } from "./ast.ts";
 import type { QualifiedName, CatalogNames } from "./catalog-names.ts";
 import type { RangeItem, RelationUse, Scope } from "./scope.ts";
 
@@ -59,6 +60,9 @@ export interface Sink {
   readonly join: (using: readonly string[] | "natural", items: readonly RangeItem[]) => void;
   /** @param bare written without a schema: a function of the user's own may be the better match. */
   readonly call: (name: QualifiedName, statement: StatementKind, bare: boolean) => void;
+  /** An operator or a type that is not PostgreSQL's own: it runs a function that cannot be seen from the text. */
+  readonly operator: (name: QualifiedName, statement: StatementKind, bare: boolean) => void;
+  readonly cast: (name: QualifiedName, statement: StatementKind) => void;
   /** `(expression).name`: a field, or a function called on a row. */
   readonly attribute: (name: string, statement: StatementKind) => void;
   readonly outputKey: (key: OutputKey) => void;
@@ -77,6 +81,8 @@ export const maxRangeItems = 512;
 
 export interface Context {
   readonly sink: Sink;
+  /** Walks a query inside an expression or FROM; handed down, because queries hold expressions and those hold queries. */
+  readonly query: (node: Tagged, context: Context, exists: boolean) => void;
   /** FROM items and targets so far in this statement; shared by all its parts. */
   readonly budget: { items: number };
   readonly names: CatalogNames;

@@ -15,10 +15,10 @@ import {
   type Tagged,
 } from "./ast.ts";
 import { objectUse } from "./named-object.ts";
+import { relationUse, splitName } from "./relation-use.ts";
 import { childScope } from "./scope.ts";
 import type { Context } from "./walk-context.ts";
-import { splitName, walkExpression } from "./walk-expression.ts";
-import { relationUse, walkQuery } from "./walk-query.ts";
+import { walkExpression } from "./walk-expression.ts";
 
 interface Definition {
   readonly kind: StatementKind;
@@ -198,8 +198,8 @@ const structural: ReadonlySet<string> = new Set([
 /** @param converts a type named here is one that stored values are cast to (ALTER COLUMN … TYPE). */
 function descend(node: Tagged, context: Context, converts = false): void {
   // Parents are reported by `parents`: they are altered, not created.
-  const { inhRelations: _parents, ...body } = node.body;
-  forEachChild(body, (child) => {
+  const body = Object.entries(node.body).filter(([field]) => field !== "inhRelations");
+  forEachChild(Object.fromEntries(body), (child) => {
     if (child.tag === "TypeName") {
       if (converts) walkExpression({ TypeName: child.body }, context);
     } else if (child.tag === "RangeVar") relationInDefinition(node, child.body, context);
@@ -210,7 +210,7 @@ function descend(node: Tagged, context: Context, converts = false): void {
         converts ||
           (child.tag === "AlterTableCmd" && child.body["subtype"] === "AT_AlterColumnType"),
       );
-    } else if (child.tag === "SelectStmt") walkQuery(child, context);
+    } else if (child.tag === "SelectStmt") context.query(child, context, false);
     else walkExpression({ [child.tag]: child.body }, context);
   });
 }

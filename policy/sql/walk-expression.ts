@@ -10,10 +10,9 @@ import {
   type Body,
   type Tagged,
 } from "./ast.ts";
-import { isTemporarySchema } from "./catalog-relations.ts";
+import { refuseTemporary, relationUse, splitName } from "./relation-use.ts";
 import { setConfigCall } from "./settings.ts";
 import { inPlace, type Context } from "./walk-context.ts";
-import { relationUse, walkQuery } from "./walk-query.ts";
 
 export function walkExpression(value: unknown, context: Context): void {
   if (Array.isArray(value)) {
@@ -32,7 +31,7 @@ function walkNode(node: Tagged, context: Context): void {
     case "UpdateStmt":
     case "DeleteStmt":
     case "MergeStmt":
-      walkQuery(node, { ...context, top: false });
+      context.query(node, { ...context, top: false }, false);
       return;
     case "SubLink":
       walkSubLink(body, context);
@@ -79,7 +78,7 @@ function walkSubLink(body: Body, context: Context): void {
   );
   const query = tagged(body["subselect"]);
   if (query !== undefined)
-    walkQuery(query, { ...context, top: false }, body["subLinkType"] === "EXISTS_SUBLINK");
+    context.query(query, { ...context, top: false }, body["subLinkType"] === "EXISTS_SUBLINK");
 }
 
 /** One output column of a SELECT or RETURNING list. */
@@ -136,9 +135,7 @@ function operatorName(name: readonly unknown[], kind: string, context: Context):
   const [schema, operator] = splitName(parts);
   const resolved = context.names.resolveOperator(schema, operator);
   refuseTemporary(resolved.schema, context);
-  // PostgreSQL's own operators are safe; another one runs a function that cannot be seen from here.
-  if (resolved.schema !== "pg_catalog")
-    context.sink.call(resolved, context.statement, schema === undefined);
+  context.sink.operator(resolved, context.statement, schema === undefined);
 }
 
 function typeName(body: Body, context: Context): void {
@@ -146,21 +143,5 @@ function typeName(body: Body, context: Context): void {
   if (name === "") return;
   const resolved = context.names.resolveType(schema, name);
   refuseTemporary(resolved.schema, context);
-  // A cast to a type of the user's own runs its input or cast function, or a domain's checks.
-  if (resolved.schema !== "pg_catalog" && resolved.schema !== "information_schema") {
-    context.sink.call(resolved, context.statement, schema === undefined);
-  }
-}
-
-export function splitName(parts: readonly string[]): [schema: string | undefined, name: string] {
-  const name = parts[parts.length - 1] ?? "";
-  return [parts.length > 1 ? parts[parts.length - 2] : undefined, name];
-}
-
-export function refuseTemporary(schema: string, context: Context): void {
-  if (isTemporarySchema(schema)) {
-    context.sink.refuse(
-      "temporary objects can take the place of real ones and are refused; use a schema of your own",
-    );
-  }
+  context.sink.cast(resolved, context.statement);
 }

@@ -1,9 +1,9 @@
 // Walks FROM: registers what each item is called before it walks any condition, function or sub-select inside.
 import { asBody, asList, asText, bodyOf, strings, tagged, type Body } from "./ast.ts";
+import { itemOf, namesCte, relationUse } from "./relation-use.ts";
 import { aliasOf, type RangeItem } from "./scope.ts";
 import { inPlace, maxRangeItems, type Context } from "./walk-context.ts";
 import { walkExpression } from "./walk-expression.ts";
-import { itemOf, namesCte, relationUse, walkQuery } from "./walk-query.ts";
 
 /** Adds the items of a FROM list to the context's scope and walks what they contain. */
 export function fromClause(list: unknown, context: Context): void {
@@ -47,7 +47,8 @@ function fromItem(value: unknown, context: Context, later: (() => void)[]): Rang
         body["lateral"] === true ? context.scope : (context.scope.parent ?? context.scope);
       later.push(() => {
         const query = tagged(body["subquery"]);
-        if (query !== undefined) walkQuery(query, { ...context, scope, place: "FROM", top: false });
+        if (query !== undefined)
+          context.query(query, { ...context, scope, place: "FROM", top: false }, false);
       });
       return [add(context, derived(body))];
     }

@@ -1,16 +1,10 @@
 // Walks SELECT, INSERT, UPDATE, DELETE and MERGE with their scopes: WITH, FROM, joins, targets, RETURNING.
 import type { StatementKind } from "../operation.ts";
-import { asBody, bodiesOf, asList, asText, bodyOf, tagged, type Body, type Tagged } from "./ast.ts";
-import {
-  aliasOf,
-  childScope,
-  isCte,
-  type RangeItem,
-  type RelationUse,
-  type Scope,
-} from "./scope.ts";
+import { asBody, asList, asText, bodiesOf, bodyOf, tagged, type Body, type Tagged } from "./ast.ts";
+import { itemOf, relationUse } from "./relation-use.ts";
+import { childScope, type RelationUse, type Scope } from "./scope.ts";
 import { inPlace, type Context } from "./walk-context.ts";
-import { refuseTemporary, walkExpression, walkTarget } from "./walk-expression.ts";
+import { walkExpression, walkTarget } from "./walk-expression.ts";
 import { fromClause } from "./walk-from.ts";
 
 /** @param exists the query's output is never evaluated (`EXISTS (…)`). */
@@ -36,41 +30,6 @@ export function walkQuery(node: Tagged, context: Context, exists = false): void 
         `${node.tag === "" ? "a part of the statement" : node.tag} cannot be understood here`,
       );
   }
-}
-
-/** Reports a relation named in the statement (never a CTE) and returns it. */
-export function relationUse(
-  rangeVar: Body,
-  context: Context,
-  statement: StatementKind,
-  hasWhere?: boolean,
-): RelationUse {
-  const schema = asText(rangeVar["schemaname"]);
-  const resolved = context.names.resolveRelation(
-    schema === "" ? undefined : schema,
-    asText(rangeVar["relname"]),
-  );
-  refuseTemporary(resolved.schema, context);
-  if (rangeVar["relpersistence"] === "t") {
-    context.sink.refuse(
-      "temporary objects can take the place of real ones and are refused; use a schema of your own",
-    );
-  }
-  // The view's rule calls set_config for every row updated.
-  if (
-    statement !== "select" &&
-    resolved.schema === "pg_catalog" &&
-    resolved.name === "pg_settings"
-  ) {
-    context.sink.refuse("writing pg_settings is SET by another name and is pinned by Chaperone");
-  }
-  const use: RelationUse = {
-    statement,
-    ...resolved,
-    ...(hasWhere === undefined ? {} : { hasWhere }),
-  };
-  context.sink.relation(use);
-  return use;
 }
 
 /** The scope in which the rest of a statement runs, after its WITH clause. */
@@ -312,23 +271,4 @@ function returning(clause: Body | undefined, context: Context, uses: readonly Re
     scope.items.push({ alias, relations: uses, renamed: false });
   const inner = inPlace(context, "RETURNING", scope);
   for (const target of asList(clause["exprs"])) walkTarget(target, inner, false);
-}
-
-/** The range item of a base relation, under its alias or its own name. */
-export function itemOf(rangeVar: Body, uses: readonly RelationUse[]): RangeItem {
-  const alias = aliasOf(rangeVar);
-  const [use] = uses;
-  if (alias.name !== undefined || use === undefined) {
-    return {
-      alias: alias.name ?? asText(rangeVar["relname"]),
-      relations: uses,
-      renamed: alias.renamed,
-    };
-  }
-  return { alias: use.name, schema: use.schema, relations: uses, renamed: alias.renamed };
-}
-
-/** True when an unqualified name in FROM is a CTE. */
-export function namesCte(rangeVar: Body, scope: Scope): boolean {
-  return asText(rangeVar["schemaname"]) === "" && isCte(scope, asText(rangeVar["relname"]));
 }

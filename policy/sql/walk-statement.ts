@@ -11,6 +11,7 @@ import {
   type Tagged,
 } from "./ast.ts";
 import type { CatalogNames } from "./catalog-names.ts";
+import { relationUse } from "./relation-use.ts";
 import { childScope } from "./scope.ts";
 import {
   setStatement,
@@ -22,12 +23,13 @@ import {
 import { inPlace, type Context, type Sink } from "./walk-context.ts";
 import { definition, definitions } from "./walk-definition.ts";
 import { walkExpression } from "./walk-expression.ts";
-import { createTarget, relationUse, walkQuery } from "./walk-query.ts";
+import { createTarget, walkQuery } from "./walk-query.ts";
 
 export function walkStatement(value: unknown, sink: Sink, names: CatalogNames): void {
   const context: Context = {
     sink,
     names,
+    query: walkQuery,
     budget: { items: 0 },
     scope: childScope(undefined),
     statement: "other",

@@ -1,0 +1,146 @@
+// The queries that load a MaskCatalog, and the pure function that reads their answers (all in text form).
+//
+// They must run under the session's pinned search_path (`pg_catalog, public`): pg_get_viewdef leaves out the schemas on it.
+import {
+  createMaskCatalog,
+  relationKey,
+  type CatalogColumn,
+  type CatalogRelation,
+  type MaskCatalog,
+  type RelationKind,
+} from "./catalog.ts";
+
+/** One result of a catalog query: rows of text values. */
+export type TextRows = readonly (readonly (string | null)[])[];
+
+/** More relations than this are not loaded, and reading one that is not loaded is refused while masks exist. */
+export const maxCatalogRelations = 20_000;
+
+const userSchema = (alias: string): string =>
+  `${alias}.nspname OPERATOR(pg_catalog.<>) 'information_schema' AND ${alias}.nspname OPERATOR(pg_catalog.!~) '^pg_'`;
+
+const relationsQuery = `
+  SELECT c.oid, n.nspname, c.relname, c.relkind,
+         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum) ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+         CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE ${userSchema("n")}
+   ORDER BY c.oid LIMIT ${maxCatalogRelations}`;
+
+const inheritanceQuery = `SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits`;
+
+/** What the rules of views depend on: relations (as oid) or functions that are not PostgreSQL's own (as 0). */
+const viewsQuery = `
+  SELECT DISTINCT r.ev_class,
+         CASE WHEN d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.refobjid ELSE 0 END
+    FROM pg_catalog.pg_rewrite r
+    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+   WHERE d.refclassid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass)
+     AND d.refobjid >= 16384 AND d.refobjid <> r.ev_class`;
+
+const generatedQuery = `
+  SELECT a.attrelid, a.attnum, d.refobjsubid
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+    JOIN pg_catalog.pg_depend d
+      ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid AND d.refobjsubid > 0
+     AND (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid
+          OR d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum)
+   WHERE a.attgenerated <> '' AND d.refobjsubid <> a.attnum`;
+
+/** Functions (f), functions that take one row (r) and operators that can run queries (o), of `public`, by name. */
+const functionsQuery = `
+  SELECT DISTINCT 'f', p.proname
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public'
+  UNION
+  SELECT 'r', p.proname
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+   WHERE n.nspname = 'public' AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1 AND t.typtype IN ('c', 'p', 'd')
+  UNION
+  SELECT 'o', o.oprname
+    FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+   WHERE n.nspname = 'public' AND l.lanname NOT IN ('c', 'internal')`;
+
+/** Send each by itself, over the session's own upstream connection, and keep the results in this order. */
+export const maskCatalogQueries: readonly string[] = [
+  relationsQuery,
+  inheritanceQuery,
+  viewsQuery,
+  generatedQuery,
+  functionsQuery,
+];
+
+export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
+  const [
+    relationRows = [],
+    inheritanceRows = [],
+    viewRows = [],
+    generatedRows = [],
+    functionRows = [],
+  ] = results;
+  const names = new Map<string, string>();
+  for (const [oid, schema, name] of relationRows)
+    names.set(oid ?? "", relationKey({ schema: schema ?? "", name: name ?? "" }));
+  const parents = grouped(inheritanceRows);
+  const reads = grouped(viewRows);
+  const named = (oids: readonly string[] = []): string[] =>
+    oids.flatMap((oid) => names.get(oid) ?? []);
+  const relations = relationRows.map((row): CatalogRelation => {
+    const [oid = "", schema, name, kind, columns, definition] = row;
+    const readOids = reads.get(oid ?? "") ?? [];
+    return {
+      oid: Number(oid),
+      schema: schema ?? "",
+      name: name ?? "",
+      kind: kindOf(kind ?? ""),
+      columns: columnsOf(
+        columns ?? null,
+        generatedRows.filter(([relation]) => relation === oid),
+      ),
+      parents: named(parents.get(oid ?? "")),
+      reads: named(readOids),
+      // A relation that was not loaded could be anything, a function as well.
+      callsFunctions: readOids.some((read) => !names.has(read)),
+      ...(definition === null || definition === undefined ? {} : { definition }),
+    };
+  });
+  const kinds = grouped(functionRows);
+  return createMaskCatalog({
+    relations,
+    publicFunctions: kinds.get("f") ?? [],
+    rowFunctions: kinds.get("r") ?? [],
+    queryOperators: kinds.get("o") ?? [],
+  });
+}
+
+function grouped(rows: TextRows): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const [key, value] of rows) {
+    if (key === null || key === undefined || value === null || value === undefined) continue;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [value]);
+    else group.push(value);
+  }
+  return groups;
+}
+
+function kindOf(relkind: string): RelationKind {
+  if (relkind === "r" || relkind === "p" || relkind === "f") return "table";
+  return relkind === "v" || relkind === "m" ? "view" : "other";
+}
+
+function columnsOf(json: string | null, generated: TextRows): CatalogColumn[] {
+  const parsed: unknown = json === null ? [] : JSON.parse(json);
+  const pairs = (Array.isArray(parsed) ? parsed : []) as readonly (readonly [string, number])[];
+  const nameOf = new Map(pairs.map(([name, number]) => [String(number), name]));
+  return pairs.map(([name, number]) => ({
+    name,
+    number,
+    generatedFrom: generated.flatMap(([, column, source]) =>
+      column === String(number) ? (nameOf.get(source ?? "") ?? []) : [],
+    ),
+  }));
+}

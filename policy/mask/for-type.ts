@@ -1,0 +1,188 @@
+// What a mask yields for a column of a given PostgreSQL type, in the text and the binary format.
+//
+//   text, varchar, char, name    the transformed text, in both formats
+//   json, jsonb                  the transformed text as a JSON string
+//   uuid                         hash as a uuid; fixed when it is one
+//   date, timestamp(tz)          truncateDate; fixed when it is an ISO date (text format)
+//   numbers, boolean             fixed when it is one (text format)
+//   everything else, and every transform that would not be a value of the type: NULL
+//
+// A value that cannot be said in the column's type is NULL, never the original and never text that breaks the client.
+import type { Transform } from "../bundle.ts";
+import { createTransform, truncateDate, type MaskValue } from "./transform.ts";
+
+export type WireFormat = "text" | "binary";
+
+/** The masked bytes of a value that is not NULL; null for SQL NULL. */
+export type MaskBytes = (value: Buffer) => Buffer | null;
+
+const oid = {
+  bool: 16,
+  name: 19,
+  int8: 20,
+  int2: 21,
+  int4: 23,
+  text: 25,
+  oid: 26,
+  json: 114,
+  float4: 700,
+  float8: 701,
+  unknown: 705,
+  bpchar: 1042,
+  varchar: 1043,
+  date: 1082,
+  timestamp: 1114,
+  timestamptz: 1184,
+  numeric: 1700,
+  uuid: 2950,
+  jsonb: 3802,
+} as const;
+
+const textLike: ReadonlySet<number> = new Set([
+  oid.text,
+  oid.varchar,
+  oid.bpchar,
+  oid.name,
+  oid.unknown,
+]);
+const numbers: ReadonlySet<number> = new Set([
+  oid.int2,
+  oid.int4,
+  oid.int8,
+  oid.oid,
+  oid.float4,
+  oid.float8,
+  oid.numeric,
+]);
+const dates: ReadonlySet<number> = new Set([oid.date, oid.timestamp, oid.timestamptz]);
+const uuidPattern = /^[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}$/i;
+const hashPattern = /^[0-9a-f]{32}$/;
+const jsonbVersion = Buffer.from([1]);
+
+export function createMaskBytes(
+  transform: Transform,
+  key: Uint8Array,
+  typeOid: number,
+  format: WireFormat,
+): MaskBytes {
+  const mask = createTransform(transform, key);
+  if (transform.kind === "nullify") return () => null;
+  if (textLike.has(typeOid)) return (value) => bytes(mask(value.toString("utf8")));
+  if (typeOid === oid.json) return (value) => bytes(jsonString(mask(value.toString("utf8"))));
+  if (typeOid === oid.jsonb) return jsonb(mask, format);
+  if (typeOid === oid.uuid) return uuid(transform, mask, format);
+  if (dates.has(typeOid)) return date(transform, typeOid, format);
+  if (format === "text" && transform.kind === "fixed") return fixed(transform.value, typeOid);
+  return () => null;
+}
+
+function bytes(text: string | null): Buffer | null {
+  return text === null ? null : Buffer.from(text, "utf8");
+}
+
+function jsonString(text: string | null): string | null {
+  return text === null ? null : JSON.stringify(text);
+}
+
+function jsonb(mask: MaskValue, format: WireFormat): MaskBytes {
+  if (format === "text") return (value) => bytes(jsonString(mask(value.toString("utf8"))));
+  return (value) => {
+    const masked = bytes(jsonString(mask(value.subarray(1).toString("utf8"))));
+    return masked === null ? null : Buffer.concat([jsonbVersion, masked]);
+  };
+}
+
+function uuid(transform: Transform, mask: MaskValue, format: WireFormat): MaskBytes {
+  if (transform.kind !== "hash" && transform.kind !== "fixed") return () => null;
+  return (value) => {
+    // Both formats of one value give one hash.
+    const masked = mask(format === "text" ? value.toString("utf8") : dashed(value.toString("hex")));
+    if (masked === null || !(hashPattern.test(masked) || uuidPattern.test(masked))) return null;
+    const hex = masked.replaceAll("-", "").toLowerCase();
+    return format === "text" ? bytes(dashed(hex)) : Buffer.from(hex, "hex");
+  };
+}
+
+function dashed(hex: string): string {
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    hex.slice(12, 16),
+    hex.slice(16, 20),
+    hex.slice(20),
+  ].join("-");
+}
+
+function fixed(value: string, typeOid: number): MaskBytes {
+  const integer =
+    typeOid === oid.int2 || typeOid === oid.int4 || typeOid === oid.int8 || typeOid === oid.oid;
+  const valid =
+    (numbers.has(typeOid) &&
+      (integer ? /^-?\d{1,19}$/ : /^-?\d{1,300}(?:\.\d{1,300})?$/).test(value)) ||
+    (typeOid === oid.bool && /^[tf]$/.test(value));
+  return () => (valid ? bytes(value) : null);
+}
+
+function date(transform: Transform, typeOid: number, format: WireFormat): MaskBytes {
+  if (transform.kind === "fixed" && format === "text") {
+    const valid = truncateDate(transform.value, "day") !== undefined;
+    return () => (valid ? bytes(transform.value) : null);
+  }
+  if (transform.kind !== "truncateDate") return () => null;
+  const { to } = transform;
+  if (format === "text")
+    return (value) => bytes(truncatedText(value.toString("utf8"), to, typeOid));
+  return (value) => truncatedBinary(value, to, typeOid);
+}
+
+function truncatedText(
+  value: string,
+  to: "year" | "month" | "day",
+  typeOid: number,
+): string | null {
+  const day = truncateDate(value, to);
+  if (day === undefined) return null;
+  if (typeOid === oid.date) return day;
+  const zone =
+    typeOid === oid.timestamptz
+      ? (/(?:Z|[+-]\d\d(?::?\d\d){0,2})$/.exec(value.slice(11))?.[0] ?? "+00")
+      : "";
+  return `${day} 00:00:00${zone}`;
+}
+
+const dayMs = 86_400_000;
+/** PostgreSQL counts from 2000-01-01. */
+const epochDay = Date.UTC(2000, 0, 1) / dayMs;
+const microsecondsPerDay = 86_400_000_000n;
+/** JavaScript's calendar ends near the year 275760; PostgreSQL's infinities lie beyond it too. */
+const lastDay = 100_000_000;
+
+function truncatedBinary(
+  value: Buffer,
+  to: "year" | "month" | "day",
+  typeOid: number,
+): Buffer | null {
+  const isDate = typeOid === oid.date;
+  if (value.length !== (isDate ? 4 : 8)) return null;
+  const days = isDate
+    ? value.readInt32BE(0)
+    : Number(floorDivide(value.readBigInt64BE(0), microsecondsPerDay));
+  if (Math.abs(days + epochDay) > lastDay) return null;
+  const at = new Date((days + epochDay) * dayMs);
+  const start = new Date(0);
+  start.setUTCFullYear(
+    at.getUTCFullYear(),
+    to === "year" ? 0 : at.getUTCMonth(),
+    to === "day" ? at.getUTCDate() : 1,
+  );
+  const masked = start.getTime() / dayMs - epochDay;
+  const out = Buffer.alloc(value.length);
+  if (isDate) out.writeInt32BE(masked, 0);
+  else out.writeBigInt64BE(BigInt(masked) * microsecondsPerDay, 0);
+  return out;
+}
+
+function floorDivide(value: bigint, by: bigint): bigint {
+  const quotient = value / by;
+  return value % by < 0n ? quotient - 1n : quotient;
+}

@@ -1,0 +1,117 @@
+// Which columns of a database are masked: those a mask names, and those that hold or show the same values.
+//
+// Reading a parent shows its children's rows under the parent's own number, and a generated column shows what it was
+// computed from. So a mask spreads along inheritance and partitioning in both directions, by column name, and to generated
+// columns. It does not spread to views: reading a view over a masked column is refused instead (column-use.ts).
+import type { ColumnMask, Transform } from "../bundle.ts";
+import { compilePattern, matches, type Pattern } from "../pattern.ts";
+import { stricterTransform } from "../strictness.ts";
+import { dotted } from "../sql/catalog-names.ts";
+import { relationKey, type CatalogRelation, type MaskCatalog } from "./catalog.ts";
+
+export interface MaskedColumn {
+  /** `schema.table.column` */
+  readonly column: string;
+  readonly transform: Transform;
+}
+
+export interface MaskedColumns {
+  /** By relation (`schema.name`), then column name. */
+  readonly byName: ReadonlyMap<string, ReadonlyMap<string, MaskedColumn>>;
+  /** By the table oid of a RowDescription field, then its attribute number. */
+  readonly byOid: ReadonlyMap<number, ReadonlyMap<number, MaskedColumn>>;
+  /** Masks that match no column of this database: a typing mistake, or a table that does not exist yet. */
+  readonly unmatched: readonly ColumnMask[];
+}
+
+/** Objects below this oid are PostgreSQL's own; every table of a user's has a larger one. */
+export const firstUserOid = 16_384;
+
+type Found = Map<string, Map<string, Transform>>;
+
+export function maskedColumns(masks: readonly ColumnMask[], catalog: MaskCatalog): MaskedColumns {
+  const found: Found = new Map();
+  const unmatched = masks.filter((mask) => !applyMask(mask, catalog, found));
+  spread(catalog, found);
+  const byName = new Map<string, Map<string, MaskedColumn>>();
+  const byOid = new Map<number, Map<number, MaskedColumn>>();
+  for (const [key, transforms] of found) {
+    const relation = catalog.relations.get(key);
+    if (relation === undefined) continue;
+    const names = new Map<string, MaskedColumn>();
+    const numbers = new Map<number, MaskedColumn>();
+    for (const { name, number } of relation.columns) {
+      const transform = transforms.get(name);
+      if (transform === undefined) continue;
+      const masked = { column: dotted(relation.schema, relation.name, name), transform };
+      names.set(name, masked);
+      numbers.set(number, masked);
+    }
+    byName.set(key, names);
+    byOid.set(relation.oid, numbers);
+  }
+  return { byName, byOid, unmatched };
+}
+
+/** Compared without case and with or without quotes: a mask that matches too much hides too much, never too little. */
+function applyMask(mask: ColumnMask, catalog: MaskCatalog, found: Found): boolean {
+  const pattern = compilePattern(mask.column.toLowerCase());
+  let matched = false;
+  for (const relation of catalog.relations.values()) {
+    for (const { name } of relation.columns) {
+      if (!names(pattern, relation, name)) continue;
+      matched = true;
+      add(found, relationKey(relation), name, mask.transform);
+    }
+  }
+  return matched;
+}
+
+function names(pattern: Pattern, { schema, name }: CatalogRelation, column: string): boolean {
+  return (
+    matches(pattern, [schema, name, column].join(".").toLowerCase()) ||
+    matches(pattern, dotted(schema, name, column).toLowerCase())
+  );
+}
+
+/** Returns whether anything changed. */
+function add(found: Found, relation: string, column: string, transform: Transform): boolean {
+  const columns = found.get(relation) ?? new Map<string, Transform>();
+  found.set(relation, columns);
+  const known = columns.get(column);
+  const stricter = known === undefined ? transform : stricterTransform(known, transform);
+  if (known !== undefined && JSON.stringify(known) === JSON.stringify(stricter)) return false;
+  columns.set(column, stricter);
+  return true;
+}
+
+/** Runs until nothing changes: every step masks one more column or masks it more strictly, so it ends. */
+function spread(catalog: MaskCatalog, found: Found): void {
+  for (let changed = true; changed;) {
+    changed = false;
+    for (const relation of catalog.relations.values()) {
+      const key = relationKey(relation);
+      for (const parent of relation.parents) {
+        changed = shareColumns(found, catalog, parent, key) || changed;
+        changed = shareColumns(found, catalog, key, parent) || changed;
+      }
+      for (const { name, generatedFrom } of relation.columns) {
+        for (const source of generatedFrom) {
+          const transform = found.get(key)?.get(source);
+          if (transform !== undefined) changed = add(found, key, name, transform) || changed;
+        }
+      }
+    }
+  }
+}
+
+function shareColumns(found: Found, catalog: MaskCatalog, from: string, to: string): boolean {
+  let changed = false;
+  const target = catalog.relations.get(to);
+  for (const [column, transform] of [...(found.get(from) ?? [])]) {
+    if (target?.columns.some(({ name }) => name === column) === true) {
+      changed = add(found, to, column, transform) || changed;
+    }
+  }
+  return changed;
+}
