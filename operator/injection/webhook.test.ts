@@ -1,0 +1,299 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fastify from "fastify";
+import type { AccessRequest } from "../../crds/types.gen.ts";
+import type { AccessQuestion, AccessUser } from "../kube/access.ts";
+import { fieldAt, textAt, type JsonObject } from "../kube/objects.ts";
+import { annotated, contextOf, ordersDb, podOf, settings } from "./fixture.ts";
+import { createWebhookRoutes, type WebhookOptions } from "./webhook.ts";
+
+const now = Date.parse("2026-01-01T00:00:00Z");
+const alice = { username: "alice", uid: "u-1", groups: ["finance-leads", "system:authenticated"] };
+
+interface Answer {
+  readonly allowed: boolean;
+  readonly message: string;
+  readonly code: unknown;
+  readonly patch: unknown;
+  readonly warnings: unknown;
+}
+
+async function ask(
+  path: string,
+  request: JsonObject,
+  changes: Partial<WebhookOptions> = {},
+): Promise<Answer> {
+  const app = fastify({ logger: false });
+  await app.register(
+    createWebhookRoutes({
+      settings: () => settings,
+      view: contextOf().view,
+      isSynced: () => true,
+      access: { may: async () => true },
+      operatorUser: "system:serviceaccount:chaperone-system:chaperone",
+      now: () => now,
+      ...changes,
+    }),
+  );
+  const payload = {
+    apiVersion: "admission.k8s.io/v1",
+    kind: "AdmissionReview",
+    request: { uid: "r-1", operation: "CREATE", namespace: "agents", userInfo: alice, ...request },
+  };
+  const reply = await app.inject({ method: "POST", url: path, payload });
+  assert.equal(reply.statusCode, 200);
+  const body: unknown = reply.json();
+  assert.equal(fieldAt(body, "kind"), "AdmissionReview");
+  const response = fieldAt(body, "response");
+  assert.equal(fieldAt(response, "uid"), "r-1");
+  const patch = fieldAt(response, "patch");
+  return {
+    allowed: fieldAt(response, "allowed") === true,
+    message: textAt(response, "status", "message") ?? "",
+    code: fieldAt(response, "status", "code"),
+    patch:
+      typeof patch === "string"
+        ? JSON.parse(Buffer.from(patch, "base64").toString("utf8"))
+        : undefined,
+    warnings: fieldAt(response, "warnings"),
+  };
+}
+
+const pods = { resource: { group: "", version: "v1", resource: "pods" } };
+const ofKind = (resource: string): JsonObject => ({
+  resource: { group: "chaperone.dev", version: "v1alpha1", resource },
+});
+const refuse = (verb: string) => ({
+  may: async (_user: AccessUser, question: AccessQuestion) => question.verb !== verb,
+});
+
+test("a labelled pod is patched, and its warnings are told", async () => {
+  const answer = await ask("/mutate", { ...pods, object: podOf() });
+  assert.equal(answer.allowed, true);
+  assert.ok(Array.isArray(answer.patch) && answer.patch.length > 3);
+});
+
+test("a refused pod is answered with its reason and sentence, not with a failure", async () => {
+  const answer = await ask("/mutate", { ...pods, object: podOf({ hostPID: true }) });
+  assert.equal(answer.allowed, false);
+  assert.match(answer.message, /^HostPID: spec\.hostPID: .*remove hostPID/);
+  assert.equal(answer.code, 403);
+});
+
+test("before the Connections are known no pod is admitted", async () => {
+  const answer = await ask("/mutate", { ...pods, object: podOf() }, { isSynced: () => false });
+  assert.match(answer.message, /chaperone is starting/);
+});
+
+test("the namespace of the request counts, for controllers leave it out of the pod", async () => {
+  const answer = await ask("/mutate", { ...pods, namespace: "elsewhere", object: podOf() });
+  assert.match(String(answer.warnings), /no Connection in namespace elsewhere/);
+});
+
+test("a failure inside is an answer that says to try again", async () => {
+  const answer = await ask(
+    "/mutate",
+    { ...pods, object: podOf() },
+    {
+      settings: () => {
+        throw new Error("boom");
+      },
+    },
+  );
+  assert.equal(answer.allowed, false);
+  assert.equal(answer.code, 503);
+  assert.doesNotMatch(answer.message, /boom/);
+});
+
+test("what is no review is answered with 400", async () => {
+  const app = fastify({ logger: false });
+  await app.register(
+    createWebhookRoutes({
+      settings: () => settings,
+      view: contextOf().view,
+      isSynced: () => true,
+      access: { may: async () => true },
+      operatorUser: "x",
+      now: () => now,
+    }),
+  );
+  for (const payload of [{}, { apiVersion: "admission.k8s.io/v1", request: { uid: 7 } }])
+    assert.equal((await app.inject({ method: "POST", url: "/mutate", payload })).statusCode, 400);
+});
+
+test("all errors of an object come at once", async () => {
+  const object = {
+    ...ordersDb,
+    spec: { ...ordersDb.spec, hosts: ["localhost"], inject: { env: { "1BAD": "${nothing}" } } },
+  };
+  const answer = await ask("/validate", { ...ofKind("connections"), object });
+  assert.equal(answer.code, 422);
+  assert.match(answer.message, /^\d problems:\n- spec\./);
+});
+
+test("a label on an object that newer rules would refuse is let through", async () => {
+  const stored = { ...ordersDb, spec: { ...ordersDb.spec, hosts: ["localhost"] } };
+  const object = { ...stored, metadata: { ...stored.metadata, labels: { team: "data" } } };
+  const answer = await ask("/validate", {
+    ...ofKind("connections"),
+    operation: "UPDATE",
+    object,
+    oldObject: stored,
+  });
+  assert.equal(answer.allowed, true);
+});
+
+test("who may not read a Secret may not hand it to a Connection, nor send it elsewhere later", async () => {
+  const request = { ...ofKind("connections"), object: ordersDb };
+  const created = await ask("/validate", request, { access: refuse("get") });
+  assert.match(created.message, /alice may not get Secret orders-db in namespace agents/);
+  const moved = {
+    ...ordersDb,
+    spec: { ...ordersDb.spec, endpoint: { host: "evil.example", tls: { mode: "VerifyFull" } } },
+  };
+  const updated = await ask(
+    "/validate",
+    { ...request, operation: "UPDATE", object: moved, oldObject: ordersDb },
+    { access: refuse("get") },
+  );
+  assert.equal(updated.allowed, false);
+  assert.equal((await ask("/validate", request)).allowed, true);
+});
+
+const held: AccessRequest = {
+  apiVersion: "chaperone.dev/v1alpha1",
+  kind: "AccessRequest",
+  metadata: { name: "orders-db-abc", namespace: "agents" },
+  spec: {
+    requester: { namespace: "agents", serviceAccount: "agent", pod: "p", podUid: "u" },
+    connection: "orders-db",
+    policies: [
+      { name: "invoice", rule: "refunds", approvers: [{ group: "finance-leads" }], count: 1 },
+    ],
+    digest: `sha256-${"A".repeat(43)}`,
+    kind: "sql",
+    summary: "UPDATE",
+    session: "s",
+    openedAt: "2025-12-31T23:59:00Z",
+    expiresAt: "2026-01-01T00:10:00Z",
+    validFor: "10m",
+  },
+};
+const decided = (decisions: readonly JsonObject[], status: JsonObject = {}): JsonObject => ({
+  ...held,
+  status: { ...status, decisions },
+});
+const statusWrite = (object: JsonObject, changes: JsonObject = {}): JsonObject => ({
+  ...ofKind("accessrequests"),
+  subResource: "status",
+  operation: "UPDATE",
+  object,
+  oldObject: held,
+  ...changes,
+});
+const forged = {
+  verdict: "Approved",
+  by: "mallory",
+  groups: ["admins"],
+  at: "1999-01-01T00:00:00Z",
+};
+const stampedAlice = {
+  verdict: "Approved",
+  by: "alice",
+  byUid: "u-1",
+  groups: ["finance-leads", "system:authenticated"],
+  at: "2026-01-01T00:00:00.000Z",
+};
+
+test("a decision says who the API server says, whatever the body claims", async () => {
+  const answer = await ask("/stamp", statusWrite(decided([forged])));
+  assert.deepEqual(answer.patch, [
+    { op: "replace", path: "/status/decisions/0", value: stampedAlice },
+  ]);
+});
+
+test("a stamped decision is admitted, one that was changed afterwards is not", async () => {
+  assert.equal((await ask("/validate", statusWrite(decided([stampedAlice])))).allowed, true);
+  const changed = await ask("/validate", statusWrite(decided([{ ...stampedAlice, by: "bob" }])));
+  assert.match(changed.message, /changed the decision after it was stamped/);
+});
+
+const mallory = { username: "mallory", groups: [] };
+const robot = {
+  username: "system:serviceaccount:agents:robot",
+  groups: ["finance-leads"],
+};
+const refusedWrites: readonly (readonly [string, RegExp, JsonObject])[] = [
+  ["a phase", /adds one entry/, statusWrite({ ...held, status: { phase: "Approved" } })],
+  [
+    "a decision and a phase",
+    /adds one entry/,
+    statusWrite(decided([forged], { phase: "Approved" })),
+  ],
+  ["two decisions", /adds one entry/, statusWrite(decided([forged, forged]))],
+  ["no verdict", /adds one entry/, statusWrite(decided([{ by: "alice" }]))],
+  [
+    "a decision of someone not listed",
+    /not among the approvers/,
+    statusWrite(decided([forged]), { userInfo: mallory }),
+  ],
+  [
+    "a decision of a service account",
+    /only people decide/,
+    statusWrite(decided([forged]), { userInfo: robot }),
+  ],
+];
+for (const [what, message, request] of refusedWrites) {
+  for (const path of ["/stamp", "/validate"])
+    test(`${path} refuses ${what}`, async () => {
+      const answer = await ask(path, request);
+      assert.equal(answer.allowed, false);
+      assert.match(answer.message, message);
+    });
+}
+
+test("a decision needs the verb approve on the policy", async () => {
+  const answer = await ask("/stamp", statusWrite(decided([forged])), { access: refuse("approve") });
+  assert.match(answer.message, /alice may not approve on AccessPolicy agents\/invoice/);
+});
+
+test("the operator writes the status as it is", async () => {
+  const userInfo = { username: "system:serviceaccount:chaperone-system:chaperone" };
+  for (const path of ["/stamp", "/validate"]) {
+    const answer = await ask(path, statusWrite(decided([], { phase: "Spent" }), { userInfo }));
+    assert.equal(answer.allowed, true);
+    assert.equal(answer.patch, undefined);
+  }
+});
+
+test("nobody but the operator opens an access request", async () => {
+  const request = { ...ofKind("accessrequests"), object: held };
+  assert.match((await ask("/validate", request)).message, /opened by the operator/);
+  const userInfo = { username: "system:serviceaccount:chaperone-system:chaperone" };
+  assert.equal((await ask("/validate", { ...request, userInfo })).allowed, true);
+});
+
+test("an access session belongs to its author for ten minutes", async () => {
+  const object = {
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "AccessSession",
+    metadata: { name: "s", namespace: "agents" },
+    spec: { publicKey: {}, user: { username: "mallory" } },
+  };
+  const request = { ...ofKind("accesssessions"), object };
+  const answer = await ask("/stamp", request);
+  const user = { username: "alice", uid: "u-1", groups: alice.groups };
+  assert.deepEqual(answer.patch, [
+    { op: "add", path: "/spec/user", value: user },
+    { op: "add", path: "/spec/expiresAt", value: "2026-01-01T00:10:00.000Z" },
+  ]);
+  const spec = { publicKey: {}, user, expiresAt: "2026-01-01T00:10:00.000Z" };
+  assert.equal((await ask("/validate", { ...request, object: { ...object, spec } })).allowed, true);
+  assert.equal((await ask("/validate", request)).allowed, false);
+});
+
+test("an interception that does not exist is named in the answer", async () => {
+  const pod = annotated({ "chaperone.dev/interception": "redirect" });
+  const answer = await ask("/mutate", { ...pods, object: pod });
+  assert.match(answer.message, /interception 'redirect' is not available in this version/);
+});
