@@ -33,7 +33,6 @@ export class Conversation {
   #deadline: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #clientEnded = false;
-  #over = false;
   #resolveClosed: () => void = () => undefined;
   /** Resolves when both sockets are done with. */
   readonly closed: Promise<void>;
@@ -85,7 +84,7 @@ export class Conversation {
   }
 
   readonly #fromClient = (chunk: Buffer): void => {
-    if (this.#over) return;
+    if (this.#x.over) return;
     this.#idleTimer?.refresh();
     try {
       this.#frontend.push(chunk);
@@ -96,7 +95,7 @@ export class Conversation {
   };
 
   readonly #fromUpstream = (chunk: Buffer): void => {
-    if (this.#over) return;
+    if (this.#x.over) return;
     try {
       this.#backend.push(chunk);
     } catch (error) {
@@ -187,8 +186,8 @@ export class Conversation {
 
   /** The last word to the client, then both sides are closed; a statement that still runs is cancelled. */
   #finish(error: ProxyError | undefined): void {
-    if (this.#over) return;
-    this.#over = true;
+    if (this.#x.over) return;
+    this.#x.over = true;
     const { client, upstream, ended } = this.#ends;
     clearTimeout(this.#deadline);
     clearTimeout(this.#idleTimer);
@@ -197,8 +196,10 @@ export class Conversation {
     const running = this.#x.queue.size > 0;
     for (let head = this.#x.queue.shift(); head !== undefined; head = this.#x.queue.shift()) {
       head.execution?.finish("unknown", this.#x.now(), error?.code);
+      head.portal?.abandon();
       head.capture?.done("the session is over");
     }
+    this.#x.registry.transactionEnded();
     this.#x.progress();
     // Inside a message that passes in pieces, nothing can be said any more.
     if (error !== undefined && !this.#backend.inPiece) this.#x.client.send(fatalMessage(error));
@@ -230,7 +231,7 @@ export class Conversation {
 
   #upstreamGone(): void {
     const expected =
-      this.#backend.saidFatal || this.#frontend.terminated || (this.#clientEnded && !this.#over);
+      this.#backend.saidFatal || this.#frontend.terminated || (this.#clientEnded && !this.#x.over);
     this.#finish(
       expected
         ? undefined

@@ -36,6 +36,8 @@ export class Exchange {
   copyIn: Request | undefined = undefined;
   /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */
   muted = false;
+  /** The session has ended: nothing is forwarded any more. */
+  over = false;
   /** A CancelRequest is on its way: nothing new is forwarded that it could hit. */
   cancelling: Promise<void> | undefined = undefined;
   #onDrained: (() => void)[] = [];

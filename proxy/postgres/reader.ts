@@ -105,8 +105,9 @@ export class Reader {
     }
     const portal = this.#x.registry.portals.find(target.name);
     if (portal === "wait") return "wait";
-    if (portal === undefined) return refused(unknownPortal(target.name));
     const request = new Request("describe-portal", buffer, start, end);
+    // psycopg describes cursors that it declared in SQL; a description runs nothing.
+    if (portal === undefined) return flows(request);
     request.portal = portal;
     request.statement = portal.statement;
     return flows(request);

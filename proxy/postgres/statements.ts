@@ -49,6 +49,12 @@ export class Portal {
     this.operation = operation;
     this.exact = exact;
   }
+
+  /** It was decided at Bind and never executed: its event says so. */
+  abandon(): void {
+    const { execution } = this;
+    if (!this.executed) execution?.finish("ok", execution.startedAt);
+  }
 }
 
 export class Registry {
@@ -112,9 +118,11 @@ export class Registry {
         this.statements.applied(request.name, undefined, here);
         break;
       case "bind":
+        this.portals.confirmed(request.name)?.abandon();
         this.portals.applied(request.name, request.portal, here);
         break;
       case "close-portal":
+        this.portals.confirmed(request.name)?.abandon();
         this.portals.applied(request.name, undefined, here);
         break;
       default:
@@ -139,6 +147,9 @@ export class Registry {
         this.statements.settled(here);
         break;
       case "bind":
+        request.portal?.abandon();
+        this.portals.settled(here);
+        break;
       case "close-portal":
         this.portals.settled(here);
         break;
@@ -165,19 +176,20 @@ export class Registry {
         break;
       case "DISCARD ALL":
         this.#forgetStatements();
-        this.portals.forgetAll();
+        this.transactionEnded();
         break;
       case "DECLARE CURSOR":
       case "CLOSE CURSOR":
       case "CLOSE CURSOR ALL":
-        this.portals.forgetAll();
+        this.transactionEnded();
         break;
       default:
     }
   }
 
-  /** Portals do not outlive their transaction. */
+  /** Portals do not outlive their transaction, nor a command that may give their names to cursors. */
   transactionEnded(): void {
+    for (const portal of this.portals.values()) portal.abandon();
     this.portals.forgetAll();
   }
 

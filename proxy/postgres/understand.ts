@@ -1,0 +1,22 @@
+// Joins this room to the policy core: the SQL recogniser and the mask engine of one process, over one grammar.
+import type { SqlGrammar } from "../../policy/sql/grammar.ts";
+import { createSqlRecogniser } from "../../policy/sql/recognise.ts";
+import type { MaskEngine } from "./mask-source.ts";
+import type { Recognise } from "./understanding.ts";
+
+export interface Understanding {
+  readonly recognise: Recognise;
+  readonly masks: MaskEngine;
+}
+
+export function createUnderstanding(grammar: SqlGrammar): Understanding {
+  const recogniser = createSqlRecogniser({ grammar });
+  return {
+    recognise: recogniser.recognise,
+    masks: {
+      catalogQueries: [],
+      catalog: () => undefined,
+      masking: () => ({ prove: () => undefined, plan: () => undefined }),
+    },
+  };
+}
