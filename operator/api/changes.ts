@@ -41,6 +41,7 @@ interface SubjectState extends ChangeSubject {
 export class ChangeTracker {
   readonly #governing: Governing;
   readonly #onTouched: (touched: Touched) => void;
+  readonly #onProblem: (error: unknown) => void;
   readonly #subjects = new Map<string, SubjectState>();
   /** What each policy targeted when last seen: a policy that is deleted or retargeted touches its old targets too. Bounded by the policies seen. */
   readonly #targets = new Map<string, readonly string[]>();
@@ -49,9 +50,14 @@ export class ChangeTracker {
   #draining: Promise<void> | undefined;
   #isClosed = false;
 
-  constructor(governing: Governing, onTouched: (touched: Touched) => void) {
+  constructor(
+    governing: Governing,
+    onTouched: (touched: Touched) => void,
+    onProblem: (error: unknown) => void,
+  ) {
     this.#governing = governing;
     this.#onTouched = onTouched;
+    this.#onProblem = onProblem;
   }
 
   addSubject(subject: ChangeSubject): void {
@@ -92,8 +98,7 @@ export class ChangeTracker {
     if (this.#isClosed) return;
     for (const [name, isForced] of this.#affected(change))
       this.#pending.set(name, isForced || this.#pending.get(name) === true);
-    if (this.#pending.size > 0)
-      this.#draining ??= this.#drain().finally(() => (this.#draining = undefined));
+    if (this.#pending.size > 0) this.#draining ??= this.#drain();
   }
 
   /** Resolves when every change so far has been looked at. */
@@ -143,17 +148,26 @@ export class ChangeTracker {
 
   async #drain(): Promise<void> {
     await nextTurn();
-    for (let since = performance.now(); this.#pending.size > 0 && !this.#isClosed;) {
-      const [next] = this.#pending;
-      if (next === undefined) return;
-      const [connection, isForced] = next;
-      this.#pending.delete(connection);
-      for (const state of this.#subjectsOf(connection)) {
-        this.#compare(state, connection, isForced);
-        if (performance.now() - since < turnMs) continue;
-        await nextTurn();
-        since = performance.now();
+    try {
+      for (let since = performance.now(); this.#pending.size > 0 && !this.#isClosed;) {
+        const [next] = this.#pending;
+        if (next === undefined) return;
+        const [connection, isForced] = next;
+        this.#pending.delete(connection);
+        for (const state of this.#subjectsOf(connection)) {
+          try {
+            this.#compare(state, connection, isForced);
+          } catch (error) {
+            this.#onProblem(error); // one pod's trouble keeps nobody else uninformed
+          }
+          if (performance.now() - since < turnMs) continue;
+          await nextTurn();
+          since = performance.now();
+        }
       }
+    } finally {
+      // In the same turn as the last look at what is pending, or a change that comes now would be left lying.
+      this.#draining = undefined;
     }
   }
 

@@ -116,7 +116,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
   const live = new LiveGrants(now);
   const views = new ProxyViews(now);
-  const hub = new StreamHub({ governing, requests, live, record });
+  const hub = new StreamHub({
+    governing,
+    requests,
+    live,
+    record,
+    onProblem: (err) => options.logger.error({ event: "change-not-told", err }),
+  });
   const bindings = new KeyBindings(now);
   const proofs = new ProofVerifier({
     nonces: serverNonces(keys.derive("nonce"), now),

@@ -47,6 +47,8 @@ export interface StreamHubOptions {
   readonly requests: Pick<RequestStore, "onChange">;
   readonly live: LiveGrants;
   readonly record: (type: EventType, body: EventBody) => void;
+  /** What went wrong while a change was told, for the log. */
+  readonly onProblem: (error: unknown) => void;
 }
 
 interface Stream {
@@ -74,7 +76,11 @@ export class StreamHub {
     const { view, now } = options.governing;
     this.#lastPing = now();
     this.#inForce = this.#quarantinesInForce();
-    this.#tracker = new ChangeTracker(options.governing, (touched) => this.#pushTouched(touched));
+    this.#tracker = new ChangeTracker(
+      options.governing,
+      (touched) => this.#pushTouched(touched),
+      options.onProblem,
+    );
     this.#unsubscribe = [
       view.onChange((change) => this.#onChange(change)),
       options.requests.onChange((request) => this.#onRequest(request)),

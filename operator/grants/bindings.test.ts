@@ -7,7 +7,11 @@ const ten = "2026-11-20T10:00:00Z";
 const later = "2026-11-20T10:05:00Z";
 const now = Date.parse("2026-11-20T10:00:02Z");
 
-function refusedReason(bindings: KeyBindings, jkt: string, startedAt: string | undefined): string | undefined {
+function refusedReason(
+  bindings: KeyBindings,
+  jkt: string,
+  startedAt: string | undefined,
+): string | undefined {
   const verdict = bindings.bind("pod", jkt, startedAt);
   return "refused" in verdict ? verdict.refused : undefined;
 }
@@ -32,7 +36,11 @@ describe("the key of a pod", () => {
   it("does not change when the kubelet reports the start of the very container that bound it", () => {
     const bindings = new KeyBindings(() => now);
     bindings.bind("pod", "first", undefined);
-    assert.equal(refusedReason(bindings, "second", ten), "KeyAlreadyBound", "ten is before the binding");
+    assert.equal(
+      refusedReason(bindings, "second", ten),
+      "KeyAlreadyBound",
+      "ten is before the binding",
+    );
     assert.equal(refusedReason(bindings, "second", later), undefined);
   });
 
@@ -46,16 +54,28 @@ describe("the key of a pod", () => {
   it("is learned from a grant, and an older binding wins back its pod", () => {
     const bindings = new KeyBindings(() => now);
     bindings.bind("pod", "usurper", ten);
-    assert.equal(bindings.observe("pod", { jkt: "first", boundAt: now - 60_000, startedAt: Date.parse(ten) }), true);
-    assert.equal(bindings.observe("pod", { jkt: "usurper", boundAt: now, startedAt: Date.parse(ten) }), false);
+    assert.equal(
+      bindings.observe("pod", { jkt: "first", boundAt: now - 60_000, startedAt: Date.parse(ten) }),
+      true,
+    );
+    assert.equal(
+      bindings.observe("pod", { jkt: "usurper", boundAt: now, startedAt: Date.parse(ten) }),
+      false,
+    );
     assert.equal(refusedReason(bindings, "usurper", ten), "KeyAlreadyBound");
   });
 
   it("is voided by a grant of a later container", () => {
     const bindings = new KeyBindings(() => now);
     bindings.bind("pod", "first", ten);
-    assert.equal(bindings.observe("pod", { jkt: "second", boundAt: now, startedAt: Date.parse(later) }), true);
-    assert.equal(bindings.observe("pod", { jkt: "first", boundAt: 0, startedAt: Date.parse(ten) }), false);
+    assert.equal(
+      bindings.observe("pod", { jkt: "second", boundAt: now, startedAt: Date.parse(later) }),
+      true,
+    );
+    assert.equal(
+      bindings.observe("pod", { jkt: "first", boundAt: 0, startedAt: Date.parse(ten) }),
+      false,
+    );
   });
 
   const binding: fc.Arbitrary<Binding> = fc.record({

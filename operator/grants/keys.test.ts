@@ -5,7 +5,14 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { memoryKeyStore } from "../api/fixture.ts";
 import { keyFileStore } from "./key-file.ts";
-import { keyLifetimeMs, keyOverlapMs, newKey, reloadIntervalMs, SigningKeys, type KeyStore } from "./keys.ts";
+import {
+  keyLifetimeMs,
+  keyOverlapMs,
+  newKey,
+  reloadIntervalMs,
+  SigningKeys,
+  type KeyStore,
+} from "./keys.ts";
 import { signGrant, verifyPodGrant } from "./token.ts";
 
 const soon = (): AbortSignal => AbortSignal.timeout(5_000);
@@ -19,7 +26,10 @@ const claims = {
 describe("signing keys", () => {
   it("are made once, and read by whoever comes later", async () => {
     const store = memoryKeyStore();
-    const [one, other] = await Promise.all([SigningKeys.open({ store, now: Date.now }, soon()), SigningKeys.open({ store, now: Date.now }, soon())]);
+    const [one, other] = await Promise.all([
+      SigningKeys.open({ store, now: Date.now }, soon()),
+      SigningKeys.open({ store, now: Date.now }, soon()),
+    ]);
     assert.equal(one.signer().kid, other.signer().kid);
     assert.equal(store.saved.length, 1);
     assert.deepEqual(one.derive("nonce"), other.derive("nonce"));
@@ -28,7 +38,14 @@ describe("signing keys", () => {
 
   it("never publish a private part", async () => {
     const keys = await SigningKeys.open({ store: memoryKeyStore(), now: Date.now }, soon());
-    assert.deepEqual(Object.keys(keys.jwks().keys[0] ?? {}).sort(), ["alg", "crv", "kid", "kty", "use", "x"]);
+    assert.deepEqual(Object.keys(keys.jwks().keys[0] ?? {}).sort(), [
+      "alg",
+      "crv",
+      "kid",
+      "kty",
+      "use",
+      "x",
+    ]);
   });
 
   it("publish the next key a day before it signs, and the previous one a day after", async () => {
@@ -95,7 +112,8 @@ describe("signing keys", () => {
     const keys = await SigningKeys.open({ store, now: () => now }, soon());
     now += reloadIntervalMs;
     const before = loads;
-    for (let i = 0; i < 20; i += 1) assert.equal(await keys.verifier(`forged-${i}`, soon()), undefined);
+    for (let i = 0; i < 20; i += 1)
+      assert.equal(await keys.verifier(`forged-${i}`, soon()), undefined);
     assert.equal(loads, before + 1);
   });
 
@@ -104,7 +122,9 @@ describe("signing keys", () => {
     const stranger = await SigningKeys.open({ store: memoryKeyStore(), now: Date.now }, soon());
     const now = Date.now();
     const { token } = await signGrant(keys, claims, 60, now);
-    await assert.rejects(verifyPodGrant(keys, token, now + 66_000, soon()), { reason: "GrantExpired" });
+    await assert.rejects(verifyPodGrant(keys, token, now + 66_000, soon()), {
+      reason: "GrantExpired",
+    });
     await assert.rejects(verifyPodGrant(stranger, token, now, soon()), { reason: "GrantInvalid" });
     const [, payload] = token.split(".");
     const none = `${Buffer.from(JSON.stringify({ alg: "none", typ: "at+jwt", kid: keys.signer().kid })).toString("base64url")}.${payload}.`;
@@ -132,12 +152,19 @@ describe("keys in files", () => {
   it("are refused when others can read them, with the command that mends it", async () => {
     await SigningKeys.open({ store: keyFileStore(directory), now: Date.now }, soon());
     await chmod(join(directory, "keys.1.json"), 0o644);
-    await assert.rejects(keyFileStore(directory).load(soon()), /can be read by others \(mode 644\); run: chmod 600/);
+    await assert.rejects(
+      keyFileStore(directory).load(soon()),
+      /can be read by others \(mode 644\); run: chmod 600/,
+    );
   });
 
   it("are refused when they are not keys, without saying what they are", async () => {
     await writeFile(join(directory, "keys.1.json"), '{"secret":"hunter2"}', { mode: 0o600 });
-    await assert.rejects(keyFileStore(directory).load(soon()), (error: Error) => /does not hold signing keys/.test(error.message) && !/hunter2/.test(error.message));
+    await assert.rejects(
+      keyFileStore(directory).load(soon()),
+      (error: Error) =>
+        /does not hold signing keys/.test(error.message) && !/hunter2/.test(error.message),
+    );
   });
 
   it("are written by one of many that write at once", async () => {
@@ -145,16 +172,29 @@ describe("keys in files", () => {
     const { keys: nothing, revision } = await store.load(soon());
     assert.equal(nothing, undefined);
     const key = await newKey(0);
-    const stored = { version: 1, current: key, since: key.createdAt, secret: Buffer.alloc(32).toString("base64url") } as const;
-    const results = await Promise.all(Array.from({ length: 20 }, () => store.save(stored, revision, soon())));
+    const stored = {
+      version: 1,
+      current: key,
+      since: key.createdAt,
+      secret: Buffer.alloc(32).toString("base64url"),
+    } as const;
+    const results = await Promise.all(
+      Array.from({ length: 20 }, () => store.save(stored, revision, soon())),
+    );
     assert.equal(results.filter((saved) => saved).length, 1);
   });
 
   it("cannot be replaced by someone who slept through two revisions", async () => {
     const store = keyFileStore(directory);
     const key = await newKey(0);
-    const stored = { version: 1, current: key, since: key.createdAt, secret: Buffer.alloc(32).toString("base64url") } as const;
-    for (const revision of ["0", "1", "2"]) assert.equal(await store.save(stored, revision, soon()), true);
+    const stored = {
+      version: 1,
+      current: key,
+      since: key.createdAt,
+      secret: Buffer.alloc(32).toString("base64url"),
+    } as const;
+    for (const revision of ["0", "1", "2"])
+      assert.equal(await store.save(stored, revision, soon()), true);
     assert.equal(await store.save(stored, "0", soon()), false);
     assert.equal((await store.load(soon())).revision, "3");
     assert.deepEqual((await readdir(directory)).sort(), ["keys.2.json", "keys.3.json"]);

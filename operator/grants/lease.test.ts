@@ -7,55 +7,117 @@ import { endpointOf } from "./govern.ts";
 import { buildLease, readCa } from "./lease.ts";
 
 const never = new AbortController().signal;
-const reader = (values: Readonly<Record<string, string>> | undefined) => async (): Promise<typeof values> => values;
+const reader =
+  (values: Readonly<Record<string, string>> | undefined) => async (): Promise<typeof values> =>
+    values;
 
 function header(value: string): Connection {
   return connection(
-    { protocol: "openai", endpoint: { url: "https://api.openai.com/v1/" }, credential: { static: { secretRef: { name: "openai" }, header: { name: "Authorization", value } } } },
+    {
+      protocol: "openai",
+      endpoint: { url: "https://api.openai.com/v1/" },
+      credential: {
+        static: { secretRef: { name: "openai" }, header: { name: "Authorization", value } },
+      },
+    },
     "openai",
   );
 }
 
 describe("a lease", () => {
   it("is nothing when the connection has no credential", async () => {
-    const { credential: _, ...spec } = connection().spec;
-    assert.deepEqual(await buildLease({ ...connection(), spec }, reader(undefined), never), { kind: "none" });
+    const { protocol, endpoint, onFailure } = connection().spec;
+    const spec = { protocol, endpoint, onFailure };
+    assert.deepEqual(await buildLease({ ...connection(), spec }, reader(undefined), never), {
+      kind: "none",
+    });
   });
 
   it("puts values of the Secret into a header", async () => {
-    assert.deepEqual(await buildLease(header("Bearer ${apiKey}"), reader({ apiKey: "sk-1" }), never), {
-      kind: "headers",
-      headers: [{ name: "Authorization", value: "Bearer sk-1" }],
-    });
+    assert.deepEqual(
+      await buildLease(header("Bearer ${apiKey}"), reader({ apiKey: "sk-1" }), never),
+      {
+        kind: "headers",
+        headers: [{ name: "Authorization", value: "Bearer sk-1" }],
+      },
+    );
     const two = await buildLease(header("${a}:${b.c}"), reader({ a: "1", "b.c": "${a}" }), never);
-    assert.deepEqual(two, { kind: "headers", headers: [{ name: "Authorization", value: "1:${a}" }] }, "a value is not substituted again");
+    assert.deepEqual(
+      two,
+      { kind: "headers", headers: [{ name: "Authorization", value: "1:${a}" }] },
+      "a value is not substituted again",
+    );
   });
 
-  const refusals: readonly (readonly [title: string, of: Connection, values: Readonly<Record<string, string>> | undefined, reason: string, says: RegExp])[] = [
-    ["there is no Secret", connection(), undefined, "SecretNotFound", /Secret agents\/orders-db.*does not exist/],
+  const refusals: readonly (readonly [
+    title: string,
+    of: Connection,
+    values: Readonly<Record<string, string>> | undefined,
+    reason: string,
+    says: RegExp,
+  ])[] = [
+    [
+      "there is no Secret",
+      connection(),
+      undefined,
+      "SecretNotFound",
+      /Secret agents\/orders-db.*does not exist/,
+    ],
     ["a key is missing", connection(), { username: "u" }, "SecretKeyNotFound", /no key password/],
     ["a key is inherited", header("${constructor}"), {}, "SecretKeyNotFound", /no key constructor/],
-    ["a value is empty", connection(), { username: "u", password: "" }, "SecretValueUnusable", /key password is empty/],
-    ["a password ends with a newline", connection(), { username: "u", password: "hunter2\n" }, "SecretValueUnusable", /key password.*newline/],
-    ["a header would be split", header("Bearer ${apiKey}"), { apiKey: "hunter2\r\nX: y" }, "SecretValueUnusable", /key apiKey/],
-    ["the template itself breaks the line", header("Bearer\n${apiKey}"), { apiKey: "hunter2" }, "CredentialUnusable", /Authorization/],
+    [
+      "a value is empty",
+      connection(),
+      { username: "u", password: "" },
+      "SecretValueUnusable",
+      /key password is empty/,
+    ],
+    [
+      "a password ends with a newline",
+      connection(),
+      { username: "u", password: "hunter2\n" },
+      "SecretValueUnusable",
+      /key password.*newline/,
+    ],
+    [
+      "a header would be split",
+      header("Bearer ${apiKey}"),
+      { apiKey: "hunter2\r\nX: y" },
+      "SecretValueUnusable",
+      /key apiKey/,
+    ],
+    [
+      "the template itself breaks the line",
+      header("Bearer\n${apiKey}"),
+      { apiKey: "hunter2" },
+      "CredentialUnusable",
+      /Authorization/,
+    ],
   ];
   for (const [title, of, values, reason, says] of refusals) {
     it(`is refused when ${title}, without its value`, async () => {
-      await assert.rejects(buildLease(of, reader(values), never), (error: Error & { reason?: string }) => {
-        assert.equal(error.reason, reason);
-        assert.match(error.message, says);
-        assert.doesNotMatch(error.message, /hunter2/);
-        return true;
-      });
+      await assert.rejects(
+        buildLease(of, reader(values), never),
+        (error: Error & { reason?: string }) => {
+          assert.equal(error.reason, reason);
+          assert.match(error.message, says);
+          assert.doesNotMatch(error.message, /hunter2/);
+          return true;
+        },
+      );
     });
   }
 
   it("never lets a header carry a line break or NUL, whatever the Secret holds", async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: "binary", minLength: 1 }), async (value) => {
-        const lease = await buildLease(header("Bearer ${apiKey}"), reader({ apiKey: value }), never).catch(() => undefined);
-        if (lease?.kind === "headers") assert.doesNotMatch(lease.headers[0]?.value ?? "", /[\r\n\0]/);
+        const lease = await buildLease(
+          header("Bearer ${apiKey}"),
+          reader({ apiKey: value }),
+          never,
+        ).catch(() => undefined);
+        if (lease?.kind === "headers")
+          assert.doesNotMatch(lease.headers[0]?.value ?? "", /[\r\n\0]/);
       }),
     );
   });
@@ -63,14 +125,37 @@ describe("a lease", () => {
 
 describe("an endpoint", () => {
   it("follows the scheme of its url and loses the trailing slash", () => {
-    assert.deepEqual(endpointOf(header("x"), undefined), { host: "api.openai.com", port: 443, tls: { mode: "VerifyFull" }, basePath: "/v1" });
+    assert.deepEqual(endpointOf(header("x"), undefined), {
+      host: "api.openai.com",
+      port: 443,
+      tls: { mode: "VerifyFull" },
+      basePath: "/v1",
+    });
   });
 
   it("carries the CA of its Secret, which must hold one", async () => {
-    const withCa = connection({ endpoint: { host: "db", tls: { mode: "VerifyFull", caSecretRef: { name: "pg-ca", key: "ca.crt" } } }, postgres: { database: "orders" } });
+    const withCa = connection({
+      endpoint: {
+        host: "db",
+        tls: { mode: "VerifyFull", caSecretRef: { name: "pg-ca", key: "ca.crt" } },
+      },
+      postgres: { database: "orders" },
+    });
     const ca = "-----BEGIN CERTIFICATE-----\n…";
-    assert.deepEqual(endpointOf(withCa, await readCa(withCa, reader({ "ca.crt": ca }), never)), { host: "db", port: 5432, tls: { mode: "VerifyFull", ca }, basePath: "", database: "orders" });
-    await assert.rejects(readCa(withCa, reader({ "ca.crt": "no" }), never), /Secret agents\/pg-ca: key ca.crt holds no PEM certificate/);
-    await assert.rejects(readCa(withCa, reader(undefined), never), /Secret agents\/pg-ca, named by endpoint.tls.caSecretRef, does not exist/);
+    assert.deepEqual(endpointOf(withCa, await readCa(withCa, reader({ "ca.crt": ca }), never)), {
+      host: "db",
+      port: 5432,
+      tls: { mode: "VerifyFull", ca },
+      basePath: "",
+      database: "orders",
+    });
+    await assert.rejects(
+      readCa(withCa, reader({ "ca.crt": "no" }), never),
+      /Secret agents\/pg-ca: key ca.crt holds no PEM certificate/,
+    );
+    await assert.rejects(
+      readCa(withCa, reader(undefined), never),
+      /Secret agents\/pg-ca, named by endpoint.tls.caSecretRef, does not exist/,
+    );
   });
 });

@@ -18,7 +18,8 @@ describe("the replay cache", () => {
 
   it("tells callers apart, and one that floods is refused alone", () => {
     const cache = new ReplayCache(1_000, () => 0);
-    for (let i = 0; i < maxProofsPerCaller; i += 1) assert.equal(cache.use("noisy", String(i)), "fresh");
+    for (let i = 0; i < maxProofsPerCaller; i += 1)
+      assert.equal(cache.use("noisy", String(i)), "fresh");
     assert.equal(cache.use("noisy", "one-more"), "too-many");
     assert.equal(cache.use("quiet", "0"), "fresh");
   });

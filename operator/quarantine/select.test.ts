@@ -8,26 +8,86 @@ import { isActive, ordersFor, reach, selects } from "./select.ts";
 const pod = podIdentity();
 const home = "chaperone-system";
 
-const table: readonly (readonly [title: string, order: Quarantine, expected: ReturnType<typeof reach>])[] = [
+const table: readonly (readonly [
+  title: string,
+  order: Quarantine,
+  expected: ReturnType<typeof reach>,
+])[] = [
   ["all, in the pod's namespace", quarantine({ all: true }), "*"],
-  ["all, in another namespace: what the pod reaches there", quarantine({ all: true }, "q", "data"), ["data/*"]],
+  [
+    "all, in another namespace: what the pod reaches there",
+    quarantine({ all: true }, "q", "data"),
+    ["data/*"],
+  ],
   ["all, in the operator's namespace", quarantine({ all: true }, "q", home), "*"],
   ["the service account", quarantine({ subjects: [{ serviceAccounts: ["invoice-agent"] }] }), "*"],
-  ["the service account by wildcard", quarantine({ subjects: [{ serviceAccounts: ["inv*"] }] }), "*"],
-  ["another service account", quarantine({ subjects: [{ serviceAccounts: ["other"] }] }), undefined],
+  [
+    "the service account by wildcard",
+    quarantine({ subjects: [{ serviceAccounts: ["inv*"] }] }),
+    "*",
+  ],
+  [
+    "another service account",
+    quarantine({ subjects: [{ serviceAccounts: ["other"] }] }),
+    undefined,
+  ],
   ["the pod", quarantine({ subjects: [{ pods: ["invoice-7c9d"] }] }), "*"],
-  ["service account and pod, of which one differs", quarantine({ subjects: [{ serviceAccounts: ["invoice-agent"], pods: ["other"] }] }), undefined],
-  ["any of several subjects", quarantine({ subjects: [{ pods: ["other"] }, { pods: ["invoice-*"] }] }), "*"],
-  ["the same name in another namespace", quarantine({ subjects: [{ serviceAccounts: ["invoice-agent"] }] }, "q", "data"), undefined],
-  ["our namespace, named from another one", quarantine({ subjects: [{ serviceAccounts: ["agents/invoice-agent"] }] }, "q", "data"), undefined],
-  ["our namespace, named from the operator's", quarantine({ subjects: [{ serviceAccounts: ["agents/invoice-agent"] }] }, "q", home), "*"],
-  ["every namespace, named from the operator's", quarantine({ subjects: [{ serviceAccounts: ["*/invoice-agent"] }] }, "q", home), "*"],
-  ["a plain name in the operator's namespace, which reaches every one", quarantine({ subjects: [{ pods: ["invoice-*"] }] }, "q", home), "*"],
+  [
+    "service account and pod, of which one differs",
+    quarantine({ subjects: [{ serviceAccounts: ["invoice-agent"], pods: ["other"] }] }),
+    undefined,
+  ],
+  [
+    "any of several subjects",
+    quarantine({ subjects: [{ pods: ["other"] }, { pods: ["invoice-*"] }] }),
+    "*",
+  ],
+  [
+    "the same name in another namespace",
+    quarantine({ subjects: [{ serviceAccounts: ["invoice-agent"] }] }, "q", "data"),
+    undefined,
+  ],
+  [
+    "our namespace, named from another one",
+    quarantine({ subjects: [{ serviceAccounts: ["agents/invoice-agent"] }] }, "q", "data"),
+    undefined,
+  ],
+  [
+    "our namespace, named from the operator's",
+    quarantine({ subjects: [{ serviceAccounts: ["agents/invoice-agent"] }] }, "q", home),
+    "*",
+  ],
+  [
+    "every namespace, named from the operator's",
+    quarantine({ subjects: [{ serviceAccounts: ["*/invoice-agent"] }] }, "q", home),
+    "*",
+  ],
+  [
+    "a plain name in the operator's namespace, which reaches every one",
+    quarantine({ subjects: [{ pods: ["invoice-*"] }] }, "q", home),
+    "*",
+  ],
   ["a connection, for everybody", quarantine({ connections: ["orders-db"] }), ["agents/orders-db"]],
-  ["a connection of another namespace, for everybody there", quarantine({ connections: ["shared"] }, "q", "data"), ["data/shared"]],
-  ["a connection for these subjects", quarantine({ subjects: [{ pods: ["invoice-*"] }], connections: ["orders-*"] }), ["agents/orders-*"]],
-  ["a connection for other subjects", quarantine({ subjects: [{ pods: ["other"] }], connections: ["orders-db"] }), undefined],
-  ["a foreign connection that it may not name", quarantine({ connections: ["data/shared"] }), undefined],
+  [
+    "a connection of another namespace, for everybody there",
+    quarantine({ connections: ["shared"] }, "q", "data"),
+    ["data/shared"],
+  ],
+  [
+    "a connection for these subjects",
+    quarantine({ subjects: [{ pods: ["invoice-*"] }], connections: ["orders-*"] }),
+    ["agents/orders-*"],
+  ],
+  [
+    "a connection for other subjects",
+    quarantine({ subjects: [{ pods: ["other"] }], connections: ["orders-db"] }),
+    undefined,
+  ],
+  [
+    "a foreign connection that it may not name",
+    quarantine({ connections: ["data/shared"] }),
+    undefined,
+  ],
   ["nothing at all, which admission refuses", quarantine({}), undefined],
 ];
 
@@ -56,7 +116,10 @@ describe("a quarantine", () => {
   });
 
   it("reaches nothing beyond its namespace in local mode, where there is no operator's namespace", () => {
-    assert.equal(reach(quarantine({ subjects: [{ pods: ["*"] }] }, "q", home), pod, undefined), undefined);
+    assert.equal(
+      reach(quarantine({ subjects: [{ pods: ["*"] }] }, "q", home), pod, undefined),
+      undefined,
+    );
   });
 });
 
@@ -67,12 +130,29 @@ describe("the confirmation of a quarantine", () => {
     proxyVersion: "0",
     features: [],
     connections: [
-      { connection: "agents/orders-db", bundle: "", activeSessions, ...(unusable === undefined ? {} : { unusable }) },
+      {
+        connection: "agents/orders-db",
+        bundle: "",
+        activeSessions,
+        ...(unusable === undefined ? {} : { unusable }),
+      },
       { connection: "agents/other", bundle: "", activeSessions: 3 },
     ],
   });
-  const cases: readonly (readonly [title: string, activeSessions: number, unusable: string | undefined, receivedAt: number, confirmed: number])[] = [
-    ["a proxy that shows it and has no session left", 0, "Quarantined: quarantine agents/stop …", 20, 1],
+  const cases: readonly (readonly [
+    title: string,
+    activeSessions: number,
+    unusable: string | undefined,
+    receivedAt: number,
+    confirmed: number,
+  ])[] = [
+    [
+      "a proxy that shows it and has no session left",
+      0,
+      "Quarantined: quarantine agents/stop …",
+      20,
+      1,
+    ],
     ["a proxy with a session left", 1, "Quarantined: …", 20, 0],
     ["a proxy that does not show it", 0, undefined, 20, 0],
     ["a proxy that cannot use the connection for another reason", 0, "GrantRefused: …", 20, 0],
@@ -80,12 +160,19 @@ describe("the confirmation of a quarantine", () => {
   ];
   for (const [title, activeSessions, unusable, receivedAt, confirmed] of cases) {
     it(`counts ${title} as ${confirmed}`, () => {
-      assert.deepEqual(confirmation(order, 10, [{ pod, view: view(activeSessions, unusable), receivedAt }], home), { proxies: 1, confirmed, oldestViewAt: receivedAt });
+      assert.deepEqual(
+        confirmation(order, 10, [{ pod, view: view(activeSessions, unusable), receivedAt }], home),
+        { proxies: 1, confirmed, oldestViewAt: receivedAt },
+      );
     });
   }
 
   it("does not count proxies that it does not reach", () => {
     const other = quarantine({ subjects: [{ pods: ["other"] }] });
-    assert.deepEqual(confirmation(other, 10, [{ pod, view: view(0), receivedAt: 20 }], home), { proxies: 0, confirmed: 0, oldestViewAt: undefined });
+    assert.deepEqual(confirmation(other, 10, [{ pod, view: view(0), receivedAt: 20 }], home), {
+      proxies: 0,
+      confirmed: 0,
+      oldestViewAt: undefined,
+    });
   });
 });

@@ -127,29 +127,44 @@ export class HeldGrant {
 
   /** One exchange at a time; whoever comes meanwhile shares it. */
   #ask(): Promise<LiveGrant> {
-    this.#flight ??= this.#exchange().finally(() => (this.#flight = undefined));
+    this.#flight ??= this.#exchange();
     return this.#flight;
   }
 
   async #exchange(): Promise<LiveGrant> {
-    const { clock, exchange, connection, barred } = this.#options;
+    await Promise.resolve(); // so that #flight is set before anything can end it
     try {
       for (let round = 0; ; round += 1) {
         this.#isStale = false;
-        const askedAt = clock.now();
-        const answer = await exchange(this.#closing.signal);
-        if (this.#isStale && round < maxStaleRounds) continue;
-        const stop = barred();
-        if (stop !== undefined) throw stop;
-        return this.#adopt(readGrant(answer, connection), askedAt, answer.expires_in * 1000);
+        const askedAt = this.#options.clock.now();
+        try {
+          const answer = await this.#options.exchange(this.#closing.signal);
+          if (this.#isOvertaken(round)) continue;
+          const live = this.#adopt(answer, askedAt);
+          // Whoever heard of the new grant may have asked for another.
+          if (this.#isOvertaken(round)) continue;
+          return live;
+        } catch (error) {
+          if (!this.#isOvertaken(round)) throw this.#fail(error);
+        }
       }
-    } catch (error) {
-      throw this.#fail(error);
+    } finally {
+      // In the same turn as the last look at #isStale: a change that comes now starts another exchange.
+      this.#flight = undefined;
     }
   }
 
-  #adopt(live: LiveGrant, askedAt: number, lifeMs: number): LiveGrant {
+  /** Whatever the operator said, it said before the change: ask again. */
+  #isOvertaken(round: number): boolean {
+    return this.#isStale && round < maxStaleRounds && !this.#closing.signal.aborted;
+  }
+
+  #adopt(answer: TokenAnswer, askedAt: number): LiveGrant {
     this.#closing.signal.throwIfAborted();
+    const barred = this.#options.barred();
+    if (barred !== undefined) throw barred;
+    const live = readGrant(answer, this.#options.connection);
+    const lifeMs = answer.expires_in * 1000;
     this.#inForce = { live, expiresAt: askedAt + lifeMs, renewAt: askedAt + lifeMs * renewAfter };
     this.#failures = 0;
     this.#refusal = undefined;
