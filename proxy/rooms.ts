@@ -48,8 +48,7 @@ async function openPostgres(dial: Dial): Promise<PostgresRoom> {
     import("../policy/sql/grammar.ts"),
     import("./postgres/understand.ts"),
   ]);
-  await loadSqlGrammar();
-  return createPostgresRoom({ dial, tlsContext: () => undefined, ...createUnderstanding() });
+  return createPostgresRoom({ dial, tlsContext: () => undefined, ...createUnderstanding(await loadSqlGrammar()) });
 }
 
 async function openHttp(dial: Dial): Promise<HttpRoom> {

@@ -24,15 +24,16 @@ const runSql = tool(
   { name: "run_sql", description: "Run one SQL statement on the orders database.", schema: z.object({ sql: z.string() }) },
 );
 
-const tasks = process.argv.slice(2);
-for (const [index, task] of tasks.entries()) {
-  // One task streams its answer and the next does not, as agents in the wild do both.
-  const model = new ChatOpenAI({ model: "gpt-5-mini", streaming: index % 2 === 0, maxRetries: 0 });
-  const agent = createAgent({ model, tools: [runSql], systemPrompt: "You look after invoices." });
+const agent = createAgent({
+  model: new ChatOpenAI({ model: "gpt-5-mini", maxRetries: 0 }),
+  tools: [runSql],
+  systemPrompt: "You look after invoices.",
+});
+
+for (const [index, task] of process.argv.slice(2).entries()) {
   say("task", task);
   try {
-    const result = await agent.invoke({ messages: [{ role: "user", content: task }] }, { recursionLimit: 200 });
-    say("answer", String(result.messages.at(-1)?.content ?? ""));
+    say("answer", await work(task, index % 2 === 0));
   } catch (error) {
     say("stopped", error instanceof Error ? error.message : String(error));
     process.exitCode = 3;
@@ -40,6 +41,18 @@ for (const [index, task] of tasks.entries()) {
   }
 }
 await pool.end().catch(() => undefined);
+
+/** One task streams the model's answers and the next does not, as agents in the wild do both. */
+async function work(task: string, streamed: boolean): Promise<string> {
+  const input = { messages: [{ role: "user" as const, content: task }] };
+  const options = { recursionLimit: 500 };
+  if (!streamed) return String((await agent.invoke(input, options)).messages.at(-1)?.content ?? "");
+  let answer = "";
+  for await (const [message] of await agent.stream(input, { ...options, streamMode: "messages" })) {
+    if (message.getType() === "ai") answer += typeof message.content === "string" ? message.content : "";
+  }
+  return answer;
+}
 
 function say(what: string, text: string): void {
   process.stdout.write(`${JSON.stringify({ what, text })}\n`);

@@ -30,7 +30,7 @@ export async function startServers(): Promise<DemoServers> {
     DEMO_DATABASE_CA: (postgres.caPem ?? "").trimEnd().replaceAll("\n", "\n    "),
     DEMO_DATABASE_PORT: String(postgres.port),
     DEMO_OPENAI_KEY: openAiKey,
-    DEMO_OPENAI_URL: `${openai.url}/v1`,
+    DEMO_OPENAI_URL: openai.url,
   };
   return {
     databasePassword,
