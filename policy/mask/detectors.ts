@@ -283,7 +283,7 @@ function jwt(text: string): Span[] {
     const parts = match[0].split(".");
     let offset = match.index;
     for (const [index, part] of parts.entries()) {
-      const begin = part.lastIndexOf("eyJ", 0) === 0 ? 0 : part.indexOf("eyJ");
+      const begin = part.indexOf("eyJ");
       const payload = parts[index + 1];
       const signature = parts[index + 2];
       if (

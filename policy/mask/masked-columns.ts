@@ -108,7 +108,7 @@ function spread(catalog: MaskCatalog, found: Found): void {
 function shareColumns(found: Found, catalog: MaskCatalog, from: string, to: string): boolean {
   let changed = false;
   const target = catalog.relations.get(to);
-  for (const [column, transform] of [...(found.get(from) ?? [])]) {
+  for (const [column, transform] of found.get(from) ?? []) {
     if (target?.columns.some(({ name }) => name === column) === true) {
       changed = add(found, to, column, transform) || changed;
     }
