@@ -2,6 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readCrds } from "./generate-crds.ts";
+import { generateDocs } from "./generate-docs.ts";
 import { generateSchemas } from "./generate-schemas.ts";
 import { generateTypes } from "./generate-types.ts";
 
@@ -15,6 +16,7 @@ async function generate(root: string): Promise<readonly Output[]> {
   return [
     { path: "crds/types.gen.ts", text: generateTypes(crds) },
     { path: "crds/schemas.gen.ts", text: generateSchemas(crds) },
+    ...generateDocs(crds),
   ];
 }
 
