@@ -74,7 +74,19 @@ export function replay(
     (a, b) => a.at - b.at || a.seq - b.seq || kindOrder[a.kind] - kindOrder[b.kind],
   );
   const start = sorted[0]?.at ?? 0;
-  return sorted.map(({ at, ...frame }) => ({ ...frame, offsetMs: at - start }));
+  const said = new Map<string, string>();
+  return sorted.map(({ at, ...frame }) => ({ ...frame, texts: newTexts(frame, said), offsetMs: at - start }));
+}
+
+/** A model is sent the whole conversation each time; the timeline shows what is new of it. The recording keeps it all. */
+function newTexts(frame: Omit<TimedFrame, "at">, said: Map<string, string>): readonly FrameText[] {
+  if (frame.label !== "prompt") return frame.texts;
+  return frame.texts.map((entry) => {
+    const before = said.get(frame.session) ?? "";
+    said.set(frame.session, entry.text);
+    const isContinuation = before !== "" && entry.text.startsWith(before) && entry.text.length > before.length;
+    return isContinuation ? { ...entry, text: entry.text.slice(before.length).trimStart() } : entry;
+  });
 }
 
 function textsOf(event: StoredEvent, contents: readonly ContentRecord[]): readonly FrameText[] {

@@ -48,7 +48,7 @@ export async function askOpenAi(
       if (body === undefined) return null;
       return maxOutputTokens === undefined ? body : limited(body, operation, maxOutputTokens);
     },
-    observer: () => new AnswerObserver(keepsText),
+    observer: () => new AnswerObserver(keepsText ? operation.facts.prompts : undefined),
   };
 }
 
@@ -67,11 +67,12 @@ const limitNames: Readonly<Record<string, string>> = {
 };
 
 class AnswerObserver implements Observer {
-  readonly #keepsText: boolean;
+  readonly #prompts: readonly string[] | undefined;
   #reader: AnswerReader | undefined;
 
-  constructor(keepsText: boolean) {
-    this.#keepsText = keepsText;
+  /** @param prompts undefined: texts are not recorded */
+  constructor(prompts: readonly string[] | undefined) {
+    this.#prompts = prompts;
   }
 
   start(_status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
@@ -87,19 +88,24 @@ class AnswerObserver implements Observer {
 
   finish(): ReturnType<Observer["finish"]> {
     const answer = this.#reader?.finish();
-    if (answer === undefined) return { contents: [] };
+    const asked = this.#prompts === undefined ? [] : content("request", this.#prompts, false);
+    if (answer === undefined) return { contents: asked };
     return {
-      contents: this.#keepsText ? contentsOf(answer) : [],
+      contents: this.#prompts === undefined ? [] : [...asked, ...answerContent(answer)],
       ...(answer.usage !== undefined && { tokens: answer.usage }),
     };
   }
 }
 
-function contentsOf({ text, toolCalls, error, truncated }: Answer): Content[] {
+function answerContent({ text, toolCalls, error, truncated }: Answer): Content[] {
   const calls = toolCalls.map((call) => `${call.name}(${call.arguments})`);
-  const whole = [text, ...calls, error ?? ""].filter((part) => part !== "").join("\n\n");
+  return content("response", [text, ...calls, error ?? ""], truncated);
+}
+
+function content(part: Content["part"], texts: readonly string[], truncated: boolean): Content[] {
+  const whole = texts.filter((text) => text !== "").join("\n\n");
   if (whole === "") return [];
   const bytes = Buffer.from(whole);
   const isCut = truncated || bytes.length > maxContentBytes;
-  return [{ part: "response", text: contentText(bytes), ...(isCut && { truncated: true }) }];
+  return [{ part, text: contentText(bytes), ...(isCut && { truncated: true }) }];
 }

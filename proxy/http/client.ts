@@ -93,8 +93,12 @@ export class ClientConnection {
     this.#ended =
       reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
     if (this.#ended.code === "Quarantined") {
-      this.socket.destroy();
-      return;
+      // What was not answered yet is told why; what is being answered breaks off.
+      const current = this.#exchanges[0];
+      if (current === undefined || !current.cut(this.#ended)) {
+        this.socket.destroy();
+        return;
+      }
     }
     if (this.#exchanges.length === 0) {
       // Idle: the client finds it closed and opens another, which the gate judges afresh.

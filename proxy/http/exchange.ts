@@ -136,6 +136,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.refuse(error);
   }
 
+  /** Ends it now, whatever the upstream is doing. False when the answer has begun: then only breaking off is left. */
+  cut(error: ProxyError): boolean {
+    if (this.#finished || this.#gone || this.response.headersSent) return false;
+    const controller = this.#controller;
+    this.#record(controller === undefined ? "error" : "unknown", error.code);
+    this.refuse(error);
+    controller?.abort(error);
+    return true;
+  }
+
   /** The agent closed its connection: the upstream hears of it at once. */
   clientGone(): void {
     if (this.#finished) return;
