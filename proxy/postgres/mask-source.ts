@@ -1,5 +1,7 @@
 // The masks that apply to a session right now: the bundle in force over the catalog of its database, compiled once per pair.
 import type { Bundle } from "../../policy/bundle.ts";
+import type { MaskCatalog } from "../../policy/mask/catalog.ts";
+import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import type { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
@@ -7,13 +9,13 @@ import type { Masking } from "./masking.ts";
 /** A result of one of our own queries, in text form. */
 export type Rows = readonly (readonly (string | null)[])[];
 
-/** How masks are compiled and where their catalog comes from; `C` is the catalog. */
-export interface MaskEngine<C = unknown> {
+/** How masks are compiled and where their catalog comes from. */
+export interface MaskEngine {
   /** Sent as they are over the session's own upstream connection. */
   readonly catalogQueries: readonly string[];
-  catalog(results: readonly Rows[]): C;
+  catalog(results: readonly Rows[]): MaskCatalog;
   /** `catalog` is undefined where the bundle has detectors only. */
-  masking(bundle: Bundle, catalog: C | undefined): Masking;
+  masking(bundle: Bundle, catalog: MaskCatalog | undefined): Masking;
 }
 
 /** Columns may be renamed by others: an older catalog is read again before the next statement. */
@@ -24,7 +26,7 @@ const rereadAfterMs = 1_000;
 const maxCatalogs = 16;
 
 interface CachedCatalog {
-  readonly catalog: unknown;
+  readonly catalog: MaskCatalog;
   readonly loadedAt: number;
 }
 
@@ -37,7 +39,7 @@ export class CatalogCache {
     return found !== undefined && now - found.loadedAt < catalogTtlMs ? found : undefined;
   }
 
-  set(key: string, catalog: unknown, now: number): CachedCatalog {
+  set(key: string, catalog: MaskCatalog, now: number): CachedCatalog {
     if (this.#known.size >= maxCatalogs && !this.#known.has(key)) {
       for (const oldest of this.#known.keys()) {
         this.#known.delete(oldest);
@@ -103,7 +105,7 @@ export class MaskSource {
       this.#bundle?.generation !== bundle.generation ||
       this.#catalog !== catalog
     ) {
-      this.#masking = engine.masking(bundle, catalog?.catalog);
+      this.#masking = compile(engine, bundle, catalog?.catalog);
       this.#catalog = catalog;
     }
     this.#bundle = bundle;
@@ -133,5 +135,19 @@ export class MaskSource {
   /** The agent's own DDL changes what there is to mask. */
   executed(execution: Execution): void {
     if (execution.understood.changesSchema) this.stale();
+  }
+}
+
+/** A mask that this version cannot apply must not be skipped: the session ends with a sentence. */
+function compile(engine: MaskEngine, bundle: Bundle, catalog: MaskCatalog | undefined): Masking {
+  try {
+    return engine.masking(bundle, catalog);
+  } catch (error) {
+    const { namespace, name } = bundle.connection;
+    throw new ProxyError(
+      "ProxyTooOld",
+      `the masks of connection ${namespace}/${name} cannot be applied by this proxy: ${error instanceof Error ? error.message : "unknown failure"}`,
+      { cause: error },
+    );
   }
 }

@@ -1,0 +1,52 @@
+// Detectors over the cells of one column: texts are rewritten; a binary value that no text can be put into becomes NULL when something is found in it.
+import type { MaskedText, TextMasker } from "../../policy/mask/detect.ts";
+import type { Field } from "./decode.ts";
+import type { CellMask, Detected } from "./masking.ts";
+
+/** Types whose values are no text: bool, bytea, numbers, dates and times, uuid. Every other type is looked at. */
+const withoutText: ReadonlySet<number> = new Set([
+  16, 17, 20, 21, 23, 26, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950,
+]);
+/** name, text, json, xml, unknown, bpchar, varchar: their binary format is their text. */
+const textInBinary: ReadonlySet<number> = new Set([19, 25, 114, 142, 705, 1042, 1043]);
+const json: ReadonlySet<number> = new Set([114, 3802]);
+const jsonb = 3802;
+
+/** Undefined where a column of this type holds no text. */
+export function createDetectingMask(
+  masker: TextMasker,
+  field: Field,
+  detected: Detected,
+): CellMask | undefined {
+  if (withoutText.has(field.type)) return undefined;
+  const look = (text: string): string | undefined => {
+    const found: MaskedText = masker(text);
+    if (found.text === text) return undefined;
+    for (const [detector, count] of Object.entries(found.counts))
+      detected.set(detector, (detected.get(detector) ?? 0) + count);
+    return json.has(field.type) ? asJson(found.text) : found.text;
+  };
+  if (field.format === 0 || textInBinary.has(field.type))
+    return (buffer, start, end) => bytes(look(buffer.toString("utf8", start, end)));
+  if (field.type === jsonb)
+    return (buffer, start, end) => {
+      const masked = look(buffer.toString("utf8", start + 1, end));
+      return masked === undefined ? undefined : Buffer.from(`\u0001${masked}`);
+    };
+  return (buffer, start, end) =>
+    look(buffer.toString("utf8", start, end)) === undefined ? undefined : null;
+}
+
+function bytes(text: string | undefined): Buffer | undefined {
+  return text === undefined ? undefined : Buffer.from(text);
+}
+
+/** A masked number inside JSON may leave it broken; then the whole becomes one string. */
+function asJson(text: string): string {
+  try {
+    JSON.parse(text);
+    return text;
+  } catch {
+    return JSON.stringify(text);
+  }
+}
