@@ -19,6 +19,8 @@ export interface CollectionOptions<T extends KubeObject> {
   readonly type: ResourceType;
   readonly read: (object: KubeObject) => T;
   readonly indexes?: Readonly<Record<string, IndexFunction<T>>>;
+  /** Undefined: every namespace. */
+  readonly namespace?: string;
   readonly labelSelector?: string;
 }
 
@@ -29,7 +31,7 @@ export class Collection<T extends KubeObject> {
 
   constructor(
     parts: WatchParts,
-    { type, read, indexes = {}, labelSelector }: CollectionOptions<T>,
+    { type, read, indexes = {}, namespace, labelSelector }: CollectionOptions<T>,
   ) {
     this.type = type;
     this.store = new ObjectStore<T>(
@@ -41,6 +43,7 @@ export class Collection<T extends KubeObject> {
       type,
       store: this.store,
       read,
+      ...(namespace === undefined ? {} : { namespace }),
       ...(labelSelector === undefined ? {} : { labelSelector }),
     });
   }

@@ -21,12 +21,14 @@ export interface ControllerOptions {
 }
 
 export class Controller {
+  readonly name: string;
   readonly queue: WorkQueue;
   readonly #options: ControllerOptions;
   readonly #stop = new AbortController();
   #workers: Promise<void>[] = [];
 
   constructor(options: ControllerOptions) {
+    this.name = options.name;
     this.#options = options;
     this.queue = options.queue ?? new WorkQueue();
   }

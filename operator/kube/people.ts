@@ -33,10 +33,12 @@ export class KubePeople implements PeopleAuthenticator {
   readonly #now: () => number;
   #waiting = 0;
 
-  constructor(parts: WatchParts, access: AccessReviewer) {
+  /** Sessions count in the operator's own namespace alone, where the chart says who may make them and the webhook stamps each. */
+  constructor(parts: WatchParts, access: AccessReviewer, namespace: string) {
     this.collection = new Collection(parts, {
       type: resourceTypes.AccessSession,
       read: typedReader("AccessSession"),
+      namespace,
       indexes: { [byKey]: ({ spec }) => [thumbprintOf(spec.publicKey)] },
     });
     this.#access = access;

@@ -36,6 +36,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly store: ObjectStore<T>;
   /** Raw JSON to what the store keeps. Throws for an object that cannot be understood, which is then left out. */
   readonly read: (object: KubeObject) => T;
+  /** Undefined: every namespace. */
+  readonly namespace?: string;
   readonly labelSelector?: string;
   readonly now: () => number;
   readonly random: () => number;
@@ -143,7 +145,7 @@ export class Reflector<T extends KubeObject> {
       const page = await client.call(
         {
           method: "GET",
-          path: collectionPath(type),
+          path: collectionPath(type, this.#options.namespace),
           query: {
             limit: this.#limit,
             ...(labelSelector === undefined ? {} : { labelSelector }),
@@ -178,7 +180,7 @@ export class Reflector<T extends KubeObject> {
       const stream = await client.stream(
         {
           method: "GET",
-          path: collectionPath(type),
+          path: collectionPath(type, this.#options.namespace),
           query: {
             watch: true,
             allowWatchBookmarks: true,

@@ -17,6 +17,12 @@ export const resourceTypes = {
     kind: "TokenReview",
     plural: "tokenreviews",
   },
+  SelfSubjectReview: {
+    group: "authentication.k8s.io",
+    version: "v1",
+    kind: "SelfSubjectReview",
+    plural: "selfsubjectreviews",
+  },
   SubjectAccessReview: {
     group: "authorization.k8s.io",
     version: "v1",

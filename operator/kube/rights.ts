@@ -1,0 +1,57 @@
+// Every right the operator needs from RBAC: asked for at start, so that a missing one is one clear line and not a riddle later.
+import type { OperatorConfig } from "../config.ts";
+import type { AccessQuestion } from "./access.ts";
+import type { ResourceType } from "./objects.ts";
+import { resourceTypes } from "./resource-types.ts";
+
+const {
+  AccessPolicy,
+  AccessRequest,
+  AccessSession,
+  Connection,
+  MutatingWebhookConfiguration,
+  Pod,
+  Quarantine,
+  Secret,
+  SubjectAccessReview,
+  TokenReview,
+  ValidatingWebhookConfiguration,
+} = resourceTypes;
+
+export function neededRights(
+  config: Pick<
+    OperatorConfig,
+    "namespace" | "authoritySecret" | "keysSecret" | "webhookConfiguration"
+  >,
+): readonly AccessQuestion[] {
+  const { namespace, webhookConfiguration } = config;
+  return [
+    ...[Connection, AccessPolicy, Quarantine, AccessRequest, Pod].flatMap((type) =>
+      rights(type, ["list", "watch"]),
+    ),
+    ...rights(Pod, ["get"]),
+    ...rights(AccessRequest, ["get", "create", "delete"]),
+    ...rights(AccessRequest, ["update"], { subresource: "status" }),
+    ...[Connection, AccessPolicy, Quarantine].flatMap((type) =>
+      rights(type, ["patch"], { subresource: "status" }),
+    ),
+    ...rights(Secret, ["get"]),
+    ...[config.authoritySecret, config.keysSecret].flatMap((name) =>
+      rights(Secret, ["update"], { namespace, name }),
+    ),
+    ...rights(AccessSession, ["list", "watch", "delete"], { namespace }),
+    ...rights(TokenReview, ["create"]),
+    ...rights(SubjectAccessReview, ["create"]),
+    ...[MutatingWebhookConfiguration, ValidatingWebhookConfiguration].flatMap((type) =>
+      rights(type, ["get", "patch"], { name: webhookConfiguration }),
+    ),
+  ];
+}
+
+function rights(
+  { group, plural }: ResourceType,
+  verbs: readonly string[],
+  where: Pick<AccessQuestion, "subresource" | "namespace" | "name"> = {},
+): AccessQuestion[] {
+  return verbs.map((verb) => ({ verb, group, resource: plural, ...where }));
+}
