@@ -75,7 +75,11 @@ export function replay(
   );
   const start = sorted[0]?.at ?? 0;
   const said = new Map<string, string>();
-  return sorted.map(({ at, ...frame }) => ({ ...frame, texts: newTexts(frame, said), offsetMs: at - start }));
+  return sorted.map(({ at, ...frame }) => ({
+    ...frame,
+    texts: newTexts(frame, said),
+    offsetMs: at - start,
+  }));
 }
 
 /** A model is sent the whole conversation each time; the timeline shows what is new of it. The recording keeps it all. */
@@ -84,7 +88,8 @@ function newTexts(frame: Omit<TimedFrame, "at">, said: Map<string, string>): rea
   return frame.texts.map((entry) => {
     const before = said.get(frame.session) ?? "";
     said.set(frame.session, entry.text);
-    const isContinuation = before !== "" && entry.text.startsWith(before) && entry.text.length > before.length;
+    const isContinuation =
+      before !== "" && entry.text.startsWith(before) && entry.text.length > before.length;
     return isContinuation ? { ...entry, text: entry.text.slice(before.length).trimStart() } : entry;
   });
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { sql } from "kysely";
 import { Recorder, statement } from "../../test/integration/audit-recorder.ts";
 import { storeSuite } from "../../test/integration/audit-store-suite.ts";
 import { networkFilesystem } from "./filesystem.ts";
@@ -80,6 +81,33 @@ test("after close everything is refused instead of waiting for ever", async () =
   const store = await openStore(join(directory, "closed.sqlite"));
   await store.close();
   await assert.rejects(store.ingest(new Recorder("agents/pod/1").add({}).batch()), /closed/);
+});
+
+test("a batch that the database cannot take fails alone, and the others of its transaction are taken", async () => {
+  const store = await openStore(join(directory, "poisoned.sqlite"));
+  await sql`create trigger poison before insert on event_headers when new.stream = 'agents/poison/1' begin select raise(abort, 'no room'); end`.execute(
+    store.db,
+  );
+  const names = ["agents/before/1", "agents/poison/1", "agents/after/1"];
+  const results = await Promise.allSettled(
+    names.map((name) => store.ingest(new Recorder(name).add({}, {}).batch())),
+  );
+  assert.deepEqual(
+    results.map((result) =>
+      result.status === "fulfilled"
+        ? result.value.acknowledged
+        : result.reason instanceof Error && result.reason.message,
+    ),
+    [2, "audit store: no room", 2],
+  );
+  assert.deepEqual(
+    (await createAuditReader(store.db).verify()).map(({ stream, ok }) => [stream, ok]),
+    [
+      ["agents/after/1", true],
+      ["agents/before/1", true],
+    ],
+  );
+  await store.close();
 });
 
 test("network filesystems are known by their number, signed or not", () => {

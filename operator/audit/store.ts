@@ -5,14 +5,18 @@ import { type Dialect, Kysely, PostgresDialect } from "kysely";
 import { IngestRefused } from "../../contract/chain.ts";
 import type { EventAck, EventBatch } from "../../contract/control.ts";
 import { refuseNetworkFilesystem } from "./filesystem.ts";
-import { checkBatch, ingestBatch, type IngestResult, reserveIds } from "./ingest.ts";
+import { checkBatch } from "./check.ts";
+import { ingestGroup, type IngestResult } from "./ingest.ts";
 import { type AuditDatabase, type IntegerType, migrate } from "./schema.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
 
 /** Batches waiting for the transaction in flight; each proxy has one at a time, so this is the number of proxies that may burst. */
 const maxQueuedBatches = 5_000;
-/** Batches of one transaction: they share one sync of the disk. */
-const maxBatchesPerTransaction = 64;
+/** What the waiting batches may take of memory, by the size of their texts and some 2 kB an event. */
+const maxQueuedBytes = 128 * 1024 * 1024;
+const bytesPerEvent = 2_048;
+/** Events of one transaction, which shares one sync of the disk: more would make everyone wait for the slowest. */
+const maxEventsPerTransaction = 2_000;
 /** Connections to PostgreSQL of one replica. */
 const maxPostgresConnections = 8;
 
@@ -68,6 +72,7 @@ async function openOn(
 
 interface Queued {
   readonly batch: EventBatch;
+  readonly bytes: number;
   readonly resolve: (result: IngestResult) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -76,6 +81,7 @@ class Store implements AuditStore {
   readonly db: AuditDatabase;
   readonly #clock: () => number;
   #queue: Queued[] = [];
+  #queuedBytes = 0;
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -99,43 +105,72 @@ class Store implements AuditStore {
 
   #enqueue(batch: EventBatch): Promise<IngestResult> {
     if (this.#closed) return Promise.reject(new Error("the audit store is closed"));
-    if (this.#queue.length >= maxQueuedBatches)
+    const bytes = sizeOf(batch);
+    const tooMany =
+      this.#queue.length >= maxQueuedBatches ||
+      (this.#queuedBytes > 0 && this.#queuedBytes + bytes > maxQueuedBytes);
+    if (tooMany)
       return Promise.reject(
         new Error(
-          `the audit store is behind: ${maxQueuedBatches} batches are waiting; send this one again later`,
+          `the audit store is behind: ${this.#queue.length} batches are waiting; send this one again later`,
         ),
       );
     return new Promise((resolve, reject) => {
-      this.#queue.push({ batch, resolve, reject });
-      this.#running ??= this.#drain().finally(() => {
-        this.#running = undefined;
-      });
+      this.#queue.push({ batch, bytes, resolve, reject });
+      this.#queuedBytes += bytes;
+      this.#running ??= this.#drain();
     });
   }
 
   /** Never rejects: each batch hears of its own fate. */
   async #drain(): Promise<void> {
+    // The proxies of one turn share the first transaction too.
+    await Promise.resolve();
     while (this.#queue.length > 0) {
-      const group = this.#queue.splice(0, maxBatchesPerTransaction);
-      try {
-        const results = await this.#commit(group.map(({ batch }) => batch));
-        for (const [index, { resolve }] of group.entries()) {
-          const result = results[index];
-          if (result !== undefined) resolve(result);
-        }
-      } catch (error) {
-        for (const { reject } of group) reject(error);
-      }
+      const group = this.#takeGroup();
+      if (await this.#settle(group, group.length === 1)) continue;
+      // One batch that the database cannot take must not hold up the others for as long as its proxy goes on trying.
+      for (const one of group) await this.#settle([one], true);
     }
+    // In the turn that saw the empty queue: a batch that comes any later starts the next run.
+    this.#running = undefined;
+  }
+
+  /** False when the transaction failed and nobody has been told. */
+  async #settle(group: readonly Queued[], tell: boolean): Promise<boolean> {
+    try {
+      const results = await this.#commit(group.map(({ batch }) => batch));
+      for (const [index, { resolve }] of group.entries()) {
+        const result = results[index];
+        if (result !== undefined) resolve(result);
+      }
+      return true;
+    } catch (error) {
+      if (tell) for (const { reject } of group) reject(error);
+      return tell;
+    }
+  }
+
+  #takeGroup(): readonly Queued[] {
+    let events = 0;
+    const end = this.#queue.findIndex(({ batch }, index) => {
+      events += batch.events.length;
+      return index > 0 && events > maxEventsPerTransaction;
+    });
+    const group = this.#queue.splice(0, end < 0 ? this.#queue.length : end);
+    for (const { bytes } of group) this.#queuedBytes -= bytes;
+    return group;
   }
 
   #commit(batches: readonly EventBatch[]): Promise<readonly IngestResult[]> {
     const now = new Date(this.#clock()).toISOString();
-    return this.db.transaction().execute(async (tx) => {
-      await reserveIds(tx, 0);
-      const results: IngestResult[] = [];
-      for (const batch of batches) results.push(await ingestBatch(tx, batch, now));
-      return results;
-    });
+    return this.db.transaction().execute((tx) => ingestGroup(tx, batches, now));
   }
+}
+
+function sizeOf({ events, contents }: EventBatch): number {
+  return contents.reduce(
+    (sum, content) => sum + content.text.length,
+    events.length * bytesPerEvent,
+  );
 }
