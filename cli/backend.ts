@@ -76,17 +76,29 @@ export interface Backend {
   recording(session: string | undefined, whole: boolean): Promise<Recording>;
   verify(): Promise<readonly StreamVerdict[]>;
   requests(all: boolean): Promise<readonly RequestRow[]>;
-  decide(namespace: string | undefined, name: string, verdict: "Approved" | "Denied", reason: string | undefined): Promise<RequestRow>;
+  decide(
+    namespace: string | undefined,
+    name: string,
+    verdict: "Approved" | "Denied",
+    reason: string | undefined,
+  ): Promise<RequestRow>;
   quarantines(): Promise<readonly QuarantineRow[]>;
   addQuarantine(input: QuarantineInput): Promise<QuarantineRow>;
   liftQuarantine(namespace: string | undefined, name: string): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function openBackend(options: BackendOptions, env: NodeJS.ProcessEnv): Promise<Backend> {
+export async function openBackend(
+  options: BackendOptions,
+  env: NodeJS.ProcessEnv,
+): Promise<Backend> {
   if (options.cluster === true) {
     const { openClusterBackend } = await import("./cluster/backend.ts");
-    return openClusterBackend({ context: options.context, namespace: options.chaperoneNamespace ?? "chaperone-system", env });
+    return openClusterBackend({
+      context: options.context,
+      namespace: options.chaperoneNamespace ?? "chaperone-system",
+      env,
+    });
   }
   const { openLocalBackend } = await import("./dev/backend.ts");
   return openLocalBackend(options.state ?? ".chaperone");

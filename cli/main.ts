@@ -26,6 +26,7 @@ function report(error: unknown): number {
     return 1;
   }
   process.stderr.write(`chaperone: ${error instanceof Error ? error.message : String(error)}\n`);
-  if (process.env.CHAPERONE_DEBUG !== undefined && error instanceof Error) process.stderr.write(`${error.stack ?? ""}\n`);
+  if (process.env.CHAPERONE_DEBUG !== undefined && error instanceof Error)
+    process.stderr.write(`${error.stack ?? ""}\n`);
   return 1;
 }

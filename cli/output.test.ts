@@ -14,13 +14,27 @@ test("recorded text never reaches the terminal as a control sequence", () => {
 });
 
 test("a table aligns its columns and ends no line with blanks", () => {
-  assert.equal(table(["A", "LONG"], [["xx", "y"], ["z", ""]]), "A   LONG\nxx  y\nz\n");
+  assert.equal(
+    table(
+      ["A", "LONG"],
+      [
+        ["xx", "y"],
+        ["z", ""],
+      ],
+    ),
+    "A   LONG\nxx  y\nz\n",
+  );
 });
 
 test("ages are short", () => {
   const now = Date.parse("2026-11-20T10:00:00Z");
   assert.deepEqual(
-    ["2026-11-20T09:59:30Z", "2026-11-20T09:30:00Z", "2026-11-20T02:00:00Z", "2026-11-10T10:00:00Z"].map((time) => age(time, now)),
+    [
+      "2026-11-20T09:59:30Z",
+      "2026-11-20T09:30:00Z",
+      "2026-11-20T02:00:00Z",
+      "2026-11-10T10:00:00Z",
+    ].map((time) => age(time, now)),
     ["30s", "30m", "8h", "10d"],
   );
 });

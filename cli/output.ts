@@ -3,14 +3,28 @@
 /** Removes what could move the cursor, recolour or retitle a terminal (C0, DEL, C1), and bidirectional overrides. */
 export function plain(text: string): string {
   // oxlint-disable-next-line no-control-regex -- exactly these are meant
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (character) => (character === "\n" || character === "\t" ? " " : "\ufffd"));
+  return text.replace(
+    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (character) => (character === "\n" || character === "\t" ? " " : "\ufffd"),
+  );
 }
 
 /** Left-aligned columns two spaces apart, a header line first. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [header, ...rows].map((row) => row.map(plain));
-  const widths = header.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? "").length)));
-  return lines.map((line) => line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ").trimEnd()).join("\n") + "\n";
+  const widths = header.map((_, column) =>
+    Math.max(...lines.map((line) => (line[column] ?? "").length)),
+  );
+  return (
+    lines
+      .map((line) =>
+        line
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join("  ")
+          .trimEnd(),
+      )
+      .join("\n") + "\n"
+  );
 }
 
 export function json(value: unknown): string {

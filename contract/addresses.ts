@@ -41,24 +41,41 @@ export function parseAddressMap(text: string): AddressMap {
   const value: unknown = JSON.parse(text);
   if (!isRecord(value)) throw new Error("chaperone.dev/addresses: not an object");
   if (value.version !== addressMapVersion) {
-    throw new Error(`chaperone.dev/addresses: version ${String(value.version)} is not spoken here (known: ${addressMapVersion})`);
+    throw new Error(
+      `chaperone.dev/addresses: version ${String(value.version)} is not spoken here (known: ${addressMapVersion})`,
+    );
   }
   if (value.interception !== "endpoints" && value.interception !== "hosts") {
     throw new Error("chaperone.dev/addresses: interception must be endpoints or hosts");
   }
   if (!Array.isArray(value.connections) || value.connections.length > maxConnectionsPerPod) {
-    throw new Error(`chaperone.dev/addresses: connections must be a list of at most ${maxConnectionsPerPod}`);
+    throw new Error(
+      `chaperone.dev/addresses: connections must be a list of at most ${maxConnectionsPerPod}`,
+    );
   }
-  return { version: addressMapVersion, interception: value.interception, connections: value.connections.map(parseConnection) };
+  return {
+    version: addressMapVersion,
+    interception: value.interception,
+    connections: value.connections.map(parseConnection),
+  };
 }
 
 function parseConnection(value: unknown, index: number): ConnectionAddress {
   const at = `chaperone.dev/addresses: connections[${index}]`;
-  if (!isRecord(value) || !isRecord(value.endpoint) || !Array.isArray(value.hosts) || !Array.isArray(value.names)) throw new Error(`${at}: not a connection address`);
+  if (
+    !isRecord(value) ||
+    !isRecord(value.endpoint) ||
+    !Array.isArray(value.hosts) ||
+    !Array.isArray(value.names)
+  )
+    throw new Error(`${at}: not a connection address`);
   const { connection, protocol, scheme, path, port, endpoint } = value;
-  if (typeof connection !== "string" || typeof path !== "string") throw new Error(`${at}: connection and path must be strings`);
-  if (protocol !== "postgres" && protocol !== "http" && protocol !== "openai") throw new Error(`${at}: unknown protocol ${String(protocol)}`);
-  if (scheme !== "postgres" && scheme !== "https" && scheme !== "http") throw new Error(`${at}: unknown scheme ${String(scheme)}`);
+  if (typeof connection !== "string" || typeof path !== "string")
+    throw new Error(`${at}: connection and path must be strings`);
+  if (protocol !== "postgres" && protocol !== "http" && protocol !== "openai")
+    throw new Error(`${at}: unknown protocol ${String(protocol)}`);
+  if (scheme !== "postgres" && scheme !== "https" && scheme !== "http")
+    throw new Error(`${at}: unknown scheme ${String(scheme)}`);
   return {
     connection,
     protocol,
@@ -68,7 +85,8 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
     endpoint: { address: parseLoopback(endpoint.address, at), port: parsePort(endpoint.port, at) },
     names: value.names.map(String),
     hosts: value.hosts.map((host: unknown) => {
-      if (!isRecord(host) || typeof host.name !== "string") throw new Error(`${at}: hosts must name a name and an address`);
+      if (!isRecord(host) || typeof host.name !== "string")
+        throw new Error(`${at}: hosts must name a name and an address`);
       return { name: host.name, address: parseLoopback(host.address, at) };
     }),
   };
@@ -83,7 +101,8 @@ function parseLoopback(value: unknown, at: string): string {
 }
 
 function parsePort(value: unknown, at: string): number {
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > 65535) throw new Error(`${at}: ${String(value)} is not a port`);
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > 65535)
+    throw new Error(`${at}: ${String(value)} is not a port`);
   return value;
 }
 

@@ -47,7 +47,10 @@ export interface Endpoint {
 export type Lease =
   | { readonly kind: "none" }
   | { readonly kind: "password"; readonly username: string; readonly password: string }
-  | { readonly kind: "headers"; readonly headers: readonly { readonly name: string; readonly value: string }[] };
+  | {
+      readonly kind: "headers";
+      readonly headers: readonly { readonly name: string; readonly value: string }[];
+    };
 
 /** Answer of POST /v1/token: RFC 8693 section 2.2.1 plus, for a connection grant, what the proxy needs to use it. */
 export interface TokenAnswer {
@@ -86,15 +89,36 @@ export interface TokenError {
 }
 
 export type StreamMessage =
-  | { readonly type: "hello"; readonly version: number; readonly requires: readonly string[]; readonly generation: number }
+  | {
+      readonly type: "hello";
+      readonly version: number;
+      readonly requires: readonly string[];
+      readonly generation: number;
+    }
   | { readonly type: "ping"; readonly generation: number }
   /** Something that governs this connection changed (policy, endpoint, credential): renew the grant now, act on open sessions. */
   | { readonly type: "changed"; readonly connection: string; readonly generation: number }
   /** The grant for this connection (`ns/name`, or `*`) is over: end its sessions. */
-  | { readonly type: "revoked"; readonly connection: string; readonly reason: string; readonly message: string; readonly generation: number }
-  | { readonly type: "quarantined"; readonly name: string; readonly connections: readonly string[] | "*"; readonly message: string; readonly generation: number }
+  | {
+      readonly type: "revoked";
+      readonly connection: string;
+      readonly reason: string;
+      readonly message: string;
+      readonly generation: number;
+    }
+  | {
+      readonly type: "quarantined";
+      readonly name: string;
+      readonly connections: readonly string[] | "*";
+      readonly message: string;
+      readonly generation: number;
+    }
   | { readonly type: "lifted"; readonly name: string; readonly generation: number }
-  | { readonly type: "request-decided"; readonly request: RequestState; readonly generation: number };
+  | {
+      readonly type: "request-decided";
+      readonly request: RequestState;
+      readonly generation: number;
+    };
 
 export interface EventBatch {
   readonly stream: string;
@@ -157,5 +181,10 @@ export interface ProxyView {
   readonly generation: number;
   readonly proxyVersion: string;
   readonly features: readonly string[];
-  readonly connections: readonly { readonly connection: string; readonly bundle: string; readonly activeSessions: number; readonly unusable?: string }[];
+  readonly connections: readonly {
+    readonly connection: string;
+    readonly bundle: string;
+    readonly activeSessions: number;
+    readonly unusable?: string;
+  }[];
 }

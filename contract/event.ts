@@ -40,7 +40,10 @@ export interface EventOutcome {
   readonly bytesIn?: number;
   readonly bytesOut?: number;
   readonly durationMs?: number;
-  readonly masked?: { readonly columns?: readonly string[]; readonly detected?: Readonly<Record<string, number>> };
+  readonly masked?: {
+    readonly columns?: readonly string[];
+    readonly detected?: Readonly<Record<string, number>>;
+  };
   readonly tokens?: { readonly input: number; readonly output: number };
   readonly error?: string;
 }
@@ -60,14 +63,23 @@ export interface EventDecision {
   readonly reason: string;
   readonly message: string;
   readonly mode: "Enforce" | "Observe";
-  readonly wouldBe?: { readonly verdict: string; readonly policy: string; readonly rule: string; readonly message: string };
+  readonly wouldBe?: {
+    readonly verdict: string;
+    readonly policy: string;
+    readonly rule: string;
+    readonly message: string;
+  };
 }
 
 /** The body: any of these, by type. Bodies may be deleted by retention; headers never are. */
 export interface EventBody {
   readonly session?: string;
   readonly subject?: EventSubject;
-  readonly connection?: { readonly namespace: string; readonly name: string; readonly protocol: string };
+  readonly connection?: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly protocol: string;
+  };
   readonly operation?: {
     readonly kind: string;
     readonly summary: string;
@@ -79,8 +91,17 @@ export interface EventBody {
   readonly outcome?: EventOutcome;
   /** Sequence number of the intent that this operation event closes. */
   readonly intent?: number;
-  readonly request?: { readonly name: string; readonly verdict?: string; readonly by?: string; readonly reason?: string };
-  readonly quarantine?: { readonly name: string; readonly reason: string; readonly state: "added" | "lifted" };
+  readonly request?: {
+    readonly name: string;
+    readonly verdict?: string;
+    readonly by?: string;
+    readonly reason?: string;
+  };
+  readonly quarantine?: {
+    readonly name: string;
+    readonly reason: string;
+    readonly state: "added" | "lifted";
+  };
   readonly grant?: { readonly id: string; readonly expiresAt: string; readonly reason?: string };
   readonly gap?: { readonly from: number; readonly to: number; readonly reason: string };
   /** For type `error`: a stable code and a sentence; never a secret. */

@@ -19,24 +19,34 @@ export interface AdminServer {
 const maxConnections = 16;
 const requestTimeoutMs = 5_000;
 
-export async function startAdmin({ host, port, metrics, isReady }: AdminOptions): Promise<AdminServer> {
-  const server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 4096 }, (request, response) => {
-    if (request.method !== "GET") return void response.writeHead(405, { allow: "GET" }).end();
-    switch (request.url) {
-      case "/healthz":
-        return void response.writeHead(200).end("ok\n");
-      case "/readyz":
-        return void response.writeHead(isReady() ? 200 : 503).end(isReady() ? "ready\n" : "not ready\n");
-      case "/metrics":
-        metrics.text().then(
-          (text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text),
-          () => response.writeHead(500).end(),
-        );
-        return undefined;
-      default:
-        return void response.writeHead(404).end();
-    }
-  });
+export async function startAdmin({
+  host,
+  port,
+  metrics,
+  isReady,
+}: AdminOptions): Promise<AdminServer> {
+  const server = createServer(
+    { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 4096 },
+    (request, response) => {
+      if (request.method !== "GET") return void response.writeHead(405, { allow: "GET" }).end();
+      switch (request.url) {
+        case "/healthz":
+          return void response.writeHead(200).end("ok\n");
+        case "/readyz":
+          return void response
+            .writeHead(isReady() ? 200 : 503)
+            .end(isReady() ? "ready\n" : "not ready\n");
+        case "/metrics":
+          metrics.text().then(
+            (text) => response.writeHead(200, { "content-type": metrics.contentType }).end(text),
+            () => response.writeHead(500).end(),
+          );
+          return undefined;
+        default:
+          return void response.writeHead(404).end();
+      }
+    },
+  );
   server.maxConnections = maxConnections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);

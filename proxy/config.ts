@@ -33,7 +33,10 @@ export function readConfig(env: NodeJS.ProcessEnv): ProxyConfig {
   const addressesFile = env.CHAPERONE_ADDRESSES_FILE ?? defaultPaths.addresses;
   const chain = env.CHAPERONE_CHAIN;
   return {
-    operator: { url: required(env, "CHAPERONE_OPERATOR_URL"), ca: required(env, "CHAPERONE_OPERATOR_CA") },
+    operator: {
+      url: required(env, "CHAPERONE_OPERATOR_URL"),
+      ca: required(env, "CHAPERONE_OPERATOR_CA"),
+    },
     subject: {
       namespace: required(env, "CHAPERONE_NAMESPACE"),
       serviceAccount: required(env, "CHAPERONE_SERVICE_ACCOUNT"),
@@ -55,6 +58,9 @@ export function readConfig(env: NodeJS.ProcessEnv): ProxyConfig {
 
 function required(env: NodeJS.ProcessEnv, name: string): string {
   const value = env[name];
-  if (value === undefined || value === "") throw new Error(`${name} is not set; it is written by injection, so this container was not injected by the operator`);
+  if (value === undefined || value === "")
+    throw new Error(
+      `${name} is not set; it is written by injection, so this container was not injected by the operator`,
+    );
   return value;
 }

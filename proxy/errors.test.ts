@@ -6,7 +6,12 @@ import { proxyErrors } from "./errors.ts";
 
 test("the documentation lists every error code with its own status and SQLSTATE, and no other", () => {
   const page = readFileSync(join(import.meta.dirname, "../docs/reference/errors.md"), "utf8");
-  const documented = [...page.matchAll(/^\| `(\w+)` \| (\d+) \| (\w+) \| (yes|no) \|/gm)].map(([, code, status, sqlstate, retry]) => [code, { status: Number(status), sqlstate, retry: retry === "yes" }]);
+  const documented = [...page.matchAll(/^\| `(\w+)` \| (\d+) \| (\w+) \| (yes|no) \|/gm)].map(
+    ([, code, status, sqlstate, retry]) => [
+      code,
+      { status: Number(status), sqlstate, retry: retry === "yes" },
+    ],
+  );
   assert.deepEqual(Object.fromEntries(documented), proxyErrors);
 });
 

@@ -28,7 +28,11 @@ interface Recorded {
   readonly durable: boolean;
 }
 
-function open(bundle: Bundle = bundleOf(rules), grants: Partial<Grants> = {}, recorder: Partial<Recorder> = {}) {
+function open(
+  bundle: Bundle = bundleOf(rules),
+  grants: Partial<Grants> = {},
+  recorder: Partial<Recorder> = {},
+) {
   const recorded: Recorded[] = [];
   const live: LiveGrant = {
     id: "g1",
@@ -45,7 +49,15 @@ function open(bundle: Bundle = bundleOf(rules), grants: Partial<Grants> = {}, re
   const gate = createGate({
     connection: bundle.connection,
     subject,
-    grants: { current: () => live, acquire: async () => live, openRequest: unused, awaitDecision: unused, spend: unused, keepInUse: () => () => undefined, ...grants },
+    grants: {
+      current: () => live,
+      acquire: async () => live,
+      openRequest: unused,
+      awaitDecision: unused,
+      spend: unused,
+      keepInUse: () => () => undefined,
+      ...grants,
+    },
     recorder: {
       full: () => false,
       room: async () => undefined,
@@ -56,7 +68,11 @@ function open(bundle: Bundle = bundleOf(rules), grants: Partial<Grants> = {}, re
     now: () => 1_795_000_000_000,
   });
   const session = gate.open({});
-  const pass = (operation: typeof read, signal = new AbortController().signal): Passage | Promise<Passage> => session.pass(operation, { exact: () => operation.summary, signal });
+  const pass = (
+    operation: typeof read,
+    signal = new AbortController().signal,
+  ): Passage | Promise<Passage> =>
+    session.pass(operation, { exact: () => operation.summary, signal });
   return { gate, session, pass, recorded };
 }
 
@@ -66,7 +82,11 @@ test("lets an allowed read through at once, without waiting for anything", () =>
   assert.ok(!(passage instanceof Promise) && passage.go);
   passage.done({ status: "ok", rows: 3 });
   passage.done({ status: "ok", rows: 3 });
-  assert.deepEqual(recorded.map(({ type }) => type), ["session-start", "operation"], "one event an operation, however often it is called done");
+  assert.deepEqual(
+    recorded.map(({ type }) => type),
+    ["session-start", "operation"],
+    "one event an operation, however often it is called done",
+  );
 });
 
 test("records a refusal durably before the agent hears of it", async () => {
@@ -85,28 +105,49 @@ test("writes a durable intent before a write goes ahead, and names it in the ope
   const { pass, recorded } = open(allowed);
   const passage = await pass(write);
   assert.ok(passage.go);
-  assert.deepEqual(recorded.map(({ type, durable }) => [type, durable]), [["session-start", false], ["intent", true]]);
+  assert.deepEqual(
+    recorded.map(({ type, durable }) => [type, durable]),
+    [
+      ["session-start", false],
+      ["intent", true],
+    ],
+  );
   passage.done({ status: "ok" });
   assert.equal(recorded.at(-1)?.body.intent, 2);
 });
 
 test("does not let a write go ahead when its intent cannot be made durable", async () => {
   const full = new ProxyError("RecordingUnavailable", "the spool is full");
-  const { pass } = open(bundleOf([rule("write", "Allow", { sql: { statements: ["update"] } })]), {}, { appendDurably: () => Promise.reject(full) });
+  const { pass } = open(
+    bundleOf([rule("write", "Allow", { sql: { statements: ["update"] } })]),
+    {},
+    { appendDurably: () => Promise.reject(full) },
+  );
   const passage = await pass(write);
   assert.ok(!passage.go);
   assert.equal(passage.error.code, "RecordingUnavailable");
 });
 
 test("makes every operation wait for room in the spool, and refuses it when there is none", async () => {
-  const { pass } = open(bundleOf(rules), {}, { full: () => true, room: () => Promise.reject(new ProxyError("RecordingUnavailable", "the spool is full")) });
+  const { pass } = open(
+    bundleOf(rules),
+    {},
+    {
+      full: () => true,
+      room: () => Promise.reject(new ProxyError("RecordingUnavailable", "the spool is full")),
+    },
+  );
   const passage = await pass(read);
   assert.ok(!passage.go);
   assert.equal(passage.error.code, "RecordingUnavailable");
 });
 
 test("refuses when no grant can be had, and says why", async () => {
-  const { pass } = open(bundleOf(rules), { current: () => undefined, acquire: () => Promise.reject(new ProxyError("ControlPlaneUnavailable", "the operator is away")) });
+  const { pass } = open(bundleOf(rules), {
+    current: () => undefined,
+    acquire: () =>
+      Promise.reject(new ProxyError("ControlPlaneUnavailable", "the operator is away")),
+  });
   const passage = await pass(read);
   assert.ok(!passage.go);
   assert.equal(passage.error.code, "ControlPlaneUnavailable");
@@ -115,14 +156,24 @@ test("refuses when no grant can be had, and says why", async () => {
 function approvals(phase: RequestState["phase"], spent: boolean) {
   const asked: OpenRequest[] = [];
   let spends = 0;
-  const state = (digest: string): RequestState => ({ name: "orders-db-1", phase, connection: "agents/orders-db", digest, by: "alice" });
+  const state = (digest: string): RequestState => ({
+    name: "orders-db-1",
+    phase,
+    connection: "agents/orders-db",
+    digest,
+    by: "alice",
+  });
   const grants: Partial<Grants> = {
     openRequest: async (request) => {
       asked.push(request);
       return { ...state(request.digest), phase: "Pending" };
     },
     awaitDecision: (_name, signal) =>
-      phase === "Pending" ? new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true })) : Promise.resolve(state(asked[0]?.digest ?? "")),
+      phase === "Pending"
+        ? new Promise((_resolve, reject) =>
+            signal.addEventListener("abort", () => reject(signal.reason), { once: true }),
+          )
+        : Promise.resolve(state(asked[0]?.digest ?? "")),
     spend: async () => {
       spends += 1;
       return { spent };
@@ -138,7 +189,10 @@ test("a held operation goes ahead only after its approval is spent, with a durab
   assert.ok(passage.go);
   assert.equal(spends(), 1);
   assert.equal(asked[0]?.digest, operationDigest(subject, "agents/orders-db", write.summary));
-  assert.deepEqual(recorded.map(({ type }) => type), ["session-start", "intent"]);
+  assert.deepEqual(
+    recorded.map(({ type }) => type),
+    ["session-start", "intent"],
+  );
 });
 
 test("an approval that was used already lets nothing through", async () => {
@@ -164,9 +218,18 @@ test("a denial by a person is told as one, and an elapsed hold as pending with t
 test("an approval does not pass what a policy denies by the time it is given", async () => {
   const { grants, spends } = approvals("Approved", true);
   const before = bundleOf(rules);
-  const after = bundleOf([...rules, rule("frozen", "Deny", { sql: { statements: ["update"] }, message: "Frozen." })]);
+  const after = bundleOf([
+    ...rules,
+    rule("frozen", "Deny", { sql: { statements: ["update"] }, message: "Frozen." }),
+  ]);
   let bundle = before;
-  const live = (): LiveGrant => ({ id: "g", endpoint: { host: "db", port: 1, tls: { mode: "Disable" }, basePath: "" }, lease: { kind: "none" }, bundle, prepared: prepare(bundle) });
+  const live = (): LiveGrant => ({
+    id: "g",
+    endpoint: { host: "db", port: 1, tls: { mode: "Disable" }, basePath: "" },
+    lease: { kind: "none" },
+    bundle,
+    prepared: prepare(bundle),
+  });
   const { pass } = open(before, {
     ...grants,
     current: live,

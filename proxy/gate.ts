@@ -3,7 +3,13 @@
 import { createHash } from "node:crypto";
 import { ulid } from "ulid";
 import type { OpenRequest, RequestState } from "../contract/control.ts";
-import type { EventBody, EventDecision, EventOutcome, EventSubject, EventType } from "../contract/event.ts";
+import type {
+  EventBody,
+  EventDecision,
+  EventOutcome,
+  EventSubject,
+  EventType,
+} from "../contract/event.ts";
 import { decide } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
@@ -21,7 +27,11 @@ export interface Grants {
   /** Resolves when the request is no longer Pending, or rejects when the signal aborts. */
   awaitDecision(name: string, signal: AbortSignal): Promise<RequestState>;
   /** Compare-and-swap at the operator: true at most once per approval. */
-  spend(name: string, digest: string, signal: AbortSignal): Promise<{ spent: boolean; reason?: string }>;
+  spend(
+    name: string,
+    digest: string,
+    signal: AbortSignal,
+  ): Promise<{ spent: boolean; reason?: string }>;
   /** Keeps the grant renewed until the returned function is called: an open session is use. */
   keepInUse(connection: string): () => void;
 }
@@ -33,7 +43,11 @@ export interface Recorder {
   /** Resolves when there is room again; rejects with RecordingUnavailable after a bounded wait. */
   room(signal?: AbortSignal): Promise<void>;
   append(type: EventType, body: EventBody, contents?: readonly Content[]): { readonly seq: number };
-  appendDurably(type: EventType, body: EventBody, contents?: readonly Content[]): Promise<{ readonly seq: number }>;
+  appendDurably(
+    type: EventType,
+    body: EventBody,
+    contents?: readonly Content[],
+  ): Promise<{ readonly seq: number }>;
 }
 
 export interface GateOptions {
@@ -69,7 +83,10 @@ export function createGate(options: GateOptions): ManagedGate {
     open({ chain, label }) {
       const most = options.grants.current(name)?.bundle.limits.maxConnections;
       if (most !== undefined && open.size >= most) {
-        throw new ProxyError("LimitExceeded", `connection ${name} allows ${most} sessions of a pod at a time (limits.maxConnections); close one first`);
+        throw new ProxyError(
+          "LimitExceeded",
+          `connection ${name} allows ${most} sessions of a pod at a time (limits.maxConnections); close one first`,
+        );
       }
       const session = new Session(options, name, rate, chain, label, () => open.delete(session));
       open.add(session);
@@ -97,7 +114,14 @@ class Session implements GateSession {
   #closed = false;
   readonly #release: () => void;
 
-  constructor(options: GateOptions, connection: string, rate: RateWindow, chain: string | undefined, label: string | undefined, onClose: () => void) {
+  constructor(
+    options: GateOptions,
+    connection: string,
+    rate: RateWindow,
+    chain: string | undefined,
+    label: string | undefined,
+    onClose: () => void,
+  ) {
     this.#options = options;
     this.#connection = connection;
     this.#rate = rate;
@@ -107,7 +131,9 @@ class Session implements GateSession {
     this.#release = options.grants.keepInUse(connection);
     options.recorder.append("session-start", {
       ...this.#base(),
-      ...(label === undefined ? {} : { operation: { kind: options.connection.protocol, summary: label } }),
+      ...(label === undefined
+        ? {}
+        : { operation: { kind: options.connection.protocol, summary: label } }),
     });
   }
 
@@ -143,7 +169,8 @@ class Session implements GateSession {
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage> {
     if (this.#ended.signal.aborted) return { go: false, error: this.#cause() };
     const grant = this.#options.grants.current(this.#connection);
-    if (grant === undefined || this.#options.recorder.full()) return this.#passLater(operation, options);
+    if (grant === undefined || this.#options.recorder.full())
+      return this.#passLater(operation, options);
     return this.#passUnder(grant, operation, options);
   }
 
@@ -152,13 +179,21 @@ class Session implements GateSession {
     try {
       const signal = AbortSignal.any([options.signal, this.#ended.signal]);
       await this.#options.recorder.room(signal);
-      return await this.#passUnder(await this.#options.grants.acquire(this.#connection, signal), operation, options);
+      return await this.#passUnder(
+        await this.#options.grants.acquire(this.#connection, signal),
+        operation,
+        options,
+      );
     } catch (error) {
       return { go: false, error: asProxyError(error, this.#connection) };
     }
   }
 
-  #passUnder(grant: LiveGrant, operation: Operation, options: PassOptions): Passage | Promise<Passage> {
+  #passUnder(
+    grant: LiveGrant,
+    operation: Operation,
+    options: PassOptions,
+  ): Passage | Promise<Passage> {
     const now = this.#options.now();
     const perMinute = grant.bundle.limits.requestsPerMinute;
     if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
@@ -169,9 +204,19 @@ class Session implements GateSession {
     this.#options.onDecision?.(decision, operation);
     switch (decision.verdict) {
       case "deny":
-        return this.#refuse(grant, operation, decision, new ProxyError(decision.reason === "MaskNotProvable" ? "MaskNotProvable" : "Denied", decision.message), options);
+        return this.#refuse(
+          grant,
+          operation,
+          decision,
+          new ProxyError(
+            decision.reason === "MaskNotProvable" ? "MaskNotProvable" : "Denied",
+            decision.message,
+          ),
+          options,
+        );
       case "allow": {
-        if (grant.bundle.recording.strict || changesSomething(operation)) return this.#goWithIntent(grant, operation, decision, options);
+        if (grant.bundle.recording.strict || changesSomething(operation))
+          return this.#goWithIntent(grant, operation, decision, options);
         return { go: true, decision, done: this.#recorder(grant, operation, decision, options) };
       }
       case "hold":
@@ -182,16 +227,33 @@ class Session implements GateSession {
   }
 
   /** The intent is durable before anything is forwarded; the operation event names it later. */
-  async #goWithIntent(grant: LiveGrant, operation: Operation, decision: Decision, options: PassOptions): Promise<Passage> {
+  async #goWithIntent(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): Promise<Passage> {
     try {
-      const intent = await this.#options.recorder.appendDurably("intent", this.#body(grant, operation, decision, options));
-      return { go: true, decision, done: this.#recorder(grant, operation, decision, options, intent.seq) };
+      const intent = await this.#options.recorder.appendDurably(
+        "intent",
+        this.#body(grant, operation, decision, options),
+      );
+      return {
+        go: true,
+        decision,
+        done: this.#recorder(grant, operation, decision, options, intent.seq),
+      };
     } catch (error) {
       return { go: false, decision, error: asProxyError(error, this.#connection) };
     }
   }
 
-  async #hold(grant: LiveGrant, operation: Operation, decision: Decision, options: PassOptions): Promise<Passage> {
+  async #hold(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): Promise<Passage> {
     const digest = operationDigest(this.#subject, this.#connection, options.exact());
     const content = options.content?.();
     const held = await holdForApproval({
@@ -209,15 +271,21 @@ class Session implements GateSession {
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
       stillHeld: () => this.#refusalNow(operation),
     });
-    if (!held.go) return this.#refuse(grant, operation, decision, held.error, options, held.request);
-    if (this.#ended.signal.aborted) return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
+    if (!held.go)
+      return this.#refuse(grant, operation, decision, held.error, options, held.request);
+    if (this.#ended.signal.aborted)
+      return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
     return this.#goWithIntent(grant, operation, decision, { ...options, exact: () => digest });
   }
 
   /** What the rules in force now say of an operation that a person has approved: an approval never outlives the rule that asked for it. */
   #refusalNow(operation: Operation): ProxyError | undefined {
     const grant = this.#options.grants.current(this.#connection);
-    if (grant === undefined) return new ProxyError("GrantEnded", `the grant for connection ${this.#connection} ended while the operation was held`);
+    if (grant === undefined)
+      return new ProxyError(
+        "GrantEnded",
+        `the grant for connection ${this.#connection} ended while the operation was held`,
+      );
     const decision = this.#decide(grant, operation, this.#options.now());
     return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
   }
@@ -230,13 +298,28 @@ class Session implements GateSession {
   }
 
   /** A refusal is always strict: it is durable before the agent hears it, or the agent hears that it could not be recorded. */
-  async #refuse(grant: LiveGrant, operation: Operation, decision: Decision, error: ProxyError, options: PassOptions, request?: RequestState): Promise<Passage> {
+  async #refuse(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    error: ProxyError,
+    options: PassOptions,
+    request?: RequestState,
+  ): Promise<Passage> {
     const pending = error.code === "Pending" || error.code === "ApprovalTimeout";
     try {
       await this.#options.recorder.appendDurably("operation", {
         ...this.#body(grant, operation, decision, options),
         outcome: { status: pending ? "pending" : "denied", error: error.code },
-        ...(request === undefined ? {} : { request: { name: request.name, verdict: request.phase, ...(request.by === undefined ? {} : { by: request.by }) } }),
+        ...(request === undefined
+          ? {}
+          : {
+              request: {
+                name: request.name,
+                verdict: request.phase,
+                ...(request.by === undefined ? {} : { by: request.by }),
+              },
+            }),
       });
       return { go: false, decision, error };
     } catch (failure) {
@@ -244,18 +327,46 @@ class Session implements GateSession {
     }
   }
 
-  #refuseOverLimit(operation: Operation, grant: LiveGrant, perMinute: number, options: PassOptions): Promise<Passage> {
+  #refuseOverLimit(
+    operation: Operation,
+    grant: LiveGrant,
+    perMinute: number,
+    options: PassOptions,
+  ): Promise<Passage> {
     const message = `connection ${this.#connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again later`;
-    const decision: Decision = { verdict: "deny", policy: "", rule: "", reason: "LimitExceeded", message, mode: "Enforce" };
-    return this.#refuse(grant, operation, decision, new ProxyError("LimitExceeded", message), options);
+    const decision: Decision = {
+      verdict: "deny",
+      policy: "",
+      rule: "",
+      reason: "LimitExceeded",
+      message,
+      mode: "Enforce",
+    };
+    return this.#refuse(
+      grant,
+      operation,
+      decision,
+      new ProxyError("LimitExceeded", message),
+      options,
+    );
   }
 
-  #recorder(grant: LiveGrant, operation: Operation, decision: Decision, options: PassOptions, intent?: number): (outcome: EventOutcome, contents?: readonly Content[]) => void {
+  #recorder(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+    intent?: number,
+  ): (outcome: EventOutcome, contents?: readonly Content[]) => void {
     let recorded = false;
     return (outcome, contents) => {
       if (recorded) return;
       recorded = true;
-      const body: EventBody = { ...this.#body(grant, operation, decision, options), outcome, ...(intent === undefined ? {} : { intent }) };
+      const body: EventBody = {
+        ...this.#body(grant, operation, decision, options),
+        outcome,
+        ...(intent === undefined ? {} : { intent }),
+      };
       try {
         this.#options.recorder.append("operation", body, contents);
       } catch {
@@ -274,7 +385,12 @@ class Session implements GateSession {
     };
   }
 
-  #body(grant: LiveGrant, operation: Operation, decision: Decision, options: PassOptions): EventBody {
+  #body(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): EventBody {
     return {
       ...this.#base(),
       operation: eventOperation(operation, grant.bundle.recording.detail, options),
@@ -289,16 +405,27 @@ class Session implements GateSession {
 
 /** What an approval binds to: this pod, this connection, this exact content. */
 export function operationDigest(subject: Subject, connection: string, exact: string): string {
-  return `sha256-${createHash("sha256").update(JSON.stringify([subject.podUid, connection, exact])).digest("base64url")}`;
+  return `sha256-${createHash("sha256")
+    .update(JSON.stringify([subject.podUid, connection, exact]))
+    .digest("base64url")}`;
 }
 
 function eventDecision(decision: Decision): EventDecision {
   const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
-  return wouldBe === undefined ? { verdict, policy, rule, reason, message, mode } : { verdict, policy, rule, reason, message, mode, wouldBe };
+  return wouldBe === undefined
+    ? { verdict, policy, rule, reason, message, mode }
+    : { verdict, policy, rule, reason, message, mode, wouldBe };
 }
 
 export function asProxyError(error: unknown, connection: string): ProxyError {
   if (error instanceof ProxyError) return error;
-  if (error instanceof Error && error.name === "AbortError") return new ProxyError("GrantEnded", `the session on connection ${connection} is over`, { cause: error });
-  return new ProxyError("ControlPlaneUnavailable", `connection ${connection} cannot be used now: ${error instanceof Error ? error.message : "unknown failure"}`, { cause: error });
+  if (error instanceof Error && error.name === "AbortError")
+    return new ProxyError("GrantEnded", `the session on connection ${connection} is over`, {
+      cause: error,
+    });
+  return new ProxyError(
+    "ControlPlaneUnavailable",
+    `connection ${connection} cannot be used now: ${error instanceof Error ? error.message : "unknown failure"}`,
+    { cause: error },
+  );
 }

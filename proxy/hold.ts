@@ -22,17 +22,34 @@ export type HoldResult =
  * Waits at most the shortest `hold` of the terms. The same operation sent again meets the same request: approved in the
  * meantime, it passes, once.
  */
-export async function holdForApproval({ grants, request, terms, signal, stillHeld }: Hold): Promise<HoldResult> {
+export async function holdForApproval({
+  grants,
+  request,
+  terms,
+  signal,
+  stillHeld,
+}: Hold): Promise<HoldResult> {
   const holdMs = Math.min(...terms.map((term) => term.holdSeconds)) * 1000;
-  const approvals = terms.map(({ policy, rule, approvers, count, validForSeconds }) => ({ policy, rule, approvers, count, validForSeconds }));
+  const approvals = terms.map(({ policy, rule, approvers, count, validForSeconds }) => ({
+    policy,
+    rule,
+    approvers,
+    count,
+    validForSeconds,
+  }));
   let state: RequestState | undefined;
   try {
     state = await grants.openRequest({ ...request, approvals }, signal);
     if (state.phase === "Pending") state = await waitFor(state, holdMs, grants, signal);
   } catch (error) {
-    return { go: false, error: holdError(error, request.connection), ...(state === undefined ? {} : { request: state }) };
+    return {
+      go: false,
+      error: holdError(error, request.connection),
+      ...(state === undefined ? {} : { request: state }),
+    };
   }
-  if (state.phase !== "Approved") return { go: false, error: refusal(state, holdMs), request: state };
+  if (state.phase !== "Approved")
+    return { go: false, error: refusal(state, holdMs), request: state };
   const changed = signal.aborted ? holdError(signal.reason, request.connection) : stillHeld();
   if (changed !== undefined) return { go: false, error: changed, request: state };
   try {
@@ -41,14 +58,22 @@ export async function holdForApproval({ grants, request, terms, signal, stillHel
     return {
       go: false,
       request: state,
-      error: new ProxyError("ApprovalDenied", `the approval of request ${state.name} is used up or over${answer.reason === undefined ? "" : ` (${answer.reason})`}; send the operation again to ask anew`),
+      error: new ProxyError(
+        "ApprovalDenied",
+        `the approval of request ${state.name} is used up or over${answer.reason === undefined ? "" : ` (${answer.reason})`}; send the operation again to ask anew`,
+      ),
     };
   } catch (error) {
     return { go: false, error: holdError(error, request.connection), request: state };
   }
 }
 
-async function waitFor(state: RequestState, holdMs: number, grants: Hold["grants"], signal: AbortSignal): Promise<RequestState> {
+async function waitFor(
+  state: RequestState,
+  holdMs: number,
+  grants: Hold["grants"],
+  signal: AbortSignal,
+): Promise<RequestState> {
   const timeout = AbortSignal.timeout(holdMs);
   try {
     return await grants.awaitDecision(state.name, AbortSignal.any([signal, timeout]));
@@ -66,13 +91,25 @@ function refusal(state: RequestState, holdMs: number): ProxyError {
         `held for a person as request ${state.name}; nobody decided within ${holdMs / 1000} s. It stays open: send exactly the same operation again after approval and it passes once`,
       );
     case "Denied":
-      return new ProxyError("ApprovalDenied", `request ${state.name} was denied${state.by === undefined ? "" : ` by ${state.by}`}${state.reason === undefined ? "" : `: ${state.reason}`}`);
+      return new ProxyError(
+        "ApprovalDenied",
+        `request ${state.name} was denied${state.by === undefined ? "" : ` by ${state.by}`}${state.reason === undefined ? "" : `: ${state.reason}`}`,
+      );
     case "Expired":
-      return new ProxyError("ApprovalTimeout", `request ${state.name} expired before anybody decided; send the operation again to ask anew`);
+      return new ProxyError(
+        "ApprovalTimeout",
+        `request ${state.name} expired before anybody decided; send the operation again to ask anew`,
+      );
     case "Spent":
-      return new ProxyError("ApprovalDenied", `the approval of request ${state.name} was used already; send the operation again to ask anew`);
+      return new ProxyError(
+        "ApprovalDenied",
+        `the approval of request ${state.name} was used already; send the operation again to ask anew`,
+      );
     case "Approved":
-      return new ProxyError("ApprovalDenied", `request ${state.name} was approved but could not be used`);
+      return new ProxyError(
+        "ApprovalDenied",
+        `request ${state.name} was approved but could not be used`,
+      );
     default:
       return state.phase satisfies never;
   }
@@ -81,7 +118,15 @@ function refusal(state: RequestState, holdMs: number): ProxyError {
 function holdError(error: unknown, connection: string): ProxyError {
   if (error instanceof ProxyError) return error;
   if (error instanceof Error && error.name === "AbortError") {
-    return new ProxyError("Pending", `the caller left while its operation on connection ${connection} was held for a person`, { cause: error });
+    return new ProxyError(
+      "Pending",
+      `the caller left while its operation on connection ${connection} was held for a person`,
+      { cause: error },
+    );
   }
-  return new ProxyError("ControlPlaneUnavailable", `the operation on connection ${connection} needs a person's approval, and the operator cannot be asked now`, { cause: error });
+  return new ProxyError(
+    "ControlPlaneUnavailable",
+    `the operation on connection ${connection} needs a person's approval, and the operator cannot be asked now`,
+    { cause: error },
+  );
 }

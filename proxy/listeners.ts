@@ -27,7 +27,10 @@ export interface Listeners {
 
 export async function openListeners(options: ListenersOptions): Promise<Listeners> {
   const { addresses, gates, rooms, authority, logger } = options;
-  const terminator = createTlsTerminator({ authority, onFailure: (error) => logger.info({ event: "tls-handshake-failed", error: error.message }) });
+  const terminator = createTlsTerminator({
+    authority,
+    onFailure: (error) => logger.info({ event: "tls-handshake-failed", error: error.message }),
+  });
   const opened: Listener[] = [];
   const gateOf = ({ connection }: ConnectionAddress): Gate => {
     const gate = gates.get(connection);
@@ -35,7 +38,11 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     return gate;
   };
 
-  const open = async (address: string, port: number, onConnection: (socket: Socket) => void): Promise<void> => {
+  const open = async (
+    address: string,
+    port: number,
+    onConnection: (socket: Socket) => void,
+  ): Promise<void> => {
     opened.push(await listen({ host: address, port, onConnection }));
   };
 
@@ -44,7 +51,8 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
       const { address, port } = entry.endpoint;
       if (addresses.interception !== "endpoints") continue;
       const gate = gateOf(entry);
-      if (entry.protocol === "postgres") await open(address, port, (socket) => rooms.acceptPostgres(socket, gate, [address]));
+      if (entry.protocol === "postgres")
+        await open(address, port, (socket) => rooms.acceptPostgres(socket, gate, [address]));
       else {
         const route = endpointRoute(entry, gate, options.guard);
         await open(address, port, (socket) => rooms.acceptHttp(socket, route));
@@ -55,11 +63,18 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
       const [first] = entries;
       if (first === undefined) continue;
       const names = first.hosts.filter((host) => host.address === address).map(({ name }) => name);
-      if (first.protocol === "postgres") await open(address, Number(port), (socket) => rooms.acceptPostgres(socket, gateOf(first), [...names, address]));
+      if (first.protocol === "postgres")
+        await open(address, Number(port), (socket) =>
+          rooms.acceptPostgres(socket, gateOf(first), [...names, address]),
+        );
       else {
         const route = namedRoute(entries, gateOf, undefined);
         const accept = (socket: Socket) => rooms.acceptHttp(socket, route);
-        await open(address, Number(port), route.scheme === "https" ? (socket) => terminator.accept(socket, accept) : accept);
+        await open(
+          address,
+          Number(port),
+          route.scheme === "https" ? (socket) => terminator.accept(socket, accept) : accept,
+        );
       }
     }
   } catch (error) {
@@ -69,7 +84,10 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
 
   return {
     routeFor(host, port) {
-      const entries = addresses.connections.filter((entry) => entry.protocol !== "postgres" && entry.port === port && entry.names.includes(host));
+      const entries = addresses.connections.filter(
+        (entry) =>
+          entry.protocol !== "postgres" && entry.port === port && entry.names.includes(host),
+      );
       return entries.length === 0 ? undefined : namedRoute(entries, gateOf, options.guard);
     },
     async close() {
@@ -80,27 +98,49 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
 }
 
 /** The endpoint listener serves one connection, whatever way its own address is written. */
-function endpointRoute({ connection, endpoint }: ConnectionAddress, gate: Gate, guard: ListenersOptions["guard"]): HttpRoute {
+function endpointRoute(
+  { connection, endpoint }: ConnectionAddress,
+  gate: Gate,
+  guard: ListenersOptions["guard"],
+): HttpRoute {
   const own = new Set([endpoint.address, "localhost", "127.0.0.1"]);
   return {
     scheme: "http",
-    select: (host, _path, port) => (own.has(host) && (port ?? 80) === endpoint.port ? gate : undefined),
-    ...(guard === undefined ? {} : { guard: guard.keyed(connection) ? { key: guard.guardKey } : {} }),
+    select: (host, _path, port) =>
+      own.has(host) && (port ?? 80) === endpoint.port ? gate : undefined,
+    ...(guard === undefined
+      ? {}
+      : { guard: guard.keyed(connection) ? { key: guard.guardKey } : {} }),
   };
 }
 
 /** Connections that share a host and port: the longest endpoint path wins. */
-function namedRoute(entries: readonly ConnectionAddress[], gateOf: (entry: ConnectionAddress) => Gate, guard: ListenersOptions["guard"]): HttpRoute {
+function namedRoute(
+  entries: readonly ConnectionAddress[],
+  gateOf: (entry: ConnectionAddress) => Gate,
+  guard: ListenersOptions["guard"],
+): HttpRoute {
   const byLength = entries.toSorted((a, b) => b.path.length - a.path.length);
   const scheme = entries[0]?.scheme === "https" ? "https" : "http";
   const defaultPort = scheme === "https" ? 443 : 80;
   return {
     scheme,
     select(host, path, port) {
-      const found = byLength.find((entry) => entry.names.includes(host) && (port ?? defaultPort) === entry.port && (path === entry.path || path.startsWith(`${entry.path}/`)));
+      const found = byLength.find(
+        (entry) =>
+          entry.names.includes(host) &&
+          (port ?? defaultPort) === entry.port &&
+          (path === entry.path || path.startsWith(`${entry.path}/`)),
+      );
       return found === undefined ? undefined : gateOf(found);
     },
-    ...(guard === undefined ? {} : { guard: entries.every(({ connection }) => guard.keyed(connection)) ? { key: guard.guardKey } : {} }),
+    ...(guard === undefined
+      ? {}
+      : {
+          guard: entries.every(({ connection }) => guard.keyed(connection))
+            ? { key: guard.guardKey }
+            : {},
+        }),
   };
 }
 

@@ -27,8 +27,17 @@ try {
     version,
     logger,
   });
-  const admin = await startAdmin({ host: "::", port: config.adminPort, metrics: proxy.metrics, isReady: proxy.isReady });
-  logger.info({ event: "ready", connections: config.addresses.connections.length, interception: config.addresses.interception });
+  const admin = await startAdmin({
+    host: "::",
+    port: config.adminPort,
+    metrics: proxy.metrics,
+    isReady: proxy.isReady,
+  });
+  logger.info({
+    event: "ready",
+    connections: config.addresses.connections.length,
+    interception: config.addresses.interception,
+  });
   let ending = false;
   const end = (signal: string): void => {
     if (ending) return;
@@ -40,7 +49,10 @@ try {
       .then(
         () => process.exit(0),
         (error: unknown) => {
-          logger.error({ event: "ending-failed", error: error instanceof Error ? error.message : String(error) });
+          logger.error({
+            event: "ending-failed",
+            error: error instanceof Error ? error.message : String(error),
+          });
           process.exit(1);
         },
       );
@@ -48,6 +60,9 @@ try {
   process.once("SIGTERM", () => end("SIGTERM"));
   process.once("SIGINT", () => end("SIGINT"));
 } catch (error) {
-  logger.fatal({ event: "start-failed", error: error instanceof Error ? error.message : String(error) });
+  logger.fatal({
+    event: "start-failed",
+    error: error instanceof Error ? error.message : String(error),
+  });
   process.exitCode = 1;
 }

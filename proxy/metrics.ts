@@ -31,19 +31,48 @@ export function createMetrics(sources: MetricSources): ProxyMetrics {
   gauge("chaperone_sessions_open", "Open sessions, by connection.", ["connection"], (metric) => {
     for (const { connection, open } of sources.sessions()) metric.set({ connection }, open);
   });
-  gauge("chaperone_events_unshipped", "Events that the operator does not have yet.", [], (metric) => metric.set(sources.unshipped()));
-  gauge("chaperone_events_oldest_unshipped_seconds", "Age of the oldest of them.", [], (metric) => metric.set(sources.oldestUnshippedMs() / 1000));
-  gauge("chaperone_spool_bytes", "Size of the spool on disk.", [], (metric) => metric.set(sources.spoolBytes()));
-  gauge("chaperone_view_age_seconds", "Since the operator last spoke on the stream.", [], (metric) => metric.set(sources.viewAgeMs() / 1000));
-  gauge("chaperone_grants_active", "Connection grants held now.", [], (metric) => metric.set(sources.grants()));
+  gauge("chaperone_events_unshipped", "Events that the operator does not have yet.", [], (metric) =>
+    metric.set(sources.unshipped()),
+  );
+  gauge("chaperone_events_oldest_unshipped_seconds", "Age of the oldest of them.", [], (metric) =>
+    metric.set(sources.oldestUnshippedMs() / 1000),
+  );
+  gauge("chaperone_spool_bytes", "Size of the spool on disk.", [], (metric) =>
+    metric.set(sources.spoolBytes()),
+  );
+  gauge(
+    "chaperone_view_age_seconds",
+    "Since the operator last spoke on the stream.",
+    [],
+    (metric) => metric.set(sources.viewAgeMs() / 1000),
+  );
+  gauge("chaperone_grants_active", "Connection grants held now.", [], (metric) =>
+    metric.set(sources.grants()),
+  );
 
-  function gauge(name: string, help: string, labelNames: string[], read: (metric: Gauge) => void): void {
-    const metric: Gauge = new Gauge({ name, help, labelNames, registers: [registry], collect: () => read(metric) });
+  function gauge(
+    name: string,
+    help: string,
+    labelNames: string[],
+    read: (metric: Gauge) => void,
+  ): void {
+    const metric: Gauge = new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [registry],
+      collect: () => read(metric),
+    });
   }
 
   return {
     decided(connection, decision, operation) {
-      operations.inc({ connection, kind: operation.kind, verdict: decision.verdict, reason: decision.reason });
+      operations.inc({
+        connection,
+        kind: operation.kind,
+        verdict: decision.verdict,
+        reason: decision.reason,
+      });
     },
     text: () => registry.metrics(),
     contentType: registry.contentType,

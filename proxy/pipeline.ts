@@ -53,7 +53,11 @@ export interface PassOptions {
 }
 
 export type Passage =
-  | { readonly go: true; readonly decision: Decision; readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void }
+  | {
+      readonly go: true;
+      readonly decision: Decision;
+      readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void;
+    }
   | { readonly go: false; readonly decision?: Decision; readonly error: ProxyError };
 
 /** A text to keep with the event: already masked, bounded by the caller. */

@@ -4,7 +4,12 @@ import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
 import type { PassOptions } from "./pipeline.ts";
 
-const readingStatements: ReadonlySet<StatementKind> = new Set(["select", "explain", "transaction", "set"]);
+const readingStatements: ReadonlySet<StatementKind> = new Set([
+  "select",
+  "explain",
+  "transaction",
+  "set",
+]);
 
 /** RFC 9110 section 9.2.1: safe methods. */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRACE"]);
@@ -13,7 +18,8 @@ const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "TRA
 export function changesSomething(operation: Operation): boolean {
   switch (operation.kind) {
     case "sql":
-      for (const statement of operation.facts.statements) if (!readingStatements.has(statement)) return true;
+      for (const statement of operation.facts.statements)
+        if (!readingStatements.has(statement)) return true;
       return false;
     case "http":
       return !safeMethods.has(operation.facts.method);
@@ -25,10 +31,18 @@ export function changesSomething(operation: Operation): boolean {
 }
 
 /** Metadata: kind and summary without facts. Statements: facts too. Full: parameters as well. */
-export function eventOperation(operation: Operation, detail: RecordingDetail, _options: PassOptions): NonNullable<EventBody["operation"]> {
+export function eventOperation(
+  operation: Operation,
+  detail: RecordingDetail,
+  _options: PassOptions,
+): NonNullable<EventBody["operation"]> {
   if (detail === "Metadata") return { kind: operation.kind, summary: metadataSummary(operation) };
   if (detail === "Full" && operation.kind === "sql" && operation.params.length > 0) {
-    return { kind: operation.kind, summary: operation.summary, facts: { ...facts(operation), params: operation.params } };
+    return {
+      kind: operation.kind,
+      summary: operation.summary,
+      facts: { ...facts(operation), params: operation.params },
+    };
   }
   return { kind: operation.kind, summary: operation.summary, facts: facts(operation) };
 }

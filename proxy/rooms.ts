@@ -28,12 +28,18 @@ export async function openRooms({ dial, authority, addresses }: RoomsOptions): P
   const http = needsHttp ? await openHttp(dial) : undefined;
   return {
     acceptPostgres(socket, gate, names) {
-      if (postgres === undefined) throw new Error("no postgres connection was named when the rooms were opened");
+      if (postgres === undefined)
+        throw new Error("no postgres connection was named when the rooms were opened");
       const known = names.find((name) => authority.knows(name));
-      postgres.accept(socket, gate, known === undefined ? undefined : () => authority.secureContextFor(known));
+      postgres.accept(
+        socket,
+        gate,
+        known === undefined ? undefined : () => authority.secureContextFor(known),
+      );
     },
     acceptHttp(socket, route) {
-      if (http === undefined) throw new Error("no http connection was named when the rooms were opened");
+      if (http === undefined)
+        throw new Error("no http connection was named when the rooms were opened");
       http.accept(socket, route);
     },
     async close() {
@@ -48,7 +54,11 @@ async function openPostgres(dial: Dial): Promise<PostgresRoom> {
     import("../policy/sql/grammar.ts"),
     import("./postgres/understand.ts"),
   ]);
-  return createPostgresRoom({ dial, tlsContext: () => undefined, ...createUnderstanding(await loadSqlGrammar()) });
+  return createPostgresRoom({
+    dial,
+    tlsContext: () => undefined,
+    ...createUnderstanding(await loadSqlGrammar()),
+  });
 }
 
 async function openHttp(dial: Dial): Promise<HttpRoom> {

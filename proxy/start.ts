@@ -64,7 +64,11 @@ const flushMs = 5_000;
 export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const { subject, addresses, logger, local } = options;
   const key = await ProofKey.create(Date.now);
-  const client = new OperatorClient({ address: options.operator, key, readToken: options.readToken });
+  const client = new OperatorClient({
+    address: options.operator,
+    key,
+    readToken: options.readToken,
+  });
   const spool = openSpool({ directory: options.spoolDirectory, stream: options.stream });
   const gates = new Map<string, ManagedGate>();
   const keeper = new GrantKeeper({
@@ -75,16 +79,23 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     proxyVersion: options.version,
     connections: addresses.connections.map(({ connection }) => connection),
     sessionsOn: (connection) => gates.get(connection)?.sessions ?? 0,
-    onProblem: (what, error) => logger.warn({ event: "operator-problem", what, error: messageOf(error) }),
+    onProblem: (what, error) =>
+      logger.warn({ event: "operator-problem", what, error: messageOf(error) }),
   });
-  const shipper = createShipper({ spool, send: (batch, signal) => keeper.shipEvents(batch, signal), sign: (hash) => keeper.signHead(hash) });
+  const shipper = createShipper({
+    spool,
+    send: (batch, signal) => keeper.shipEvents(batch, signal),
+    sign: (hash) => keeper.signHead(hash),
+  });
   const metrics = createMetrics({
     sessions: () => [...gates].map(([connection, gate]) => ({ connection, open: gate.sessions })),
     unshipped: () => spool.status().unshipped,
     oldestUnshippedMs: () => spool.status().oldestUnshippedMs,
     spoolBytes: () => spool.status().bytes,
     viewAgeMs: () => keeper.viewAgeMs ?? 0,
-    grants: () => addresses.connections.filter(({ connection }) => keeper.peek(connection) !== undefined).length,
+    grants: () =>
+      addresses.connections.filter(({ connection }) => keeper.peek(connection) !== undefined)
+        .length,
   });
   for (const entry of addresses.connections) gates.set(entry.connection, gateFor(entry));
 
@@ -103,17 +114,48 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
 
   keeper.onChange((connection, live, cause) => {
     if (live !== undefined) shipper.nudge();
-    else gates.get(connection)?.end(cause ?? new ProxyError("GrantEnded", `the grant for connection ${connection} is over`));
+    else
+      gates
+        .get(connection)
+        ?.end(
+          cause ?? new ProxyError("GrantEnded", `the grant for connection ${connection} is over`),
+        );
   });
 
   const names = [...new Set(addresses.connections.flatMap((entry) => entry.names))];
-  const authority = await createPodAuthority({ names, storage: { directory: options.authorityDirectory } });
-  await writeFile(options.trustFile, trustBundle({ roots: options.roots, extraCAs: options.extraCAs, podCa: authority.certificate }), { mode: 0o644 });
-  const resolver = createResolver({ resolvConf: options.resolvConf, allowLocalhost: local !== undefined });
-  const ours = new Set(addresses.connections.flatMap((entry) => [`${entry.endpoint.address}:${entry.endpoint.port}`, ...entry.hosts.map(({ address }) => `${address}:${entry.port}`)]));
-  const dial = createDial({ resolver, deny: (address, port) => ours.has(`${address}:${port}`), allowLoopback: local !== undefined });
+  const authority = await createPodAuthority({
+    names,
+    storage: { directory: options.authorityDirectory },
+  });
+  await writeFile(
+    options.trustFile,
+    trustBundle({ roots: options.roots, extraCAs: options.extraCAs, podCa: authority.certificate }),
+    { mode: 0o644 },
+  );
+  const resolver = createResolver({
+    resolvConf: options.resolvConf,
+    allowLocalhost: local !== undefined,
+  });
+  const ours = new Set(
+    addresses.connections.flatMap((entry) => [
+      `${entry.endpoint.address}:${entry.endpoint.port}`,
+      ...entry.hosts.map(({ address }) => `${address}:${entry.port}`),
+    ]),
+  );
+  const dial = createDial({
+    resolver,
+    deny: (address, port) => ours.has(`${address}:${port}`),
+    allowLoopback: local !== undefined,
+  });
   const rooms = await openRooms({ dial, authority, addresses: addresses.connections });
-  const listeners = await openListeners({ addresses, gates, rooms, authority, logger, ...(local === undefined ? {} : { guard: local }) });
+  const listeners = await openListeners({
+    addresses,
+    gates,
+    rooms,
+    authority,
+    logger,
+    ...(local === undefined ? {} : { guard: local }),
+  });
   keeper.start();
 
   let isReady = true;
@@ -142,9 +184,13 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   };
 }
 
-async function sessionsGone(gates: ReadonlyMap<string, ManagedGate>, deadlineMs: number): Promise<void> {
+async function sessionsGone(
+  gates: ReadonlyMap<string, ManagedGate>,
+  deadlineMs: number,
+): Promise<void> {
   const deadline = Date.now() + deadlineMs;
-  while (Date.now() < deadline && [...gates.values()].some((gate) => gate.sessions > 0)) await new Promise((resolve) => setTimeout(resolve, 50));
+  while (Date.now() < deadline && [...gates.values()].some((gate) => gate.sessions > 0))
+    await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 function messageOf(error: unknown): string {

@@ -37,9 +37,24 @@ await mkdir(outdir, { recursive: true });
 
 const programs: { name: string; options: BuildOptions }[] = [
   { name: "proxy", options: { entryPoints: { proxy: "proxy/main.ts" }, banner: { js: banner } } },
-  { name: "operator", options: { entryPoints: { operator: "operator/main.ts" }, banner: { js: banner } } },
-  { name: "chaperone", options: { entryPoints: { chaperone: "cli/main.ts" }, banner: { js: `#!/usr/bin/env node\n${banner}` } } },
-  { name: "sqlite-worker", options: { entryPoints: { "sqlite-worker": "operator/audit/sqlite-worker.ts" }, banner: { js: banner } } },
+  {
+    name: "operator",
+    options: { entryPoints: { operator: "operator/main.ts" }, banner: { js: banner } },
+  },
+  {
+    name: "chaperone",
+    options: {
+      entryPoints: { chaperone: "cli/main.ts" },
+      banner: { js: `#!/usr/bin/env node\n${banner}` },
+    },
+  },
+  {
+    name: "sqlite-worker",
+    options: {
+      entryPoints: { "sqlite-worker": "operator/audit/sqlite-worker.ts" },
+      banner: { js: banner },
+    },
+  },
 ];
 
 for (const program of programs) {

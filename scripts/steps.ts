@@ -25,7 +25,9 @@ export async function runAll(steps: readonly Step[]): Promise<void> {
     const started = Date.now();
     process.stdout.write(`\n== ${step.name}\n`);
     const isGood = (await run(step.command)) === 0;
-    process.stdout.write(`== ${step.name}: ${isGood ? "passed" : "FAILED"} in ${((Date.now() - started) / 1000).toFixed(1)} s\n`);
+    process.stdout.write(
+      `== ${step.name}: ${isGood ? "passed" : "FAILED"} in ${((Date.now() - started) / 1000).toFixed(1)} s\n`,
+    );
     if (isGood) passed += 1;
     else failed.push(step.name);
     if (!isGood && step.isFoundation === true) break;

@@ -16,13 +16,19 @@ export async function verify(backend: Backend, options: { output: string }): Pro
             verdicts.map((verdict) => [
               verdict.stream,
               String(verdict.events),
-              verdict.fault === undefined ? "chain holds" : `${verdict.fault.kind} at event ${verdict.fault.seq}`,
+              verdict.fault === undefined
+                ? "chain holds"
+                : `${verdict.fault.kind} at event ${verdict.fault.seq}`,
             ]),
           ),
         );
       }
       const events = verdicts.reduce((sum, verdict) => sum + verdict.events, 0);
-      process.stdout.write(broken.length === 0 ? `verified: ${events} events in ${verdicts.length} streams, nothing missing, nothing altered\n` : `NOT verified: ${broken.length} of ${verdicts.length} streams are broken\n`);
+      process.stdout.write(
+        broken.length === 0
+          ? `verified: ${events} events in ${verdicts.length} streams, nothing missing, nothing altered\n`
+          : `NOT verified: ${broken.length} of ${verdicts.length} streams are broken\n`,
+      );
     }
     if (broken.length > 0) throw new AnswerNo();
   } finally {

@@ -4,8 +4,15 @@ import { readManifestFiles } from "../../crds/manifest-files.ts";
 import { AnswerNo, WrongUse } from "../exit.ts";
 import { json, plain } from "../output.ts";
 
-export async function check(options: { file: string[]; namespace: string; output: string }): Promise<void> {
-  const result = await checkFiles(options.file, readManifestFiles, { namespace: options.namespace, secrets: "whenAny" }).catch((error: unknown) => {
+export async function check(options: {
+  file: string[];
+  namespace: string;
+  output: string;
+}): Promise<void> {
+  const result = await checkFiles(options.file, readManifestFiles, {
+    namespace: options.namespace,
+    secrets: "whenAny",
+  }).catch((error: unknown) => {
     throw new WrongUse(error instanceof Error ? error.message : String(error));
   });
   const { problems } = result;
@@ -13,5 +20,8 @@ export async function check(options: { file: string[]; namespace: string; output
   else for (const problem of problems) process.stderr.write(`${plain(formatLocated(problem))}\n`);
   if (problems.length > 0) throw new AnswerNo();
   const { connections, policies, quarantines } = result;
-  if (options.output !== "json") process.stdout.write(`good: ${connections.length} connections, ${policies.length} policies, ${quarantines.length} quarantines\n`);
+  if (options.output !== "json")
+    process.stdout.write(
+      `good: ${connections.length} connections, ${policies.length} policies, ${quarantines.length} quarantines\n`,
+    );
 }

@@ -40,7 +40,10 @@ function readyLine({ stateDirectory, caFile, connections }: Local): string {
 function readyTable({ connections, caFile, forwardProxy }: Local): string {
   const rows = connections.flatMap(({ namespace, name, protocol, address, env }) => {
     const variables = Object.entries(env).map(([key, value]) => `${key}=${value}`);
-    return [[`${namespace}/${name}`, protocol, address, variables[0] ?? ""], ...variables.slice(1).map((variable) => ["", "", "", variable])];
+    return [
+      [`${namespace}/${name}`, protocol, address, variables[0] ?? ""],
+      ...variables.slice(1).map((variable) => ["", "", "", variable]),
+    ];
   });
   const trust = `\nby host name: HTTPS_PROXY=${forwardProxy} SSL_CERT_FILE=${caFile}\n`;
   return `${table(["CONNECTION", "PROTOCOL", "ADDRESS", "ENVIRONMENT"], rows)}${trust}ready\n`;

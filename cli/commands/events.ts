@@ -31,13 +31,19 @@ export async function events(backend: Backend, options: EventsOptions): Promise<
     };
     let { events: page, cursor } = await backend.events(query);
     const write = () => {
-      for (const event of page) process.stdout.write((options.output === "json" ? JSON.stringify(flattenEvent(event)) : eventLine(event)) + "\n");
+      for (const event of page)
+        process.stdout.write(
+          (options.output === "json" ? JSON.stringify(flattenEvent(event)) : eventLine(event)) +
+            "\n",
+        );
     };
     write();
     while (options.follow === true && !stop.signal.aborted) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, followIntervalMs);
-        stop.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+        stop.signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), {
+          once: true,
+        });
       });
       if (stop.signal.aborted) break;
       ({ events: page, cursor } = await backend.events({ ...query, after: cursor }));

@@ -26,34 +26,61 @@ interface ExplainOptions {
 }
 
 export async function explain(options: ExplainOptions): Promise<void> {
-  const loaded = await checkFiles(options.file, readManifestFiles, { namespace: options.namespace ?? "default", secrets: "whenAny" });
+  const loaded = await checkFiles(options.file, readManifestFiles, {
+    namespace: options.namespace ?? "default",
+    secrets: "whenAny",
+  });
   if (loaded.problems.length > 0) {
-    throw new Failure(`the manifests have errors:\n${loaded.problems.map((problem) => `  ${plain(formatLocated(problem))}`).join("\n")}`);
+    throw new Failure(
+      `the manifests have errors:\n${loaded.problems.map((problem) => `  ${plain(formatLocated(problem))}`).join("\n")}`,
+    );
   }
   const connection = pickConnection(loaded.connections, options);
   const subject = subjectOf(options, connection.metadata.namespace);
   const operation = await operationOf(options, connection);
   const bundle = compile({ policies: loaded.policies, connection, subject, maskKey: "" });
-  const explanation = explainDecision(prepare(bundle), subject, operation, { session: { id: "explain", operations: 0 }, time: new Date() });
-  process.stdout.write(options.output === "json" ? json(explanation) : `${formatExplanation(explanation)}\n`);
+  const explanation = explainDecision(prepare(bundle), subject, operation, {
+    session: { id: "explain", operations: 0 },
+    time: new Date(),
+  });
+  process.stdout.write(
+    options.output === "json" ? json(explanation) : `${formatExplanation(explanation)}\n`,
+  );
   if (explanation.decision.verdict === "deny") throw new AnswerNo();
 }
 
 function pickConnection(connections: readonly Connection[], options: ExplainOptions): Connection {
   const [name = "", namespace = options.namespace] = options.connection.split("/").toReversed();
-  const found = connections.filter(({ metadata }) => metadata.name === name && (namespace === undefined || metadata.namespace === namespace));
+  const found = connections.filter(
+    ({ metadata }) =>
+      metadata.name === name && (namespace === undefined || metadata.namespace === namespace),
+  );
   const [first] = found;
   if (first === undefined) {
-    const known = connections.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).join(", ") || "none";
-    throw new WrongUse(`no Connection ${options.connection} stands in the manifests (known: ${known})`);
+    const known =
+      connections.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).join(", ") ||
+      "none";
+    throw new WrongUse(
+      `no Connection ${options.connection} stands in the manifests (known: ${known})`,
+    );
   }
-  if (found.length > 1) throw new WrongUse(`several namespaces have a Connection ${name}; name one as namespace/name`);
+  if (found.length > 1)
+    throw new WrongUse(`several namespaces have a Connection ${name}; name one as namespace/name`);
   return first;
 }
 
-function subjectOf({ serviceAccount, namespace, chain }: ExplainOptions, fallback: string): Subject {
+function subjectOf(
+  { serviceAccount, namespace, chain }: ExplainOptions,
+  fallback: string,
+): Subject {
   const [name = "", within = namespace ?? fallback] = serviceAccount.split("/").toReversed();
-  return { namespace: within, serviceAccount: name, pod: "explain", podUid: "explain", ...(chain === undefined ? {} : { chain }) };
+  return {
+    namespace: within,
+    serviceAccount: name,
+    pod: "explain",
+    podUid: "explain",
+    ...(chain === undefined ? {} : { chain }),
+  };
 }
 
 async function operationOf(options: ExplainOptions, connection: Connection): Promise<Operation> {
@@ -61,35 +88,73 @@ async function operationOf(options: ExplainOptions, connection: Connection): Pro
   if (options.sql !== undefined) return sqlOperation(options.sql, [], protocol);
   if (options.http !== undefined) {
     const [method, target] = options.http.trim().split(/\s+/);
-    if (method === undefined || target === undefined) throw new WrongUse('--http wants "METHOD PATH", for example --http "GET /v1/orders"');
+    if (method === undefined || target === undefined)
+      throw new WrongUse('--http wants "METHOD PATH", for example --http "GET /v1/orders"');
     return httpOperation({ method, path: target }, connection);
   }
-  if (options.operation === undefined) throw new WrongUse("say which operation with one of --sql, --http and --operation");
+  if (options.operation === undefined)
+    throw new WrongUse("say which operation with one of --sql, --http and --operation");
   const described: unknown = JSON.parse(await readFile(options.operation, "utf8"));
-  if (typeof described !== "object" || described === null) throw new WrongUse(`${options.operation}: not a JSON object`);
+  if (typeof described !== "object" || described === null)
+    throw new WrongUse(`${options.operation}: not a JSON object`);
   if ("sql" in described && typeof described.sql === "string") {
-    const params = "params" in described && Array.isArray(described.params) ? described.params.map((value: unknown) => (value === null ? null : String(value))) : [];
+    const params =
+      "params" in described && Array.isArray(described.params)
+        ? described.params.map((value: unknown) =>
+            value === null ? null : typeof value === "string" ? value : JSON.stringify(value),
+          )
+        : [];
     return sqlOperation(described.sql, params, protocol);
   }
   if ("method" in described && "path" in described) {
     const body = "body" in described ? described.body : undefined;
-    return httpOperation({ method: String(described.method), path: String(described.path), ...(body === undefined ? {} : { body }) }, connection);
+    return httpOperation(
+      {
+        method: String(described.method),
+        path: String(described.path),
+        ...(body === undefined ? {} : { body }),
+      },
+      connection,
+    );
   }
-  throw new WrongUse(`${options.operation}: expected {"sql": TEXT, "params": [...]} or {"method": M, "path": P, "body": {...}}`);
+  throw new WrongUse(
+    `${options.operation}: expected {"sql": TEXT, "params": [...]} or {"method": M, "path": P, "body": {...}}`,
+  );
 }
 
-async function sqlOperation(text: string, params: readonly (string | null)[], protocol: string): Promise<Operation> {
-  if (protocol !== "postgres") throw new WrongUse(`--sql needs a postgres connection; this one speaks ${protocol}`);
-  const [{ loadSqlGrammar }, { createSqlRecogniser }] = await Promise.all([import("../../policy/sql/grammar.ts"), import("../../policy/sql/recognise.ts")]);
+async function sqlOperation(
+  text: string,
+  params: readonly (string | null)[],
+  protocol: string,
+): Promise<Operation> {
+  if (protocol !== "postgres")
+    throw new WrongUse(`--sql needs a postgres connection; this one speaks ${protocol}`);
+  const [{ loadSqlGrammar }, { createSqlRecogniser }] = await Promise.all([
+    import("../../policy/sql/grammar.ts"),
+    import("../../policy/sql/recognise.ts"),
+  ]);
   const recogniser = createSqlRecogniser({ grammar: await loadSqlGrammar(), maxEntries: 1 });
   return { ...recogniser.recognise(text).operation, params };
 }
 
-function httpOperation(asked: { method: string; path: string; body?: unknown }, connection: Connection): Operation {
+function httpOperation(
+  asked: { method: string; path: string; body?: unknown },
+  connection: Connection,
+): Operation {
   const { protocol } = connection.spec;
-  if (protocol === "postgres") throw new WrongUse("--http needs an http or openai connection; this one speaks postgres");
+  if (protocol === "postgres")
+    throw new WrongUse("--http needs an http or openai connection; this one speaks postgres");
   const target = connectionTarget(connection);
-  const http = recogniseHttp({ method: asked.method, host: target.host, target: asked.path, headers: asked.body === undefined ? {} : { "content-type": "application/json" } });
+  const http = recogniseHttp({
+    method: asked.method,
+    host: target.host,
+    target: asked.path,
+    headers: asked.body === undefined ? {} : { "content-type": "application/json" },
+  });
   if (protocol === "http") return http;
-  return recogniseOpenAi({ http, basePath: target.basePath, ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }) });
+  return recogniseOpenAi({
+    http,
+    basePath: target.basePath,
+    ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }),
+  });
 }

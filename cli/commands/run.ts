@@ -19,7 +19,11 @@ interface RunOptions {
 const signalBase = 128;
 const forwarded = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
 
-export async function run(command: readonly string[], options: RunOptions, env: NodeJS.ProcessEnv): Promise<void> {
+export async function run(
+  command: readonly string[],
+  options: RunOptions,
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
   const started = new Date().toISOString();
   const local = await startLocal({
     files: options.file,
@@ -33,7 +37,10 @@ export async function run(command: readonly string[], options: RunOptions, env: 
   });
   let code: number;
   try {
-    code = await runCommand(command, runEnvironment(env, local.connections, local.caFile, local.forwardProxy));
+    code = await runCommand(
+      command,
+      runEnvironment(env, local.connections, local.caFile, local.forwardProxy),
+    );
   } finally {
     await local.close();
   }
@@ -41,7 +48,10 @@ export async function run(command: readonly string[], options: RunOptions, env: 
   if (code !== 0) throw new ChildExit(code);
 }
 
-function runCommand([program, ...args]: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+function runCommand(
+  [program, ...args]: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
   if (program === undefined) throw new Failure("no command was given after --");
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: "inherit", env });

@@ -6,7 +6,10 @@ import type { Backend } from "../backend.ts";
 import { Failure } from "../exit.ts";
 import { json, table } from "../output.ts";
 
-export async function list(backend: Backend, options: { output: string; limit: number }): Promise<void> {
+export async function list(
+  backend: Backend,
+  options: { output: string; limit: number },
+): Promise<void> {
   try {
     const rows = await backend.sessions(options.limit);
     if (options.output === "json") process.stdout.write(json(rows));
@@ -14,7 +17,17 @@ export async function list(backend: Backend, options: { output: string; limit: n
     else {
       process.stdout.write(
         table(
-          ["SESSION", "STARTED", "SUBJECT", "CHAIN", "CONNECTION", "OPERATIONS", "DENIED", "HELD", "MASKED"],
+          [
+            "SESSION",
+            "STARTED",
+            "SUBJECT",
+            "CHAIN",
+            "CONNECTION",
+            "OPERATIONS",
+            "DENIED",
+            "HELD",
+            "MASKED",
+          ],
           rows.map((row) => [
             row.id,
             row.started,
@@ -34,21 +47,36 @@ export async function list(backend: Backend, options: { output: string; limit: n
   }
 }
 
-export async function show(backend: Backend, id: string, options: { output: string }): Promise<void> {
+export async function show(
+  backend: Backend,
+  id: string,
+  options: { output: string },
+): Promise<void> {
   try {
     const { events } = await backend.recording(id, false);
-    if (events.length === 0) throw new Failure(`no session ${id} was recorded; see: chaperone sessions list`);
-    if (options.output === "json") process.stdout.write(json(events.map((event) => flattenEvent(event))));
+    if (events.length === 0)
+      throw new Failure(`no session ${id} was recorded; see: chaperone sessions list`);
+    if (options.output === "json")
+      process.stdout.write(json(events.map((event) => flattenEvent(event))));
     else for (const event of events) process.stdout.write(eventLine(event) + "\n");
   } finally {
     await backend.close();
   }
 }
 
-export async function replaySession(backend: Backend, id: string | undefined, options: { speed: number; wait: boolean; only?: boolean }): Promise<void> {
+export async function replaySession(
+  backend: Backend,
+  id: string | undefined,
+  options: { speed: number; wait: boolean; only?: boolean },
+): Promise<void> {
   try {
     const { events, contents } = await backend.recording(id, options.only !== true);
-    if (events.length === 0) throw new Failure(id === undefined ? "nothing was recorded yet" : `no session ${id} was recorded; see: chaperone sessions list`);
+    if (events.length === 0)
+      throw new Failure(
+        id === undefined
+          ? "nothing was recorded yet"
+          : `no session ${id} was recorded; see: chaperone sessions list`,
+      );
     const stop = new AbortController();
     process.once("SIGINT", () => stop.abort());
     await play(replay(events, contents), {

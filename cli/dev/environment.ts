@@ -19,9 +19,15 @@ export interface LocalConnection {
 /** Stands in manifests where an SDK insists on a key; on a laptop it becomes a random one, so that no web page can know it. */
 const placeholder = "held-by-chaperone";
 
-export function connectionsTable(connections: readonly Connection[], addresses: AddressMap, guardKey: string): LocalConnection[] {
+export function connectionsTable(
+  connections: readonly Connection[],
+  addresses: AddressMap,
+  guardKey: string,
+): LocalConnection[] {
   return addresses.connections.flatMap((entry) => {
-    const connection = connections.find((candidate) => connectionName(candidate) === entry.connection);
+    const connection = connections.find(
+      (candidate) => connectionName(candidate) === entry.connection,
+    );
     if (connection === undefined) return [];
     const dialed = dialedAddress(entry, addresses.interception);
     const injected = Object.entries(injectedEnvironment(connection, entry, addresses.interception));
@@ -33,7 +39,9 @@ export function connectionsTable(connections: readonly Connection[], addresses: 
         protocol: entry.protocol,
         address: dialed.address,
         url: dialed.url,
-        env: Object.fromEntries(injected.map(([name, value]) => [name, value === placeholder ? guardKey : value])),
+        env: Object.fromEntries(
+          injected.map(([name, value]) => [name, value === placeholder ? guardKey : value]),
+        ),
         isKeyed,
       },
     ];
@@ -41,10 +49,25 @@ export function connectionsTable(connections: readonly Connection[], addresses: 
 }
 
 /** The whole environment of a command under `chaperone run`: the caller's own, then ours. */
-export function runEnvironment(own: NodeJS.ProcessEnv, connections: readonly LocalConnection[], caFile: string, forwardProxy: string): NodeJS.ProcessEnv {
-  const trust = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PGSSLROOTCERT", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+export function runEnvironment(
+  own: NodeJS.ProcessEnv,
+  connections: readonly LocalConnection[],
+  caFile: string,
+  forwardProxy: string,
+): NodeJS.ProcessEnv {
+  const trust = [
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PGSSLROOTCERT",
+    "GIT_SSL_CAINFO",
+    "AWS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+  ];
   const proxies = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
-  const noProxy = [own.NO_PROXY ?? own.no_proxy, "127.0.0.1", "localhost", "::1"].filter((entry) => entry !== undefined && entry !== "").join(",");
+  const noProxy = [own.NO_PROXY ?? own.no_proxy, "127.0.0.1", "localhost", "::1"]
+    .filter((entry) => entry !== undefined && entry !== "")
+    .join(",");
   return {
     ...own,
     ...Object.fromEntries(trust.map((name) => [name, caFile])),

@@ -9,8 +9,16 @@ export interface ForwardProxy {
 }
 
 export async function startForwardProxy(proxy: RunningProxy): Promise<ForwardProxy> {
-  const forward = createForwardProxy({ authority: proxy.authority, routeFor: proxy.routeFor, accept: proxy.acceptHttp });
-  const listener = await listen({ host: "127.0.0.1", port: 0, onConnection: (socket) => forward.accept(socket) });
+  const forward = createForwardProxy({
+    authority: proxy.authority,
+    routeFor: proxy.routeFor,
+    accept: proxy.acceptHttp,
+  });
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    onConnection: (socket) => forward.accept(socket),
+  });
   return {
     url: `http://127.0.0.1:${listener.port}`,
     async close() {

@@ -30,7 +30,10 @@ export function createLocalIdentity(caller: LocalCaller): LocalIdentity {
   const subject: Subject = {
     namespace: caller.namespace,
     serviceAccount: caller.serviceAccount,
-    pod: hostname().toLowerCase().replace(/[^a-z0-9.-]/g, "-") || "local",
+    pod:
+      hostname()
+        .toLowerCase()
+        .replace(/[^a-z0-9.-]/g, "-") || "local",
     podUid: randomUUID(),
     ...(caller.chain === undefined ? {} : { chain: caller.chain }),
   };
@@ -49,12 +52,28 @@ export function createLocalIdentity(caller: LocalCaller): LocalIdentity {
     verifier: {
       async verify(token): Promise<PodIdentity> {
         try {
-          await jwtVerify(token, publicKey, { issuer, audience: podAudience, subject: subject.podUid });
+          await jwtVerify(token, publicKey, {
+            issuer,
+            audience: podAudience,
+            subject: subject.podUid,
+          });
         } catch (cause) {
-          throw new TokenRefused("TokenInvalid", "the token is not one this process made for its own proxy", { cause });
+          throw new TokenRefused(
+            "TokenInvalid",
+            "the token is not one this process made for its own proxy",
+            { cause },
+          );
         }
         const { namespace, serviceAccount, pod, podUid, chain } = subject;
-        return { namespace, serviceAccount, pod, podUid, connections: caller.connections(), proxyStartedAt: startedAt, ...(chain === undefined ? {} : { chain }) };
+        return {
+          namespace,
+          serviceAccount,
+          pod,
+          podUid,
+          connections: caller.connections(),
+          proxyStartedAt: startedAt,
+          ...(chain === undefined ? {} : { chain }),
+        };
       },
     },
   };

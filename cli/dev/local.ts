@@ -66,9 +66,18 @@ export async function startLocal(options: LocalOptions): Promise<Local> {
     for (const close of closers.toReversed()) await close();
   };
   try {
-    const logger = pino({ name: "chaperone", level: options.logLevel }, pino.destination({ fd: 2, sync: true }));
+    const logger = pino(
+      { name: "chaperone", level: options.logLevel },
+      pino.destination({ fd: 2, sync: true }),
+    );
     const view = new FileView(loaded);
-    const reachable = () => view.allConnections().filter(({ metadata }) => metadata.namespace === namespace || isForeignAllowed(view, metadata, namespace));
+    const reachable = () =>
+      view
+        .allConnections()
+        .filter(
+          ({ metadata }) =>
+            metadata.namespace === namespace || isForeignAllowed(view, metadata, namespace),
+        );
     const identity = createLocalIdentity({
       namespace,
       serviceAccount: options.serviceAccount,
@@ -78,17 +87,36 @@ export async function startLocal(options: LocalOptions): Promise<Local> {
     const addresses = await planLocal(reachable(), options.portBase);
     const store = await openStore(paths.store);
     closers.push(() => store.close());
-    const keys = await SigningKeys.open({ store: keyFileStore(paths.keys), now: Date.now }, AbortSignal.timeout(10_000));
+    const keys = await SigningKeys.open(
+      { store: keyFileStore(paths.keys), now: Date.now },
+      AbortSignal.timeout(10_000),
+    );
     const stream = `local/${identity.subject.podUid}`;
     const own = new OwnStream({
       stream: `local/${identity.subject.podUid}/operator`,
       ingest: (batch) => store.ingest(batch),
-      sign: (hash) => new CompactSign(new TextEncoder().encode(hash)).setProtectedHeader({ alg: "EdDSA", kid: keys.signer().kid }).sign(keys.signer().key),
+      sign: (hash) =>
+        new CompactSign(new TextEncoder().encode(hash))
+          .setProtectedHeader({ alg: "EdDSA", kid: keys.signer().kid })
+          .sign(keys.signer().key),
       now: Date.now,
-      onProblem: (error) => logger.error({ event: "own-stream", error: error instanceof Error ? error.message : String(error) }),
+      onProblem: (error) =>
+        logger.error({
+          event: "own-stream",
+          error: error instanceof Error ? error.message : String(error),
+        }),
     });
     closers.push(async () => void (await own.close(closeFlushMs)));
-    const api = await openApi({ view, paths, identity, keys, store, stream, logger, record: (type, body) => own.record(type, { assurance: "local", ...body }) });
+    const api = await openApi({
+      view,
+      paths,
+      identity,
+      keys,
+      store,
+      stream,
+      logger,
+      record: (type, body) => own.record(type, { assurance: "local", ...body }),
+    });
     closers.push(() => api.close());
 
     const quarantines = new QuarantineFiles(paths.quarantines);
@@ -112,12 +140,25 @@ export async function startLocal(options: LocalOptions): Promise<Local> {
       resolvConf: "/etc/resolv.conf",
       version,
       logger,
-      local: { guardKey, keyed: (name) => connections.find((connection) => `${connection.namespace}/${connection.name}` === name)?.isKeyed ?? false },
+      local: {
+        guardKey,
+        keyed: (name) =>
+          connections.find((connection) => `${connection.namespace}/${connection.name}` === name)
+            ?.isKeyed ?? false,
+      },
     });
     closers.push(() => proxy.close());
     const forward = await startForwardProxy(proxy);
     closers.push(() => forward.close());
-    return { stateDirectory: paths.directory, caFile: paths.caFile, namespace, connections, forwardProxy: forward.url, proxy, close: closeAll };
+    return {
+      stateDirectory: paths.directory,
+      caFile: paths.caFile,
+      namespace,
+      connections,
+      forwardProxy: forward.url,
+      proxy,
+      close: closeAll,
+    };
   } catch (error) {
     await closeAll();
     throw error;
@@ -125,11 +166,19 @@ export async function startLocal(options: LocalOptions): Promise<Local> {
 }
 
 async function load(options: LocalOptions): Promise<CheckResult> {
-  const result = await checkFiles(options.files, readManifestFiles, { secrets: "all", namespace: options.namespace ?? "default" });
+  const result = await checkFiles(options.files, readManifestFiles, {
+    secrets: "all",
+    namespace: options.namespace ?? "default",
+  });
   if (result.problems.length > 0) {
-    throw new Failure(`the manifests have errors:\n${result.problems.map((problem) => `  ${formatLocated(problem)}`).join("\n")}`);
+    throw new Failure(
+      `the manifests have errors:\n${result.problems.map((problem) => `  ${formatLocated(problem)}`).join("\n")}`,
+    );
   }
-  if (result.connections.length === 0) throw new Failure(`no Connection stands in ${options.files.join(", ")}; an agent could reach nothing`);
+  if (result.connections.length === 0)
+    throw new Failure(
+      `no Connection stands in ${options.files.join(", ")}; an agent could reach nothing`,
+    );
   return result;
 }
 
@@ -139,30 +188,54 @@ async function reload(options: LocalOptions, view: FileView, namespace: string):
     const before = new Set(view.allConnections().map(connectionName));
     view.replace(loaded);
     options.say("manifests reloaded");
-    const added = loaded.connections.filter((connection) => connection.metadata.namespace === namespace && !before.has(connectionName(connection)));
-    if (added.length > 0) options.say(`new connections get an address at the next start: ${added.map(connectionName).join(", ")}`);
+    const added = loaded.connections.filter(
+      (connection) =>
+        connection.metadata.namespace === namespace && !before.has(connectionName(connection)),
+    );
+    if (added.length > 0)
+      options.say(
+        `new connections get an address at the next start: ${added.map(connectionName).join(", ")}`,
+      );
   } catch (error) {
-    options.say(`${error instanceof Error ? error.message : String(error)}\nthe last good state stays in force`);
+    options.say(
+      `${error instanceof Error ? error.message : String(error)}\nthe last good state stays in force`,
+    );
   }
 }
 
 function onlyNamespace(loaded: CheckResult): string {
   const namespaces = [...new Set(loaded.connections.map(({ metadata }) => metadata.namespace))];
   const [first] = namespaces;
-  if (first === undefined || namespaces.length > 1) throw new Failure(`the manifests name the namespaces ${namespaces.join(", ")}; say which the caller is in with --namespace`);
+  if (first === undefined || namespaces.length > 1)
+    throw new Failure(
+      `the manifests name the namespaces ${namespaces.join(", ")}; say which the caller is in with --namespace`,
+    );
   return first;
 }
 
-function isForeignAllowed(view: FileView, { namespace, name }: { namespace: string; name: string }, caller: string): boolean {
+function isForeignAllowed(
+  view: FileView,
+  { namespace, name }: { namespace: string; name: string },
+  caller: string,
+): boolean {
   const connection = view.connection(namespace, name);
   return connection !== undefined && allowsNamespace(connection, caller);
 }
 
-async function planLocal(connections: ReturnType<FileView["allConnections"]>, portBase: number | undefined): Promise<AddressMap> {
+async function planLocal(
+  connections: ReturnType<FileView["allConnections"]>,
+  portBase: number | undefined,
+): Promise<AddressMap> {
   const plan = planAddresses(connections, { interception: "endpoints", portBase: portBase ?? 1 });
   if (portBase !== undefined) return plan;
   const ports = await freePorts(plan.connections.length);
-  return { ...plan, connections: plan.connections.map((entry, index) => ({ ...entry, endpoint: { ...entry.endpoint, port: ports[index] ?? 0 } })) };
+  return {
+    ...plan,
+    connections: plan.connections.map((entry, index) => ({
+      ...entry,
+      endpoint: { ...entry.endpoint, port: ports[index] ?? 0 },
+    })),
+  };
 }
 
 interface ApiParts {
@@ -176,7 +249,16 @@ interface ApiParts {
   readonly record: (type: EventType, body: EventBody) => void;
 }
 
-function openApi({ view, paths, identity, keys, store, stream, logger, record }: ApiParts): Promise<Api> {
+function openApi({
+  view,
+  paths,
+  identity,
+  keys,
+  store,
+  stream,
+  logger,
+  record,
+}: ApiParts): Promise<Api> {
   return startApi({
     view,
     requests: createRequestFiles(paths.requests),

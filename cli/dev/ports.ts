@@ -15,7 +15,8 @@ export async function freePorts(count: number): Promise<number[]> {
     }
     return servers.map((server) => {
       const address = server.address();
-      if (address === null || typeof address === "string") throw new Error("a listener has no port");
+      if (address === null || typeof address === "string")
+        throw new Error("a listener has no port");
       return address.port;
     });
   } finally {

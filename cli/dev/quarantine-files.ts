@@ -27,7 +27,8 @@ export class QuarantineFiles {
   }
 
   add(input: QuarantineInput, defaultNamespace: string): Quarantine {
-    if (this.#quarantines.size >= maxQuarantines) throw new Error(`${maxQuarantines} quarantines are in force; lift some first`);
+    if (this.#quarantines.size >= maxQuarantines)
+      throw new Error(`${maxQuarantines} quarantines are in force; lift some first`);
     const { serviceAccount, pod, connection, all, reason } = input;
     const quarantine: Quarantine = {
       apiVersion: "chaperone.dev/v1alpha1",
@@ -39,7 +40,9 @@ export class QuarantineFiles {
       },
       spec: {
         reason,
-        ...(serviceAccount === undefined ? {} : { subjects: [{ serviceAccounts: [serviceAccount] }] }),
+        ...(serviceAccount === undefined
+          ? {}
+          : { subjects: [{ serviceAccounts: [serviceAccount] }] }),
         ...(pod === undefined ? {} : { subjects: [{ pods: [pod] }] }),
         ...(connection === undefined ? {} : { connections: [connection] }),
         ...(all === true ? { all } : {}),

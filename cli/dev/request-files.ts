@@ -20,7 +20,13 @@ export function createRequestFiles(directory: string): RequestStore {
 
   const keep = (request: AccessRequest): AccessRequest => {
     const { namespace, name, resourceVersion } = request.metadata;
-    const kept: AccessRequest = { ...request, metadata: { ...request.metadata, resourceVersion: String(Number(resourceVersion ?? "0") + 1) } };
+    const kept: AccessRequest = {
+      ...request,
+      metadata: {
+        ...request.metadata,
+        resourceVersion: String(Number(resourceVersion ?? "0") + 1),
+      },
+    };
     const file = join(directory, `${namespace}.${name}.json`);
     writeFileSync(`${file}.new`, JSON.stringify(kept, null, 2), { mode: 0o600, flush: true });
     renameSync(`${file}.new`, file);
@@ -33,16 +39,24 @@ export function createRequestFiles(directory: string): RequestStore {
     async create(request) {
       const { namespace, name } = request.metadata;
       if (requests.has(keyOf(namespace, name))) throw new RequestConflict(name);
-      if (requests.size >= maxKept) throw new Error(`${directory} holds ${maxKept} access requests; remove old ones`);
+      if (requests.size >= maxKept)
+        throw new Error(`${directory} holds ${maxKept} access requests; remove old ones`);
       return keep(request);
     },
     get: async (namespace, name) => requests.get(keyOf(namespace, name)),
-    list: async (namespace) => [...requests.values()].filter((request) => namespace === undefined || request.metadata.namespace === namespace),
+    list: async (namespace) =>
+      [...requests.values()].filter(
+        (request) => namespace === undefined || request.metadata.namespace === namespace,
+      ),
     async updateStatus(request) {
       const { namespace, name, resourceVersion } = request.metadata;
       const stored = requests.get(keyOf(namespace, name));
-      if (stored === undefined || stored.metadata.resourceVersion !== resourceVersion) throw new RequestConflict(name);
-      return keep({ ...stored, ...(request.status === undefined ? {} : { status: request.status }) });
+      if (stored === undefined || stored.metadata.resourceVersion !== resourceVersion)
+        throw new RequestConflict(name);
+      return keep({
+        ...stored,
+        ...(request.status === undefined ? {} : { status: request.status }),
+      });
     },
     onChange(listener) {
       listeners.add(listener);

@@ -40,9 +40,18 @@ export function statePaths(directory: string): StatePaths {
 /** Makes the directory, for its owner alone, and takes its lock. Returns the function that gives the lock back. */
 export function claimState(paths: StatePaths): () => void {
   if (Buffer.byteLength(paths.socket) > maxSocketPathBytes) {
-    throw new Failure(`the state directory's path is too long for a Unix socket (${paths.socket}); choose a shorter one with --state`);
+    throw new Failure(
+      `the state directory's path is too long for a Unix socket (${paths.socket}); choose a shorter one with --state`,
+    );
   }
-  for (const directory of [paths.directory, paths.spool, paths.requests, paths.quarantines, paths.authority]) mkdirSync(directory, { recursive: true, mode: 0o700 });
+  for (const directory of [
+    paths.directory,
+    paths.spool,
+    paths.requests,
+    paths.quarantines,
+    paths.authority,
+  ])
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
   takeLock(paths);
   rmSync(paths.socket, { force: true });
   return () => {
@@ -61,7 +70,10 @@ function takeLock(paths: StatePaths): void {
     } catch (error) {
       if (!isCode(error, "EEXIST")) throw error;
       const holder = Number(readFileSync(paths.lock, "utf8"));
-      if (isAlive(holder)) throw new Failure(`${paths.directory} is in use by process ${holder}; stop it, or choose another directory with --state`);
+      if (isAlive(holder))
+        throw new Failure(
+          `${paths.directory} is in use by process ${holder}; stop it, or choose another directory with --state`,
+        );
       rmSync(paths.lock, { force: true });
     }
   }

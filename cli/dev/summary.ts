@@ -9,8 +9,11 @@ export async function summary(state: string, since: string): Promise<string> {
   const paths = statePaths(state);
   const reader = await openReader(paths.store);
   try {
-    const sessions = (await reader.sessions({ limit: maxCounted }, AbortSignal.timeout(10_000))).filter(({ started }) => started >= since);
-    const sum = (of: (session: (typeof sessions)[number]) => number): number => sessions.reduce((total, session) => total + of(session), 0);
+    const sessions = (
+      await reader.sessions({ limit: maxCounted }, AbortSignal.timeout(10_000))
+    ).filter(({ started }) => started >= since);
+    const sum = (of: (session: (typeof sessions)[number]) => number): number =>
+      sessions.reduce((total, session) => total + of(session), 0);
     const operations = sum(({ operations: count }) => count);
     const denied = sum((session) => session.denied);
     const held = sum((session) => session.held);

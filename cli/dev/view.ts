@@ -22,8 +22,16 @@ export class FileView implements ResourceView {
   replace(loaded: CheckResult): void {
     const before = this.#loaded;
     this.#loaded = loaded;
-    this.#announce("Connection", before.connections.map(byMetadata), loaded.connections.map(byMetadata));
-    this.#announce("AccessPolicy", before.policies.map(byMetadata), loaded.policies.map(byMetadata));
+    this.#announce(
+      "Connection",
+      before.connections.map(byMetadata),
+      loaded.connections.map(byMetadata),
+    );
+    this.#announce(
+      "AccessPolicy",
+      before.policies.map(byMetadata),
+      loaded.policies.map(byMetadata),
+    );
     this.#announce("Secret", before.secrets, loaded.secrets);
   }
 
@@ -34,11 +42,15 @@ export class FileView implements ResourceView {
   }
 
   connection(namespace: string, name: string): Connection | undefined {
-    return this.#loaded.connections.find(({ metadata }) => metadata.namespace === namespace && metadata.name === name);
+    return this.#loaded.connections.find(
+      ({ metadata }) => metadata.namespace === namespace && metadata.name === name,
+    );
   }
 
   connectionsIn(namespace: string): readonly Connection[] {
-    return this.#loaded.connections.filter((connection) => connection.metadata.namespace === namespace).toSorted(byName);
+    return this.#loaded.connections
+      .filter((connection) => connection.metadata.namespace === namespace)
+      .toSorted(byName);
   }
 
   /** Every connection of every namespace, for the plan of addresses. */
@@ -47,15 +59,22 @@ export class FileView implements ResourceView {
   }
 
   policiesIn(namespace: string): readonly AccessPolicy[] {
-    return this.#loaded.policies.filter((policy) => policy.metadata.namespace === namespace).toSorted(byName);
+    return this.#loaded.policies
+      .filter((policy) => policy.metadata.namespace === namespace)
+      .toSorted(byName);
   }
 
   quarantines(): readonly Quarantine[] {
     return [...this.#loaded.quarantines, ...this.#quarantines];
   }
 
-  async secret(namespace: string, name: string): Promise<Readonly<Record<string, string>> | undefined> {
-    return this.#loaded.secrets.find((secret) => secret.namespace === namespace && secret.name === name)?.values;
+  async secret(
+    namespace: string,
+    name: string,
+  ): Promise<Readonly<Record<string, string>> | undefined> {
+    return this.#loaded.secrets.find(
+      (secret) => secret.namespace === namespace && secret.name === name,
+    )?.values;
   }
 
   onChange(listener: (change: ResourceChange) => void): () => void {
@@ -69,18 +88,26 @@ export class FileView implements ResourceView {
 
   #announce(kind: ResourceKind, before: readonly Named[], after: readonly Named[]): void {
     const old = new Map(before.map((object) => [keyOf(object), JSON.stringify(object)]));
-    const changed: Named[] = after.filter((object) => old.get(keyOf(object)) !== JSON.stringify(object));
+    const changed: Named[] = after.filter(
+      (object) => old.get(keyOf(object)) !== JSON.stringify(object),
+    );
     const kept = new Set(after.map(keyOf));
-    for (const object of [...changed, ...before.filter((candidate) => !kept.has(keyOf(candidate)))]) {
+    for (const object of [
+      ...changed,
+      ...before.filter((candidate) => !kept.has(keyOf(candidate))),
+    ]) {
       this.#generation += 1;
       const { namespace, name } = object;
-      for (const listener of this.#listeners) listener({ kind, namespace, name, generation: this.#generation });
+      for (const listener of this.#listeners)
+        listener({ kind, namespace, name, generation: this.#generation });
     }
   }
 }
 
 /** Any change of the object counts, so it goes along whole. */
-function byMetadata<T extends { readonly metadata: Named }>(object: T): Named & { readonly object: T } {
+function byMetadata<T extends { readonly metadata: Named }>(
+  object: T,
+): Named & { readonly object: T } {
   return { namespace: object.metadata.namespace, name: object.metadata.name, object };
 }
 

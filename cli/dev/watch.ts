@@ -20,7 +20,11 @@ export function watchManifests(paths: readonly string[], changed: () => Promise<
     timer.unref();
   };
   const watchers: FSWatcher[] = paths.map((path) => {
-    const watcher = watch(path, { recursive: statSync(path).isDirectory(), persistent: false }, touch);
+    const watcher = watch(
+      path,
+      { recursive: statSync(path).isDirectory(), persistent: false },
+      touch,
+    );
     watcher.on("error", touch);
     return watcher;
   });
@@ -31,7 +35,10 @@ export function watchManifests(paths: readonly string[], changed: () => Promise<
 }
 
 /** `chaperone quarantine` writes files; this reads them when the set changes. */
-export function watchQuarantines(directory: string, changed: (list: readonly Quarantine[]) => void): () => void {
+export function watchQuarantines(
+  directory: string,
+  changed: (list: readonly Quarantine[]) => void,
+): () => void {
   let before = fingerprint(directory);
   const timer = setInterval(() => {
     const now = fingerprint(directory);
@@ -46,7 +53,10 @@ export function watchQuarantines(directory: string, changed: (list: readonly Qua
 function fingerprint(directory: string): string {
   return readdirSync(directory)
     .filter((file) => file.endsWith(".json"))
-    .map((file) => `${file} ${statSync(join(directory, file), { throwIfNoEntry: false })?.mtimeMs ?? 0}`)
+    .map(
+      (file) =>
+        `${file} ${statSync(join(directory, file), { throwIfNoEntry: false })?.mtimeMs ?? 0}`,
+    )
     .sort()
     .join("\n");
 }

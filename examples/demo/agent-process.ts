@@ -24,10 +24,24 @@ const stepTimeoutMs = 45_000;
 
 export function startAgent({ manifests, state, tasks, forbidden }: AgentOptions): AgentProcess {
   const environment = Object.entries(process.env);
-  if (environment.some(([, value]) => forbidden.some((secret) => value?.includes(secret)))) throw new Error("the demo's own environment holds a secret");
+  if (environment.some(([, value]) => forbidden.some((secret) => value?.includes(secret))))
+    throw new Error("the demo's own environment holds a secret");
   const child = spawn(
     process.execPath,
-    [program, "run", "-f", manifests, "--service-account", "invoice-agent", "--state", state, "--", process.execPath, join(import.meta.dirname, "agent.ts"), ...tasks],
+    [
+      program,
+      "run",
+      "-f",
+      manifests,
+      "--service-account",
+      "invoice-agent",
+      "--state",
+      state,
+      "--",
+      process.execPath,
+      join(import.meta.dirname, "agent.ts"),
+      ...tasks,
+    ],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   let stdout = "";

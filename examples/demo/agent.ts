@@ -12,7 +12,10 @@ const runSql = tool(
     say("sql", sql);
     try {
       const result = await pool.query(sql);
-      const answer = result.command === "SELECT" ? JSON.stringify(result.rows) : `${result.command} ${result.rowCount}`;
+      const answer =
+        result.command === "SELECT"
+          ? JSON.stringify(result.rows)
+          : `${result.command} ${result.rowCount}`;
       say("result", answer);
       return answer;
     } catch (error) {
@@ -21,7 +24,11 @@ const runSql = tool(
       return message;
     }
   },
-  { name: "run_sql", description: "Run one SQL statement on the orders database.", schema: z.object({ sql: z.string() }) },
+  {
+    name: "run_sql",
+    description: "Run one SQL statement on the orders database.",
+    schema: z.object({ sql: z.string() }),
+  },
 );
 
 const agent = createAgent({
@@ -46,10 +53,10 @@ await pool.end().catch(() => undefined);
 async function work(task: string, streamed: boolean): Promise<string> {
   const input = { messages: [{ role: "user" as const, content: task }] };
   const options = { recursionLimit: 500 };
-  if (!streamed) return String((await agent.invoke(input, options)).messages.at(-1)?.content ?? "");
+  if (!streamed) return (await agent.invoke(input, options)).messages.at(-1)?.text ?? "";
   let answer = "";
   for await (const [message] of await agent.stream(input, { ...options, streamMode: "messages" })) {
-    if (message.getType() === "ai") answer += typeof message.content === "string" ? message.content : "";
+    if (message.getType() === "ai") answer += message.text;
   }
   return answer;
 }

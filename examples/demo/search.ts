@@ -10,7 +10,8 @@ export async function secretsIn(directory: string, secrets: readonly string[]): 
     if (!entry.isFile()) continue;
     const file = join(entry.parentPath, entry.name);
     const bytes = await readFile(file);
-    for (const [index, secret] of secrets.entries()) if (bytes.includes(secret)) found.push(`${file}: secret number ${index + 1}`);
+    for (const [index, secret] of secrets.entries())
+      if (bytes.includes(secret)) found.push(`${file}: secret number ${index + 1}`);
   }
   return found;
 }

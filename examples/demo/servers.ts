@@ -23,7 +23,10 @@ export interface DemoServers {
 export async function startServers(): Promise<DemoServers> {
   const databasePassword = randomBytes(12).toString("hex");
   const openAiKey = `sk-demo-${randomBytes(12).toString("hex")}`;
-  const [postgres, openai] = await Promise.all([startPostgres({ tls: true }), startOpenAiServer({ script, apiKey: openAiKey })]);
+  const [postgres, openai] = await Promise.all([
+    startPostgres({ tls: true }),
+    startOpenAiServer({ script, apiKey: openAiKey }),
+  ]);
   await fill(postgres, databasePassword);
   const values: Readonly<Record<string, string>> = {
     DEMO_DATABASE_PASSWORD: databasePassword,
@@ -39,11 +42,15 @@ export async function startServers(): Promise<DemoServers> {
       await mkdir(directory, { recursive: true });
       for (const file of ["connections.yaml", "invoice-agent.yaml"]) {
         const template = await readFile(join(import.meta.dirname, "policies", file), "utf8");
-        const filled = template.replace(/\$\{(DEMO_\w+)\}/g, (whole, name: string) => values[name] ?? whole);
+        const filled = template.replace(
+          /\$\{(DEMO_\w+)\}/g,
+          (whole, name: string) => values[name] ?? whole,
+        );
         await writeFile(join(directory, file), filled, { mode: 0o600 });
       }
     },
-    lookAt: async (sql) => withSuperuser(postgres, "orders", async (client) => (await client.query(sql)).rows),
+    lookAt: async (sql) =>
+      withSuperuser(postgres, "orders", async (client) => (await client.query(sql)).rows),
     async close() {
       await Promise.all([openai.close(), postgres.stop()]);
     },
@@ -56,17 +63,33 @@ async function fill(postgres: PostgresServer, password: string): Promise<void> {
     await client.query("CREATE DATABASE orders OWNER app");
   });
   await withSuperuser(postgres, "orders", async (client) => {
-    await client.query("CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, ssn text NOT NULL)");
-    await client.query("CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers, status text NOT NULL, refunds int NOT NULL DEFAULT 0)");
+    await client.query(
+      "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, ssn text NOT NULL)",
+    );
+    await client.query(
+      "CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customers, status text NOT NULL, refunds int NOT NULL DEFAULT 0)",
+    );
     for (const [index, name] of names.entries()) {
-      await client.query("INSERT INTO customers VALUES ($1, $2, $3)", [index + 1, name, socialSecurityNumbers[index]]);
+      await client.query("INSERT INTO customers VALUES ($1, $2, $3)", [
+        index + 1,
+        name,
+        socialSecurityNumbers[index],
+      ]);
     }
-    await client.query(`INSERT INTO orders SELECT n, 1 + n % 3, 'paid' FROM generate_series(1, ${orderCount}) n`);
-    await client.query("GRANT ALL ON ALL TABLES IN SCHEMA public TO app; ALTER TABLE customers OWNER TO app");
+    await client.query(
+      `INSERT INTO orders SELECT n, 1 + n % 3, 'paid' FROM generate_series(1, ${orderCount}) n`,
+    );
+    await client.query(
+      "GRANT ALL ON ALL TABLES IN SCHEMA public TO app; ALTER TABLE customers OWNER TO app",
+    );
   });
 }
 
-async function withSuperuser<T>(postgres: PostgresServer, database: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+async function withSuperuser<T>(
+  postgres: PostgresServer,
+  database: string,
+  work: (client: pg.Client) => Promise<T>,
+): Promise<T> {
   const client = new pg.Client({
     host: postgres.host,
     port: postgres.port,

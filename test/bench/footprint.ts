@@ -3,7 +3,11 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { addressMapVersion, type AddressMap, type ConnectionAddress } from "../../contract/addresses.ts";
+import {
+  addressMapVersion,
+  type AddressMap,
+  type ConnectionAddress,
+} from "../../contract/addresses.ts";
 import { planPort } from "./ports.ts";
 import { median, type Row } from "./table.ts";
 
@@ -27,8 +31,22 @@ export async function footprint(): Promise<Row[]> {
     for (let run = 0; run < runs; run += 1) seen.push(await measure(protocols));
     const rss = median(seen.map(({ rssMiB }) => rssMiB));
     const ready = median(seen.map(({ readyMs }) => readyMs));
-    rows.push({ what: `idle RSS, ${name}`, measured: `${rss.toFixed(0)} MiB`, ratio: "", floor, goal, verdict: floor === "" ? "no floor" : rss <= 90 ? "met" : "missed" });
-    rows.push({ what: `start to ready, ${name}`, measured: `${ready.toFixed(0)} ms`, ratio: "", floor: "", goal: "250 ms", verdict: "no floor" });
+    rows.push({
+      what: `idle RSS, ${name}`,
+      measured: `${rss.toFixed(0)} MiB`,
+      ratio: "",
+      floor,
+      goal,
+      verdict: floor === "" ? "no floor" : rss <= 90 ? "met" : "missed",
+    });
+    rows.push({
+      what: `start to ready, ${name}`,
+      measured: `${ready.toFixed(0)} ms`,
+      ratio: "",
+      floor: "",
+      goal: "250 ms",
+      verdict: "no floor",
+    });
   }
   return rows;
 }
@@ -47,28 +65,36 @@ async function measure(protocols: readonly ("openai" | "postgres")[]): Promise<F
       endpoint: { address: "127.0.0.1", port: await planPort() },
     })),
   );
-  const addresses: AddressMap = { version: addressMapVersion, interception: "endpoints", connections };
+  const addresses: AddressMap = {
+    version: addressMapVersion,
+    interception: "endpoints",
+    connections,
+  };
   await writeFile(join(directory, "addresses"), JSON.stringify(addresses));
   await writeFile(join(directory, "token"), "none");
   const admin = await planPort();
   const started = performance.now();
-  const child = spawn(process.execPath, ["--max-old-space-size=128", join(import.meta.dirname, "../../dist/proxy.mjs")], {
-    stdio: "ignore",
-    env: {
-      CHAPERONE_OPERATOR_URL: "https://127.0.0.1:9",
-      CHAPERONE_OPERATOR_CA: "none",
-      CHAPERONE_NAMESPACE: "bench",
-      CHAPERONE_SERVICE_ACCOUNT: "bench",
-      CHAPERONE_POD: "bench",
-      CHAPERONE_POD_UID: "bench",
-      CHAPERONE_ADDRESSES_FILE: join(directory, "addresses"),
-      CHAPERONE_TOKEN_FILE: join(directory, "token"),
-      CHAPERONE_SPOOL: join(directory, "spool"),
-      CHAPERONE_AUTHORITY: join(directory, "authority"),
-      CHAPERONE_TRUST_FILE: join(directory, "ca.crt"),
-      CHAPERONE_ADMIN_PORT: String(admin),
+  const child = spawn(
+    process.execPath,
+    ["--max-old-space-size=128", join(import.meta.dirname, "../../dist/proxy.mjs")],
+    {
+      stdio: "ignore",
+      env: {
+        CHAPERONE_OPERATOR_URL: "https://127.0.0.1:9",
+        CHAPERONE_OPERATOR_CA: "none",
+        CHAPERONE_NAMESPACE: "bench",
+        CHAPERONE_SERVICE_ACCOUNT: "bench",
+        CHAPERONE_POD: "bench",
+        CHAPERONE_POD_UID: "bench",
+        CHAPERONE_ADDRESSES_FILE: join(directory, "addresses"),
+        CHAPERONE_TOKEN_FILE: join(directory, "token"),
+        CHAPERONE_SPOOL: join(directory, "spool"),
+        CHAPERONE_AUTHORITY: join(directory, "authority"),
+        CHAPERONE_TRUST_FILE: join(directory, "ca.crt"),
+        CHAPERONE_ADMIN_PORT: String(admin),
+      },
     },
-  });
+  );
   try {
     await untilReady(admin);
     const readyMs = performance.now() - started;
@@ -93,4 +119,3 @@ async function untilReady(port: number): Promise<void> {
   }
   throw new Error(`the proxy was not ready within ${readyTimeoutMs} ms`);
 }
-

@@ -16,13 +16,6 @@ import { startPostgres } from "../integration/postgres-server.ts";
 import type { PostgresServer } from "../integration/postgres-server.ts";
 
 const run = promisify(execFile);
-const noMasks = {
-  catalogQueries: [],
-  catalog: () => undefined,
-  masking: () => {
-    throw new Error("no masks here");
-  },
-};
 const clients = 8;
 
 interface Target {
@@ -37,7 +30,7 @@ else await main();
 /** The child: one room on one port, until its parent goes. */
 async function serveProxy(): Promise<void> {
   const [server] = (await once(process, "message")) as [PostgresServer];
-  const proxy = await startHarness(server, { masks: noMasks, database: "postgres" });
+  const proxy = await startHarness(server, { database: "postgres" });
   proxy.setRules([
     allow({ statements: ["select"], relations: ["public.pgbench_*"] }, "read"),
     allow({ statements: ["set", "transaction"] }, "session"),

@@ -22,6 +22,15 @@ export function percentile(values: readonly number[], share: number): number {
 }
 
 export function markdown(rows: readonly Row[]): string {
-  const lines = rows.map(({ what, measured, ratio, floor, goal, verdict }) => `| ${what} | ${measured} | ${ratio} | ${floor} | ${goal} | ${verdict} |`);
-  return ["| what | measured | ratio | floor | goal | verdict |", "| --- | --- | --- | --- | --- | --- |", ...lines].join("\n") + "\n";
+  const lines = rows.map(
+    ({ what, measured, ratio, floor, goal, verdict }) =>
+      `| ${what} | ${measured} | ${ratio} | ${floor} | ${goal} | ${verdict} |`,
+  );
+  return (
+    [
+      "| what | measured | ratio | floor | goal | verdict |",
+      "| --- | --- | --- | --- | --- | --- |",
+      ...lines,
+    ].join("\n") + "\n"
+  );
 }
