@@ -71,7 +71,8 @@ export function summaryOf({ header, body }: StoredEvent): string {
   return header.type === "operation" ? "(pruned)" : "";
 }
 
-function requestText({
+/** `ar-1 Approved by jo: fine`. Not escaped. */
+export function requestText({
   name,
   verdict,
   by,

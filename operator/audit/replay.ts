@@ -1,6 +1,6 @@
 // Turns recorded events into frames on one timeline, and plays them: prompt, tool call, statement, rows, verdict, in the order they happened.
 import type { ContentRecord, StoredEvent } from "../../contract/event.ts";
-import { resultOf, summaryOf, verdictOf } from "./format.ts";
+import { requestText, resultOf, summaryOf, verdictOf } from "./format.ts";
 import { renderFrame } from "./render.ts";
 
 export type FrameKind = "session" | "request" | "verdict" | "response" | "notice";
@@ -222,14 +222,17 @@ function answerLabel({ body }: StoredEvent): string {
 }
 
 function verdictText({ body }: StoredEvent): string {
-  const { decision } = body;
+  const { decision, request } = body;
   if (decision === undefined) return "";
   const rule = decision.rule === "" ? decision.reason : `${decision.policy} rule ${decision.rule}`;
-  const wouldBe =
-    decision.wouldBe === undefined
+  const why = decision.verdict === "allow" ? "" : `: ${decision.message}`;
+  const asked = request === undefined ? "" : ` (request ${requestText(request)})`;
+  const { wouldBe } = decision;
+  const observed =
+    wouldBe === undefined
       ? ""
-      : ` (observed only: would be ${decision.wouldBe.verdict} by ${decision.wouldBe.policy} rule ${decision.wouldBe.rule})`;
-  return `${rule}${decision.verdict === "allow" ? "" : `: ${decision.message}`}${wouldBe}`;
+      : ` (observed only: would be ${wouldBe.verdict} by ${wouldBe.policy} rule ${wouldBe.rule})`;
+  return `${rule}${why}${asked}${observed}`;
 }
 
 /** The verdict frame has said why; here only what the upstream did. */
