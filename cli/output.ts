@@ -2,12 +2,13 @@
 
 /** Removes what could move the cursor, recolour or retitle a terminal (C0, DEL, C1), and bidirectional overrides. */
 export function plain(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- exactly these are meant
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (character) => (character === "\n" || character === "\t" ? " " : "\ufffd"),
+  return text.replace(controls, (character) =>
+    character === "\n" || character === "\t" ? " " : "\ufffd",
   );
 }
+
+// oxlint-disable-next-line no-control-regex -- exactly these are meant
+const controls = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 /** Left-aligned columns two spaces apart, a header line first. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
