@@ -13,6 +13,7 @@ import { Approvals } from "../approvals/approvals.ts";
 import type { AccessRequest } from "../../crds/types.gen.ts";
 import type { Barred } from "../approvals/decide.ts";
 import { memoryDetails, type DetailStore } from "../approvals/details.ts";
+import { bundleCompiler } from "../grants/bundles.ts";
 import { KeyBindings } from "../grants/bindings.ts";
 import { ProofVerifier, proofAlgorithms, proofWindowSeconds } from "../grants/dpop.ts";
 import { TokenExchange } from "../grants/exchange.ts";
@@ -110,6 +111,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   ];
   const governing: Governing = {
     view,
+    compile: bundleCompiler(),
     now,
     maskKey: (namespace) => keys.derive(`mask/${namespace}`).toString("base64url"),
     operatorNamespace: options.operatorNamespace,

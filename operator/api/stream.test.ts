@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import type { StreamMessage } from "../../contract/control.ts";
+import { bundleCompiler } from "../grants/bundles.ts";
 import type { Governing } from "../grants/govern.ts";
 import { LiveGrants } from "../grants/live.ts";
 import { connection, MemoryRequests, MemoryResources, policy, quarantine } from "./fixture.ts";
@@ -61,6 +62,7 @@ describe("the hub of streams", () => {
     revoked.length = 0;
     const governing: Governing = {
       view,
+      compile: bundleCompiler(),
       now: Date.now,
       maskKey: () => "key",
       operatorNamespace: "chaperone-system",

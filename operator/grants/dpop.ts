@@ -1,16 +1,16 @@
 // Checks a DPoP proof (RFC 9449 section 4.3): that whoever sends this request holds the key it names, now, and for this request only.
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash, createPublicKey, timingSafeEqual, type KeyObject } from "node:crypto";
+import { calculateJwkThumbprint, type JWK } from "jose";
 import {
-  calculateJwkThumbprint,
-  compactVerify,
-  decodeProtectedHeader,
-  importJWK,
-  type CryptoKey,
-  type JWK,
-} from "jose";
+  parseCompactJws,
+  parseObject,
+  verifyJws,
+  type CompactJws,
+  type JwsAlgorithm,
+} from "./jws.ts";
 import type { Nonces } from "./nonces.ts";
 
-export const proofAlgorithms = ["ES256", "EdDSA"] as const;
+export const proofAlgorithms: readonly JwsAlgorithm[] = ["ES256", "EdDSA"];
 
 /** Clocks of nodes differ by seconds at most; RFC 9449 section 11.1 asks for a window of seconds or minutes. */
 export const proofWindowSeconds = 60;
@@ -65,7 +65,7 @@ export interface ProofVerifierOptions {
 
 export class ProofVerifier {
   readonly #options: ProofVerifierOptions;
-  readonly #keys = new Map<string, { readonly key: CryptoKey; readonly jkt: string }>();
+  readonly #keys = new Map<string, { readonly key: KeyObject; readonly jkt: string }>();
 
   constructor(options: ProofVerifierOptions) {
     this.#options = options;
@@ -82,36 +82,31 @@ export class ProofVerifier {
     expected: ProofExpectation,
   ): Promise<Proof> {
     const proof = oneProof(header);
-    const { jwk, alg } = protectedHeader(proof);
+    const { jws, jwk, alg } = parseProof(proof);
     const { key, jkt } = await this.#import(jwk, alg);
-    let payload: Uint8Array;
-    try {
-      ({ payload } = await compactVerify(proof, key, { algorithms: [alg] }));
-    } catch (cause) {
+    if (!verifyJws(jws, alg, key))
       throw invalid(
         "ProofSignature",
         "the DPoP proof's signature does not match the key in its header",
-        cause,
       );
-    }
-    const claims = claimsOf(payload);
+    const claims = parseObject(jws.payload.toString("utf8"));
+    if (claims === undefined)
+      throw invalid("ProofMalformed", "the DPoP proof's claims are not a JSON object");
     for (const check of claimChecks) check(claims, expected, this.#options);
     return { jkt, jti: String(claims["jti"]) };
   }
 
-  async #import(jwk: JWK, alg: string): Promise<{ readonly key: CryptoKey; readonly jkt: string }> {
+  async #import(jwk: JWK, alg: string): Promise<{ readonly key: KeyObject; readonly jkt: string }> {
     const id = `${alg} ${String(jwk.crv)} ${String(jwk.x)} ${String(jwk.y)}`;
     const cached = this.#keys.get(id);
     if (cached !== undefined) return cached;
-    let imported: CryptoKey | Uint8Array;
+    let key: KeyObject;
     try {
-      imported = await importJWK(jwk, alg);
+      key = createPublicKey({ format: "jwk", key: jwk });
     } catch (cause) {
       throw invalid("ProofKey", "the DPoP proof's jwk is not a valid public key", cause);
     }
-    if (imported instanceof Uint8Array)
-      throw invalid("ProofKey", "the DPoP proof's jwk is not a public key");
-    const entry = { key: imported, jkt: await calculateJwkThumbprint(jwk, "sha256") };
+    const entry = { key, jkt: await calculateJwkThumbprint(jwk, "sha256") };
     const oldest = this.#keys.size >= maxCachedKeys ? this.#keys.keys().next().value : undefined;
     if (oldest !== undefined) this.#keys.delete(oldest);
     this.#keys.set(id, entry);
@@ -221,25 +216,25 @@ function oneProof(header: string | readonly string[] | undefined): string {
   return proof;
 }
 
-function protectedHeader(proof: string): { readonly jwk: JWK; readonly alg: string } {
-  let header: ReturnType<typeof decodeProtectedHeader>;
-  try {
-    header = decodeProtectedHeader(proof);
-  } catch (cause) {
-    throw invalid("ProofMalformed", "the DPoP proof is not a compact JWS", cause);
+function parseProof(proof: string): {
+  readonly jws: CompactJws;
+  readonly jwk: JWK;
+  readonly alg: JwsAlgorithm;
+} {
+  const jws = parseCompactJws(proof);
+  if (jws === undefined) throw invalid("ProofMalformed", "the DPoP proof is not a compact JWS");
+  const { typ, alg: named, jwk } = jws.header;
+  if (typ !== "dpop+jwt") throw invalid("ProofType", "the DPoP proof's typ is not dpop+jwt");
+  const alg = proofAlgorithms.find((known) => known === named);
+  if (alg === undefined) {
+    const known = proofAlgorithms.join(", ");
+    throw invalid("ProofAlgorithm", `the DPoP proof's alg is not one of ${known}`);
   }
-  if (header.typ !== "dpop+jwt") throw invalid("ProofType", "the DPoP proof's typ is not dpop+jwt");
-  const alg = proofAlgorithms.find((known) => known === header.alg);
-  if (alg === undefined)
-    throw invalid(
-      "ProofAlgorithm",
-      `the DPoP proof's alg is not one of ${proofAlgorithms.join(", ")}`,
-    );
-  return { jwk: publicJwk(header.jwk, alg), alg };
+  return { jws, jwk: publicJwk(jwk, alg), alg };
 }
 
 /** Only the members that make the key: a private one in a header is refused, because it is no secret any more. */
-function publicJwk(jwk: unknown, alg: (typeof proofAlgorithms)[number]): JWK {
+function publicJwk(jwk: unknown, alg: JwsAlgorithm): JWK {
   if (typeof jwk !== "object" || jwk === null)
     throw invalid("ProofKey", "the DPoP proof's header has no jwk");
   const { kty, crv, x, y, d, k } = Object.fromEntries(Object.entries(jwk));
@@ -256,18 +251,6 @@ function publicJwk(jwk: unknown, alg: (typeof proofAlgorithms)[number]): JWK {
   if (alg === "EdDSA" && kty === "OKP" && crv === "Ed25519" && typeof x === "string")
     return { kty, crv, x };
   throw invalid("ProofKey", `the DPoP proof's jwk is not a public key for ${alg}`);
-}
-
-function claimsOf(payload: Uint8Array): Claims {
-  let claims: unknown;
-  try {
-    claims = JSON.parse(Buffer.from(payload).toString("utf8"));
-  } catch (cause) {
-    throw invalid("ProofMalformed", "the DPoP proof's claims are not JSON", cause);
-  }
-  if (typeof claims !== "object" || claims === null)
-    throw invalid("ProofMalformed", "the DPoP proof's claims are not an object");
-  return Object.fromEntries(Object.entries(claims));
 }
 
 function invalid(reason: string, message: string, cause?: unknown): ProofRefused {

@@ -119,7 +119,7 @@ export class TokenExchange {
   /** Also for a quarantined pod: it opens no connection, and without it the proxy could neither ship its events nor learn that it is free again. */
   async #podGrant(pod: PodIdentity, binding: Binding): Promise<TokenAnswer> {
     const { keys, now, live } = this.#options;
-    const grant = await signGrant(
+    const grant = signGrant(
       keys,
       { subject: pod, audience: podAudience, binding },
       podGrantTtlSeconds,
@@ -152,7 +152,7 @@ export class TokenExchange {
     this.#refuseGone(pod);
     const ttlSeconds = Math.max(1, Math.min(bundle.grantTtlSeconds, maxGrantTtlSeconds));
     const { namespace, name: local } = connection.metadata;
-    const signed = await signGrant(
+    const signed = signGrant(
       keys,
       { subject: pod, connection: name, audience: connectionAudience(namespace, local), binding },
       ttlSeconds,

@@ -3,14 +3,15 @@
 import type { Endpoint } from "../../contract/control.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import type { Bundle } from "../../policy/bundle.ts";
-import { compile } from "../../policy/compile.ts";
 import { compilePattern, matches } from "../../policy/pattern.ts";
 import { connectionTarget } from "../connections/endpoint.ts";
+import type { BundleInput } from "./bundles.ts";
 import { covers, ordersFor, quarantineMessage, type QuarantinedPod } from "../quarantine/select.ts";
 import type { ResourceView } from "../resources.ts";
 
 export interface Governing {
   readonly view: ResourceView;
+  readonly compile: (input: BundleInput) => Bundle;
   /** Key of `hash` transforms, base64url, one per namespace. */
   readonly maskKey: (namespace: string) => string;
   readonly operatorNamespace: string | undefined;
@@ -35,7 +36,7 @@ export function govern(
   pod: QuarantinedPod | undefined,
   name: string,
 ): Governed {
-  const { view, maskKey } = governing;
+  const { view, compile, maskKey } = governing;
   const [namespace = "", local = ""] = name.split("/");
   const connection = view.connection(namespace, local);
   if (connection === undefined || connection.metadata.deletionTimestamp !== undefined) {

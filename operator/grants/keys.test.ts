@@ -100,7 +100,7 @@ describe("signing keys", () => {
     await one.maintain(soon());
     now += keyOverlapMs;
     await one.maintain(soon());
-    const { token } = await signGrant(one, claims, 60, now);
+    const { token } = signGrant(one, claims, 60, now);
     assert.equal((await verifyPodGrant(other, token, now, soon())).subject.pod, "p");
   });
 
@@ -121,7 +121,7 @@ describe("signing keys", () => {
     const keys = await SigningKeys.open({ store: memoryKeyStore(), now: Date.now }, soon());
     const stranger = await SigningKeys.open({ store: memoryKeyStore(), now: Date.now }, soon());
     const now = Date.now();
-    const { token } = await signGrant(keys, claims, 60, now);
+    const { token } = signGrant(keys, claims, 60, now);
     await assert.rejects(verifyPodGrant(keys, token, now + 66_000, soon()), {
       reason: "GrantExpired",
     });

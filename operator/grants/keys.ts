@@ -1,5 +1,11 @@
 // The keys that sign grants: EdDSA, two slots (the current key, and beside it the next or the previous one), rotated by age, kept in a KeyStore.
-import { createHmac, generateKeyPairSync, randomBytes } from "node:crypto";
+import {
+  createHmac,
+  createPrivateKey,
+  generateKeyPairSync,
+  randomBytes,
+  type KeyObject,
+} from "node:crypto";
 import { calculateJwkThumbprint, importJWK, type CryptoKey, type JWK } from "jose";
 
 /** A signing key lives this long; long enough that rotation is rare, short enough that a stolen backup goes stale. */
@@ -47,7 +53,7 @@ export interface KeyStore {
 
 export interface SigningKey {
   readonly kid: string;
-  readonly key: CryptoKey;
+  readonly key: KeyObject;
 }
 
 /** A new Ed25519 key whose id is its RFC 7638 thumbprint. */
@@ -196,7 +202,10 @@ async function importKeys(keys: StoredKeys): Promise<LoadedKeys> {
     published.push({ ...publicJwk, kid, use: "sig", alg: "EdDSA" });
   }
   return {
-    signer: { kid: keys.current.kid, key: await importEd25519(keys.current.jwk, keys.current.kid) },
+    signer: {
+      kid: keys.current.kid,
+      key: createPrivateKey({ format: "jwk", key: keys.current.jwk }),
+    },
     verifiers,
     published,
   };

@@ -1,9 +1,10 @@
 // The grant itself: a JWT signed by the operator and bound to the proxy's key (RFC 9449 section 6).
 import { randomUUID } from "node:crypto";
-import { decodeProtectedHeader, errors, jwtVerify, SignJWT } from "jose";
+import { decodeProtectedHeader, errors, jwtVerify } from "jose";
 import { podAudience } from "../../contract/control.ts";
 import type { PodIdentity } from "../resources.ts";
 import type { Binding } from "./bindings.ts";
+import { signJws } from "./jws.ts";
 import type { SigningKeys } from "./keys.ts";
 
 export const grantIssuer = "chaperone.dev";
@@ -28,35 +29,37 @@ export interface SignedGrant {
   readonly expiresAt: number;
 }
 
-export async function signGrant(
+export function signGrant(
   keys: SigningKeys,
   claims: GrantClaims,
   ttlSeconds: number,
   now: number,
-): Promise<SignedGrant> {
+): SignedGrant {
   const { kid, key } = keys.signer();
   const { namespace, serviceAccount, pod, podUid, chain } = claims.subject;
   const id = randomUUID();
   const issuedAt = Math.floor(now / 1000);
-  const token = await new SignJWT({
-    cnf: { jkt: claims.binding.jkt },
-    namespace,
-    service_account: serviceAccount,
-    pod,
-    pod_uid: podUid,
-    ...(chain === undefined ? {} : { chain }),
-    ...(claims.connection === undefined ? {} : { connection: claims.connection }),
-    key_bound_at: claims.binding.boundAt,
-    proxy_started_at: claims.binding.startedAt,
-  })
-    .setProtectedHeader({ alg: "EdDSA", typ: "at+jwt", kid })
-    .setIssuer(grantIssuer)
-    .setSubject(`${namespace}/${serviceAccount}/${pod}`)
-    .setAudience(claims.audience)
-    .setJti(id)
-    .setIssuedAt(issuedAt)
-    .setExpirationTime(issuedAt + ttlSeconds)
-    .sign(key);
+  const token = signJws(
+    { typ: "at+jwt", kid },
+    {
+      iss: grantIssuer,
+      sub: `${namespace}/${serviceAccount}/${pod}`,
+      aud: claims.audience,
+      jti: id,
+      iat: issuedAt,
+      exp: issuedAt + ttlSeconds,
+      cnf: { jkt: claims.binding.jkt },
+      namespace,
+      service_account: serviceAccount,
+      pod,
+      pod_uid: podUid,
+      ...(chain === undefined ? {} : { chain }),
+      ...(claims.connection === undefined ? {} : { connection: claims.connection }),
+      key_bound_at: claims.binding.boundAt,
+      proxy_started_at: claims.binding.startedAt,
+    },
+    key,
+  );
   return { token, id, expiresAt: (issuedAt + ttlSeconds) * 1000 };
 }
 

@@ -230,7 +230,7 @@ describe("POST /v1/token", () => {
       .setProtectedHeader({ typ: "dpop+jwt", alg: "HS256", jwk: Object({ kty: "oct", k: "AAAA" }) })
       .sign(secret);
     await refused(await form(), symmetric, "invalid_dpop_proof", "ProofAlgorithm");
-    const none = `${Buffer.from(JSON.stringify({ typ: "dpop+jwt", alg: "none", jwk: key.jwk })).toString("base64url")}.e30.`;
+    const none = `${Buffer.from(JSON.stringify({ typ: "dpop+jwt", alg: "none", jwk: key.jwk })).toString("base64url")}.e30.AA`;
     await refused(await form(), none, "invalid_dpop_proof", "ProofAlgorithm");
   });
 

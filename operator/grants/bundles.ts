@@ -1,0 +1,43 @@
+// Compiled bundles of the resources as they stand: every pod of one service account shares one, and asking twice costs nothing.
+import type { AccessPolicy, Connection } from "../../crds/types.gen.ts";
+import type { Bundle } from "../../policy/bundle.ts";
+import { compile } from "../../policy/compile.ts";
+
+/** Service accounts that use one connection; a bundle of some kilobytes each. Beyond it they are compiled again. */
+const maxSubjectsPerConnection = 1_000;
+
+interface Compiled {
+  readonly policies: readonly AccessPolicy[];
+  readonly bundle: Bundle;
+}
+
+export interface BundleInput {
+  readonly connection: Connection;
+  readonly policies: readonly AccessPolicy[];
+  readonly subject: { readonly namespace: string; readonly serviceAccount: string };
+  readonly maskKey: string;
+}
+
+/**
+ * Returns a compiler that remembers. What it remembers counts only while the connection and every policy are the very
+ * objects it was made of: the view replaces what changes, so there is nothing to invalidate.
+ */
+export function bundleCompiler(): (input: BundleInput) => Bundle {
+  const remembered = new WeakMap<Connection, Map<string, Compiled>>();
+  return (input) => {
+    const { connection, policies, subject } = input;
+    const bySubject = remembered.get(connection) ?? new Map<string, Compiled>();
+    remembered.set(connection, bySubject);
+    const key = `${subject.namespace}/${subject.serviceAccount}`;
+    const known = bySubject.get(key);
+    if (known !== undefined && areSame(known.policies, policies)) return known.bundle;
+    const bundle = compile(input);
+    if (bySubject.size >= maxSubjectsPerConnection) bySubject.clear();
+    bySubject.set(key, { policies: [...policies], bundle });
+    return bundle;
+  };
+}
+
+function areSame(a: readonly AccessPolicy[], b: readonly AccessPolicy[]): boolean {
+  return a.length === b.length && a.every((policy, index) => policy === b[index]);
+}
