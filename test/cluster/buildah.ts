@@ -19,6 +19,8 @@ export interface ImageSource {
   readonly contextDir: string;
   /** Default: `Dockerfile` in the context. */
   readonly dockerfile?: string;
+  /** Stage to build; default: the last one. */
+  readonly target?: string;
 }
 
 export class Buildah {
@@ -29,7 +31,7 @@ export class Buildah {
   }
 
   /** Builds an image; base images must be there already, nothing is pulled. */
-  async build({ name, contextDir, dockerfile }: ImageSource): Promise<void> {
+  async build({ name, contextDir, dockerfile, target }: ImageSource): Promise<void> {
     const file = dockerfile ?? path.join(contextDir, "Dockerfile");
     const options = [
       "--isolation",
@@ -39,6 +41,7 @@ export class Buildah {
       "docker",
       "--signature-policy",
       await this.#signatures(),
+      ...(target === undefined ? [] : ["--target", target]),
     ];
     await this.#run(["bud", ...options, "--tag", fullName(name), "--file", file, contextDir]);
     // The image that had the name before would stay for ever.

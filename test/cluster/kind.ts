@@ -71,11 +71,12 @@ export async function down(config: ClusterConfig, report: Report): Promise<void>
 }
 
 export async function buildWithDocker(
-  { name, contextDir, dockerfile }: ImageSource,
+  { name, contextDir, dockerfile, target }: ImageSource,
   archive: string,
 ): Promise<void> {
   const file = dockerfile ?? path.join(contextDir, "Dockerfile");
-  await command("docker", ["build", "--tag", name, "--file", file, contextDir], {
+  const stage = target === undefined ? [] : ["--target", target];
+  await command("docker", ["build", "--tag", name, "--file", file, ...stage, contextDir], {
     timeoutMs: BUILD_TIMEOUT_MS,
   });
   await command("docker", ["save", "--output", archive, name], { timeoutMs: BUILD_TIMEOUT_MS });
