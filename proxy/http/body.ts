@@ -28,7 +28,7 @@ export function readPrefix(request: IncomingMessage, limit: number): Promise<Pre
     const chunks: Buffer[] = [];
     let length = 0;
     const settle = (): void => {
-      request.off("data", data).off("end", end).off("close", gone).off("error", gone);
+      request.off("data", data).off("end", end).off("close", gone);
     };
     const result = (complete: boolean): void => {
       settle();
@@ -50,7 +50,8 @@ export function readPrefix(request: IncomingMessage, limit: number): Promise<Pre
       settle();
       reject(new ClientGone());
     };
-    request.on("data", data).on("end", end).on("close", gone).on("error", gone);
+    // Without a listener for it Node keeps a client's reset to itself; `close` follows in any case.
+    request.on("data", data).on("end", end).on("close", gone);
   });
 }
 

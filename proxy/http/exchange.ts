@@ -41,6 +41,8 @@ export interface Outgoing {
 
 /** Requests of one connection that are sent or wait for a free upstream connection. */
 const maxInFlight = 512;
+/** A short answer's last piece waits for the end of the message, which the same read brings. */
+const pieceLimit = 16 * 1024;
 
 export class Exchange implements Dispatcher.DispatchHandler {
   readonly request: IncomingMessage;
@@ -52,6 +54,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
   bytesIn = 0;
   #bytesOut = 0;
   #status = 0;
+  /** The length of the answer where it is known, and its last piece when that completes it. */
+  #length = -1;
+  #last: Buffer | undefined;
   #startedMs = 0;
   #continueOwed: boolean;
   #finished = false;
@@ -173,12 +178,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#observer?.start(status, headers);
     this.response.writeHead(status, kept);
     // A stream's first byte may be seconds away; the agent learns at once that it was accepted.
-    if (headers["content-length"] === undefined) this.response.flushHeaders();
+    const length = headers["content-length"];
+    if (length === undefined) this.response.flushHeaders();
+    else this.#length = Number(length);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
+    if (this.#bytesOut === this.#length && chunk.length <= pieceLimit) {
+      this.#last = chunk;
+      return;
+    }
     if (this.response.write(chunk)) return;
     controller.pause();
     this.response.once("drain", () => controller.resume());
@@ -187,7 +198,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
     if (Object.keys(trailers).length > 0)
       this.response.addTrailers(toPairs(agentHeaders(trailers)));
-    this.response.end();
+    // A string joins the head in one write; as bytes it would be a vector of two.
+    if (this.#last === undefined) this.response.end();
+    else this.response.end(this.#last.toString("latin1"), "latin1");
     this.#release();
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();

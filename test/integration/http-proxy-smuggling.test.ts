@@ -377,7 +377,7 @@ test("no combination of header names and values makes one request two, or brings
         const answer = await raw(
           target.port,
           `POST /one HTTP/1.1\r\nHost: a\r\n${lines}\r\n${body}`,
-          60,
+          250,
         );
         const received = origin.received();
         // What follows a complete message is a request of its own, and is answered as one: never more requests than answers.
@@ -386,11 +386,14 @@ test("no combination of header names and values makes one request two, or brings
           `${lines}\n${received.join("\n---\n")}`,
         );
         for (const message of received) {
-          assert.doesNotMatch(message, /mine|x-forwarded|\r\n(te|trailer|expect|keep-alive):/i);
+          assert.doesNotMatch(
+            message,
+            /\r\n(authorization|x-api-key|x-forwarded-for|te|trailer|expect|keep-alive):/i,
+          );
           assert.ok((message.match(/\r\n(content-length|transfer-encoding):/gi) ?? []).length <= 1);
         }
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
 });
