@@ -141,12 +141,19 @@ export function isStatus(body: unknown): boolean {
   return textAt(body, "kind") === "Status" && fieldAt(body, "status") === "Failure";
 }
 
-/** Every role of the chart that lets people in, so that a refusal can name the one to ask for. */
+/** The chart's roles that let people in, so that a refusal can name the one to ask for. */
 export const roles = {
-  operator:
-    "chaperone-auditor (events, sessions), chaperone-approver (requests) or chaperone-responder (quarantine)",
-  quarantine: "chaperone-responder",
+  session: (namespace: string) =>
+    `the Role chaperone-session of namespace ${namespace} (chart value roles.sessionGroups)`,
+  auditor: "ClusterRole chaperone-auditor",
+  approver: "ClusterRole chaperone-approver",
+  responder: "ClusterRole chaperone-responder",
 } as const;
+
+/** Which of them grants this path of the operator's API. */
+export function roleFor(path: string): string {
+  return path.startsWith("/v1/read/requests") ? roles.approver : roles.auditor;
+}
 
 /** A person's words for what the API server refused. `role` is the one that would grant it. */
 export function refusal(what: string, { status, body }: Answer, role: string): Failure {
@@ -155,6 +162,6 @@ export function refusal(what: string, { status, body }: Answer, role: string): F
     return new Failure(
       `${what}: the API server does not accept this kubeconfig's credentials; log in again`,
     );
-  if (status === 403) return new Failure(`${what}: ${said}; ask for the ClusterRole ${role}`);
+  if (status === 403) return new Failure(`${what}: ${said}; ask for ${role}`);
   return new Failure(`${what}: the API server answered ${status} ${said}`.trimEnd());
 }

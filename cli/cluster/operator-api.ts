@@ -3,21 +3,23 @@
 import { fieldAt, textAt } from "../../operator/kube/objects.ts";
 import { ProofKey } from "../../proxy/grant/keys.ts";
 import { Failure } from "../exit.ts";
-import { type Answer, type ApiServer, isStatus, refusal, roles } from "./api-server.ts";
+import { type Answer, type ApiServer, isStatus, refusal, roleFor, roles } from "./api-server.ts";
 
 /** The chart's Service and its port for people and proxies. */
 const service = "chaperone";
 const port = 8443;
 
-/** A session is good for ten minutes; a new one is made before the old one can end inside a request. */
+/**
+ * A session is good for ten minutes; a new one is made before the old one can end inside a request. None is taken away: its key
+ * dies with this process, and the operator removes what has ended.
+ */
 const sessionUseMs = 9 * 60_000;
 
 const sessionsPath = (namespace: string): string =>
   `/apis/chaperone.dev/v1alpha1/namespaces/${encodeURIComponent(namespace)}/accesssessions`;
 
 interface Session {
-  readonly key: ProofKey;
-  readonly name: string;
+  readonly key: Promise<ProofKey>;
   readonly madeAt: number;
 }
 
@@ -38,7 +40,7 @@ export class OperatorApi {
   readonly #server: ApiServer;
   readonly #namespace: string;
   readonly #now: () => number;
-  #session: Promise<Session> | undefined;
+  #session: Session | undefined;
   #nonce: string | undefined;
 
   constructor(server: ApiServer, namespace: string, now: () => number) {
@@ -51,7 +53,8 @@ export class OperatorApi {
   async call(method: "GET" | "POST", path: string, body?: unknown): Promise<unknown> {
     const tried = { nonce: false, session: false };
     for (;;) {
-      const answer = await this.#once(method, path, body);
+      const session = this.#currentSession();
+      const answer = await this.#once(await session.key, method, path, body);
       if (answer.status >= 200 && answer.status < 300) return answer.body;
       const error = textAt(answer.body, "error");
       const reason = textAt(answer.body, "reason") ?? "";
@@ -60,27 +63,20 @@ export class OperatorApi {
         tried.nonce = true; // a proof must carry the operator's own nonce (RFC 9449 section 8)
       } else if (reason === "SessionNotFound" && !tried.session) {
         tried.session = true; // ended, or deleted by somebody: one more
-        this.#session = undefined;
+        if (this.#session === session) this.#session = undefined;
       } else {
+        const said =
+          textAt(answer.body, "error_description") ?? `the operator answered ${answer.status}`;
         throw new OperatorSaidNo(
           answer.status,
           reason,
-          textAt(answer.body, "error_description") ?? `the operator answered ${answer.status}`,
+          reason === "NotAuthorized" ? `${said} (${roleFor(path)})` : said,
         );
       }
     }
   }
 
-  /** Takes the session away when its person may; else it ends by itself. */
-  async close(): Promise<void> {
-    const session = await this.#session?.catch(() => undefined);
-    if (session === undefined) return;
-    const path = `${sessionsPath(this.#namespace)}/${encodeURIComponent(session.name)}`;
-    await this.#server.call({ method: "DELETE", path }).catch(() => undefined);
-  }
-
-  async #once(method: "GET" | "POST", path: string, body: unknown): Promise<Answer> {
-    const { key } = await this.#currentSession();
+  async #once(key: ProofKey, method: "GET" | "POST", path: string, body: unknown): Promise<Answer> {
     const proof = await key.proof({
       method,
       url: `https://${service}.${this.#namespace}.svc:${port}${path.split("?")[0] ?? ""}`,
@@ -97,15 +93,19 @@ export class OperatorApi {
     return answer;
   }
 
-  async #currentSession(): Promise<Session> {
-    const held = await this.#session;
+  /** One for all calls of a command, also for those that come while it is being made. */
+  #currentSession(): Session {
+    const held = this.#session;
     if (held !== undefined && this.#now() - held.madeAt < sessionUseMs) return held;
-    this.#session = this.#open();
-    return await this.#session;
+    const session: Session = { key: this.#open(), madeAt: this.#now() };
+    this.#session = session;
+    session.key.catch(() => {
+      if (this.#session === session) this.#session = undefined; // the next call tries again
+    });
+    return session;
   }
 
-  async #open(): Promise<Session> {
-    const madeAt = this.#now();
+  async #open(): Promise<ProofKey> {
     const key = await ProofKey.create(this.#now);
     const answer = await this.#server.call({
       method: "POST",
@@ -123,7 +123,7 @@ export class OperatorApi {
       throw new Failure(
         `nobody stamped the AccessSession ${this.#namespace}/${name}: the webhooks of Chaperone are not installed in this cluster`,
       );
-    return { key, name, madeAt };
+    return key;
   }
 
   #noSession(answer: Answer): Failure {
@@ -141,7 +141,7 @@ export class OperatorApi {
       return new Failure(
         `${what}: the operator does not answer the API server; see: kubectl -n ${this.#namespace} get pods`,
       );
-    return refusal(what, answer, roles.operator);
+    return refusal(what, answer, roles.session(this.#namespace));
   }
 
   /** The API server answered in the operator's place. */
@@ -149,7 +149,7 @@ export class OperatorApi {
     const what = `the operator in namespace ${this.#namespace}`;
     const see = `see: kubectl -n ${this.#namespace} get pods,endpointslices`;
     if (answer.status === 403 || answer.status === 401)
-      return refusal(`${what} cannot be asked`, answer, roles.operator);
+      return refusal(`${what} cannot be asked`, answer, roles.session(this.#namespace));
     if (answer.status === 404)
       return new Failure(
         `there is no service ${service} in namespace ${this.#namespace}; name the one Chaperone is installed in with --chaperone-namespace`,
@@ -158,6 +158,6 @@ export class OperatorApi {
       return new Failure(
         `${what} cannot be reached by the API server: is it running, and does a NetworkPolicy let the API server in? ${see}`,
       );
-    return refusal(`${what} did not answer`, answer, roles.operator);
+    return refusal(`${what} did not answer`, answer, roles.session(this.#namespace));
   }
 }

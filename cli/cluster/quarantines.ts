@@ -101,7 +101,7 @@ function refused(what: string, answer: Answer): Failure {
   // 404 on the collection: the API server does not know the kind.
   if (answer.status === 404 && fieldAt(answer.body, "details", "name") === undefined)
     return new Failure(`${what}: Chaperone is not installed in this cluster`);
-  return refusal(what, answer, roles.quarantine);
+  return refusal(what, answer, roles.responder);
 }
 
 function read(value: unknown): Quarantine {
