@@ -133,6 +133,7 @@ export class Forwarding {
     if (execution !== undefined && execution.startedAt === 0) {
       execution.startedAt = this.#x.now();
       execution.bytesIn += request.end - request.start;
+      this.#x.options.masks.sent(execution);
     }
     if (request.kind === "describe-portal" && request.portal !== undefined)
       request.portal.described ||= this.#x.options.masks.active;

@@ -70,6 +70,8 @@ export class MaskSource {
   #bundle: Bundle | undefined;
   #catalog: CachedCatalog | undefined;
   #masking: Masking | undefined;
+  /** The agent's own DDL was forwarded: what others have read before it does not count. */
+  #rereads = false;
 
   constructor(options: MaskSourceOptions) {
     this.#options = options;
@@ -98,7 +100,7 @@ export class MaskSource {
       return undefined;
     }
     const { engine, cache, key, now } = this.#options;
-    const catalog = columns ? cache.get(key, now()) : undefined;
+    const catalog = columns && !this.#rereads ? cache.get(key, now()) : undefined;
     if (columns && catalog === undefined) return "load";
     if (
       this.#masking === undefined ||
@@ -125,6 +127,7 @@ export class MaskSource {
   loaded(results: readonly Rows[]): void {
     const { engine, cache, key, now } = this.#options;
     cache.set(key, engine.catalog(results), now());
+    this.#rereads = false;
   }
 
   /** The catalog no longer tells the truth. */
@@ -132,7 +135,11 @@ export class MaskSource {
     this.#options.cache.drop(this.#options.key);
   }
 
-  /** The agent's own DDL changes what there is to mask. */
+  /** The agent's own DDL changes what there is to mask: the next statement waits for it and reads the catalog again. */
+  sent(execution: Execution): void {
+    if (execution.understood.changesSchema) this.#rereads = true;
+  }
+
   executed(execution: Execution): void {
     if (execution.understood.changesSchema) this.stale();
   }

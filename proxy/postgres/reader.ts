@@ -15,7 +15,7 @@ import { WireError } from "./framer.ts";
 import { frontend } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
-import { maxPreparedBytes, Portal, Statement } from "./statements.ts";
+import { maxNamedBytes, Portal, Statement } from "./statements.ts";
 import { understand } from "./understanding.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -67,7 +67,7 @@ export class Reader {
 
   #parse(buffer: Buffer, start: number, end: number): Read {
     const { name, text, parameterTypes } = readParse(buffer, start, end);
-    if (!this.#x.registry.hasRoomFor(text)) return refused(this.#tooManyTexts());
+    if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
     const understood = this.#x.options.study(text);
     const request = new Request("parse", buffer, start, end);
     request.name = name;
@@ -81,6 +81,7 @@ export class Reader {
     const statement = this.#x.registry.statements.find(body.statement);
     if (statement === "wait") return "wait";
     if (statement === undefined) return refused(unknownStatement(body.statement));
+    if (!this.#x.registry.hasRoomFor(end - start)) return refused(this.#noRoom());
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
@@ -88,7 +89,7 @@ export class Reader {
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;
-    request.portal = new Portal(body.portal, statement, bound, exact);
+    request.portal = new Portal(body.portal, statement, bound, exact, end - start);
     this.#x.registry.sent(request);
     return flows(request);
   }
@@ -156,11 +157,11 @@ export class Reader {
     return flows(request);
   }
 
-  #tooManyTexts(): Buffer {
+  #noRoom(): Buffer {
     return refusalMessage(
       new ProxyError(
         "TooLarge",
-        `connection ${this.#x.connection}: the prepared statements of this session exceed ${maxPreparedBytes} bytes; close some first`,
+        `connection ${this.#x.connection}: the prepared statements and portals of this session exceed ${maxNamedBytes} bytes; close some first`,
       ),
     );
   }

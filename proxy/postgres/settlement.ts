@@ -183,7 +183,9 @@ export class Settlement {
   ): Refused | undefined {
     if (passage.go) {
       execution.passage = passage;
-      const { refusal } = segment[index] ?? {};
+      const { refusal, kind } = segment[index] ?? {};
+      // Only asked because it looked refused; what runs is decided at its Execute.
+      if (kind === "parse") execution.finish("ok", 0);
       if (refusal === undefined) return undefined;
       execution.finish("denied", this.#x.now(), "NotSupported");
       return { at: index, answer: refusal };

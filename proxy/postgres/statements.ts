@@ -6,13 +6,16 @@ import { Names } from "./names.ts";
 import type { Request } from "./requests.ts";
 import type { Understood } from "./understanding.ts";
 
-/** Texts of prepared statements a session may keep; a driver that leaks statements is told so before we run out of memory. */
-export const maxPreparedBytes = 16 * 1024 * 1024;
+/** What a session may keep prepared or bound; a driver that leaks statements is told so before we run out of memory. */
+export const maxNamedBytes = 16 * 1024 * 1024;
+/** What a statement or portal costs beside its text or parameters. */
+const namedOverheadBytes = 512;
 
 export class Statement {
   readonly name: string;
   readonly understood: Understood;
   parameterTypes: readonly number[];
+  readonly bytes: number;
   /** Some Execute of the segment being read runs it: it is decided there, with its parameters. */
   executed = false;
 
@@ -20,6 +23,7 @@ export class Statement {
     this.name = name;
     this.understood = understood;
     this.parameterTypes = parameterTypes;
+    this.bytes = understood.text.length + namedOverheadBytes;
   }
 }
 
@@ -35,6 +39,8 @@ export class Portal {
   readonly operation: SqlOperation;
   /** Digest input of the parameters, exactly as sent. */
   readonly exact: () => string;
+  /** Of its Bind message, which is kept for `exact`. */
+  readonly bytes: number;
   readonly quota: Quota = { rows: 0, bytes: 0 };
   /** A Describe of it is answered or under way while masks apply. */
   described = false;
@@ -43,11 +49,18 @@ export class Portal {
   execution: Execution | undefined = undefined;
   executed = false;
 
-  constructor(name: string, statement: Statement, operation: SqlOperation, exact: () => string) {
+  constructor(
+    name: string,
+    statement: Statement,
+    operation: SqlOperation,
+    exact: () => string,
+    bytes: number,
+  ) {
     this.name = name;
     this.statement = statement;
     this.operation = operation;
     this.exact = exact;
+    this.bytes = bytes + namedOverheadBytes;
   }
 
   /** It was decided at Bind and never executed: its event says so. */
@@ -61,14 +74,14 @@ export class Registry {
   readonly statements = new Names<Statement>();
   readonly portals = new Names<Portal>();
   #batch = 0;
-  #preparedBytes = 0;
+  #bytes = 0;
 
   get batch(): number {
     return this.#batch;
   }
 
-  hasRoomFor(text: string): boolean {
-    return this.#preparedBytes + text.length <= maxPreparedBytes;
+  hasRoomFor(bytes: number): boolean {
+    return this.#bytes + bytes <= maxNamedBytes;
   }
 
   endBatch(): void {
@@ -83,13 +96,14 @@ export class Registry {
     switch (request.kind) {
       case "parse":
         this.statements.change(request.name, request.statement);
-        this.#preparedBytes += request.statement?.understood.text.length ?? 0;
+        this.#bytes += request.statement?.bytes ?? 0;
         break;
       case "close-statement":
         this.statements.change(request.name, undefined);
         break;
       case "bind":
         this.portals.change(request.name, request.portal);
+        this.#bytes += request.portal?.bytes ?? 0;
         break;
       case "close-portal":
         this.portals.change(request.name, undefined);
@@ -118,11 +132,11 @@ export class Registry {
         this.statements.applied(request.name, undefined, here);
         break;
       case "bind":
-        this.portals.confirmed(request.name)?.abandon();
+        this.#closed(this.portals.confirmed(request.name));
         this.portals.applied(request.name, request.portal, here);
         break;
       case "close-portal":
-        this.portals.confirmed(request.name)?.abandon();
+        this.#closed(this.portals.confirmed(request.name));
         this.portals.applied(request.name, undefined, here);
         break;
       default:
@@ -135,7 +149,7 @@ export class Registry {
     const here = request.batch === this.#batch;
     switch (request.kind) {
       case "parse":
-        this.#preparedBytes -= request.statement?.understood.text.length ?? 0;
+        this.#bytes -= request.statement?.bytes ?? 0;
         this.statements.settled(here);
         // A failing Parse of the unnamed statement leaves none (exec_parse_message drops it first).
         if (request.name === "" && request.failed) {
@@ -147,7 +161,7 @@ export class Registry {
         this.statements.settled(here);
         break;
       case "bind":
-        request.portal?.abandon();
+        this.#closed(request.portal);
         this.portals.settled(here);
         break;
       case "close-portal":
@@ -189,18 +203,22 @@ export class Registry {
 
   /** Portals do not outlive their transaction, nor a command that may give their names to cursors. */
   transactionEnded(): void {
-    for (const portal of this.portals.values()) portal.abandon();
+    for (const portal of this.portals.values()) this.#closed(portal);
     this.portals.forgetAll();
   }
 
+  #closed(portal: Portal | undefined): void {
+    if (portal === undefined) return;
+    this.#bytes -= portal.bytes;
+    portal.abandon();
+  }
+
   #replaced(name: string): void {
-    const old = this.statements.confirmed(name);
-    if (old !== undefined) this.#preparedBytes -= old.understood.text.length;
+    this.#bytes -= this.statements.confirmed(name)?.bytes ?? 0;
   }
 
   #forgetStatements(): void {
-    for (const statement of this.statements.values())
-      this.#preparedBytes -= statement.understood.text.length;
+    for (const statement of this.statements.values()) this.#bytes -= statement.bytes;
     this.statements.forgetAll();
   }
 

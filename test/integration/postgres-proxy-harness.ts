@@ -8,13 +8,12 @@ import type { EventBody, EventType } from "../../contract/event.ts";
 import type { Bundle, BundleRule } from "../../policy/bundle.ts";
 import { prepare } from "../../policy/decide.ts";
 import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
-import { createSqlRecogniser } from "../../policy/sql/recognise.ts";
 import type { ProxyError } from "../../proxy/errors.ts";
 import { createGate } from "../../proxy/gate.ts";
 import type { Grants, ManagedGate, Recorder } from "../../proxy/gate.ts";
 import type { Content, LiveGrant } from "../../proxy/pipeline.ts";
 import { createPostgresRoom } from "../../proxy/postgres/room.ts";
-import type { PostgresRoomOptions } from "../../proxy/postgres/room.ts";
+import { createUnderstanding } from "../../proxy/postgres/understand.ts";
 import type { PostgresServer } from "./postgres-server.ts";
 import { issueServerCertificate } from "./postgres-tls.ts";
 
@@ -103,11 +102,11 @@ export const everything: readonly BundleRule[] = [
 
 export async function startHarness(
   server: PostgresServer,
-  options: { readonly masks: PostgresRoomOptions["masks"]; readonly database?: string },
+  options: { readonly database?: string } = {},
 ): Promise<Harness> {
   const issued = await issueServerCertificate(["localhost"], ["127.0.0.1"]);
   const context = createSecureContext({ cert: issued.certificatePem, key: issued.keyPem });
-  const recogniser = createSqlRecogniser({ grammar: await loadSqlGrammar() });
+  const understanding = createUnderstanding(await loadSqlGrammar());
   const events: RecordedEvent[] = [];
   const state = createState(server, options.database ?? "postgres");
   const recorder = createRecorder(events);
@@ -127,8 +126,7 @@ export async function startHarness(
       await once(socket, "connect", { signal });
       return socket;
     },
-    recognise: recogniser.recognise,
-    masks: options.masks,
+    ...understanding,
   });
   const sockets = new Set<Socket>();
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {

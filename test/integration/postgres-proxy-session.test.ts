@@ -21,20 +21,12 @@ import {
 import { startPostgres } from "./postgres-server.ts";
 import type { PostgresServer } from "./postgres-server.ts";
 
-const noMasks = {
-  catalogQueries: [],
-  catalog: () => undefined,
-  masking: () => {
-    throw new Error("this suite has no masks");
-  },
-};
-
 let server: PostgresServer;
 let proxy: Harness;
 
 before(async () => {
   server = await startPostgres({ tls: true, settings: { log_connections: "on" } });
-  proxy = await startHarness(server, { masks: noMasks });
+  proxy = await startHarness(server);
 });
 
 after(async () => {

@@ -16,14 +16,6 @@ import type { PostgresServer } from "./postgres-server.ts";
 import { allow, deny, everything, hold, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
 
-const noMasks = {
-  catalogQueries: [],
-  catalog: () => undefined,
-  masking: () => {
-    throw new Error("this suite has no masks");
-  },
-};
-
 let server: PostgresServer;
 let proxy: Harness;
 
@@ -35,7 +27,7 @@ before(async () => {
     "CREATE TABLE orders (id int PRIMARY KEY, note text); INSERT INTO orders SELECT g, 'note ' || g FROM generate_series(1, 1000) g",
   );
   await admin.end();
-  proxy = await startHarness(server, { masks: noMasks });
+  proxy = await startHarness(server);
 });
 
 after(async () => {

@@ -1,0 +1,331 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import pg from "pg";
+import { serialize } from "pg-protocol";
+import type { Bundle } from "../../policy/bundle.ts";
+import { everything, startHarness } from "./postgres-proxy-harness.ts";
+import type { Harness } from "./postgres-proxy-harness.ts";
+import { errorsOf, field, rawClient, rowsOf, statusOf, typesOf } from "./postgres-proxy-raw.ts";
+import type { RawClient } from "./postgres-proxy-raw.ts";
+import { startPostgres } from "./postgres-server.ts";
+import type { PostgresServer } from "./postgres-server.ts";
+
+let server: PostgresServer;
+let proxy: Harness;
+let admin: pg.Client;
+const secret = "123-45-6789";
+const masked = "*******6789";
+
+const ssnMask: Partial<Bundle> = {
+  columnMasks: [
+    {
+      column: "public.customers.ssn",
+      transform: { kind: "partial", keepFirst: 0, keepLast: 4 },
+      policy: "agents/invoice-agent",
+    },
+    {
+      column: "public.customers.born",
+      transform: { kind: "truncateDate", to: "year" },
+      policy: "p",
+    },
+    { column: "public.customers.score", transform: { kind: "redact" }, policy: "p" },
+  ],
+};
+
+before(async () => {
+  server = await startPostgres({ tls: true });
+  admin = new pg.Client({ connectionString: server.superuserUrl });
+  await admin.connect();
+  await admin.query(`
+    CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, ssn text CHECK (length(ssn) < 20), born date, score int);
+    INSERT INTO customers SELECT g, 'name ' || g, '${secret}', date '1984-07-01' + g % 9, g FROM generate_series(1, 500) g;
+    CREATE VIEW customer_view AS SELECT id, ssn FROM customers;
+    CREATE VIEW harmless_view AS SELECT id, name FROM customers;
+    CREATE TABLE notes (id int, body text, doc jsonb);
+    INSERT INTO notes VALUES (1, 'write to ann@example.com or bob@example.org', '{"mail":"ann@example.com","n":1}');
+  `);
+  proxy = await startHarness(server);
+});
+
+after(async () => {
+  await admin?.end();
+  await proxy?.close();
+  await server?.stop();
+});
+
+async function client(): Promise<pg.Client> {
+  const db = new pg.Client({
+    host: proxy.host,
+    port: proxy.port,
+    user: "a",
+    password: "b",
+    database: "postgres",
+  });
+  db.on("error", () => undefined);
+  await db.connect();
+  return db;
+}
+
+function run(text: string, binary = false): Buffer {
+  return Buffer.concat([
+    serialize.parse({ text, types: [] }),
+    serialize.bind({ binary }),
+    serialize.describe({ type: "P" }),
+    serialize.execute({}),
+    serialize.sync(),
+  ]);
+}
+
+async function everyForm(raw: RawClient, text: string): Promise<(string | null)[][][]> {
+  raw.send(serialize.query(text));
+  const simple = rowsOf(await raw.ready());
+  raw.send(run(text));
+  const extended = rowsOf(await raw.ready());
+  return [simple, extended];
+}
+
+test("a masked column is masked by its table and number: star, alias, join, sub-select of others, RETURNING, FETCH", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  for (const [text, column] of [
+    ["SELECT * FROM customers WHERE id = 1", 2],
+    ["SELECT ssn AS name FROM customers WHERE id = 1", 0],
+    ["SELECT c.name, c.ssn FROM customers c JOIN notes n ON n.id = c.id", 1],
+    ["TABLE customers LIMIT 1", 2],
+    ["SELECT (SELECT count(*) FROM notes), ssn FROM customers WHERE id = 1", 1],
+  ] as const) {
+    for (const rows of await everyForm(raw, text)) assert.equal(rows[0]?.[column], masked, text);
+  }
+  raw.send(
+    serialize.query("BEGIN"),
+    serialize.query("DECLARE c CURSOR FOR SELECT id, ssn FROM customers"),
+    serialize.query("FETCH 2 FROM c"),
+    serialize.query("ROLLBACK"),
+  );
+  const answers = await raw.ready(4);
+  if (errorsOf(answers).length === 0)
+    assert.deepEqual(
+      rowsOf(answers).map((row) => row[1]),
+      [masked, masked],
+    );
+  assert.equal(
+    JSON.stringify(answers.map(({ body }) => body.toString("latin1"))).includes(secret),
+    false,
+  );
+  const event = proxy
+    .operations()
+    .find(({ body }) => body.operation?.summary.startsWith("TABLE customers"));
+  assert.deepEqual(event?.body.outcome?.masked?.columns, [
+    "public.customers.ssn",
+    "public.customers.born",
+    "public.customers.score",
+  ]);
+  await raw.end();
+});
+
+test("other types: a date is cut, a number that cannot be redacted is NULL, in text and in binary", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  for (const rows of await everyForm(raw, "SELECT born, score, id FROM customers WHERE id = 3"))
+    assert.deepEqual(rows, [["1984-01-01", null, "3"]]);
+  raw.send(run("SELECT born, score, ssn FROM customers WHERE id = 3", true));
+  const binary = await raw.ready();
+  const row = binary.find(({ type }) => type === "D")?.body ?? assert.fail();
+  // 1984-01-01 is day -5844 of PostgreSQL's calendar.
+  assert.equal(row.readInt32BE(6), -5844);
+  assert.equal(row.readInt32BE(10), -1);
+  assert.equal(row.toString("utf8", 18), masked);
+  await raw.end();
+});
+
+test("a prepared statement is masked on every execution, also when the driver never describes it again or at all", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  raw.send(
+    serialize.parse({ name: "s", text: "SELECT ssn FROM customers WHERE id < 3", types: [] }),
+    serialize.describe({ type: "S", name: "s" }),
+    serialize.sync(),
+  );
+  assert.equal(typesOf(await raw.ready()), "1tTZ");
+  for (const binary of [false, true, false]) {
+    raw.send(serialize.bind({ statement: "s", binary }), serialize.execute({}), serialize.sync());
+    const answers = await raw.ready();
+    assert.equal(typesOf(answers), "2DDCZ", "our own Describe is not shown");
+    assert.deepEqual(rowsOf(answers), [[masked], [masked]]);
+  }
+  raw.send(
+    serialize.query("BEGIN"),
+    serialize.bind({ statement: "s", portal: "p" }),
+    serialize.execute({ portal: "p", rows: 1 }),
+    serialize.execute({ portal: "p", rows: 1 }),
+    serialize.sync(),
+    serialize.query("COMMIT"),
+  );
+  assert.deepEqual(rowsOf(await raw.ready(3)), [[masked], [masked]]);
+  await raw.end();
+});
+
+test("masks that come while a statement is prepared apply to its next execution", async () => {
+  proxy.setRules(everything);
+  const raw = await rawClient(proxy.port);
+  raw.send(
+    serialize.parse({ name: "s", text: "SELECT ssn FROM customers WHERE id = 1", types: [] }),
+    serialize.sync(),
+  );
+  await raw.ready();
+  const execute = Buffer.concat([
+    serialize.bind({ statement: "s" }),
+    serialize.execute({}),
+    serialize.sync(),
+  ]);
+  raw.send(execute);
+  assert.deepEqual(rowsOf(await raw.ready()), [[secret]]);
+  proxy.setRules(everything, ssnMask);
+  raw.send(execute);
+  assert.deepEqual(rowsOf(await raw.ready()), [[masked]]);
+  await raw.end();
+});
+
+test("what hides where a value came from is refused, and the value is nowhere", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  for (const text of [
+    "SELECT upper(ssn) FROM customers",
+    "SELECT ssn || '' FROM customers",
+    "SELECT row_to_json(c) FROM customers c",
+    "SELECT c FROM customers c",
+    "WITH x AS (SELECT ssn FROM customers) SELECT * FROM x",
+    "SELECT ssn FROM customers UNION SELECT 'x'",
+    "SELECT * FROM customer_view",
+    "SELECT id FROM customers WHERE ssn LIKE '123%'",
+    "COPY customers TO STDOUT",
+    "CREATE TABLE stolen AS SELECT ssn FROM customers",
+    "INSERT INTO notes (body) SELECT ssn FROM customers",
+    "DELETE FROM customers WHERE id = 1 RETURNING to_jsonb(customers)",
+    "DO $$ BEGIN RAISE NOTICE '%', (SELECT ssn FROM customers LIMIT 1); END $$",
+  ]) {
+    raw.send(
+      serialize.query(text),
+      serialize.parse({ text, types: [] }),
+      serialize.bind({}),
+      serialize.execute({}),
+      serialize.sync(),
+    );
+    const answers = await raw.ready(2);
+    assert.deepEqual(errorsOf(answers), ["42501", "42501"], text);
+    assert.equal(
+      JSON.stringify(answers.map(({ body }) => body.toString("latin1"))).includes(secret),
+      false,
+      text,
+    );
+    assert.equal(statusOf(answers), "II");
+  }
+  raw.send(serialize.query("SELECT name FROM harmless_view WHERE id = 1"));
+  assert.deepEqual(rowsOf(await raw.ready()), [["name 1"]]);
+  await raw.end();
+});
+
+test("errors keep their code and lose what could quote a row", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("UPDATE customers SET name = NULL WHERE id = 1"));
+  const [error] = await raw.ready();
+  assert.ok(error !== undefined);
+  assert.equal(field(error, "C"), "23502");
+  assert.match(field(error, "M") ?? "", /null value in column "name"/);
+  assert.equal(field(error, "D"), undefined);
+  assert.equal(error.body.includes(secret), false);
+  raw.send(serialize.query("SELECT name::int FROM customers"));
+  const cast = (await raw.ready()).find(({ type }) => type === "E");
+  assert.ok(cast !== undefined);
+  assert.equal(field(cast, "C"), "22P02");
+  assert.doesNotMatch(cast.body.toString("utf8"), /name 1/);
+  await raw.end();
+});
+
+test("masked rows stream: the first comes while the server still works on the rest", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  // 125 million rows: nobody waits for the last.
+  raw.send(serialize.query("SELECT a.ssn FROM customers a, customers b, customers c"));
+  const first = await raw.until((answers) =>
+    answers.some(({ type }) => type === "D" || type === "E"),
+  );
+  assert.equal(rowsOf(first)[0]?.[0], masked);
+  raw.socket.resetAndDestroy();
+});
+
+test("tables created by the agent or by others are known by the next statement", async () => {
+  proxy.setRules(everything, ssnMask);
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("CREATE TABLE mine (id int)"), serialize.query("SELECT * FROM mine"));
+  assert.deepEqual(
+    (await raw.ready(2)).flatMap((a) => (a.type === "E" ? [field(a, "M")] : [])),
+    [],
+  );
+  raw.send(
+    serialize.query("BEGIN"),
+    serialize.query("CREATE TABLE mine2 (id int)"),
+    serialize.query("SELECT * FROM mine2"),
+    serialize.query("ROLLBACK"),
+  );
+  const answers = await raw.ready(4);
+  assert.deepEqual(errorsOf(answers), []);
+  assert.equal(statusOf(answers), "TTTI");
+  await admin.query("DROP TABLE customers CASCADE");
+  await admin.query(
+    `CREATE TABLE customers (ssn text, id int, name text, born date, score int); INSERT INTO customers VALUES ('${secret}', 1, 'n', now(), 1)`,
+  );
+  for (let attempt = 0; attempt < 3; attempt++) {
+    raw.send(serialize.query("SELECT ssn FROM customers"));
+    const [row] = rowsOf(await raw.ready());
+    assert.notEqual(row?.[0], secret);
+    if (row?.[0] === masked) break;
+    assert.notEqual(attempt, 2, "the new table is masked once the catalog is read again");
+  }
+  await raw.end();
+});
+
+test("detectors mask what they find in any text, and the recording holds the masked rows", async () => {
+  proxy.setRules(everything, {
+    detectMasks: [{ detector: "email", transform: { kind: "redact" }, policy: "p" }],
+    recording: { detail: "Full", strict: false, retentionDays: 1 },
+  });
+  const raw = await rawClient(proxy.port);
+  for (const rows of await everyForm(raw, "SELECT body, doc, 'x' || body FROM notes")) {
+    assert.equal(rows[0]?.[0], "write to [redacted] or [redacted]");
+    assert.equal(rows[0]?.[1], '{"n": 1, "mail": "[redacted]"}');
+    assert.doesNotMatch(rows[0]?.[2] ?? "", /@/);
+  }
+  raw.send(run("SELECT body, doc, ARRAY[body], id FROM notes", true));
+  const binary =
+    (await raw.ready()).find(({ type }) => type === "D")?.body.toString("latin1") ?? "";
+  assert.match(binary, /write to \[redacted\] or/);
+  assert.doesNotMatch(binary, /@/);
+  raw.send(serialize.query("COPY notes TO STDOUT"));
+  assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
+  const event = proxy
+    .operations()
+    .find(({ body }) => body.operation?.summary.startsWith("SELECT body, doc, 'x'"));
+  assert.deepEqual(event?.body.outcome?.masked?.detected, { email: 5 });
+  assert.doesNotMatch(JSON.stringify(proxy.events), /@example/);
+  await raw.end();
+});
+
+test("drivers see masked values through their own paths", async () => {
+  proxy.setRules(everything, ssnMask);
+  const db = await client();
+  assert.equal(
+    (await db.query("SELECT ssn FROM customers WHERE id = $1", [1])).rows[0].ssn,
+    masked,
+  );
+  for (let round = 0; round < 3; round++) {
+    const { rows } = await db.query({
+      name: "n",
+      text: "SELECT ssn, score FROM customers WHERE id = $1",
+      values: [1],
+    });
+    assert.deepEqual(rows, [{ ssn: masked, score: null }]);
+  }
+  await db.end();
+});
