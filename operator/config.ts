@@ -37,6 +37,9 @@ export interface OperatorConfig {
   };
 }
 
+/** The Service's port for proxies and people, wherever the container listens behind it. */
+export const servicePort = 8_443;
+
 export const defaultPorts = { api: 8_443, webhook: 9_443, health: 8_080 } as const;
 
 /**

@@ -50,12 +50,13 @@ export function operatorMetrics(collect: (metrics: OperatorMetrics) => void): Op
       help: "Time since the API server last confirmed what is known",
       labelNames: ["kind"],
       registers,
+      // The first gauge of all: it sets the others too before they are read.
+      collect: () => collect(metrics),
     }),
     streams: new Gauge({
       name: "chaperone_operator_streams",
       help: "Proxies that are connected",
       registers,
-      collect: () => collect(metrics),
     }),
     queueDepth: new Gauge({
       name: "chaperone_operator_queue_depth",

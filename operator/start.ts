@@ -10,7 +10,7 @@ import { startApi, type Api } from "./api/server.ts";
 import { openReader } from "./audit/reader.ts";
 import { createRecorder, type Recorder } from "./audit/record.ts";
 import { openStore, type AuditStore } from "./audit/store.ts";
-import { serviceNames, type OperatorConfig } from "./config.ts";
+import { serviceNames, servicePort, type OperatorConfig } from "./config.ts";
 import { connectionController } from "./connections/controller.ts";
 import { OwnAddresses } from "./connections/own-addresses.ts";
 import type { Governing } from "./grants/govern.ts";
@@ -160,7 +160,7 @@ async function assemble(
     earlierImages: config.proxy.earlierImages,
     imagePullPolicy: config.proxy.imagePullPolicy,
     imagePullSecrets: config.proxy.imagePullSecrets,
-    operatorUrl: `https://${serviceNames(config)[0] ?? ""}:${config.listen.apiPort}`,
+    operatorUrl: `https://${serviceNames(config)[0] ?? ""}:${servicePort}`,
     operatorCa: certificates.bundle(),
     extraCa: config.extraCa,
     uid: config.proxy.uid,
@@ -184,7 +184,7 @@ async function assemble(
     logger,
     now,
     listen: { tls: certificates.serving(), host: config.listen.host, port: config.listen.apiPort },
-    origins: serviceNames(config).map((name) => `https://${name}:${config.listen.apiPort}`),
+    origins: serviceNames(config).map((name) => `https://${name}:${servicePort}`),
     operatorNamespace: config.namespace,
     isLocal: false,
   });

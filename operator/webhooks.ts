@@ -1,5 +1,9 @@
 // The HTTPS server that the API server calls for admission; apart from the one for proxies, so that neither can crowd the other out.
-import fastify, { type FastifyBaseLogger, type FastifyPluginCallback } from "fastify";
+import fastify, {
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyPluginCallback,
+} from "fastify";
 import type { Serving } from "./pki/authority.ts";
 
 /** The API server keeps a few connections and sends many reviews over each. */
@@ -28,7 +32,7 @@ export async function startWebhooks(options: {
   const app = fastify({
     https: { ...tls, minVersion: "TLSv1.2" },
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: requestTimeoutMs,
     forceCloseConnections: "idle",
   });

@@ -102,6 +102,9 @@ export function connectionController(options: ConnectionControllerOptions): Cont
     },
   });
 
+  // What was listed before we began to listen.
+  for (const connection of view.connections.store.values())
+    controller.queue.add(connectionName(connection));
   view.connections.store.onChange(({ key, before, after }) => {
     controller.queue.add(key);
     if (

@@ -93,7 +93,7 @@ async function allowedAddresses(
     if (why !== undefined)
       throw new ProbeFailed(
         "AddressForbidden",
-        `${host} is ${address}, ${why}, which is never dialled`,
+        `${host === address ? host : `${host} (${address})`} is ${why}, which is never dialled`,
       );
   }
   return addresses.slice(0, maxAddresses);

@@ -67,6 +67,9 @@ export function policyController(options: PolicyControllerOptions): Controller {
     },
   });
 
+  // What was listed before we began to listen.
+  for (const { metadata } of view.policies.store.values())
+    controller.queue.add(`${metadata.namespace}/${metadata.name}`);
   // Targets and neighbours are of the same namespace.
   view.onChange(({ kind, namespace }) => {
     if (kind !== "Connection" && kind !== "AccessPolicy") return;

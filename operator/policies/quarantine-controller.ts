@@ -84,6 +84,9 @@ export function quarantineController(options: QuarantineControllerOptions): Cont
     if (was === "True" && !active) tell(quarantine, "lifted");
   };
 
+  // What was listed before we began to listen.
+  for (const quarantine of view.quarantineOrders.store.values())
+    controller.queue.add(quarantineName(quarantine));
   view.quarantineOrders.store.onChange(({ key, before, after }) => {
     controller.queue.add(key);
     // Seen now, not when a worker has time: a view of a moment later may already confirm it.
