@@ -3,6 +3,7 @@
 import type { Endpoint } from "../../contract/control.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import type { Bundle } from "../../policy/bundle.ts";
+import { compile } from "../../policy/compile.ts";
 import { compilePattern, matches } from "../../policy/pattern.ts";
 import { connectionTarget } from "../connections/endpoint.ts";
 import type { BundleInput } from "./bundles.ts";
@@ -11,7 +12,8 @@ import type { ResourceView } from "../resources.ts";
 
 export interface Governing {
   readonly view: ResourceView;
-  readonly compile: (input: BundleInput) => Bundle;
+  /** `bundleCompiler()` where the same is asked often; left out, every answer is compiled anew. */
+  readonly compile?: (input: BundleInput) => Bundle;
   /** Key of `hash` transforms, base64url, one per namespace. */
   readonly maskKey: (namespace: string) => string;
   readonly operatorNamespace: string | undefined;
@@ -36,7 +38,7 @@ export function govern(
   pod: QuarantinedPod | undefined,
   name: string,
 ): Governed {
-  const { view, compile, maskKey } = governing;
+  const { view, maskKey } = governing;
   const [namespace = "", local = ""] = name.split("/");
   const connection = view.connection(namespace, local);
   if (connection === undefined || connection.metadata.deletionTimestamp !== undefined) {
@@ -55,7 +57,7 @@ export function govern(
   if (order !== undefined) return { refused: "Quarantined", message: quarantineMessage(order) };
   let bundle: Bundle;
   try {
-    bundle = compile({
+    bundle = (governing.compile ?? compile)({
       connection,
       policies: view.policiesIn(namespace),
       subject,
