@@ -76,6 +76,7 @@ class Room implements HttpRoom {
       insecureHTTPParser: false,
       maxHeaderSize,
       headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: headersTimeoutMs / 4,
       // No limit on the whole of a request: an upload may take its time, as long as bytes move (client.ts).
       requestTimeout: 0,
       // Idle connections are client.ts's, which knows whether one is in use.

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { connect as secure, createSecureContext } from "node:tls";
 import type { SecureContext, TLSSocket } from "node:tls";
 
-import { Pool } from "undici";
+import Pool from "undici/lib/dispatcher/pool.js";
 import type { buildConnector } from "undici";
 
 import type { Endpoint } from "../../contract/control.ts";
