@@ -1,6 +1,6 @@
 // The queries that load a MaskCatalog, and the pure function that reads their answers (all in text form).
 //
-// They must run under the session's pinned search_path (`pg_catalog, public`): pg_get_viewdef leaves out the schemas on it.
+// They must run under the session's pinned search_path (`public, pg_temp`): pg_get_viewdef leaves out the schemas on it.
 import {
   createMaskCatalog,
   relationKey,

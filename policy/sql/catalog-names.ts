@@ -1,9 +1,10 @@
 // Gives every name in a statement its schema, the way the pinned dialect does.
 //
-// Chaperone fixes `search_path` to `pg_catalog, public` on every upstream session and refuses to change it, and temporary
-// schemas are refused too. So an unqualified name is PostgreSQL's own where its catalog has that name, and is in `public`
-// otherwise. A name beginning with `pg_` that the list does not know (a newer server's) is taken as PostgreSQL's own and
-// unsafe: rules about `public` then do not cover it, which refuses rather than guesses.
+// The proxy fixes `search_path` to `public, pg_temp` on every upstream session and refuses to change it: PostgreSQL then looks
+// in pg_catalog first by itself, and temporary objects, which are refused too, shadow nothing. So an unqualified name is
+// PostgreSQL's own where its catalog has that name, and is in `public` otherwise. A name beginning with `pg_` that the list
+// does not know (a newer server's) is taken as PostgreSQL's own and unsafe: rules about `public` then do not cover it,
+// which refuses rather than guesses.
 import {
   catalogFunctionNames,
   catalogOperatorNames,

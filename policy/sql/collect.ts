@@ -183,7 +183,7 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
       if (!isSystemSchema(type.schema)) call(type, statement, false);
     },
     attribute: (attribute, statement) => {
-      if (!recordFields.has(attribute))
+      if (!recordFields.has(attribute) || resolver?.publicFunctions?.has(attribute) === true)
         call(names.resolveFunction(undefined, attribute), statement, true);
     },
     outputKey: () => undefined,

@@ -15,7 +15,7 @@ import {
   type Tagged,
 } from "./ast.ts";
 import { objectUse } from "./named-object.ts";
-import { relationUse, splitName } from "./relation-use.ts";
+import { refuseTemporary, relationUse, splitName } from "./relation-use.ts";
 import { childScope } from "./scope.ts";
 import type { Context } from "./walk-context.ts";
 import { walkExpression } from "./walk-expression.ts";

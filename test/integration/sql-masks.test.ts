@@ -18,14 +18,8 @@ before(async () => {
   server = await startPostgres();
   client = new pg.Client({ connectionString: server.superuserUrl, types: textTypes });
   await client.connect();
-  await client.query("SET search_path = pg_catalog, public");
-  await client.query("SET default_table_access_method = heap");
-  await client.query(
-    schema.replaceAll(
-      /CREATE (TABLE|VIEW|MATERIALIZED VIEW|FUNCTION|OPERATOR) /g,
-      "CREATE $1 public.",
-    ),
-  );
+  await client.query("SET search_path = public, pg_temp");
+  await client.query(schema);
   await client.query("SET statement_timeout = 5000");
   const results = [];
   for (const text of maskCatalogQueries)
