@@ -1,0 +1,137 @@
+// The control plane of local mode: the operator's own parts over files, on a Unix socket in the state directory.
+import { userInfo } from "node:os";
+import { CompactSign } from "jose";
+import { pino, type Logger } from "pino";
+import type { AddressMap } from "../../contract/addresses.ts";
+import { localPeople } from "../../operator/api/people.ts";
+import { startApi, type Api } from "../../operator/api/server.ts";
+import { OwnStream } from "../../operator/audit/own-stream.ts";
+import { createAuditReader } from "../../operator/audit/queries.ts";
+import { openStore } from "../../operator/audit/store.ts";
+import { connectionName } from "../../operator/connections/endpoint.ts";
+import { keyFileStore } from "../../operator/grants/key-file.ts";
+import { SigningKeys } from "../../operator/grants/keys.ts";
+import { planAddresses } from "../../operator/injection/addresses.ts";
+import { createLocalIdentity, type LocalIdentity } from "./identity.ts";
+import {
+  loadManifests,
+  onlyNamespace,
+  reachableConnections,
+  reloadManifests,
+  type ManifestOptions,
+} from "./manifests.ts";
+import { freePorts } from "./ports.ts";
+import { QuarantineFiles } from "./quarantine-files.ts";
+import { createRequestFiles } from "./request-files.ts";
+import { claimState, statePaths, type StatePaths } from "./state.ts";
+import { FileView } from "./view.ts";
+import { watchManifests, watchQuarantines } from "./watch.ts";
+
+export interface ControlOptions extends ManifestOptions {
+  readonly serviceAccount: string;
+  readonly chain: string | undefined;
+  readonly state: string;
+  readonly portBase: number | undefined;
+  readonly logLevel: string;
+}
+
+export interface Control {
+  readonly paths: StatePaths;
+  readonly namespace: string;
+  readonly view: FileView;
+  readonly identity: LocalIdentity;
+  readonly addresses: AddressMap;
+  /** The audit stream of the proxy that belongs to this control plane. */
+  readonly stream: string;
+  readonly api: Api;
+  readonly logger: Logger;
+  close(): Promise<void>;
+}
+
+/** The last events of the control plane itself get this long to reach the store. */
+const closeFlushMs = 3_000;
+const keysTimeoutMs = 10_000;
+
+export async function startControl(options: ControlOptions): Promise<Control> {
+  const loaded = await loadManifests(options);
+  const namespace = options.namespace ?? onlyNamespace(loaded);
+  const paths = statePaths(options.state);
+  const closers: (() => Promise<void> | void)[] = [claimState(paths)];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).toReversed()) await closer();
+  };
+  try {
+    const logger = pino(
+      { name: "chaperone", level: options.logLevel },
+      pino.destination({ fd: 2, sync: true }),
+    );
+    const view = new FileView(loaded);
+    const identity = createLocalIdentity({
+      namespace,
+      serviceAccount: options.serviceAccount,
+      chain: options.chain,
+      connections: () => reachableConnections(view, namespace).map(connectionName),
+    });
+    const stream = `local/${identity.subject.podUid}`;
+    const store = await openStore(paths.store);
+    closers.push(() => store.close());
+    const keys = await SigningKeys.open(
+      { store: keyFileStore(paths.keys), now: Date.now },
+      AbortSignal.timeout(keysTimeoutMs),
+    );
+    const own = new OwnStream({
+      stream: `${stream}/operator`,
+      ingest: (batch) => store.ingest(batch),
+      sign: (hash) =>
+        new CompactSign(new TextEncoder().encode(hash))
+          .setProtectedHeader({ alg: "EdDSA", kid: keys.signer().kid })
+          .sign(keys.signer().key),
+      now: Date.now,
+      onProblem: (err) => logger.error({ event: "own-stream", err }),
+    });
+    closers.push(async () => void (await own.close(closeFlushMs)));
+    const quarantines = new QuarantineFiles(paths.quarantines);
+    view.replaceQuarantines(quarantines.list());
+    const api = await startApi({
+      view,
+      requests: createRequestFiles(paths.requests),
+      identity: identity.verifier,
+      keys,
+      events: { ingest: (batch) => store.ingest(batch) },
+      reader: createAuditReader(store.db),
+      people: localPeople(userInfo().username),
+      record: (type, body) => own.record(type, { assurance: "local", ...body }),
+      logger,
+      now: Date.now,
+      listen: { socketPath: paths.socket },
+      isLocal: true,
+      streamsOf: () => [stream],
+    });
+    closers.push(() => api.close());
+    closers.push(watchQuarantines(paths.quarantines, (list) => view.replaceQuarantines(list)));
+    closers.push(watchManifests(options.files, () => reloadManifests(options, view, namespace)));
+    const addresses = await planLocal(view, namespace, options.portBase);
+    return { paths, namespace, view, identity, addresses, stream, api, logger, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function planLocal(
+  view: FileView,
+  namespace: string,
+  portBase: number | undefined,
+): Promise<AddressMap> {
+  const connections = reachableConnections(view, namespace);
+  const plan = planAddresses(connections, { interception: "endpoints", portBase: portBase ?? 1 });
+  if (portBase !== undefined) return plan;
+  const ports = await freePorts(plan.connections.length);
+  return {
+    ...plan,
+    connections: plan.connections.map((entry, index) => ({
+      ...entry,
+      endpoint: { ...entry.endpoint, port: ports[index] ?? 0 },
+    })),
+  };
+}
