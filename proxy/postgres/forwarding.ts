@@ -58,9 +58,12 @@ export class Forwarding {
     } else if (refused === undefined) this.#sendAll(segment, last);
     else {
       const { at, answer } = refused;
+      // A refused Query ends with its own ReadyForQuery; after a refusal in the extended protocol only Sync counts, and a Query is ignored.
+      const byQuery = segment[at]?.kind === "query";
+      const ends = byQuery || last?.kind === "sync" ? last : undefined;
       this.drop(segment, at, "not sent because a statement of the same pipeline was refused");
-      if (this.#unknownToServer && at === 0) this.#refuseHere(answer, last);
-      else this.#refuseThere(segment, at, answer, last);
+      if (this.#unknownToServer && at === 0) this.#refuseHere(answer, ends);
+      else this.#refuseThere(segment, at, answer, ends);
     }
   }
 
@@ -83,9 +86,9 @@ export class Forwarding {
     return !this.#begun && this.#x.queue.size === 0 && this.#x.status !== "T";
   }
 
-  #refuseHere(answer: Buffer, last: Request | undefined): void {
+  #refuseHere(answer: Buffer, ends: Request | undefined): void {
     this.#x.client.send(answer);
-    if (last?.kind !== "query" && last?.kind !== "sync") {
+    if (ends === undefined) {
       this.#skipping = "local";
       return;
     }
@@ -98,15 +101,15 @@ export class Forwarding {
     segment: readonly Request[],
     at: number,
     answer: Buffer,
-    last: Request | undefined,
+    ends: Request | undefined,
   ): void {
     for (let index = 0; index < at; index++) {
       const request = segment[index];
       if (request !== undefined) this.#send(request);
     }
     this.#poison(answer);
-    if (last?.kind === "query") this.#resync(ownSync());
-    else if (last?.kind === "sync") this.#resync(last);
+    if (ends?.kind === "query") this.#resync(ownSync());
+    else if (ends !== undefined) this.#resync(ends);
     else {
       this.#skipping = "upstream";
       this.#x.upstream.send(flush());
