@@ -69,6 +69,8 @@ export class BodyStream extends Readable {
     observe: (chunk: Buffer) => void,
   ) {
     super({ highWaterMark: 65_536 });
+    // The client that reads it hears of an error while it reads; before and after that nobody has to.
+    this.on("error", () => {});
     this.#request = request;
     this.#observe = observe;
     if (prefix !== undefined && prefix.length > 0) this.#push(prefix);

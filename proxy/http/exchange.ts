@@ -10,8 +10,8 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { ClientGone, discardRest, readPrefix } from "./body.ts";
-import type { BodyStream, Prefix } from "./body.ts";
+import { BodyStream, ClientGone, discardRest, readPrefix } from "./body.ts";
+import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
@@ -65,6 +65,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
+  #body: BodyStream | undefined;
 
   constructor(
     request: IncomingMessage,
@@ -93,8 +94,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
+      this.#release();
       this.#record("error", "ClientGone");
       return;
     }
@@ -137,6 +140,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** Something went wrong on the way: recorded if it was allowed, and said as what it is. */
   fail(error: ProxyError): void {
+    this.#release();
     this.#record("error", error.code);
     this.refuse(error);
   }
@@ -245,6 +249,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #release(): void {
     if (this.#upstream !== undefined) this.#upstream.inFlight--;
     this.#upstream = undefined;
+    // What is left of the request is no longer the upstream's.
+    this.#body?.destroy();
+    this.#body = undefined;
   }
 
   /** An answer that broke off must not look like one that ended. */

@@ -85,6 +85,12 @@ export const maxHeaders = 200;
 export function readHead(method: string, url: string, rawHeaders: readonly string[]): RequestHead {
   if (rawHeaders.length > 2 * maxHeaders)
     throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
+  // Its answer is the request as it arrived, our credential included (RFC 9110 section 9.3.8).
+  if (method === "TRACE")
+    throw new ProxyError(
+      "NotSupported",
+      "TRACE is not supported: its answer would show the credential",
+    );
   const kept: string[] = [];
   const all: Record<string, string | string[]> = Object.create(null);
   const credentials: string[] = [];

@@ -130,6 +130,8 @@ class Room implements HttpRoom {
       request.socket.destroy();
       return;
     }
+    // Writing to a connection that is gone is an error of the response, which its `close` has told already.
+    response.on("error", ignore);
     client.begin(new Exchange(request, response, client, expectsContinue));
   }
 
@@ -186,3 +188,5 @@ function answerRaw(socket: Duplex, error: ProxyError): void {
     text += `${headers[at]}: ${headers[at + 1]}\r\n`;
   socket.end(Buffer.concat([Buffer.from(`${text}connection: close\r\n\r\n`, "latin1"), body]));
 }
+
+function ignore(): void {}

@@ -22,6 +22,10 @@ const smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 const corpus: readonly Case[] = [
   {
+    title: "TRACE, whose answer would show the credential,",
+    bytes: `TRACE / HTTP/1.1\r\n${H}\r\n`,
+  },
+  {
     title: "Content-Length and Transfer-Encoding",
     bytes: `POST / HTTP/1.1\r\n${H}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${smuggled}`,
   },
