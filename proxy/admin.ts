@@ -8,6 +8,8 @@ export interface AdminOptions {
   readonly metrics: ProxyMetrics;
   /** Listeners stand, trust is written: the agent may start. Needs no operator. */
   readonly isReady: () => boolean;
+  /** Only a restart can help: the spool's disk failed. */
+  readonly hasFailed: () => boolean;
 }
 
 export interface AdminServer {
@@ -24,6 +26,7 @@ export async function startAdmin({
   port,
   metrics,
   isReady,
+  hasFailed,
 }: AdminOptions): Promise<AdminServer> {
   const server = createServer(
     { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 4096 },
@@ -31,7 +34,9 @@ export async function startAdmin({
       if (request.method !== "GET") return void response.writeHead(405, { allow: "GET" }).end();
       switch (request.url) {
         case "/healthz":
-          return void response.writeHead(200).end("ok\n");
+          return void response
+            .writeHead(hasFailed() ? 503 : 200)
+            .end(hasFailed() ? "the spool cannot be written\n" : "ok\n");
         case "/readyz":
           return void response
             .writeHead(isReady() ? 200 : 503)

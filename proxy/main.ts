@@ -32,6 +32,7 @@ try {
     port: config.adminPort,
     metrics: proxy.metrics,
     isReady: proxy.isReady,
+    hasFailed: proxy.hasFailed,
   });
   logger.info({
     event: "ready",

@@ -48,6 +48,8 @@ export interface RunningProxy {
   readonly metrics: ProxyMetrics;
   readonly authority: PodAuthority;
   readonly isReady: () => boolean;
+  /** The spool refuses everything until the process starts anew. */
+  readonly hasFailed: () => boolean;
   /** Hands a connection to the HTTP room, for local mode's forward proxy. */
   acceptHttp(socket: Socket, route: HttpRoute): void;
   /** Which connection serves this host and port by name. */
@@ -165,6 +167,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     metrics,
     authority,
     isReady: () => isReady,
+    hasFailed: () => spool.status().failure !== undefined,
     acceptHttp: (socket, route) => rooms.acceptHttp(socket, route),
     routeFor: listeners.routeFor,
     async close() {

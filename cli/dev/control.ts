@@ -5,8 +5,8 @@ import { pino, type Logger } from "pino";
 import type { AddressMap } from "../../contract/addresses.ts";
 import { localPeople } from "../../operator/api/people.ts";
 import { startApi, type Api } from "../../operator/api/server.ts";
-import { OwnStream } from "../../operator/audit/own-stream.ts";
 import { createAuditReader } from "../../operator/audit/queries.ts";
+import { createRecorder } from "../../operator/audit/record.ts";
 import { openStore } from "../../operator/audit/store.ts";
 import { connectionName } from "../../operator/connections/endpoint.ts";
 import { keyFileStore } from "../../operator/grants/key-file.ts";
@@ -48,8 +48,6 @@ export interface Control {
   close(): Promise<void>;
 }
 
-/** The last events of the control plane itself get this long to reach the store. */
-const closeFlushMs = 3_000;
 const keysTimeoutMs = 10_000;
 
 export async function startControl(options: ControlOptions): Promise<Control> {
@@ -79,17 +77,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       { store: keyFileStore(paths.keys), now: Date.now },
       AbortSignal.timeout(keysTimeoutMs),
     );
-    const own = new OwnStream({
+    const recorder = createRecorder({
+      store,
       stream: `${stream}/operator`,
-      ingest: (batch) => store.ingest(batch),
       sign: (hash) =>
         new CompactSign(new TextEncoder().encode(hash))
           .setProtectedHeader({ alg: "EdDSA", kid: keys.signer().kid })
           .sign(keys.signer().key),
-      now: Date.now,
-      onProblem: (err) => logger.error({ event: "own-stream", err }),
+      onFailure: (err) => logger.error({ event: "own-stream", err }),
     });
-    closers.push(async () => void (await own.close(closeFlushMs)));
+    closers.push(() => recorder.close());
     const quarantines = new QuarantineFiles(paths.quarantines);
     view.replaceQuarantines(quarantines.list());
     const api = await startApi({
@@ -100,7 +97,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       events: { ingest: (batch) => store.ingest(batch) },
       reader: createAuditReader(store.db),
       people: localPeople(userInfo().username),
-      record: (type, body) => own.record(type, { assurance: "local", ...body }),
+      record: (type, body) => recorder.record(type, { assurance: "local", ...body }),
       logger,
       now: Date.now,
       listen: { socketPath: paths.socket },

@@ -27,7 +27,7 @@ export function statePaths(directory: string): StatePaths {
     directory: absolute,
     store: join(absolute, "store.sqlite"),
     spool: join(absolute, "spool"),
-    keys: join(absolute, "keys.json"),
+    keys: join(absolute, "keys"),
     requests: join(absolute, "requests"),
     quarantines: join(absolute, "quarantines"),
     authority: join(absolute, "authority"),
