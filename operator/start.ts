@@ -42,10 +42,7 @@ import { startWebhooks } from "./webhooks.ts";
 /** What must be there before anything can begin: the API server, our Secrets, our store. */
 const openTimeoutMs = 30_000;
 
-/** A watch is confirmed by a bookmark about once a minute; knowledge older than this is not to be relied on. */
-const maxWatchAgeMs = 180_000;
-
-/** Rights are asked for again while the chart is still installing them. */
+/** While the first lists are awaited: the API server, or the CRDs, may come later than we. */
 const syncReportMs = 10_000;
 
 export interface Operator {
@@ -137,7 +134,7 @@ async function assemble(
     host: config.listen.host,
     port: config.listen.healthPort,
     registry: metrics.registry,
-    notReady: () => [...missing, ...staleKinds(view, now())],
+    notReady: () => [...missing],
   });
   closers.push(() => health.close());
 
@@ -356,7 +353,6 @@ function counted(
   };
 }
 
-/** Says every so often what is still waited for; the API server, or the CRDs, may come later than we. */
 async function reported(waiting: Promise<unknown>, logger: Logger): Promise<void> {
   const timer = setInterval(() => logger.warn({ event: "waiting-for-first-lists" }), syncReportMs);
   try {
@@ -364,15 +360,6 @@ async function reported(waiting: Promise<unknown>, logger: Logger): Promise<void
   } finally {
     clearInterval(timer);
   }
-}
-
-function staleKinds(view: KubeView, now: number): readonly string[] {
-  return Object.entries(view.ages(now)).flatMap(([kind, ageMs]) => {
-    if (ageMs === undefined) return [`${kind}: not listed yet`];
-    return ageMs > maxWatchAgeMs
-      ? [`${kind}: the API server has not confirmed it for ${Math.round(ageMs / 1000)} s`]
-      : [];
-  });
 }
 
 function ownNames(config: OperatorConfig, server: string): ReadonlyMap<string, string> {

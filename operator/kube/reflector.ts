@@ -22,7 +22,10 @@ export const pageLimit = 500;
 /** The server ends a watch after a random time of this range, so that those of many clients do not end together. */
 export const watchSeconds = { min: 300, max: 600 } as const;
 
-/** The server sends a bookmark about once a minute (60 to 75 s); silence for longer means that nobody is there any more. */
+/**
+ * A busy collection gets a bookmark about once a minute (60 to 75 s). Longer silence means that nothing happens or that nobody is
+ * there any more, which only a new connection tells apart.
+ */
 export const idleTimeoutMs = 90_000;
 
 /** A watch that ends without an event sooner than this did not work, whatever it says; going on at once would be a hot loop. */
@@ -80,7 +83,7 @@ export class Reflector<T extends KubeObject> {
     return this.#synced.promise;
   }
 
-  /** When the store was last known to be current: an event, a bookmark or a list. */
+  /** When the store was last known to be current: a list, a watch taken up, an event or a bookmark. */
   get confirmedAt(): number | undefined {
     return this.#confirmedAt;
   }
@@ -193,6 +196,8 @@ export class Reflector<T extends KubeObject> {
         },
         AbortSignal.any([signal, idle.signal]),
       );
+      // The server took our position: a quiet collection may send nothing for minutes, not even a bookmark.
+      this.#confirmedAt = now();
       for await (const event of readWatch(stream)) {
         timer.refresh();
         this.#apply(event);

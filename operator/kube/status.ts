@@ -1,6 +1,7 @@
 // Writes a status by server-side apply, as its one owner, and only when it says something new.
 import { isDeepStrictEqual } from "node:util";
 import type { KubeClient } from "./client.ts";
+import { KubeError } from "./kube-error.ts";
 import {
   apiVersionOf,
   isJsonObject,
@@ -30,21 +31,27 @@ export async function applyStatus(
 ): Promise<boolean> {
   if (covers(target.status, wanted)) return false;
   const { namespace, name, uid } = target.metadata;
-  await client.call(
-    {
-      method: "PATCH",
-      path: objectPath(type, namespace, name, "status"),
-      query: { fieldManager, force: true },
-      contentType: applyType,
-      body: {
-        apiVersion: apiVersionOf(type),
-        kind: type.kind,
-        metadata: { name, namespace, ...(uid === undefined ? {} : { uid }) },
-        status: wanted,
+  try {
+    await client.call(
+      {
+        method: "PATCH",
+        path: objectPath(type, namespace, name, "status"),
+        query: { fieldManager, force: true },
+        contentType: applyType,
+        body: {
+          apiVersion: apiVersionOf(type),
+          kind: type.kind,
+          metadata: { name, namespace, ...(uid === undefined ? {} : { uid }) },
+          status: wanted,
+        },
       },
-    },
-    signal,
-  );
+      signal,
+    );
+  } catch (error) {
+    // Deleted meanwhile (or replaced: another uid is a conflict); the watch says so in a moment.
+    if (error instanceof KubeError && (error.isNotFound || error.isConflict)) return false;
+    throw error;
+  }
   return true;
 }
 
