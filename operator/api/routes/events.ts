@@ -15,8 +15,8 @@ import { proofAlgorithms } from "../../grants/dpop.ts";
 import type { ApiContext } from "../context.ts";
 import { badRequest, forbidden } from "../errors.ts";
 
-/** What a proxy ships at once after it was cut off; contents of 64 KiB each make the bytes. */
-const maxBatchBytes = 8 * 1024 * 1024;
+/** One event may carry a megabyte of texts, larger once JSON escapes them; a batch holds at least one event. */
+const maxBatchBytes = 16 * 1024 * 1024;
 export const maxContentsPerBatch = 1_000;
 
 export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
