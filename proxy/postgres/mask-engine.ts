@@ -47,7 +47,7 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
     prove: (understood, operation) => {
       // What is not understood is refused by the decision, which says it better.
       if (operation.unrecognised !== undefined) return undefined;
-      const proof = compiled.prover?.prove(understood.text);
+      const proof = compiled.prover?.prove(understood.shape);
       if (proof?.ok === false) return proof.message;
       const copiesOut =
         operation.facts.statements.includes("copy") &&

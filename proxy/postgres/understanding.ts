@@ -1,13 +1,17 @@
 // What this room needs to know of a text beside its facts, kept per distinct text so that drivers' statements are looked at once.
 import type { SqlOperation, StatementKind } from "../../policy/operation.ts";
 import type { SqlRecognition } from "../../policy/sql/recognise.ts";
+import { summarise } from "../../policy/sql/summary.ts";
 import { errorResponse } from "./messages.ts";
+import { shapeOf } from "./shape.ts";
 
 /** Text to facts; never throws: what it cannot understand is an operation with `unrecognised`. */
 export type Recognise = (text: string) => SqlRecognition;
 
 export interface Understood {
   readonly text: string;
+  /** The text, or one that differs from it in compared integers only; proofs are kept by it. */
+  readonly shape: string;
   /** Without parameters. */
   readonly operation: SqlOperation;
   /** May start COPY: the client's next bytes may be data, so nothing is read ahead. */
@@ -51,7 +55,7 @@ const namesPattern = /\b(?:prepare|deallocate|declare|close|discard|execute)\b/i
 
 export function createStudy(recognise: Recognise): (text: string) => Understood {
   const known = new Map<string, Understood>();
-  return (text) => {
+  const study = (text: string): Understood => {
     const found = known.get(text);
     if (found !== undefined) return found;
     const understood = understand(text, recognise(text));
@@ -66,6 +70,24 @@ export function createStudy(recognise: Recognise): (text: string) => Understood 
     known.set(text, understood);
     return understood;
   };
+  return (text) => {
+    const shape = known.has(text) ? undefined : shapeOf(text);
+    if (shape === undefined) return study(text);
+    const like = study(shape);
+    // What is wrong with a text is said about the text itself.
+    return like.operation.unrecognised === undefined ? alike(like, text) : study(text);
+  };
+}
+
+/** Another text of the same shape: all facts hold, only what people read is its own. */
+function alike(like: Understood, text: string): Understood {
+  const operation = { ...like.operation, summary: summarise(text, noTokens) };
+  return { ...like, text, operation };
+}
+
+/** Texts with a shape have no comments; without tokens the summary is cautious where it looks for passwords. */
+function noTokens(): never {
+  throw new Error("a text with a shape is not tokenised");
 }
 
 export function understand(
@@ -77,6 +99,7 @@ export function understand(
   const opaque = operation.unrecognised !== undefined;
   return {
     text,
+    shape: text,
     operation,
     copies: opaque || statements.includes("copy"),
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
