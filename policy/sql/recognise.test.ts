@@ -170,21 +170,12 @@ describe("deep nesting", () => {
 });
 
 describe("the cache", () => {
-  test("parses equal texts once and forgets the least recently used", () => {
-    const small = createSqlRecogniser({ grammar, maxEntries: 2 });
-    const before = grammar.parses();
-    for (const sql of [
-      "SELECT 'x1'",
-      "SELECT 'x1'",
-      "SELECT 'x2'",
-      "SELECT 'x1'",
-      "SELECT 'x3'",
-      "SELECT 'x1'",
-    ])
-      small.recognise(sql);
-    assert.equal(grammar.parses() - before, 3);
-    small.recognise("SELECT 'x2'");
-    assert.equal(grammar.parses() - before, 4);
+  test("parses equal texts once", () => {
+    const fresh = createSqlRecogniser({ grammar });
+    const parsed = grammar.parses();
+    for (const sql of ["SELECT 'x1'", "SELECT 'x1'", "SELECT 'x2'", "SELECT 'x1'"])
+      fresh.recognise(sql);
+    assert.equal(grammar.parses() - parsed, 2);
   });
 
   test("is bounded in bytes too", () => {

@@ -8,7 +8,7 @@ import type {
 } from "../operation.ts";
 import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
-import type { SqlGrammar, SqlSyntaxError } from "./grammar.ts";
+import { maxSqlBytes, type SqlGrammar, type SqlSyntaxError } from "./grammar.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
 import { walkStatement } from "./walk-statement.ts";
@@ -106,15 +106,12 @@ function operationOf(
   const [unrecognised] = refusals;
   return {
     kind: "sql",
-    summary: summarise(text.slice(0, maxSummarisedLength), grammar.scan),
+    summary: summarise(text.slice(0, maxSqlBytes), grammar.scan),
     accesses,
     facts: factsOf(accesses, count),
     ...(unrecognised === undefined ? {} : { unrecognised }),
   };
 }
-
-/** A summary shows 512 characters; comments before them may be long, but not this long. */
-const maxSummarisedLength = 16 * 1024;
 
 /** Equal accesses of several statements are one; reads of one relation add up. */
 function mergeAccesses(accesses: readonly Access[]): Access[] {

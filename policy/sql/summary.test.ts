@@ -53,6 +53,12 @@ describe("the summary", () => {
     assert.ok(line.endsWith("…"));
   });
 
+  test("is readable for a long statement whose literals look like comments", () => {
+    const line = summarise(`INSERT INTO t VALUES ('${"-- x ".repeat(8000)}')`, grammar.scan);
+    assert.ok(line.startsWith("INSERT INTO t VALUES ('-- x -- x"));
+    assert.equal(line.length, 512);
+  });
+
   test("says so when the lexer cannot read the text", () => {
     assert.equal(
       summarise("SELECT 'unterminated -- comment", grammar.scan),

@@ -152,6 +152,7 @@ export function definition(node: Tagged, outer: Context): void {
     if (entry.opaque === true) context.sink.statement(kind, { opaque: true });
     if (entry.name !== undefined) {
       const [schema, name] = splitName(strings(body[entry.name]));
+      if (schema !== undefined) refuseTemporary(schema, context);
       if (name !== "") context.sink.relation({ statement: kind, schema: schema ?? "public", name });
     }
     entry.also?.(body, context);

@@ -90,7 +90,6 @@ function statement(node: Tagged, context: Context): void {
 /** A statement of a later grammar: refused unless a rule names `other`, and what it visibly touches is still reported. */
 function unknown(node: Tagged, context: Context): void {
   context.sink.statement("other", { opaque: true });
-  walkExpression(node.body, { ...context, statement: "other", top: false });
   forEachChild(node.body, (child) =>
     walkExpression({ [child.tag]: child.body }, { ...context, statement: "other", top: false }),
   );
