@@ -164,7 +164,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    if (this.#gone) controller.abort(new ClientGone());
+    // Answered or left while it waited for a free connection: nothing is sent any more.
+    if (this.#gone || this.#finished) controller.abort(new ClientGone());
   }
 
   onResponseStart(

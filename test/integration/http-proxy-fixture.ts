@@ -168,6 +168,8 @@ export interface TestRoom {
 }
 
 export interface RoomSetup {
+  /** What the upstream's connections wait for. */
+  readonly beforeDial?: Promise<void>;
   readonly route?: Partial<HttpRoute>;
   readonly secure?: (socket: Socket, accept: (socket: Socket | TLSSocket) => void) => void;
 }
@@ -182,7 +184,13 @@ export async function startRoom(
   const resolver = createResolver({ resolvConf: "/nonexistent", allowLocalhost: true });
   const unexpected: unknown[] = [];
   const dial = createDial({ resolver, deny: () => false, allowLoopback: true });
-  const room = createHttpRoom({ dial, onUnexpected: (error) => unexpected.push(error) });
+  const room = createHttpRoom({
+    dial: async (...target) => {
+      await options.beforeDial;
+      return dial(...target);
+    },
+    onUnexpected: (error) => unexpected.push(error),
+  });
   const route: HttpRoute = {
     scheme: "http",
     select: (_host, path) => {

@@ -82,6 +82,7 @@ test("an answer comes through with the real key, its tokens are metered and its 
     operation?.contents.filter(({ part }) => part === "response"),
     [{ part: "response", text: "Hello there, how can I help you?" }],
   );
+  assert.match(operation?.contents.find(({ part }) => part === "request")?.text ?? "", /hi/);
 });
 
 test("a stream arrives piece by piece as it is made, and is recorded as the same text", async (t) => {

@@ -655,6 +655,29 @@ test("a quarantine cuts the answer under way", async (t) => {
   await assert.rejects(once(incoming, "end"), /aborted|ECONNRESET/);
 });
 
+test("a quarantine answers a request that waits for its upstream connection, and it is never sent", async (t) => {
+  const target = await origin(t, hello);
+  let connectNow = (): void => {};
+  const beforeDial = new Promise<void>((resolve) => (connectNow = resolve));
+  const room = await startRoom(t, [{ upstream: { port: target.port } }], { beforeDial });
+  const waiting = send(room, { path: "/never" });
+  await eventually("its session is open", () => room.events().length > 0);
+  room.gate.end(new ProxyError("Quarantined", "cut"));
+  const answer = await waiting;
+  assert.equal(answer.status, 403);
+  assert.match(answer.text, /errors\/Quarantined/);
+  connectNow();
+  assert.equal((await send(room, { path: "/later" })).text, "hello");
+  assert.deepEqual(
+    target.requests.map(({ url }) => url),
+    ["/later"],
+  );
+  assert.deepEqual(
+    room.operations().map((event) => event.body.outcome?.error),
+    ["Quarantined", undefined],
+  );
+});
+
 test("an endpoint that changes takes effect on the next request of a live connection", async (t) => {
   const first = await origin(t, (_incoming, response) => void response.end("first"));
   const second = await origin(t, (_incoming, response) => void response.end("second"));
