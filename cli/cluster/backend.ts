@@ -28,7 +28,7 @@ export async function openClusterBackend({
   namespace,
   env,
 }: ClusterOptions): Promise<Backend> {
-  const cluster = await openCluster(context, env);
+  const cluster = openCluster(context, env);
   const server = new ApiServer(cluster);
   const operator = new OperatorApi(server, namespace, Date.now);
   const scope = narrowing(cluster.namespace);
