@@ -13,6 +13,7 @@ import { keyFileStore } from "../../operator/grants/key-file.ts";
 import { SigningKeys } from "../../operator/grants/keys.ts";
 import { planAddresses } from "../../operator/injection/addresses.ts";
 import { createLocalIdentity, type LocalIdentity } from "./identity.ts";
+import { shipLeftovers } from "./leftover-spools.ts";
 import {
   loadManifests,
   onlyNamespace,
@@ -77,13 +78,20 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       { store: keyFileStore(paths.keys), now: Date.now },
       AbortSignal.timeout(keysTimeoutMs),
     );
+    const sign = (hash: string): Promise<string> =>
+      new CompactSign(new TextEncoder().encode(hash))
+        .setProtectedHeader({ alg: "EdDSA", kid: keys.signer().kid })
+        .sign(keys.signer().key);
+    await shipLeftovers({
+      spools: paths.spools,
+      ingest: (batch) => store.ingest(batch),
+      sign,
+      say: options.say,
+    });
     const recorder = createRecorder({
       store,
       stream: `${stream}/operator`,
-      sign: (hash) =>
-        new CompactSign(new TextEncoder().encode(hash))
-          .setProtectedHeader({ alg: "EdDSA", kid: keys.signer().kid })
-          .sign(keys.signer().key),
+      sign,
       onFailure: (err) => logger.error({ event: "own-stream", err }),
     });
     closers.push(() => recorder.close());

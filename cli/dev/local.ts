@@ -1,5 +1,6 @@
 // The whole system in one process on loopback: the control plane over files, one proxy, and a forward proxy for host names.
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { startProxy, type RunningProxy } from "../../proxy/start.ts";
 import { version } from "../program.ts";
@@ -65,7 +66,7 @@ function startLocalProxy(
     operator: { url: api.origin, socketPath: paths.socket },
     readToken: () => identity.readToken(),
     stream,
-    spoolDirectory: paths.spool,
+    spoolDirectory: join(paths.spools, identity.subject.podUid),
     authorityDirectory: paths.authority,
     trustFile: paths.caFile,
     roots: rootCertificates,

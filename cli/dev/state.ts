@@ -1,12 +1,13 @@
 // The state directory of local mode: what stands where, and that only one process at a time works in it.
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Failure } from "../exit.ts";
 
 export interface StatePaths {
   readonly directory: string;
   readonly store: string;
-  readonly spool: string;
+  /** One directory for each start: a stream is numbered by one process. */
+  readonly spools: string;
   readonly keys: string;
   readonly requests: string;
   readonly quarantines: string;
@@ -20,13 +21,15 @@ export interface StatePaths {
 
 /** Bytes a Unix socket path may have on Linux (108) and macOS (104), with the ending zero. */
 const maxSocketPathBytes = 103;
+/** A dead process's lock is removed once, perhaps by two who start at a time; more rounds would not help. */
+const lockAttempts = 3;
 
 export function statePaths(directory: string): StatePaths {
   const absolute = resolve(directory);
   return {
     directory: absolute,
     store: join(absolute, "store.sqlite"),
-    spool: join(absolute, "spool"),
+    spools: join(absolute, "spool"),
     keys: join(absolute, "keys"),
     requests: join(absolute, "requests"),
     quarantines: join(absolute, "quarantines"),
@@ -46,7 +49,7 @@ export function claimState(paths: StatePaths): () => void {
   }
   for (const directory of [
     paths.directory,
-    paths.spool,
+    paths.spools,
     paths.requests,
     paths.quarantines,
     paths.authority,
@@ -60,24 +63,39 @@ export function claimState(paths: StatePaths): () => void {
   };
 }
 
+/** Linking a finished file takes the lock and says by whom in one step: nobody ever reads half a lock. */
 function takeLock(paths: StatePaths): void {
-  for (let attempt = 0; attempt < 2; attempt += 1) {
-    try {
-      const descriptor = openSync(paths.lock, "wx", 0o600);
-      writeSync(descriptor, String(process.pid));
-      closeSync(descriptor);
-      return;
-    } catch (error) {
-      if (!isCode(error, "EEXIST")) throw error;
-      const holder = Number(readFileSync(paths.lock, "utf8"));
-      if (isAlive(holder))
-        throw new Failure(
-          `${paths.directory} is in use by process ${holder}; stop it, or choose another directory with --state`,
-        );
-      rmSync(paths.lock, { force: true });
+  const draft = `${paths.lock}.${process.pid}`;
+  writeFileSync(draft, String(process.pid), { mode: 0o600 });
+  try {
+    for (let attempt = 0; attempt < lockAttempts; attempt += 1) {
+      try {
+        linkSync(draft, paths.lock);
+        return;
+      } catch (error) {
+        if (!isCode(error, "EEXIST")) throw error;
+        const holder = lockHolder(paths.lock);
+        if (holder !== undefined && isAlive(holder))
+          throw new Failure(
+            `${paths.directory} is in use by process ${holder}; stop it, or choose another directory with --state`,
+          );
+        rmSync(paths.lock, { force: true });
+      }
     }
+  } finally {
+    rmSync(draft, { force: true });
   }
   throw new Failure(`${paths.lock} cannot be taken; is another chaperone just starting there?`);
+}
+
+/** Undefined when the lock was given back in the meantime. */
+function lockHolder(file: string): number | undefined {
+  try {
+    return Number(readFileSync(file, "utf8"));
+  } catch (error) {
+    if (isCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
 }
 
 function isAlive(pid: number): boolean {
