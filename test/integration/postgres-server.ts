@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
@@ -216,7 +217,7 @@ async function launch(
       text.includes("ready to accept connections"),
     );
     if (ready) {
-      killWithParent(child);
+      killWithParent(child, place.directory);
       return { child, port, log };
     }
     if (attempt === portAttempts || !log().includes("Address already in use"))
@@ -276,10 +277,11 @@ async function waitFor(
   });
 }
 
-/** A test process that crashes must not leave a server behind; the postmaster takes its children with it. */
-function killWithParent(child: ChildProcess): void {
+/** A test process that crashes must leave neither server nor data; the server's children end with their postmaster. */
+function killWithParent(child: ChildProcess, directory: string): void {
   const kill = (): void => {
-    child.kill("SIGQUIT");
+    child.kill("SIGKILL");
+    rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
   };
   process.once("exit", kill);
   child.once("close", () => process.off("exit", kill));
