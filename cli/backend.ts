@@ -2,7 +2,6 @@
 import type { RequestState } from "../contract/control.ts";
 import type { ContentRecord, StoredEvent } from "../contract/event.ts";
 import type { StreamVerdict } from "../operator/audit/verify.ts";
-import type { BackendOptions } from "./program.ts";
 
 export interface EventQuery {
   readonly session?: string;
@@ -86,20 +85,4 @@ export interface Backend {
   addQuarantine(input: QuarantineInput): Promise<QuarantineRow>;
   liftQuarantine(namespace: string | undefined, name: string): Promise<void>;
   close(): Promise<void>;
-}
-
-export async function openBackend(
-  options: BackendOptions,
-  env: NodeJS.ProcessEnv,
-): Promise<Backend> {
-  if (options.cluster === true) {
-    const { openClusterBackend } = await import("./cluster/backend.ts");
-    return openClusterBackend({
-      context: options.context,
-      namespace: options.chaperoneNamespace ?? "chaperone-system",
-      env,
-    });
-  }
-  const { openLocalBackend } = await import("./dev/backend.ts");
-  return openLocalBackend(options.state ?? ".chaperone");
 }

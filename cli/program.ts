@@ -1,5 +1,6 @@
 // The command tree. Each command stands in its own file and is loaded when it is called, so that `--help` costs nothing.
 import { Command, InvalidArgumentError as InvalidArgument, Option } from "commander";
+import type { BackendOptions } from "./open-backend.ts";
 
 export interface ProgramOptions {
   /** Called as `kubectl chaperone`: state commands read the cluster of the current kubeconfig. */
@@ -128,7 +129,7 @@ function addStateCommands(program: Command, asPlugin: boolean, env: NodeJS.Proce
       );
   };
   const backend = async (options: BackendOptions) =>
-    (await import("./backend.ts")).openBackend(
+    (await import("./open-backend.ts")).openBackend(
       { ...options, cluster: asPlugin || options.cluster === true },
       env,
     );
@@ -292,13 +293,6 @@ function addStateCommands(program: Command, asPlugin: boolean, env: NodeJS.Proce
     .action(async (name: string, options) =>
       (await import("./commands/quarantine.ts")).lift(await backend(options), name, options),
     );
-}
-
-export interface BackendOptions {
-  readonly state?: string;
-  readonly cluster?: boolean;
-  readonly context?: string;
-  readonly chaperoneNamespace?: string;
 }
 
 function outputOption(): Option {
