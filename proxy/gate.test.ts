@@ -6,7 +6,9 @@ import type { Bundle } from "../policy/bundle.ts";
 import { prepare } from "../policy/decide.ts";
 import { bundleOf, relation, rule, sql, subject } from "../policy/fixture.ts";
 import { ProxyError } from "./errors.ts";
-import { createGate, operationDigest, type Grants, type Recorder } from "./gate.ts";
+import { createGate } from "./gate.ts";
+import { operationDigest } from "./gate-session.ts";
+import type { Grants, Recorder } from "./pipeline.ts";
 import type { LiveGrant, Passage } from "./pipeline.ts";
 
 const read = sql(relation("select", "public.orders", ["id"]));

@@ -2,7 +2,7 @@
 import type { OpenRequest, RequestState } from "../contract/control.ts";
 import type { HoldTerms } from "../policy/decision.ts";
 import { ProxyError } from "./errors.ts";
-import type { Grants } from "./gate.ts";
+import type { Grants } from "./pipeline.ts";
 
 export interface Hold {
   readonly grants: Pick<Grants, "openRequest" | "awaitDecision" | "spend">;

@@ -1,7 +1,7 @@
 // The one pipeline every protocol goes through: recognise -> decide -> (hold) -> forward -> mask -> record.
 // This file holds its types, so that a protocol folder needs nothing else of the proxy; `gate.ts` implements them.
-import type { Endpoint, Lease } from "../contract/control.ts";
-import type { ContentRef, EventOutcome } from "../contract/event.ts";
+import type { Endpoint, Lease, OpenRequest, RequestState } from "../contract/control.ts";
+import type { ContentRef, EventBody, EventOutcome, EventType } from "../contract/event.ts";
 import type { Bundle } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
@@ -69,3 +69,37 @@ export interface Content {
 
 /** A connection that outlives its grant is cut at the next idle point, and at the latest after this. */
 export const endDeadlineMs = 10_000;
+
+/** What the gate needs of the grant keeper. Names are `namespace/name`. */
+export interface Grants {
+  current(connection: string): LiveGrant | undefined;
+  acquire(connection: string, signal: AbortSignal): Promise<LiveGrant>;
+  openRequest(request: OpenRequest, signal: AbortSignal): Promise<RequestState>;
+  /** Resolves when the request is no longer Pending, or rejects when the signal aborts. */
+  awaitDecision(name: string, signal: AbortSignal): Promise<RequestState>;
+  /** Compare-and-swap at the operator: true at most once per approval. */
+  spend(
+    name: string,
+    digest: string,
+    signal: AbortSignal,
+  ): Promise<{ spent: boolean; reason?: string }>;
+  /** Keeps the grant renewed until the returned function is called: an open session is use. */
+  keepInUse(connection: string): () => void;
+}
+
+/** What the gate needs of the audit spool. Appending throws ProxyError RecordingUnavailable when the spool is full or broken. */
+export interface Recorder {
+  /** Nearly full or broken: new operations wait for `room`. */
+  full(): boolean;
+  /** Resolves when there is room again; rejects with RecordingUnavailable after a bounded wait. */
+  room(signal?: AbortSignal): Promise<void>;
+  append(type: EventType, body: EventBody, contents?: readonly Content[]): { readonly seq: number };
+  appendDurably(
+    type: EventType,
+    body: EventBody,
+    contents?: readonly Content[],
+  ): Promise<{ readonly seq: number }>;
+}
+
+/** Contents longer than this are cut and marked `truncated`: one event must never fill the spool. */
+export const maxContentBytes = 64 * 1024;

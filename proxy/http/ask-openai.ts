@@ -5,7 +5,7 @@ import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
 import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
-import { maxContentBytes } from "../gate.ts";
+import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, hasBody, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";

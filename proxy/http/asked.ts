@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import type { Decision } from "../../policy/decision.ts";
 import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
-import { maxContentBytes } from "../gate.ts";
+import { maxContentBytes } from "../pipeline.ts";
 import type { PassOptions } from "../pipeline.ts";
 import type { BodyStream } from "./body.ts";
 import type { Observer } from "./exchange.ts";

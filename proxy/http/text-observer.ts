@@ -1,5 +1,5 @@
 // Keeps the beginning of a text body that passes by, for recordings with `detail: Full`.
-import { maxContentBytes } from "../gate.ts";
+import { maxContentBytes } from "../pipeline.ts";
 import type { Content } from "../pipeline.ts";
 import type { Observer } from "./exchange.ts";
 

@@ -1,0 +1,368 @@
+// One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
+import { createHash } from "node:crypto";
+import { ulid } from "ulid";
+import type { RequestState } from "../contract/control.ts";
+import type {
+  EventBody,
+  EventDecision,
+  EventOutcome,
+  EventSubject,
+  EventType,
+} from "../contract/event.ts";
+import { decide } from "../policy/decide.ts";
+import type { Decision } from "../policy/decision.ts";
+import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
+import { ProxyError } from "./errors.ts";
+import { holdForApproval } from "./hold.ts";
+import type { RateWindow } from "./limits.ts";
+import type {
+  Content,
+  GateSession,
+  Grants,
+  LiveGrant,
+  Passage,
+  PassOptions,
+  Recorder,
+} from "./pipeline.ts";
+import { changesSomething, eventOperation } from "./record.ts";
+
+export interface GateOptions {
+  readonly connection: ConnectionId;
+  readonly subject: Subject;
+  readonly grants: Grants;
+  readonly recorder: Recorder;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Marks every event of a local run: neither groups nor duties are checked there. */
+  readonly assurance?: "local";
+  readonly onDecision?: (decision: Decision, operation: Operation) => void;
+}
+
+export class Session implements GateSession {
+  readonly id = ulid();
+  readonly #options: GateOptions;
+  readonly #connection: string;
+  readonly #rate: RateWindow;
+  readonly #ended = new AbortController();
+  readonly #onClose: () => void;
+  #subject: Subject;
+  #eventSubject: EventSubject;
+  #operations = 0;
+  #closed = false;
+  readonly #release: () => void;
+
+  constructor(
+    options: GateOptions,
+    connection: string,
+    rate: RateWindow,
+    chain: string | undefined,
+    label: string | undefined,
+    onClose: () => void,
+  ) {
+    this.#options = options;
+    this.#connection = connection;
+    this.#rate = rate;
+    this.#onClose = onClose;
+    this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
+    this.#eventSubject = this.#subject;
+    this.#release = options.grants.keepInUse(connection);
+    options.recorder.append("session-start", {
+      ...this.#base(),
+      ...(label === undefined
+        ? {}
+        : { operation: { kind: options.connection.protocol, summary: label } }),
+    });
+  }
+
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  setChain(chain: string): void {
+    if (chain === this.#subject.chain) return;
+    this.#subject = { ...this.#options.subject, chain };
+    this.#eventSubject = this.#subject;
+  }
+
+  end(cause: ProxyError): void {
+    this.#ended.abort(cause);
+  }
+
+  close(reason?: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#onClose();
+    this.#release();
+    try {
+      this.#options.recorder.append("session-end", {
+        ...this.#base(),
+        ...(reason === undefined ? {} : { error: { code: "SessionEnded", message: reason } }),
+      });
+    } catch {
+      // The spool counts what it could not take; a session that is over cannot be refused any more.
+    }
+  }
+
+  pass(operation: Operation, options: PassOptions): Passage | Promise<Passage> {
+    if (this.#ended.signal.aborted) return { go: false, error: this.#cause() };
+    const grant = this.#options.grants.current(this.#connection);
+    if (grant === undefined || this.#options.recorder.full())
+      return this.#passLater(operation, options);
+    return this.#passUnder(grant, operation, options);
+  }
+
+  /** The slow way in: a grant must be had first, or the spool must find room (back-pressure, then refusal). */
+  async #passLater(operation: Operation, options: PassOptions): Promise<Passage> {
+    try {
+      const signal = AbortSignal.any([options.signal, this.#ended.signal]);
+      await this.#options.recorder.room(signal);
+      return await this.#passUnder(
+        await this.#options.grants.acquire(this.#connection, signal),
+        operation,
+        options,
+      );
+    } catch (error) {
+      return { go: false, error: asProxyError(error, this.#connection) };
+    }
+  }
+
+  #passUnder(
+    grant: LiveGrant,
+    operation: Operation,
+    options: PassOptions,
+  ): Passage | Promise<Passage> {
+    const now = this.#options.now();
+    const perMinute = grant.bundle.limits.requestsPerMinute;
+    if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
+      return this.#refuseOverLimit(operation, grant, perMinute, options);
+    }
+    const decision = this.#decide(grant, operation, now);
+    this.#operations += 1;
+    this.#options.onDecision?.(decision, operation);
+    switch (decision.verdict) {
+      case "deny":
+        return this.#refuse(
+          grant,
+          operation,
+          decision,
+          new ProxyError(
+            decision.reason === "MaskNotProvable" ? "MaskNotProvable" : "Denied",
+            decision.message,
+          ),
+          options,
+        );
+      case "allow": {
+        if (grant.bundle.recording.strict || changesSomething(operation))
+          return this.#goWithIntent(grant, operation, decision, options);
+        return { go: true, decision, done: this.#recorder(grant, operation, decision, options) };
+      }
+      case "hold":
+        return this.#hold(grant, operation, decision, options);
+      default:
+        return decision.verdict satisfies never;
+    }
+  }
+
+  /** The intent is durable before anything is forwarded; the operation event names it later. */
+  async #goWithIntent(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): Promise<Passage> {
+    try {
+      const intent = await this.#options.recorder.appendDurably(
+        "intent",
+        this.#body(grant, operation, decision, options),
+      );
+      return {
+        go: true,
+        decision,
+        done: this.#recorder(grant, operation, decision, options, intent.seq),
+      };
+    } catch (error) {
+      return { go: false, decision, error: asProxyError(error, this.#connection) };
+    }
+  }
+
+  async #hold(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): Promise<Passage> {
+    const digest = operationDigest(this.#subject, this.#connection, options.exact());
+    const content = options.content?.();
+    const held = await holdForApproval({
+      grants: this.#options.grants,
+      request: {
+        connection: this.#connection,
+        session: this.id,
+        digest,
+        kind: operation.kind,
+        summary: operation.summary,
+        ...(content === undefined ? {} : { detail: content.text }),
+        ...(this.#subject.chain === undefined ? {} : { chain: this.#subject.chain }),
+      },
+      terms: decision.approvals ?? [],
+      signal: AbortSignal.any([options.signal, this.#ended.signal]),
+      stillHeld: () => this.#refusalNow(operation),
+    });
+    if (!held.go)
+      return this.#refuse(grant, operation, decision, held.error, options, held.request);
+    if (this.#ended.signal.aborted)
+      return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
+    return this.#goWithIntent(grant, operation, decision, { ...options, exact: () => digest });
+  }
+
+  /** What the rules in force now say of an operation that a person has approved: an approval never outlives the rule that asked for it. */
+  #refusalNow(operation: Operation): ProxyError | undefined {
+    const grant = this.#options.grants.current(this.#connection);
+    if (grant === undefined)
+      return new ProxyError(
+        "GrantEnded",
+        `the grant for connection ${this.#connection} ended while the operation was held`,
+      );
+    const decision = this.#decide(grant, operation, this.#options.now());
+    return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
+  }
+
+  #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
+    return decide(grant.prepared, this.#subject, operation, {
+      session: { id: this.id, operations: this.#operations },
+      time: new Date(now),
+    });
+  }
+
+  /** A refusal is always strict: it is durable before the agent hears it, or the agent hears that it could not be recorded. */
+  async #refuse(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    error: ProxyError,
+    options: PassOptions,
+    request?: RequestState,
+  ): Promise<Passage> {
+    const pending = error.code === "Pending" || error.code === "ApprovalTimeout";
+    try {
+      await this.#options.recorder.appendDurably("operation", {
+        ...this.#body(grant, operation, decision, options),
+        outcome: { status: pending ? "pending" : "denied", error: error.code },
+        ...(request === undefined
+          ? {}
+          : {
+              request: {
+                name: request.name,
+                verdict: request.phase,
+                ...(request.by === undefined ? {} : { by: request.by }),
+              },
+            }),
+      });
+      return { go: false, decision, error };
+    } catch (failure) {
+      return { go: false, decision, error: asProxyError(failure, this.#connection) };
+    }
+  }
+
+  #refuseOverLimit(
+    operation: Operation,
+    grant: LiveGrant,
+    perMinute: number,
+    options: PassOptions,
+  ): Promise<Passage> {
+    const message = `connection ${this.#connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again later`;
+    const decision: Decision = {
+      verdict: "deny",
+      policy: "",
+      rule: "",
+      reason: "LimitExceeded",
+      message,
+      mode: "Enforce",
+    };
+    return this.#refuse(
+      grant,
+      operation,
+      decision,
+      new ProxyError("LimitExceeded", message),
+      options,
+    );
+  }
+
+  #recorder(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+    intent?: number,
+  ): (outcome: EventOutcome, contents?: readonly Content[]) => void {
+    let recorded = false;
+    return (outcome, contents) => {
+      if (recorded) return;
+      recorded = true;
+      const body: EventBody = {
+        ...this.#body(grant, operation, decision, options),
+        outcome,
+        ...(intent === undefined ? {} : { intent }),
+      };
+      try {
+        this.#options.recorder.append("operation", body, contents);
+      } catch {
+        // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
+      }
+    };
+  }
+
+  #base(): EventBody {
+    const { connection, assurance } = this.#options;
+    return {
+      session: this.id,
+      subject: this.#eventSubject,
+      connection,
+      ...(assurance === undefined ? {} : { assurance }),
+    };
+  }
+
+  #body(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): EventBody {
+    return {
+      ...this.#base(),
+      operation: eventOperation(operation, grant.bundle.recording.detail, options),
+      decision: eventDecision(decision),
+    };
+  }
+
+  #cause(): ProxyError {
+    return asProxyError(this.#ended.signal.reason, this.#connection);
+  }
+}
+
+/** What an approval binds to: this pod, this connection, this exact content. */
+export function operationDigest(subject: Subject, connection: string, exact: string): string {
+  return `sha256-${createHash("sha256")
+    .update(JSON.stringify([subject.podUid, connection, exact]))
+    .digest("base64url")}`;
+}
+
+function eventDecision(decision: Decision): EventDecision {
+  const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
+  return wouldBe === undefined
+    ? { verdict, policy, rule, reason, message, mode }
+    : { verdict, policy, rule, reason, message, mode, wouldBe };
+}
+
+export function asProxyError(error: unknown, connection: string): ProxyError {
+  if (error instanceof ProxyError) return error;
+  if (error instanceof Error && error.name === "AbortError")
+    return new ProxyError("GrantEnded", `the session on connection ${connection} is over`, {
+      cause: error,
+    });
+  return new ProxyError(
+    "ControlPlaneUnavailable",
+    `connection ${connection} cannot be used now: ${error instanceof Error ? error.message : "unknown failure"}`,
+    { cause: error },
+  );
+}
