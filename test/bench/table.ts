@@ -34,3 +34,15 @@ export function markdown(rows: readonly Row[]): string {
     ].join("\n") + "\n"
   );
 }
+
+/** How a number is said: no digits that the machine does not keep from one run to the next. */
+export function count(value: number): string {
+  return value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
+}
+
+export function verdict(floor: boolean | undefined, goal: boolean | undefined): string {
+  if (floor === false) return "floor missed";
+  const reached = goal === undefined ? "" : goal ? "goal met" : "goal missed";
+  if (floor === undefined) return reached === "" ? "no floor" : reached;
+  return reached === "" ? "floor met" : `floor met, ${reached}`;
+}

@@ -1,0 +1,72 @@
+// Chaperone as the benchmarks measure it: a control plane on the load's core, one proxy on its own, and what they say of themselves.
+import { fork } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ControlReady } from "./control-child.ts";
+import { end, firstMessage, nodeFile, onProxyCore, pause } from "./processes.ts";
+import type { ProxyOrder } from "./proxy-child.ts";
+
+export interface Chaperone {
+  readonly pid: number;
+  readonly controlPid: number;
+  /** Where the agent meets a connection. */
+  port(connection: string): number;
+  /** Operations allowed so far, as the proxy counts them. */
+  allowed(): Promise<number>;
+  unshipped(): Promise<number>;
+  /** Waits until the store has every event. False when it does not within the time. */
+  shipped(withinMs: number): Promise<boolean>;
+  readonly caFile: string;
+  stop(): Promise<void>;
+}
+
+export async function startChaperone(manifests: string): Promise<Chaperone> {
+  const directory = await mkdtemp(join(tmpdir(), "chaperone-bench-"));
+  await mkdir(join(directory, "manifests"));
+  await mkdir(join(directory, "proxy"));
+  await writeFile(join(directory, "manifests", "all.yaml"), manifests, { mode: 0o600 });
+  const [, controlFile = "", ...controlArgs] = nodeFile("control-child.ts", [
+    join(directory, "manifests"),
+    join(directory, "state"),
+  ]);
+  const control = fork(controlFile, controlArgs, {
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+  });
+  const ready = await firstMessage<ControlReady>(control, "the control plane");
+  const proxy = onProxyCore(nodeFile("proxy-child.ts", [], true), "ipc");
+  const order: ProxyOrder = { control: ready, directory: join(directory, "proxy") };
+  proxy.send(order);
+  await firstMessage(proxy, "the proxy");
+
+  const metric = async (pattern: RegExp): Promise<number> => {
+    proxy.send("metrics");
+    const text = await firstMessage<string>(proxy, "the proxy");
+    return [...text.matchAll(pattern)].reduce((sum, [, value]) => sum + Number(value), 0);
+  };
+  const unshipped = () => metric(/^chaperone_events_unshipped (\d+)$/gm);
+  return {
+    pid: proxy.pid ?? 0,
+    controlPid: control.pid ?? 0,
+    caFile: join(directory, "proxy", "ca.crt"),
+    port: (connection) => {
+      const found = ready.addresses.connections.find((entry) => entry.connection === connection);
+      if (found === undefined) throw new Error(`no connection ${connection}`);
+      return found.endpoint.port;
+    },
+    allowed: () => metric(/^chaperone_operations_total\{.*verdict="allow".*\} (\d+)$/gm),
+    unshipped,
+    async shipped(withinMs) {
+      for (const deadline = Date.now() + withinMs; ; ) {
+        if ((await unshipped()) === 0) return true;
+        if (Date.now() > deadline) return false;
+        await pause(50);
+      }
+    },
+    async stop() {
+      await end(proxy);
+      await end(control);
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
