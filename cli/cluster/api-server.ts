@@ -144,7 +144,7 @@ export function isStatus(body: unknown): boolean {
 /** The chart's roles that let people in, so that a refusal can name the one to ask for. */
 export const roles = {
   session: (namespace: string) =>
-    `the Role chaperone-session of namespace ${namespace} (chart value roles.sessionGroups)`,
+    `the Role chaperone-session of namespace ${namespace} (chart value roles.sessionGroups), or name the namespace Chaperone is installed in with --chaperone-namespace`,
   auditor: "ClusterRole chaperone-auditor",
   approver: "ClusterRole chaperone-approver",
   responder: "ClusterRole chaperone-responder",
