@@ -122,9 +122,21 @@ test("the README and its neighbours stay as short as they promise, and link to w
   const pages = execFileSync("git", ["ls-files", "*.md"], { cwd: root, encoding: "utf8" });
   assert.ok(read("README.md").split("\n").length <= 251, "README.md has more than 250 lines");
   for (const page of pages.trim().split("\n")) {
-    const links = [...read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((m) => m[1] ?? "");
+    const prose = read(page).replace(/```[\s\S]*?```|`[^`\n]*`/g, "");
+    const links = [...prose.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map((m) => m[1] ?? "");
     const dead = links.filter((link) => !existsSync(join(root, page, "..", link)));
     assert.deepEqual(dead, [], `${page} links to what is not there`);
+  }
+});
+
+test("the files that the programs' READMEs walk through are there", () => {
+  for (const page of ["proxy/README.md", "operator/README.md"]) {
+    const named = [...read(page).matchAll(/`([-\w/]+\.ts)`/g)].map((match) => match[1] ?? "");
+    assert.ok(named.length > 10, `${page} names hardly any file`);
+    const gone = named.filter(
+      (file) => ![join(page, "..", file), file].some((path) => existsSync(join(root, path))),
+    );
+    assert.deepEqual(gone, [], page);
   }
 });
 
