@@ -57,7 +57,7 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     allowed: () => metric(/^chaperone_operations_total\{.*verdict="allow".*\} (\d+)$/gm),
     unshipped,
     async shipped(withinMs) {
-      for (const deadline = Date.now() + withinMs; ; ) {
+      for (const deadline = Date.now() + withinMs; ;) {
         if ((await unshipped()) === 0) return true;
         if (Date.now() > deadline) return false;
         await pause(50);

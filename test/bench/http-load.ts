@@ -79,7 +79,11 @@ async function load({ method, port, seconds, connections }: LoadOrder): Promise<
   let running = true;
   const request = requestFor(method, port);
   const sockets = Array.from({ length: connections }, () => {
-    const socket = connect({ port: port === 0 ? originPort : port, host: "127.0.0.1", noDelay: true });
+    const socket = connect({
+      port: port === 0 ? originPort : port,
+      host: "127.0.0.1",
+      noDelay: true,
+    });
     let sentAt = 0;
     const send = (): void => {
       sentAt = performance.now();

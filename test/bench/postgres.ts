@@ -1,180 +1,221 @@
-// pgbench against a real PostgreSQL, straight and through the proxy (and through PgBouncer where it is installed); prints a table of ratios.
+// pgbench against a real PostgreSQL: through the whole proxy on one core, through PgBouncer in session mode on the same core, and straight.
 //
 //   node test/bench/postgres.ts [seconds]
-// The proxy runs in a process of its own, as in a pod; the client's and the server's legs are plain TCP so that only its own work is measured.
-import { execFile, fork, spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { promisify } from "node:util";
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { allow, startHarness } from "../integration/postgres-proxy-harness.ts";
-import { startPostgres } from "../integration/postgres-server.ts";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { postgresAvailable, startPostgres } from "../integration/postgres-server.ts";
 import type { PostgresServer } from "../integration/postgres-server.ts";
+import { startChaperone } from "./chaperone.ts";
+import type { Chaperone } from "./chaperone.ts";
+import { fill, pgbench } from "./pgbench.ts";
+import type { Mode } from "./pgbench.ts";
+import { startPgBouncer } from "./pgbouncer.ts";
+import { installed, pinLoad, processorMs } from "./processes.ts";
+import { count, leftOut, markdown, median, verdict } from "./table.ts";
+import type { Row } from "./table.ts";
 
-const run = promisify(execFile);
-const clients = 8;
+const rounds = 3;
+const warmSeconds = 2;
+const scale = 10;
+const database = "postgres";
+const goal = 0.9;
+const shipWithinMs = 60_000;
+
+interface Case {
+  readonly what: string;
+  readonly mode: Mode;
+  readonly tls: boolean;
+  readonly masked: boolean;
+  /** Of PgBouncer's transactions a second. */
+  readonly floor: number | undefined;
+}
+
+const plain = { tls: false, masked: false } as const;
+const cases: readonly Case[] = [
+  { what: "simple, literals change", mode: "simple", ...plain, floor: 0.4 },
+  { what: "extended", mode: "extended", ...plain, floor: 0.5 },
+  { what: "prepared", mode: "prepared", ...plain, floor: 0.5 },
+  {
+    what: "prepared, TLS to the client",
+    mode: "prepared",
+    tls: true,
+    masked: false,
+    floor: undefined,
+  },
+  {
+    what: "prepared, one of three columns masked",
+    mode: "prepared",
+    tls: false,
+    masked: true,
+    floor: undefined,
+  },
+];
 
 interface Target {
-  readonly name: string;
-  readonly port: number;
+  readonly name: "chaperone" | "pgbouncer" | "direct";
+  readonly port: (one: Case) => number;
+  readonly pid: number | undefined;
   readonly password: string;
 }
 
-if (process.send !== undefined) await serveProxy();
-else await main();
-
-/** The child: one room on one port, until its parent goes. */
-async function serveProxy(): Promise<void> {
-  const [server] = (await once(process, "message")) as [PostgresServer];
-  const proxy = await startHarness(server, { database: "postgres" });
-  proxy.setRules([
-    allow({ statements: ["select"], relations: ["public.pgbench_*"] }, "read"),
-    allow({ statements: ["set", "transaction"] }, "session"),
-  ]);
-  process.send?.(proxy.port);
-  // Recorded events would grow without end in this in-memory recorder.
-  setInterval(() => proxy.events.splice(0), 100).unref();
-  await once(process, "disconnect");
-  process.exit(0);
+interface Measured {
+  readonly perSecond: number;
+  readonly cpuUs: number;
 }
 
-async function main(): Promise<void> {
-  const seconds = Number(process.argv[2] ?? 5);
-  const server = await startPostgres({ settings: { shared_buffers: "64MB" } });
-  const direct: Target = { name: "direct", port: server.port, password: server.password };
+function manifests(server: PostgresServer): string {
+  const connection = (name: string): string => `
+apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: ${name}, namespace: bench}
+spec:
+  protocol: postgres
+  endpoint: {host: "${server.host}", port: ${server.port}, tls: {mode: Disable}}
+  hosts: [${name}]
+  postgres: {database: ${database}}
+  credential:
+    static: {secretRef: {name: accounts}, usernameKey: username, passwordKey: password}
+---
+apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: ${name}, namespace: bench}
+spec:
+  targetRefs: [{group: chaperone.dev, kind: Connection, name: ${name}}]
+  subjects: [{serviceAccounts: [agent]}]
+  rules:
+    - {name: read, action: Allow, sql: {statements: [select], relations: ["public.pgbench_*"]}}
+    - {name: never-destroy, action: Deny, sql: {statements: [drop, truncate, delete]}}`;
+  return `
+apiVersion: v1
+kind: Secret
+metadata: {name: accounts, namespace: bench}
+stringData: {username: "${server.superuser}", password: "${server.password}"}
+---${connection("accounts")}
+---${connection("masked")}
+  masking:
+    - columns: [public.pgbench_accounts.filler]
+      transform: {partial: {keepLast: 4}}
+`;
+}
+
+const maskedScript = `\\set aid random(1, ${scale * 100_000})
+SELECT aid, abalance, filler FROM pgbench_accounts WHERE aid = :aid;
+`;
+
+export async function postgres(seconds = 4): Promise<Row[]> {
+  if (!postgresAvailable()) return [leftOut("PostgreSQL", "no PostgreSQL for this platform")];
+  if (!(await installed("pgbench"))) return [leftOut("PostgreSQL", "pgbench is not installed")];
+  await pinLoad();
+  const folder = await mkdtemp(join(tmpdir(), "chaperone-bench-postgres-"));
+  const closers: (() => Promise<unknown>)[] = [() => rm(folder, { recursive: true, force: true })];
   try {
-    await pgbench(direct, ["-i", "-s", "5", "-q"]);
-    const proxy = await startProxy(server);
-    const bouncer = await startBouncer(server);
-    const targets = [direct, ...(bouncer === undefined ? [] : [bouncer.target]), proxy.target];
-    const rows: Record<string, Record<string, number | string>> = {};
-    for (const mode of ["simple", "extended", "prepared"]) {
-      const row: Record<string, number | string> = {};
-      for (const target of targets) row[target.name] = await measure(target, mode, seconds);
-      const base = row["pgbouncer"] ?? row["direct"];
-      row["ratio"] = (Number(row["chaperone"]) / Number(base)).toFixed(2);
-      rows[mode] = row;
+    const server = await startPostgres({ settings: { shared_buffers: "256MB" } });
+    closers.push(() => server.stop());
+    const login = { user: server.superuser, password: server.password, database, tls: false };
+    await fill({ ...login, port: server.port }, scale);
+    const chaperone = await startChaperone(manifests(server));
+    closers.push(() => chaperone.stop());
+    const targets: Target[] = [
+      {
+        name: "chaperone",
+        port: ({ masked }) => chaperone.port(masked ? "bench/masked" : "bench/accounts"),
+        pid: chaperone.pid,
+        password: "any",
+      },
+    ];
+    if (process.env.BENCH_ONLY !== "chaperone") {
+      if (await installed("pgbouncer")) {
+        const bouncer = await startPgBouncer(server, database, folder);
+        closers.push(() => bouncer.stop());
+        const { port, pid } = bouncer;
+        targets.push({ name: "pgbouncer", port: () => port, pid, password: server.password });
+      }
+      const { port, password } = server;
+      targets.push({ name: "direct", port: () => port, pid: undefined, password });
     }
-    console.table(rows);
-    console.log(
-      `ratio: chaperone to ${bouncer === undefined ? "direct (PgBouncer is not installed)" : "PgBouncer"}`,
-    );
-    proxy.child.disconnect();
-    await bouncer?.stop();
+    const script = join(folder, "masked.sql");
+    await writeFile(script, maskedScript);
+    const rows: Row[] = [];
+    for (const one of cases)
+      rows.push(rowOf(one, await compare(one, targets, chaperone, server, script, seconds)));
+    return rows;
   } finally {
-    await server.stop();
+    for (const close of closers.toReversed()) await close();
   }
 }
 
-async function startProxy(
+async function compare(
+  one: Case,
+  targets: readonly Target[],
+  chaperone: Chaperone,
   server: PostgresServer,
-): Promise<{ target: Target; child: ChildProcess }> {
-  const child = fork(import.meta.filename, { stdio: "inherit" });
-  child.send({
-    host: server.host,
-    port: server.port,
-    superuser: server.superuser,
-    password: server.password,
-  });
-  const [port] = (await once(child, "message")) as [number];
-  return { target: { name: "chaperone", port, password: "any" }, child };
-}
-
-async function startBouncer(
-  server: PostgresServer,
-): Promise<{ target: Target; stop: () => Promise<void> } | undefined> {
-  if (!(await installed("pgbouncer"))) return undefined;
-  const directory = await mkdtemp(join(tmpdir(), "chaperone-bouncer-"));
-  const port = await freePort();
-  const config = join(directory, "pgbouncer.ini");
-  await writeFile(join(directory, "users.txt"), `"postgres" "${server.password}"\n`);
-  await writeFile(
-    config,
-    [
-      "[databases]",
-      `postgres = host=${server.host} port=${server.port} dbname=postgres`,
-      "[pgbouncer]",
-      `listen_port = ${port}`,
-      "listen_addr = 127.0.0.1",
-      "unix_socket_dir =",
-      "auth_type = scram-sha-256",
-      `auth_file = ${join(directory, "users.txt")}`,
-      "pool_mode = session",
-      "max_client_conn = 200",
-      "default_pool_size = 50",
-      "",
-    ].join("\n"),
-  );
-  await run("chmod", ["-R", "a+rX", directory]);
-  const child = spawn(
-    "pgbouncer",
-    [...(process.getuid?.() === 0 ? ["-u", "nobody"] : []), config],
-    { stdio: "ignore" },
-  );
-  const target = { name: "pgbouncer", port, password: server.password };
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await pgbench(target, ["-S", "-t", "1"]);
-      break;
-    } catch (error) {
-      if (attempt === 50) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
+  script: string,
+  seconds: number,
+): Promise<Map<string, Measured[]>> {
+  // PostgreSQL itself stands here without TLS: there is nothing straight to compare that row with.
+  const those = targets.filter(({ name }) => name !== "direct" || !one.tls);
+  const results = new Map<string, Measured[]>(those.map(({ name }) => [name, []]));
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const target of those) {
+      if (!(await chaperone.shipped(shipWithinMs)))
+        throw new Error(`the store lacks events ${shipWithinMs} ms after the last transaction`);
+      const before = await chaperone.allowed();
+      const spentBefore = await spent(target);
+      const { perSecond, transactions } = await pgbench(
+        {
+          port: target.port(one),
+          user: server.superuser,
+          password: target.password,
+          database,
+          tls: one.tls,
+        },
+        one.mode,
+        round === 0 ? warmSeconds : seconds,
+        one.masked ? script : undefined,
+      );
+      const spentMs = (await spent(target)) - spentBefore;
+      const decided = (await chaperone.allowed()) - before;
+      if (target.name === "chaperone" && decided < transactions)
+        throw new Error(`${transactions} transactions went through and ${decided} were decided`);
+      if (round > 0)
+        results.get(target.name)?.push({ perSecond, cpuUs: (spentMs * 1_000) / transactions });
     }
   }
+  return results;
+}
+
+async function spent({ pid }: Target): Promise<number> {
+  return pid === undefined ? Number.NaN : processorMs(pid);
+}
+
+function rowOf(one: Case, results: ReadonlyMap<string, readonly Measured[]>): Row {
+  const mid = (name: string, field: keyof Measured): number =>
+    median((results.get(name) ?? []).map((measured) => measured[field]));
+  const share = (name: string): number => mid("chaperone", "perSecond") / mid(name, "perSecond");
+  const bouncer = share("pgbouncer");
+  const known = !Number.isNaN(bouncer);
   return {
-    target,
-    stop: async () => {
-      const closed = once(child, "close");
-      child.kill("SIGTERM");
-      await closed;
-      await rm(directory, { recursive: true, force: true });
-    },
+    what: `pgbench -c8, ${one.what}`,
+    measured: `${count(mid("chaperone", "perSecond"))}/s, ${count(mid("chaperone", "cpuUs"))} µs of processor`,
+    ratio: [...results.keys()]
+      .filter((name) => name !== "chaperone")
+      .map((name) => {
+        const cpu = mid(name, "cpuUs");
+        const used = Number.isNaN(cpu) ? "" : `, ${count(cpu)} µs`;
+        return `${share(name).toFixed(2)} of ${name} (${count(mid(name, "perSecond"))}/s${used})`;
+      })
+      .join(", "),
+    floor: one.floor === undefined ? "" : `${one.floor} of PgBouncer`,
+    goal: one.floor === undefined ? "" : `${goal} of PgBouncer`,
+    verdict: !known
+      ? "PgBouncer is not installed"
+      : one.floor === undefined
+        ? "no floor"
+        : verdict(bouncer >= one.floor, bouncer >= goal),
   };
 }
 
-async function measure(target: Target, mode: string, seconds: number): Promise<number> {
-  const output = await pgbench(target, [
-    "-S",
-    "-M",
-    mode,
-    "-c",
-    String(clients),
-    "-T",
-    String(seconds),
-    "-n",
-  ]);
-  return Math.round(Number(/tps = ([\d.]+)/.exec(output)?.[1]));
-}
-
-async function pgbench(target: Target, args: readonly string[]): Promise<string> {
-  const { stdout } = await run(
-    "pgbench",
-    ["-h", "127.0.0.1", "-p", String(target.port), "-U", "postgres", ...args, "postgres"],
-    {
-      env: { ...process.env, PGPASSWORD: target.password, PGSSLMODE: "disable" },
-    },
-  );
-  return stdout;
-}
-
-async function installed(program: string): Promise<boolean> {
-  try {
-    await run("which", [program]);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  probe.listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  return address !== null && typeof address === "object" ? address.port : 0;
-}
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
+  process.stdout.write(markdown(await postgres(Number(process.argv[2] ?? 4))));

@@ -46,3 +46,7 @@ export function verdict(floor: boolean | undefined, goal: boolean | undefined): 
   if (floor === undefined) return reached === "" ? "no floor" : reached;
   return reached === "" ? "floor met" : `floor met, ${reached}`;
 }
+
+export function leftOut(what: string, why: string): Row {
+  return { what, measured: "left out", ratio: "", floor: "", goal: "", verdict: why };
+}
