@@ -2,13 +2,7 @@
 import { createHash } from "node:crypto";
 import { ulid } from "ulid";
 import type { RequestState } from "../contract/control.ts";
-import type {
-  EventBody,
-  EventDecision,
-  EventOutcome,
-  EventSubject,
-  EventType,
-} from "../contract/event.ts";
+import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../contract/event.ts";
 import { decide } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
