@@ -177,12 +177,18 @@ async function play(raw: RawClient, bytes: Buffer, cuts: readonly number[]): Pro
     (all) => all.at(-1)?.type === "Z" && rowsOf(all.slice(-4)).some(([cell]) => cell === "the end"),
   );
   await raw.end();
-  return answers.map(shown);
+  // Notices whose text could quote a row are dropped under masks.
+  return answers.filter(({ type }) => type !== "N").map(shown);
 }
 
+/** An unknown name in a failed transaction: the server speaks of the transaction, the proxy of the name. */
+const aboutNames: ReadonlySet<string | undefined> = new Set(["26000", "34000", "25P02"]);
+
 function shown(answer: Answer): string {
-  if (answer.type === "E" || answer.type === "N")
-    return `${answer.type} ${field(answer, "V")} ${field(answer, "C")}`;
+  if (answer.type === "E") {
+    const code = field(answer, "C");
+    return `E ${field(answer, "V")} ${aboutNames.has(code) ? "26000" : code}`;
+  }
   if (answer.type !== "T") return `${answer.type} ${answer.body.toString("hex")}`;
   // The two tables differ in their number only.
   return `T ${answer.body.readInt16BE(0)} ${answer.body.length}`;

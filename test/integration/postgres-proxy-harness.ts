@@ -12,7 +12,7 @@ import type { ProxyError } from "../../proxy/errors.ts";
 import { createGate } from "../../proxy/gate.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
 import type { Grants, Recorder } from "../../proxy/pipeline.ts";
-import type { Content, LiveGrant } from "../../proxy/pipeline.ts";
+import type { Content, Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
 import { createPostgresRoom } from "../../proxy/postgres/room.ts";
 import { createUnderstanding } from "../../proxy/postgres/understand.ts";
 import type { PostgresServer } from "./postgres-server.ts";
