@@ -55,7 +55,7 @@ export function equipped(
     if (set === undefined) added.push({ name, value });
     else if (textAt(set, "value") !== value)
       warnings.push(
-        `container ${nameOf(container)} sets ${name} itself and keeps it; it may not reach or trust the proxy`,
+        `container ${nameOf(container)} sets ${name} itself and keeps it; what injection would write there does not count`,
       );
   }
   const mounts = listAt(container, "volumeMounts");

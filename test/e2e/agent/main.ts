@@ -1,0 +1,101 @@
+// The agent of the tests: takes orders over HTTP and carries them out with `pg` and fetch, keeping connections open between orders.
+import { createServer, type IncomingMessage } from "node:http";
+import { setTimeout as wait } from "node:timers/promises";
+import pg from "pg";
+
+interface Order {
+  readonly connection?: string;
+  readonly url?: string;
+  readonly text?: string;
+  readonly values?: readonly unknown[];
+  readonly waitMs?: number;
+  readonly init?: RequestInit;
+}
+
+interface Held {
+  readonly client: pg.Client;
+  endedAt?: number;
+  error?: string;
+}
+
+const clients = new Map<string, Held>();
+
+/** The longest a test waits for a connection to end. */
+const maxWaitMs = 60_000;
+
+async function held({ connection = "default", url }: Order): Promise<Held> {
+  const known = clients.get(connection);
+  if (known !== undefined && known.endedAt === undefined) return known;
+  const client = new pg.Client({ connectionString: url ?? process.env["DATABASE_URL"] });
+  const fresh: Held = { client };
+  const ended = (error?: Error): void => {
+    fresh.endedAt ??= Date.now();
+    if (error !== undefined) fresh.error ??= error.message;
+  };
+  client.on("error", ended);
+  client.on("end", () => ended());
+  await client.connect();
+  clients.set(connection, fresh);
+  return fresh;
+}
+
+const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
+  "/sql": async (order) => {
+    const { client } = await held(order);
+    const { rows, rowCount } = await client.query(order.text ?? "", [...(order.values ?? [])]);
+    return { rows, rowCount };
+  },
+  "/ended": async ({ connection = "default", waitMs = 0 }) => {
+    const deadline = Date.now() + Math.min(waitMs, maxWaitMs);
+    for (;;) {
+      const found = clients.get(connection);
+      if (found === undefined) return { unknown: true };
+      if (found.endedAt !== undefined || Date.now() > deadline)
+        return { endedAt: found.endedAt, error: found.error };
+      await wait(10);
+    }
+  },
+  "/fetch": async ({ url = "", init = {} }) => {
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(maxWaitMs) });
+    return {
+      status: response.status,
+      headers: Object.fromEntries(response.headers),
+      body: await response.text(),
+    };
+  },
+  "/env": async () => process.env,
+};
+
+async function bodyOf(request: IncomingMessage): Promise<Order> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  const text = Buffer.concat(chunks).toString("utf8");
+  return text === "" ? {} : (JSON.parse(text) as Order);
+}
+
+async function answer(request: IncomingMessage): Promise<unknown> {
+  const order = orders[request.url ?? ""];
+  if (order === undefined) return { failed: { message: `no order ${request.url}` } };
+  try {
+    return { done: await order(await bodyOf(request)) };
+  } catch (error) {
+    const { message, code, detail, hint, cause } = Object(error);
+    return {
+      failed: {
+        message,
+        code,
+        detail,
+        hint,
+        cause: cause === undefined ? undefined : String(cause),
+      },
+    };
+  }
+}
+
+createServer((request, response) => {
+  void answer(request).then((result) => {
+    response.writeHead(200, { "content-type": "application/json" });
+    response.end(JSON.stringify({ at: Date.now(), ...Object(result) }));
+  });
+}).listen(8000, "0.0.0.0");
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(0));
