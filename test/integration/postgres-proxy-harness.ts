@@ -11,7 +11,6 @@ import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import type { ProxyError } from "../../proxy/errors.ts";
 import { createGate } from "../../proxy/gate.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
-import type { Grants, Recorder } from "../../proxy/pipeline.ts";
 import type { Content, Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
 import { createPostgresRoom } from "../../proxy/postgres/room.ts";
 import { createUnderstanding } from "../../proxy/postgres/understand.ts";
