@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Connection } from "../../crds/types.gen.ts";
+import { connectionStatus, type ConnectionFacts } from "./status.ts";
+
+const now = Date.parse("2026-11-21T10:00:00Z");
+
+function connection(name: string, status?: Connection["status"]): Connection {
+  return {
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "Connection",
+    metadata: { name, namespace: "agents", generation: 1 },
+    spec: {
+      protocol: "postgres",
+      endpoint: { host: "db.example", port: 5432 },
+      onFailure: "closed",
+    },
+    ...(status === undefined ? {} : { status }),
+  };
+}
+
+function facts(change: Partial<ConnectionFacts> = {}): ConnectionFacts {
+  return {
+    connection: connection("a"),
+    siblings: [],
+    credential: undefined,
+    probe: { result: { reason: "Reachable", message: "fine" }, at: now },
+    activeGrants: 2,
+    now,
+    ...change,
+  };
+}
+
+function ready(change: Partial<ConnectionFacts>): string {
+  const [condition] = connectionStatus(facts(change)).conditions ?? [];
+  return `${condition?.status} ${condition?.reason}`;
+}
+
+test("Ready names the first thing that is wrong: its address, its Secret, its upstream", () => {
+  const unreachable = { result: { reason: "TlsUntrusted", message: "no" } as const, at: now };
+  const credential = { reason: "SecretNotFound", message: "no" };
+  assert.equal(ready({}), "True Ready");
+  assert.equal(ready({ probe: unreachable }), "False TlsUntrusted");
+  assert.equal(ready({ probe: unreachable, credential }), "False SecretNotFound");
+  assert.equal(
+    ready({ probe: unreachable, credential, siblings: [connection("b")] }),
+    "False HostPortConflict",
+  );
+});
+
+test("a probe that says the same is not written down each time", () => {
+  const before = { time: new Date(now - 60_000).toISOString(), reachable: true, message: "fine" };
+  assert.deepEqual(
+    connectionStatus(facts({ connection: connection("a", { lastProbe: before }) })).lastProbe,
+    before,
+  );
+  const old = { ...before, time: new Date(now - 600_000).toISOString() };
+  assert.notDeepEqual(
+    connectionStatus(facts({ connection: connection("a", { lastProbe: old }) })).lastProbe,
+    old,
+  );
+  const broken = facts({
+    connection: connection("a", { lastProbe: before }),
+    probe: { result: { reason: "Timeout", message: "late" }, at: now },
+  });
+  assert.equal(connectionStatus(broken).lastProbe?.reachable, false);
+});
