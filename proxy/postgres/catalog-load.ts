@@ -15,8 +15,10 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
   const timer = timeout();
   try {
     await Promise.race([exchange.drained(), timer.expired]);
-    if (exchange.status === "E" || (begun && exchange.status === "I"))
-      throw new Error("the transaction at hand cannot be read in");
+    if (exchange.status === "E")
+      throw new Error("the transaction failed earlier; end it with ROLLBACK first");
+    if (begun && exchange.status === "I")
+      throw new Error("the pipeline is half sent; send the statement again after Sync");
     const results: Rows[] = [];
     for (const text of masks.queries)
       results.push(await Promise.race([exchange.ownQuery(text), timer.expired]));

@@ -113,7 +113,8 @@ export class Settlement {
   #passUnder(grant: LiveGrant, execution: Execution, begun: boolean): Passage | Promise<Passage> {
     const { bundle } = grant;
     const { masks } = this.#x.options;
-    const masking = masks.for(bundle);
+    // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
+    const masking = execution.understood.onlyTransaction ? undefined : masks.for(bundle);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     execution.generation = bundle.generation;
     execution.limits = bundle.limits;
@@ -169,6 +170,7 @@ export class Settlement {
     const cancelled = this.#cancelled;
     this.#cancelled = false;
     if (cancelled) return cancelledByClient();
+    if (this.#x.status === "E" && error.code === "MaskNotProvable") return transactionFailed();
     const { syntaxError } = execution.understood;
     return syntaxError !== undefined && error.code === "Denied"
       ? syntaxError
@@ -216,5 +218,14 @@ function cancelledByClient(): Buffer {
     severity: "ERROR",
     sqlstate: "57014",
     message: "canceling statement due to user request",
+  });
+}
+
+/** What the server says to everything but the end of a failed transaction. */
+function transactionFailed(): Buffer {
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "25P02",
+    message: "current transaction is aborted, commands ignored until end of transaction block",
   });
 }

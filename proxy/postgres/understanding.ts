@@ -22,6 +22,8 @@ export interface Understood {
   readonly changesNames: boolean;
   /** May change what tables and columns there are. */
   readonly changesSchema: boolean;
+  /** Begins or ends transactions and does nothing else. */
+  readonly onlyTransaction: boolean;
   /** The text is no SQL: what PostgreSQL itself would answer. */
   readonly syntaxError: Buffer | undefined;
 }
@@ -105,6 +107,12 @@ export function understand(
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
     changesNames: opaque || namesPattern.test(text),
     changesSchema: opaque || statements.some((kind) => schemaKinds.has(kind)),
+    onlyTransaction:
+      !opaque &&
+      operation.accesses.length > 0 &&
+      operation.accesses.every(
+        (access) => access.kind === "statement" && access.statement === "transaction",
+      ),
     syntaxError:
       syntaxError === undefined
         ? undefined

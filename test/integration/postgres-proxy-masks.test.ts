@@ -255,6 +255,23 @@ test("masked rows stream: the first comes while the server still works on the re
   raw.socket.resetAndDestroy();
 });
 
+test("a failed transaction can be ended also when the catalog would have to be read first", async () => {
+  proxy.setRules(everything);
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("BEGIN"), serialize.query("SELECT 1 / 0"));
+  assert.equal(statusOf(await raw.ready(2)), "TE");
+  proxy.setRules(everything, ssnMask);
+  const other = await rawClient(proxy.port);
+  other.send(serialize.query("CREATE TABLE changes_the_catalog (id int)"));
+  await other.ready();
+  await other.end();
+  raw.send(serialize.query("SELECT name FROM customers"), serialize.query("ROLLBACK"));
+  const answers = await raw.ready(2);
+  assert.deepEqual(errorsOf(answers), ["25P02"]);
+  assert.equal(statusOf(answers), "EI");
+  await raw.end();
+});
+
 test("tables created by the agent or by others are known by the next statement", async () => {
   proxy.setRules(everything, ssnMask);
   const raw = await rawClient(proxy.port);
