@@ -77,21 +77,6 @@ export class KubeClient {
     }
   }
 
-  /** Answers with whatever the path serves, as text (`/readyz`). */
-  async text(path: string, signal: AbortSignal): Promise<string> {
-    const timed = AbortSignal.any([signal, AbortSignal.timeout(callTimeoutMs)]);
-    const name = `GET ${path}`;
-    try {
-      return await readBounded(
-        (await this.#send({ method: "GET", path }, timed)).body,
-        maxErrorBytes,
-        name,
-      );
-    } catch (error) {
-      throw translate(error, name, signal);
-    }
-  }
-
   async close(): Promise<void> {
     await this.#agent?.destroy();
     this.#agent = undefined;

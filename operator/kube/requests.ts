@@ -11,20 +11,13 @@ import { typedReader, type Stored } from "./typed.ts";
 const type = resourceTypes.AccessRequest;
 const read = typedReader("AccessRequest");
 
-/** Open requests of one pod, counted before another is opened. */
-const byPod = "podUid";
-
 export class KubeRequests implements RequestStore {
   readonly collection: Collection<Stored<"AccessRequest">>;
   readonly #parts: WatchParts;
 
   constructor(parts: WatchParts) {
     this.#parts = parts;
-    this.collection = new Collection(parts, {
-      type,
-      read,
-      indexes: { [byPod]: ({ spec }) => [spec.requester.podUid] },
-    });
+    this.collection = new Collection(parts, { type, read });
   }
 
   async create(request: AccessRequest, signal: AbortSignal): Promise<AccessRequest> {
