@@ -172,11 +172,12 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     routeFor: listeners.routeFor,
     async close() {
       isReady = false;
-      await listeners.close();
+      // Nobody new comes in; those who are here leave once they are told, which the listeners wait for.
+      const closed = listeners.close();
       const ending = new ProxyError("ShuttingDown", "the pod is ending");
       for (const gate of gates.values()) gate.end(ending);
       await sessionsGone(gates, drainMs);
-      await rooms.close();
+      await Promise.all([closed, rooms.close()]);
       const { unshipped } = await shipper.flush(flushMs);
       if (unshipped > 0) logger.warn({ event: "events-left-in-spool", unshipped });
       await shipper.close();

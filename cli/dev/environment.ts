@@ -74,6 +74,8 @@ export function runEnvironment(
     ...Object.fromEntries(proxies.map((name) => [name, forwardProxy])),
     NO_PROXY: noProxy,
     no_proxy: noProxy,
+    // Node reads the proxy variables only when it is told to (24, 22.21); Python, Go and curl always do.
+    NODE_USE_ENV_PROXY: "1",
     ...Object.assign({}, ...connections.map(({ env }) => env)),
   };
 }
