@@ -15,7 +15,7 @@ import {
   set,
   time,
   utf8String,
-} from "./der.ts";
+} from "../../contract/der.ts";
 
 export interface Validity {
   readonly notBefore: Date;

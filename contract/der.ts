@@ -1,4 +1,4 @@
-// Writes ASN.1 in DER (ITU-T X.690), as far as a certificate needs it. Pure; it reads nothing.
+// Writes ASN.1 in DER (ITU-T X.690), as far as the certificates of a pod and of the operator need it. Pure; it reads nothing.
 
 export function sequence(...parts: readonly Buffer[]): Buffer {
   return element(0x30, Buffer.concat(parts));
