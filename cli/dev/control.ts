@@ -3,6 +3,8 @@ import { userInfo } from "node:os";
 import { CompactSign } from "jose";
 import { pino, type Logger } from "pino";
 import type { AddressMap } from "../../contract/addresses.ts";
+import type { EventBody, EventType } from "../../contract/event.ts";
+import type { Quarantine } from "../../crds/types.gen.ts";
 import { localPeople } from "../../operator/api/people.ts";
 import { startApi, type Api } from "../../operator/api/server.ts";
 import { createAuditReader } from "../../operator/audit/queries.ts";
@@ -95,6 +97,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       onFailure: (err) => logger.error({ event: "own-stream", err }),
     });
     closers.push(() => recorder.close());
+    const record = (type: EventType, body: EventBody): void =>
+      recorder.record(type, { assurance: "local", ...body });
     const quarantines = new QuarantineFiles(paths.quarantines);
     view.replaceQuarantines(quarantines.list());
     const api = await startApi({
@@ -105,7 +109,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       events: { ingest: (batch) => store.ingest(batch) },
       reader: createAuditReader(store.db),
       people: localPeople(userInfo().username),
-      record: (type, body) => recorder.record(type, { assurance: "local", ...body }),
+      record,
       logger,
       now: Date.now,
       listen: { socketPath: paths.socket },
@@ -113,7 +117,14 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       streamsOf: () => [stream],
     });
     closers.push(() => api.close());
-    closers.push(watchQuarantines(paths.quarantines, (list) => view.replaceQuarantines(list)));
+    let orders = quarantines.list();
+    closers.push(
+      watchQuarantines(paths.quarantines, (list) => {
+        for (const body of quarantineEvents(orders, list)) record("quarantine", body);
+        orders = list;
+        view.replaceQuarantines(list);
+      }),
+    );
     closers.push(watchManifests(options.files, () => reloadManifests(options, view, namespace)));
     const addresses = await planLocal(view, namespace, options.portBase);
     return { paths, namespace, view, identity, addresses, stream, api, logger, close };
@@ -139,4 +150,22 @@ async function planLocal(
       endpoint: { ...entry.endpoint, port: ports[index] ?? 0 },
     })),
   };
+}
+
+/** What the audit trail is told when the standing orders change. */
+function quarantineEvents(
+  before: readonly Quarantine[],
+  after: readonly Quarantine[],
+): readonly EventBody[] {
+  const names = (list: readonly Quarantine[]) => new Set(list.map(({ metadata }) => metadata.name));
+  const [had, has] = [names(before), names(after)];
+  const tell = ({ metadata, spec }: Quarantine, state: "added" | "lifted"): EventBody => ({
+    quarantine: { name: `${metadata.namespace}/${metadata.name}`, reason: spec.reason, state },
+  });
+  return [
+    ...after.filter(({ metadata }) => !had.has(metadata.name)).map((order) => tell(order, "added")),
+    ...before
+      .filter(({ metadata }) => !has.has(metadata.name))
+      .map((order) => tell(order, "lifted")),
+  ];
 }
