@@ -1,61 +1,85 @@
-// Idle memory and time to ready of the proxy as it is shipped, with one protocol and with both.
-import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+// Idle memory and time to ready of the proxy as it is shipped, with one protocol and with both. Its operator is there: the stream is open.
+//
+//   node test/bench/footprint.ts
+import { fork, spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import {
   addressMapVersion,
   type AddressMap,
   type ConnectionAddress,
 } from "../../contract/addresses.ts";
+import type { ExchangeReady } from "./exchange-child.ts";
 import { planPort } from "./ports.ts";
-import { median, type Row } from "./table.ts";
+import { end, firstMessage, nodeFile, pause, residentMiB } from "./processes.ts";
+import { markdown, median, verdict, type Row } from "./table.ts";
 
 const runs = 5;
-const idleMs = 2_000;
-const readyTimeoutMs = 10_000;
+const idleMs = 3_000;
+const readyTimeoutMs = 20_000;
+const readyGoalMs = 250;
+
+type Protocol = "openai" | "postgres";
 
 interface Footprint {
   readonly readyMs: number;
   readonly rssMiB: number;
 }
 
+const cases = [
+  { name: "openai only", protocols: ["openai"], floor: undefined, goal: 64 },
+  { name: "postgres only", protocols: ["postgres"], floor: undefined, goal: 64 },
+  { name: "both protocols", protocols: ["openai", "postgres"], floor: 90, goal: 80 },
+] as const;
+
 export async function footprint(): Promise<Row[]> {
-  const rows: Row[] = [];
-  for (const [name, protocols, floor, goal] of [
-    ["openai only", ["openai"], "", "64 MiB"],
-    ["postgres only", ["postgres"], "", "64 MiB"],
-    ["both protocols", ["openai", "postgres"], "90 MiB", "80 MiB"],
-  ] as const) {
-    const seen: Footprint[] = [];
-    for (let run = 0; run < runs; run += 1) seen.push(await measure(protocols));
-    const rss = median(seen.map(({ rssMiB }) => rssMiB));
-    const ready = median(seen.map(({ readyMs }) => readyMs));
-    rows.push({
-      what: `idle RSS, ${name}`,
-      measured: `${rss.toFixed(0)} MiB`,
-      ratio: "",
-      floor,
-      goal,
-      verdict: floor === "" ? "no floor" : rss <= 90 ? "met" : "missed",
-    });
-    rows.push({
-      what: `start to ready, ${name}`,
-      measured: `${ready.toFixed(0)} ms`,
-      ratio: "",
-      floor: "",
-      goal: "250 ms",
-      verdict: "no floor",
-    });
+  const [, file = "", ...args] = nodeFile("exchange-child.ts", ["1", "tls"]);
+  const child = fork(file, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  try {
+    const operator = await firstMessage<ExchangeReady>(child, "the operator");
+    const rows: Row[] = [];
+    for (const { name, protocols, floor, goal } of cases) {
+      const seen: Footprint[] = [];
+      for (let run = 0; run < runs; run += 1) seen.push(await measure(protocols, operator));
+      const rss = median(seen.map(({ rssMiB }) => rssMiB));
+      const ready = median(seen.map(({ readyMs }) => readyMs));
+      rows.push(
+        {
+          what: `idle RSS, ${name}`,
+          measured: `${rss.toFixed(0)} MiB`,
+          ratio: "",
+          floor: floor === undefined ? "" : `${floor} MiB`,
+          goal: `${goal} MiB`,
+          verdict: verdict(floor === undefined ? undefined : rss <= floor, rss <= goal),
+          why: "Node itself takes 40 MiB, its TLS and HTTP 10, the SQL grammar 12.",
+        },
+        {
+          what: `start to ready, ${name}`,
+          measured: `${ready.toFixed(0)} ms`,
+          ratio: "",
+          floor: "",
+          goal: `${readyGoalMs} ms`,
+          verdict: verdict(undefined, ready <= readyGoalMs),
+          why: "Node itself starts in 40 ms; the rest is compiling the bundle and, with postgres, the SQL grammar.",
+        },
+      );
+    }
+    return rows;
+  } finally {
+    await end(child);
   }
-  return rows;
 }
 
-async function measure(protocols: readonly ("openai" | "postgres")[]): Promise<Footprint> {
+async function measure(
+  protocols: readonly Protocol[],
+  operator: ExchangeReady,
+): Promise<Footprint> {
   const directory = await mkdtemp(join(tmpdir(), "chaperone-footprint-"));
   const connections = await Promise.all(
     protocols.map(async (protocol): Promise<ConnectionAddress> => ({
-      connection: `bench/${protocol}`,
+      connection: `agents/${protocol}`,
       protocol,
       scheme: protocol === "postgres" ? "postgres" : "https",
       path: "",
@@ -71,21 +95,25 @@ async function measure(protocols: readonly ("openai" | "postgres")[]): Promise<F
     connections,
   };
   await writeFile(join(directory, "addresses"), JSON.stringify(addresses));
-  await writeFile(join(directory, "token"), "none");
+  await writeFile(join(directory, "token"), operator.tokens[0] ?? "", { mode: 0o600 });
   const admin = await planPort();
   const started = performance.now();
   const child = spawn(
     process.execPath,
-    ["--max-old-space-size=128", join(import.meta.dirname, "../../dist/proxy.mjs")],
+    [
+      "--disable-sigusr1",
+      "--max-old-space-size=128",
+      join(import.meta.dirname, "../../dist/proxy.mjs"),
+    ],
     {
-      stdio: "ignore",
+      stdio: ["ignore", "ignore", "inherit"],
       env: {
-        CHAPERONE_OPERATOR_URL: "https://127.0.0.1:9",
-        CHAPERONE_OPERATOR_CA: "none",
-        CHAPERONE_NAMESPACE: "bench",
-        CHAPERONE_SERVICE_ACCOUNT: "bench",
-        CHAPERONE_POD: "bench",
-        CHAPERONE_POD_UID: "bench",
+        CHAPERONE_OPERATOR_URL: operator.url,
+        CHAPERONE_OPERATOR_CA: operator.ca,
+        CHAPERONE_NAMESPACE: "agents",
+        CHAPERONE_SERVICE_ACCOUNT: "invoice-agent",
+        CHAPERONE_POD: "invoice-0",
+        CHAPERONE_POD_UID: "6f1c0000-0000-4000-8000-000000000000",
         CHAPERONE_ADDRESSES_FILE: join(directory, "addresses"),
         CHAPERONE_TOKEN_FILE: join(directory, "token"),
         CHAPERONE_SPOOL: join(directory, "spool"),
@@ -98,11 +126,10 @@ async function measure(protocols: readonly ("openai" | "postgres")[]): Promise<F
   try {
     await untilReady(admin);
     const readyMs = performance.now() - started;
-    await new Promise((resolve) => setTimeout(resolve, idleMs));
-    const status = await readFile(`/proc/${child.pid}/status`, "utf8");
-    return { readyMs, rssMiB: Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024 };
+    await pause(idleMs);
+    return { readyMs, rssMiB: await residentMiB(child.pid ?? 0) };
   } finally {
-    child.kill("SIGKILL");
+    await end(child, "SIGKILL");
     await rm(directory, { recursive: true, force: true });
   }
 }
@@ -115,7 +142,10 @@ async function untilReady(port: number): Promise<void> {
       () => false,
     );
     if (answered) return;
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await pause(5);
   }
   throw new Error(`the proxy was not ready within ${readyTimeoutMs} ms`);
 }
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
+  process.stdout.write(markdown(await footprint()));

@@ -7,8 +7,10 @@ export interface Row {
   readonly ratio: string;
   readonly floor: string;
   readonly goal: string;
-  /** `met`, `missed: why`, or `no floor`. */
+  /** As `verdict` says it, or why it was left out. */
   readonly verdict: string;
+  /** What the measured number is made of: printed where a floor or a goal is missed. */
+  readonly why?: string;
 }
 
 export function median(values: readonly number[]): number {
