@@ -350,3 +350,27 @@ test("a function call of the protocol is refused and recorded", async () => {
   assert.equal(proxy.operations().slice(seen).at(0)?.body.outcome?.status, "denied");
   await raw.end();
 });
+
+test("a name prepared anew in a batch that is not answered yet is decided as what it is now", async () => {
+  await admin("CREATE SEQUENCE IF NOT EXISTS untouched");
+  // With a condition, Parse passes and only Execute can tell.
+  proxy.setRules([
+    ...everything,
+    { ...deny({ functions: ["nextval"] }), when: "session.operations >= 0" },
+  ]);
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.parse({ text: "SELECT 1", types: [] }), serialize.sync());
+  await raw.ready();
+  raw.send(
+    serialize.parse({ text: "SELECT nextval('untouched')", types: [] }),
+    serialize.sync(),
+    serialize.bind({}),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  const answers = await raw.ready(2);
+  assert.equal(typesOf(answers), "1ZEZ");
+  assert.deepEqual(errorsOf(answers), ["42501"]);
+  assert.equal((await admin("SELECT is_called FROM untouched")).rows[0].is_called, false);
+  await raw.end();
+});
