@@ -11,6 +11,7 @@ import { Failure } from "../exit.ts";
 import { ApiServer } from "./api-server.ts";
 import { openCluster } from "./kubeconfig.ts";
 import { OperatorApi, OperatorSaidNo } from "./operator-api.ts";
+import { Scope } from "./scope.ts";
 import { quarantines as quarantinesOf } from "./quarantines.ts";
 
 /** The operator's own bound on one page. */
@@ -31,12 +32,13 @@ export async function openClusterBackend({
   const cluster = openCluster(context, env);
   const server = new ApiServer(cluster);
   const operator = new OperatorApi(server, namespace, Date.now);
-  const scope = narrowing(cluster.namespace);
-  const quarantines = quarantinesOf(server, () => scope.narrowed());
+  const scope = new Scope(cluster.namespace);
+  const quarantines = quarantinesOf(server, scope);
 
   const get = (path: string, query: Query): Promise<unknown> =>
-    scope.ask((within) =>
-      operator.call("GET", `${path}?${search({ ...query, namespace: within })}`),
+    scope.ask(
+      (within) => operator.call("GET", `${path}?${search({ ...query, namespace: within })}`),
+      (error) => error instanceof OperatorSaidNo && error.reason === "NotAuthorized",
     );
   const requests = async (): Promise<readonly RequestRow[]> =>
     ((await get("/v1/read/requests", {})) as { requests: RequestRow[] }).requests; // as operator/api/routes/read.ts answers
@@ -47,14 +49,20 @@ export async function openClusterBackend({
       }
     ).sessions;
 
+  /** A list goes out: if it is only a part, that is said with it. */
+  const shown = <T>(list: T): T => {
+    scope.say();
+    return list;
+  };
+
   return {
-    sessions,
+    sessions: async (limit) => shown(await sessions(limit)),
     async events({ limit, ...query }) {
       const page = (await get("/v1/read/events", {
         ...query,
         limit: Math.min(limit, maxPage),
       })) as EventPage;
-      return { events: page.events as readonly StoredEvent[], cursor: page.cursor };
+      return shown({ events: page.events as readonly StoredEvent[], cursor: page.cursor });
     },
     async recording(session, whole) {
       const id = await pickSession(await sessions(maxPage), session);
@@ -67,7 +75,7 @@ export async function openClusterBackend({
         .streams;
     },
     async requests(all) {
-      const rows = await requests();
+      const rows = shown(await requests());
       return all ? rows : rows.filter((row) => row.phase === "Pending" || row.phase === "Approved");
     },
     async decide(within, name, verdict, reason) {
@@ -76,7 +84,7 @@ export async function openClusterBackend({
       const body = { verdict, ...(reason === undefined ? {} : { reason }) };
       return (await operator.call("POST", path, body)) as RequestRow;
     },
-    quarantines: async () => (await quarantines.list()).map(quarantineRow),
+    quarantines: async () => shown(await quarantines.list()).map(quarantineRow),
     addQuarantine: async (input) => quarantineRow(await quarantines.add(input)),
     liftQuarantine: (within, name) => quarantines.lift(within, name),
     close: async () => server.close(),
@@ -104,30 +112,4 @@ function onlyNamespace(rows: readonly RequestRow[], name: string): string {
       `several namespaces have an access request ${name}; name one with --namespace`,
     );
   return first.namespace;
-}
-
-/** Asks for every namespace, and for the context's own when the person may see no more: said once, so that nobody takes a part for the whole. */
-function narrowing(own: string) {
-  let isNarrow = false;
-  const narrowed = (): void => {
-    if (!isNarrow)
-      process.stderr.write(
-        `chaperone: you may not look at every namespace; this is namespace ${own} (kubectl config set-context --current --namespace=… changes it)\n`,
-      );
-    isNarrow = true;
-  };
-  return {
-    narrowed,
-    async ask<T>(work: (namespace: string | undefined) => Promise<T>): Promise<T> {
-      if (isNarrow) return await work(own);
-      try {
-        return await work(undefined);
-      } catch (error) {
-        if (!(error instanceof OperatorSaidNo) || error.reason !== "NotAuthorized") throw error;
-        const answer = await work(own);
-        narrowed();
-        return answer;
-      }
-    },
-  };
 }

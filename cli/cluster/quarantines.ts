@@ -11,6 +11,7 @@ import { typedReader } from "../../operator/kube/typed.ts";
 import type { Quarantine, QuarantineSpec } from "../../crds/types.gen.ts";
 import type { QuarantineInput } from "../backend.ts";
 import { Failure } from "../exit.ts";
+import type { Scope } from "./scope.ts";
 import { type Answer, type ApiServer, refusal, roles } from "./api-server.ts";
 
 const type = resourceTypes.Quarantine;
@@ -26,29 +27,21 @@ export interface Quarantines {
   lift(namespace: string | undefined, name: string): Promise<void>;
 }
 
-export function quarantines(server: ApiServer, onNarrowed: () => void): Quarantines {
-  const own = server.cluster.namespace;
-
-  const list = async (): Promise<readonly Quarantine[]> => {
-    const everywhere = await server.call({
-      method: "GET",
-      path: `${collectionPath(type)}?limit=${maxListed}`,
-    });
-    if (everywhere.status === 200) return items(everywhere);
-    if (everywhere.status !== 403) throw refused("quarantines cannot be listed", everywhere);
-    const here = await server.call({
-      method: "GET",
-      path: `${collectionPath(type, own)}?limit=${maxListed}`,
-    });
-    if (here.status !== 200) throw refused("quarantines cannot be listed", here);
-    onNarrowed();
-    return items(here);
+export function quarantines(server: ApiServer, scope: Scope): Quarantines {
+  const listIn = async (namespace: string | undefined): Promise<readonly Quarantine[]> => {
+    const path = `${collectionPath(type, namespace)}?limit=${maxListed}`;
+    const answer = await server.call({ method: "GET", path });
+    if (answer.status === 200) return items(answer);
+    const failure = refused("quarantines cannot be listed", answer);
+    throw answer.status === 403 ? new Forbidden(failure.message) : failure;
   };
+  const list = (): Promise<readonly Quarantine[]> =>
+    scope.ask(listIn, (error) => error instanceof Forbidden);
 
   return {
     list,
     async add(input) {
-      const namespace = input.namespace ?? own;
+      const namespace = input.namespace ?? server.cluster.namespace;
       const what = `no quarantine was made in namespace ${namespace}`;
       const answer = await server.call({
         method: "POST",
@@ -71,6 +64,8 @@ export function quarantines(server: ApiServer, onNarrowed: () => void): Quaranti
     },
   };
 }
+
+class Forbidden extends Failure {}
 
 function specOf({ serviceAccount, pod, connection, all, reason }: QuarantineInput): QuarantineSpec {
   return {
