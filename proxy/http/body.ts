@@ -97,6 +97,8 @@ export class BodyStream extends Readable {
   };
 
   readonly #end = (): void => {
+    // A request also closes after its end, when what it brought may still wait here for the upstream.
+    this.#request.off("close", this.#gone).off("error", this.#gone);
     this.push(null);
   };
 

@@ -371,23 +371,41 @@ test("no combination of header names and values makes one request two, or brings
     "5, 5",
     "",
   );
+  let runs = 0;
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.tuple(name, value), { maxLength: 5 }),
-      fc.constantFrom("", "hello", "5\r\nhello\r\n0\r\n\r\n", `0\r\n\r\n${smuggled}`),
+      fc.constantFrom("", "hello", "5\r\nhello\r\n0\r\n\r\n", "0\r\n\r\n<next>"),
       async (headers, body) => {
-        origin.clear();
+        const run = ++runs;
         const lines = headers.map(([key, text]) => `${key}: ${text}\r\n`).join("");
-        const answer = await raw(
+        const next = `GET /next-${run} HTTP/1.1\r\nHost: a\r\n\r\n`;
+        await raw(
           target.port,
-          `POST /one HTTP/1.1\r\nHost: a\r\n${lines}\r\n${body}`,
+          `POST /one-${run} HTTP/1.1\r\nHost: a\r\n${lines}\r\n${body.replace("<next>", next)}`,
           250,
         );
-        const received = origin.received();
-        // What follows a complete message is a request of its own, and is answered as one: never more requests than answers.
-        assert.ok(
-          received.length <= answer.split("HTTP/1.1 200").length - 1,
-          `${lines}\n${received.join("\n---\n")}`,
+        const received = origin.received().filter((message) => message.includes(`-${run} HTTP`));
+        // What follows a complete message is a request of its own; two framings end this body just before it.
+        const valuesOf = (wanted: string): string[] =>
+          headers
+            .filter(([key]) => key.toLowerCase() === wanted)
+            .map(([, text]) => text.toLowerCase());
+        const lengths = valuesOf("content-length");
+        const codings = valuesOf("transfer-encoding");
+        const ends =
+          (codings.length === 1 && codings[0] === "chunked" && lengths.length === 0) ||
+          (codings.length === 0 && lengths.length === 1 && lengths[0] === "5");
+        const paths = received.map((message) => message.slice(0, message.indexOf(" HTTP")));
+        // Either may be refused for what its headers say; neither is anything else, and none comes twice.
+        const allowed = [
+          `POST /one-${run}`,
+          ...(ends && body.includes("<next>") ? [`GET /next-${run}`] : []),
+        ];
+        assert.deepEqual(
+          paths,
+          allowed.filter((path) => paths.includes(path)),
+          lines,
         );
         for (const message of received) {
           assert.doesNotMatch(
@@ -400,4 +418,5 @@ test("no combination of header names and values makes one request two, or brings
     ),
     { numRuns: 60 },
   );
+  assert.ok(origin.received().length > 5, "some of them pass");
 });

@@ -678,6 +678,28 @@ test("a quarantine answers a request that waits for its upstream connection, and
   );
 });
 
+test("a streamed body that is all here before the upstream is connected arrives whole", async (t) => {
+  const bodies: string[] = [];
+  const target = await origin(t, (incoming, response) => {
+    let body = "";
+    incoming.on("data", (chunk: Buffer) => (body += chunk.toString()));
+    incoming.on("end", () => {
+      bodies.push(body);
+      response.end("hello");
+    });
+  });
+  for (const chunks of ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"]) {
+    const beforeDial = new Promise<void>((resolve) => setTimeout(resolve, 50));
+    const room = await startRoom(t, [{ upstream: { port: target.port } }], { beforeDial });
+    const answer = await raw(
+      room.port,
+      `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`,
+    );
+    assert.match(answer, /^HTTP\/1\.1 200 /);
+  }
+  assert.deepEqual(bodies, ["", "hello"]);
+});
+
 test("an endpoint that changes takes effect on the next request of a live connection", async (t) => {
   const first = await origin(t, (_incoming, response) => void response.end("first"));
   const second = await origin(t, (_incoming, response) => void response.end("second"));
