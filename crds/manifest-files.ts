@@ -13,15 +13,20 @@ const maxFileBytes = 4 * maxFileCharacters;
 
 /** Throws with a sentence for people when the path cannot be read. Links to folders are not followed, so there are no circles. */
 export async function readManifestFiles(path: string): Promise<readonly SourceFile[]> {
+  const sources: SourceFile[] = [];
+  for (const file of await listManifestFiles(path))
+    sources.push({ path: file, text: await readText(file) });
+  return sources;
+}
+
+/** The files alone, in the same order. */
+export async function listManifestFiles(path: string): Promise<readonly string[]> {
   const info = await stat(path).catch((error: unknown) => {
     throw new Error(
       `cannot read ${path}: ${error instanceof Error && "code" in error && error.code === "ENOENT" ? "there is no such file or folder" : String(error)}`,
     );
   });
-  const files = info.isDirectory() ? await manifestsBelow(path) : [path];
-  const sources: SourceFile[] = [];
-  for (const file of files) sources.push({ path: file, text: await readText(file) });
-  return sources;
+  return info.isDirectory() ? manifestsBelow(path) : [path];
 }
 
 async function manifestsBelow(root: string): Promise<readonly string[]> {

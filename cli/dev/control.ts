@@ -28,7 +28,7 @@ import { QuarantineFiles } from "./quarantine-files.ts";
 import { createRequestFiles } from "./request-files.ts";
 import { claimState, statePaths, type StatePaths } from "./state.ts";
 import { FileView } from "./view.ts";
-import { watchManifests, watchQuarantines } from "./watch.ts";
+import { manifestFingerprint, watchManifests, watchQuarantines } from "./watch.ts";
 
 export interface ControlOptions extends ManifestOptions {
   readonly serviceAccount: string;
@@ -54,6 +54,7 @@ export interface Control {
 const keysTimeoutMs = 10_000;
 
 export async function startControl(options: ControlOptions): Promise<Control> {
+  const fingerprint = await manifestFingerprint(options.files);
   const loaded = await loadManifests(options);
   const namespace = options.namespace ?? onlyNamespace(loaded);
   const paths = statePaths(options.state);
@@ -125,7 +126,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
         view.replaceQuarantines(list);
       }),
     );
-    closers.push(watchManifests(options.files, () => reloadManifests(options, view, namespace)));
+    closers.push(
+      watchManifests(options.files, fingerprint, () => reloadManifests(options, view, namespace)),
+    );
     const addresses = await planLocal(view, namespace, options.portBase);
     return { paths, namespace, view, identity, addresses, stream, api, logger, close };
   } catch (error) {

@@ -1,36 +1,74 @@
-// Notices changed manifests and quarantines of the state directory. Editors write in bursts, so a change counts once it is quiet.
-import { readdirSync, statSync, watch, type FSWatcher } from "node:fs";
+// Notices changed manifests and quarantines of the state directory by looking at them: watchers of the operating system lose
+// files that are replaced by renaming, which is how editors, git and mounted ConfigMaps write.
+import { readdirSync, statSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { listManifestFiles } from "../../crds/manifest-files.ts";
 import type { Quarantine } from "../../crds/types.gen.ts";
 import { QuarantineFiles } from "./quarantine-files.ts";
 
-const quietMs = 150;
-/** A quarantine must bite within a second, whatever the filesystem tells or keeps from its watchers. */
+/** Editors write in bursts: a change counts once two looks see the same. Both, and what follows, fit well into a second. */
+const manifestPollMs = 150;
+/** Looking at thousands of manifests may take this share of the time at most. */
+const maxLookingShare = 0.25;
+/** A quarantine must bite within a second. */
 const quarantinePollMs = 200;
 
-/** Calls `changed` after each burst, one call at a time. */
-export function watchManifests(paths: readonly string[], changed: () => Promise<void>): () => void {
+/** What the manifests look like from outside; changes when any of them does. Never rejects. */
+export async function manifestFingerprint(paths: readonly string[]): Promise<string> {
+  try {
+    const files = (await Promise.all(paths.map(listManifestFiles))).flat();
+    const lines: string[] = [];
+    for (const file of files) {
+      const { ino, size, mtimeMs, ctimeMs } = await stat(file);
+      lines.push(`${file} ${ino} ${size} ${mtimeMs} ${ctimeMs}`);
+    }
+    return lines.join("\n");
+  } catch (error) {
+    // A path that cannot be read is a change as well; reading the manifests says what is wrong with it.
+    return String(error);
+  }
+}
+
+/**
+ * Calls `changed` after each burst, one call at a time.
+ *
+ * @param loaded fingerprint of what is in force, taken before it was read
+ */
+export function watchManifests(
+  paths: readonly string[],
+  loaded: string,
+  changed: () => Promise<void>,
+): () => Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  let running = Promise.resolve();
-  const touch = (): void => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      running = running.then(changed);
-    }, quietMs);
-    timer.unref();
+  let wake: () => void = () => undefined;
+  let stopped = false;
+  const pause = (ms: number): Promise<void> =>
+    new Promise((resolve) => {
+      wake = resolve;
+      timer = setTimeout(resolve, ms).unref();
+    });
+  const follow = async (): Promise<void> => {
+    let inForce = loaded;
+    let before = loaded;
+    while (!stopped) {
+      const started = performance.now();
+      const now = await manifestFingerprint(paths);
+      const tookMs = performance.now() - started;
+      if (now !== inForce && now === before && !stopped) {
+        inForce = now;
+        await changed();
+      }
+      before = now;
+      await pause(Math.max(manifestPollMs, tookMs / maxLookingShare));
+    }
   };
-  const watchers: FSWatcher[] = paths.map((path) => {
-    const watcher = watch(
-      path,
-      { recursive: statSync(path).isDirectory(), persistent: false },
-      touch,
-    );
-    watcher.on("error", touch);
-    return watcher;
-  });
-  return () => {
+  const following = follow();
+  return async () => {
+    stopped = true;
     clearTimeout(timer);
-    for (const watcher of watchers) watcher.close();
+    wake();
+    await following;
   };
 }
 
