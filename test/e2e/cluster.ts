@@ -138,15 +138,24 @@ export async function namespaceFor(
     },
   });
   t.after(async () => {
-    if (!t.passed) t.diagnostic(await proxyLogs(name));
+    if (Object(t).passed !== true) t.diagnostic(await proxyLogs(name));
     await kubectl(["delete", "namespace", name, "--wait=false"]);
   });
+  await namespaceOf(name, level);
+  return name;
+}
+
+export async function namespaceOf(
+  name: string,
+  level: "restricted" | "baseline" | "privileged",
+): Promise<void> {
+  const labels = { "pod-security.kubernetes.io/enforce": level, "chaperone-e2e": "" };
+  await apply({ apiVersion: "v1", kind: "Namespace", metadata: { name, labels } });
   await until(
     `the service account of ${name}`,
     soonMs,
     async () => (await kubectl(["--namespace", name, "get", "serviceaccount", "default"])) !== "",
   );
-  return name;
 }
 
 /** What the proxies said last: most failures are explained there. */

@@ -1,0 +1,52 @@
+// The operator away: pods that asked for it are not admitted without it, everybody else goes on.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { kubectl, create, dryRun, namespaceOf, refusedBy } from "./cluster.ts";
+import { operatorAway, operatorBack } from "./installation.ts";
+import { asRecord } from "./read.ts";
+import { agentPod } from "./world.ts";
+
+const namespace = "e2e-admit-down";
+
+before(async () => {
+  await namespaceOf(namespace, "restricted");
+  await create({
+    apiVersion: "v1",
+    kind: "ServiceAccount",
+    metadata: { name: "invoice-agent", namespace },
+  });
+  await operatorAway();
+});
+after(async () => {
+  await operatorBack();
+  await kubectl(["delete", "namespace", namespace, "--wait=false"]);
+});
+
+test("a labelled pod is refused while the webhook is down", async () => {
+  const said = await refusedBy(dryRun(agentPod(namespace, "agent")));
+  assert.match(said, /failed calling webhook "pods\.chaperone\.dev"/);
+});
+
+test("a pod without the label, a label on it, and every other object are not affected", async () => {
+  const { metadata, ...pod } = agentPod(namespace, "plain");
+  const { labels: _, ...unlabelled } = asRecord(metadata);
+  await create({ ...pod, metadata: unlabelled });
+  await kubectl(["--namespace", namespace, "label", "pod", "plain", "team=data"]);
+  await kubectl(["--namespace", namespace, "delete", "pod", "plain", "--wait=false"]);
+  await create({ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "any", namespace } });
+});
+
+test("an injected pod can be deleted, and the label cannot be put on a pod that lives", async () => {
+  const { metadata, ...pod } = agentPod(namespace, "later");
+  const { labels: _, ...unlabelled } = asRecord(metadata);
+  await create({ ...pod, metadata: unlabelled });
+  const labelled = kubectl([
+    "--namespace",
+    namespace,
+    "label",
+    "pod",
+    "later",
+    "chaperone.dev/inject=true",
+  ]);
+  assert.match(await refusedBy(labelled), /counts when a pod is created/);
+});

@@ -1,0 +1,318 @@
+// Pods at the real API server: patched as the golden files say, once; left alone; refused with a reason; and held afterwards.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import fastJsonPatch from "fast-json-patch";
+import { parse } from "yaml";
+import { ordersDb, openai } from "../../operator/injection/fixture.ts";
+import { notInjected } from "../../operator/injection/injected.ts";
+import type { RefuseReason } from "../../operator/injection/reasons.ts";
+import { asRecord, spec, values } from "./read.ts";
+import {
+  apply,
+  create,
+  dryRun,
+  get,
+  kubectl,
+  namespaceOf,
+  refusedBy,
+  remove,
+  type KubeObject,
+} from "./cluster.ts";
+import { proxySettings } from "./installation.ts";
+import { agentPod, restrictedContainer } from "./world.ts";
+
+const golden = path.join(import.meta.dirname, "../../operator/injection/golden");
+const namespace = "e2e-admit-pods";
+const restrictedNamespace = "e2e-admit-restricted";
+
+before(async () => {
+  for (const [name, level] of [
+    [namespace, "privileged"],
+    [restrictedNamespace, "restricted"],
+  ] as const) {
+    await namespaceOf(name, level);
+    await apply(
+      ...[ordersDb, openai].map(({ apiVersion, kind, metadata, spec: said }) => ({
+        apiVersion,
+        kind,
+        metadata: { name: metadata.name, namespace: name },
+        spec: said,
+      })),
+      {
+        apiVersion: "v1",
+        kind: "ServiceAccount",
+        metadata: { name: "invoice-agent", namespace: name },
+      },
+      {
+        apiVersion: "chaperone.dev/v1alpha1",
+        kind: "AccessPolicy",
+        metadata: { name: "all", namespace: name },
+        spec: { targetRefs: [{ name: "orders-db" }, { name: "openai" }] },
+      },
+    );
+    await known(name);
+  }
+});
+after(async () => {
+  await kubectl(["delete", "namespace", namespace, restrictedNamespace, "--wait=false"]);
+});
+
+/** The operator has seen both Connections when a pod that names them is admitted. */
+async function known(name: string): Promise<void> {
+  for (let tries = 0; ; tries += 1) {
+    const pod = agentPod(name, "probe");
+    const metadata = asRecord(pod["metadata"]);
+    const named = { "chaperone.dev/connections": "orders-db,openai" };
+    const refused = await dryRun({ ...pod, metadata: { ...metadata, annotations: named } }).then(
+      () => undefined,
+      String,
+    );
+    if (refused === undefined) return;
+    if (tries > 50 || !refused.includes("ConnectionNotFound")) throw new Error(refused);
+  }
+}
+
+for (const name of ["plain", "endpoints", "full"])
+  test(`the pod ${name} is patched as its golden file says`, async () => {
+    const pod: KubeObject = parse(readFileSync(path.join(golden, `${name}.yaml`), "utf8"));
+    const settings = await proxySettings();
+    const said = readFileSync(path.join(golden, `${name}.json`), "utf8")
+      .replaceAll("agents/", `${namespace}/`)
+      .replaceAll("registry.example/chaperone/proxy@sha256:1111", settings.image)
+      .replaceAll("https://chaperone.chaperone-system.svc:8443", settings.operatorUrl)
+      .replaceAll(
+        JSON.stringify("-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n"),
+        JSON.stringify(settings.operatorCa),
+      );
+    const copy: unknown = structuredClone(pod);
+    const expected = fastJsonPatch.applyPatch(copy, JSON.parse(said).patch).newDocument;
+    const admitted = await dryRun(inNamespace(pod));
+    contains(admitted, expected, "pod");
+    assert.equal(notInjected(asRecord(admitted), settings), undefined);
+  });
+
+test("a pod that was injected and is created again is patched no further", async () => {
+  const once = asRecord(await dryRun(agentPod(namespace, "twice")));
+  const again = asRecord(await dryRun(once));
+  assert.deepEqual(again["spec"], once["spec"]);
+});
+
+test("a pod without the label is left exactly as it is without us", async () => {
+  const { metadata, ...pod } = agentPod(namespace, "plain");
+  const { labels: _, ...unlabelled } = asRecord(metadata);
+  const admitted = spec(await dryRun({ ...pod, metadata: unlabelled }));
+  assert.equal(admitted["initContainers"], undefined);
+  assert.equal(admitted["hostAliases"], undefined);
+});
+
+const container = (changes: KubeObject): KubeObject => ({
+  name: "agent",
+  image: "agent:1",
+  ...changes,
+});
+const refusals: readonly (readonly [RefuseReason, KubeObject, KubeObject?])[] = [
+  ["HostNetwork", { hostNetwork: true }],
+  ["HostPID", { hostPID: true }],
+  ["ShareProcessNamespace", { shareProcessNamespace: true }],
+  ["ProxyUid", { securityContext: { runAsUser: 64_535 } }],
+  ["ContainerName", { containers: [container({ name: "chaperone-proxy" })] }],
+  ["VolumeName", { volumes: [{ name: "chaperone-spool", emptyDir: {} }] }],
+  [
+    "ProxyVolume",
+    { containers: [container({ volumeMounts: [{ name: "chaperone-token", mountPath: "/t" }] })] },
+  ],
+  [
+    "MountPathTaken",
+    {
+      volumes: [{ name: "x", emptyDir: {} }],
+      containers: [container({ volumeMounts: [{ name: "x", mountPath: "/etc/chaperone/trust" }] })],
+    },
+  ],
+  [
+    "ProxyAudience",
+    {
+      volumes: [
+        {
+          name: "t",
+          projected: {
+            sources: [{ serviceAccountToken: { audience: "chaperone.dev", path: "t" } }],
+          },
+        },
+      ],
+    },
+  ],
+  [
+    "ConnectionSecret",
+    { containers: [container({ envFrom: [{ secretRef: { name: "orders-db" } }] })] },
+  ],
+  ["InterceptionUnavailable", {}, { "chaperone.dev/interception": "redirect" }],
+  ["InterceptionUnknown", {}, { "chaperone.dev/interception": "magic" }],
+  ["ConnectionsMalformed", {}, { "chaperone.dev/connections": "Orders DB" }],
+  ["ConnectionNotFound", {}, { "chaperone.dev/connections": "nothing" }],
+];
+for (const [reason, changes, annotations] of refusals)
+  test(`${reason}: a pod with ${JSON.stringify(changes).slice(0, 80)} is refused with its reason`, async () => {
+    const { metadata, ...pod } = agentPod(namespace, "refused", changes);
+    const wrong = {
+      ...pod,
+      metadata: { ...asRecord(metadata), ...(annotations && { annotations }) },
+    };
+    assert.match(await refusedBy(dryRun(wrong)), new RegExp(`denied the request: ${reason}: `));
+  });
+
+test("a Connection of another namespace that does not allow this one is refused", async () => {
+  const { metadata, ...pod } = agentPod(namespace, "foreign");
+  const annotations = { "chaperone.dev/connections": `${restrictedNamespace}/openai` };
+  const named = { ...pod, metadata: { ...asRecord(metadata), annotations } };
+  assert.match(await refusedBy(dryRun(named)), /ConnectionNotAllowed: /);
+});
+
+for (const interception of ["hosts", "endpoints"])
+  test(`a restricted namespace admits a pod injected for ${interception}`, async () => {
+    const admitted = await dryRun(agentPod(restrictedNamespace, "restricted", { interception }));
+    assert.equal(asRecord(values(spec(admitted)["initContainers"])[0])["name"], "chaperone-proxy");
+  });
+
+test("a pod that only looks injected does not pass without the webhook's doing", async () => {
+  const { metadata, ...pod } = agentPod(namespace, "forged", {
+    initContainers: [container({ name: "chaperone-proxy", restartPolicy: "Always" })],
+  });
+  assert.match(await refusedBy(dryRun({ ...pod, metadata })), /ContainerName: /);
+});
+
+test("nobody takes a token for the proxy's audience, neither by a volume nor by asking for one", async () => {
+  const { metadata, ...pod } = agentPod(namespace, "thief", {
+    volumes: [
+      {
+        name: "t",
+        projected: { sources: [{ serviceAccountToken: { audience: "chaperone.dev", path: "t" } }] },
+      },
+    ],
+  });
+  const { labels: _, ...unlabelled } = asRecord(metadata);
+  assert.match(
+    await refusedBy(dryRun({ ...pod, metadata: unlabelled })),
+    /audience chaperone\.dev are for injected proxies alone/,
+  );
+  const asked = kubectl([
+    "--namespace",
+    namespace,
+    "create",
+    "token",
+    "default",
+    "--audience",
+    "chaperone.dev",
+  ]);
+  assert.match(await refusedBy(asked), /made by kubelets, for injected proxies alone/);
+  const other = await kubectl([
+    "--namespace",
+    namespace,
+    "create",
+    "token",
+    "default",
+    "--audience",
+    "vault",
+  ]);
+  assert.match(other, /^ey/);
+});
+
+test("what injection wrote does not change in a pod that lives, and nobody gets into its proxy", async (t) => {
+  await create(agentPod(restrictedNamespace, "held"));
+  t.after(() => remove(restrictedNamespace, "pod", "held"));
+  const inHeld = (...args: readonly string[]): Promise<string> =>
+    kubectl(["--namespace", restrictedNamespace, ...args]);
+  const label = inHeld("label", "pod", "held", "chaperone.dev/inject-", "--overwrite");
+  assert.match(await refusedBy(label), /label chaperone\.dev\/inject counts when a pod is created/);
+  const annotation = inHeld("annotate", "pod", "held", "chaperone.dev/addresses={}", "--overwrite");
+  assert.match(await refusedBy(annotation), /annotations of chaperone\.dev say what was injected/);
+  const viaStatus = inHeld(
+    "patch",
+    "pod",
+    "held",
+    "--subresource=status",
+    "--type=merge",
+    "--patch",
+    '{"metadata":{"annotations":{"chaperone.dev/chain":"other"}}}',
+  );
+  assert.match(await refusedBy(viaStatus), /annotations of chaperone\.dev say what was injected/);
+  const image = inHeld("set", "image", "pod/held", "chaperone-proxy=busybox");
+  assert.match(await refusedBy(image), /image of chaperone-proxy does not change/);
+  await inHeld("label", "pod", "held", "team=data");
+  const shell = inHeld("exec", "held", "--container", "chaperone-proxy", "--", "id");
+  assert.match(await refusedBy(shell), /nobody gets a shell in chaperone-proxy/);
+  const attached = inHeld("attach", "held", "--container", "chaperone-proxy");
+  assert.match(await refusedBy(attached), /nobody gets a shell in chaperone-proxy/);
+});
+
+const debuggers: readonly (readonly [string, RegExp, KubeObject])[] = [
+  [
+    "looks into the proxy",
+    /no ephemeral container looks into chaperone-proxy/,
+    { targetContainerName: "chaperone-proxy" },
+  ],
+  [
+    "mounts the proxy's token",
+    /no ephemeral container/,
+    { volumeMounts: [{ name: "chaperone-token", mountPath: "/t" }] },
+  ],
+  [
+    "runs as the proxy",
+    /no ephemeral container runs as user 64535/,
+    { securityContext: { ...restrictedContainer, runAsUser: 64_535 } },
+  ],
+];
+for (const [what, message, changes] of debuggers)
+  test(`an ephemeral container that ${what} is refused`, async (t) => {
+    await create(agentPod(restrictedNamespace, "debugged"));
+    t.after(() => remove(restrictedNamespace, "pod", "debugged"));
+    const { metadata } = await get(restrictedNamespace, "pod", "debugged");
+    const debug = {
+      name: "debug",
+      image: "debug:1",
+      securityContext: restrictedContainer,
+      ...changes,
+    };
+    const patch = {
+      metadata: { resourceVersion: asRecord(metadata)["resourceVersion"] },
+      spec: { ephemeralContainers: [debug] },
+    };
+    const patched = kubectl([
+      "--namespace",
+      restrictedNamespace,
+      "patch",
+      "pod",
+      "debugged",
+      "--subresource=ephemeralcontainers",
+      "--type=strategic",
+      "--patch",
+      JSON.stringify(patch),
+    ]);
+    assert.match(await refusedBy(patched), message);
+  });
+
+function inNamespace(pod: KubeObject): KubeObject {
+  return { ...pod, metadata: { ...asRecord(pod["metadata"]), namespace } };
+}
+
+/** Everything expected is there, in its order; the API server may have added more. */
+function contains(actual: unknown, expected: unknown, at: string): void {
+  if (Array.isArray(expected)) {
+    const list = values(actual);
+    assert.ok(list.length >= expected.length, `${at} has ${list.length} of ${expected.length}`);
+    for (const [index, entry] of expected.entries()) {
+      const { name, mountPath } = Object(entry);
+      const isNamed = typeof name === "string";
+      const match = isNamed
+        ? list.find((one) => Object(one).name === name && Object(one).mountPath === mountPath)
+        : list[index];
+      contains(match, entry, `${at}[${isNamed ? name : index}]`);
+    }
+  } else if (typeof expected === "object" && expected !== null) {
+    for (const [field, value] of Object.entries(expected))
+      contains(asRecord(actual)[field], value, `${at}.${field}`);
+  } else {
+    assert.equal(actual, expected, at);
+  }
+}

@@ -1,0 +1,239 @@
+// What hangs on a pod, a policy, a Connection and the proxy's container, and how it ends.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { until } from "../cluster/command.ts";
+import {
+  apply,
+  create,
+  exec,
+  get,
+  kubectl,
+  list,
+  podTimeoutMs,
+  remove,
+  soonMs,
+  waitFor,
+} from "./cluster.ts";
+import { killContainer } from "./node.ts";
+import { asRecord, spec, values } from "./read.ts";
+import { images } from "./images.ts";
+import {
+  agentAccount,
+  agentPod,
+  ordersPolicy,
+  readOrders,
+  restricted,
+  restrictedContainer,
+  worldFor,
+  type Reply,
+  type World,
+} from "./world.ts";
+
+/** The promise is a second; the rest is for kubectl's own start and a machine of two cores. */
+const withinMs = 1_000;
+
+interface Ended {
+  readonly endedAt?: number;
+  readonly error?: string;
+}
+
+async function endedAfter(world: World, connection: string, since: number): Promise<number> {
+  const { done } = await world.order<Ended>("/ended", { connection, waitMs: 20_000 });
+  assert.ok(done?.endedAt !== undefined, `connection ${connection} did not end`);
+  return done.endedAt - since;
+}
+
+test("a policy edit acts on an open connection within a second", async (t) => {
+  const world = await worldFor(t, "edit");
+  assert.equal((await world.sql("SELECT id FROM orders WHERE id = 1")).rowCount, 1);
+  await apply({
+    ...ordersPolicy({
+      rules: [{ ...readOrders, sql: { statements: ["select"], relations: ["public.customers"] } }],
+    }),
+    metadata: { name: "invoice-agent", namespace: world.namespace },
+  });
+  const edited = Date.now();
+  let refusedAt: number | undefined;
+  while (refusedAt === undefined && Date.now() - edited < 10_000) {
+    const { at, failed } = await world.order("/sql", {
+      text: "SELECT id FROM orders WHERE id = 1",
+    });
+    if (failed !== undefined) refusedAt = at;
+  }
+  assert.ok(refusedAt !== undefined, "the edit never acted");
+  t.diagnostic(`refused ${refusedAt - edited} ms after the edit was stored`);
+  assert.ok(refusedAt - edited < withinMs, `took ${refusedAt - edited} ms`);
+  assert.equal((await world.sql("SELECT id FROM customers WHERE id = 1")).rowCount, 1);
+});
+
+test("a quarantine cuts an open connection within a second, and lets it back when it is lifted", async (t) => {
+  const world = await worldFor(t, "quarantine");
+  await world.sql("SELECT 1");
+  await create({
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "Quarantine",
+    metadata: { name: "stop", namespace: world.namespace },
+    spec: { subjects: [{ serviceAccounts: [agentAccount] }], reason: "an odd answer" },
+  });
+  const since = Date.now();
+  const took = await endedAfter(world, "default", since);
+  t.diagnostic(`ended ${took} ms after the quarantine was stored`);
+  assert.ok(took < withinMs, `took ${took} ms`);
+  const refused = await world.refusedSql("SELECT 1", { connection: "again" });
+  assert.match(refused.message, /quarantine/i);
+  await until("the quarantine to be confirmed", soonMs, async () => {
+    const { status } = await get(world.namespace, "quarantine", "stop");
+    return Number(asRecord(status)["confirmed"]) === 1;
+  });
+  await remove(world.namespace, "quarantine", "stop");
+  await until("the agent to be let back", soonMs, async () => {
+    const { done } = await world.order("/sql", { text: "SELECT 1", connection: `b${Date.now()}` });
+    return done !== undefined;
+  });
+});
+
+test("deleting the policy, then the Connection, ends what hung on them", async (t) => {
+  const world = await worldFor(t, "delete");
+  await world.sql("SELECT 1");
+  await remove(world.namespace, "accesspolicy", "invoice-agent");
+  await until("the policy's grant to be gone", soonMs, async () => {
+    const { failed } = await world.order("/sql", { text: "SELECT id FROM orders WHERE id = 1" });
+    return failed !== undefined;
+  });
+  await apply({
+    ...ordersPolicy(),
+    metadata: { name: "invoice-agent", namespace: world.namespace },
+  });
+  await until("the policy to be back", soonMs, async () => {
+    const { done } = await world.order("/sql", { text: "SELECT 1", connection: "second" });
+    return done !== undefined;
+  });
+  await remove(world.namespace, "connection", "orders-db");
+  const since = Date.now();
+  await endedAfter(world, "second", since);
+  const refused = await world.refusedSql("SELECT 1", { connection: "third" });
+  assert.match(refused.message, /orders-db/);
+});
+
+test("deleting the pod revokes its grants: the operator holds none for it", async (t) => {
+  const world = await worldFor(t, "gone");
+  await world.sql("SELECT 1");
+  const granted = async (): Promise<number> =>
+    Number(
+      asRecord((await get(world.namespace, "connection", "orders-db"))["status"])["activeGrants"] ??
+        0,
+    );
+  await until("the grant to be counted", podTimeoutMs, async () => (await granted()) === 1);
+  await remove(world.namespace, "pod", "agent");
+  await until("the grant to be gone", podTimeoutMs, async () => (await granted()) === 0);
+});
+
+test("a Job with an injected pod completes", async (t) => {
+  const world = await worldFor(t, "job");
+  const program = `fetch("https://api.openai.com/v1/chat/completions", {method: "POST", headers: {"content-type": "application/json", authorization: "Bearer x"}, body: JSON.stringify({model: "gpt-5-mini", messages: [{role: "user", content: "hi"}]})}).then(async (r) => console.log(r.status, await r.text()))`;
+  await create({
+    apiVersion: "batch/v1",
+    kind: "Job",
+    metadata: { name: "once", namespace: world.namespace },
+    spec: {
+      backoffLimit: 0,
+      template: {
+        metadata: { labels: { "chaperone.dev/inject": "true" } },
+        spec: {
+          restartPolicy: "Never",
+          serviceAccountName: agentAccount,
+          securityContext: restricted,
+          containers: [
+            {
+              name: "once",
+              image: images.agent,
+              imagePullPolicy: "IfNotPresent",
+              command: ["node", "-e", program],
+              securityContext: restrictedContainer,
+            },
+          ],
+        },
+      },
+    },
+  });
+  await waitFor(world.namespace, "job/once", "condition=Complete");
+  const said = await kubectl([
+    "--namespace",
+    world.namespace,
+    "logs",
+    "job/once",
+    "--container",
+    "once",
+  ]);
+  assert.match(said, /^200 /);
+});
+
+test("a proxy container killed alone comes back, and the agent's trust still holds", async (t) => {
+  const world = await worldFor(t, "killed");
+  const ask = async (): Promise<Reply | undefined> =>
+    (
+      await world.order<Reply>("/fetch", {
+        url: "https://api.openai.com/v1/chat/completions",
+        init: {
+          method: "POST",
+          headers: { "content-type": "application/json", authorization: "Bearer x" },
+          body: JSON.stringify({
+            model: "gpt-5-mini",
+            messages: [{ role: "user", content: "hi" }],
+          }),
+        },
+      })
+    ).done;
+  assert.equal((await ask())?.status, 200);
+  const bundle = await exec(
+    world.namespace,
+    "agent",
+    "agent",
+    "cat",
+    "/etc/chaperone/trust/ca.crt",
+  );
+  await killProxy(world);
+  await until(
+    "the proxy to be back and granted",
+    podTimeoutMs,
+    async () => (await ask())?.status === 200,
+  );
+  assert.equal(
+    await exec(world.namespace, "agent", "agent", "cat", "/etc/chaperone/trust/ca.crt"),
+    bundle,
+  );
+  assert.equal((await world.sql("SELECT 1", { connection: "after" })).rowCount, 1);
+  const pod = await get(world.namespace, "pod", "agent");
+  const [agent] = values(asRecord(pod["status"])["containerStatuses"]);
+  assert.equal(asRecord(agent)["restartCount"], 0);
+});
+
+/** Ends the process of the proxy's container from the node, as an out-of-memory kill would. */
+async function killProxy(world: World): Promise<void> {
+  const pod = await get(world.namespace, "pod", world.pod);
+  const [proxy] = values(asRecord(pod["status"])["initContainerStatuses"]);
+  const id = String(asRecord(proxy)["containerID"]).replace("containerd://", "");
+  await killContainer(id);
+  await until("the proxy's container to be restarted", podTimeoutMs, async () => {
+    const now = await get(world.namespace, "pod", world.pod);
+    const [status] = values(asRecord(now["status"])["initContainerStatuses"]);
+    return Number(asRecord(status)["restartCount"]) > 0 && asRecord(status)["ready"] === true;
+  });
+}
+
+test("a hundred pods created at once are all admitted and injected", async (t) => {
+  const world = await worldFor(t, "hundred");
+  const names = Array.from({ length: 100 }, (_, index) => `p${index}`);
+  const pods = names.map((name) => agentPod(world.namespace, name, { nodeName: "nowhere" }));
+  const made = await Promise.allSettled(pods.map((pod) => create(pod)));
+  assert.deepEqual(
+    made.flatMap((one) => (one.status === "rejected" ? [String(one.reason)] : [])),
+    [],
+  );
+  const stored = (await list(world.namespace, "pods")).filter(
+    ({ metadata }) => asRecord(metadata)["name"] !== "agent",
+  );
+  assert.equal(stored.length, 100);
+  for (const pod of stored)
+    assert.equal(asRecord(values(spec(pod)["initContainers"])[0])["name"], "chaperone-proxy");
+});

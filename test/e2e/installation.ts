@@ -1,0 +1,80 @@
+// What the installed operator writes into pods, read from the cluster, and the operator itself: away, and back.
+import { defaultProxyUid, type InjectionSettings } from "../../operator/injection/settings.ts";
+import { until } from "../cluster/command.ts";
+import { get, kubectl, list, operatorNamespace, podTimeoutMs, soonMs } from "./cluster.ts";
+import { asRecord, spec, values } from "./read.ts";
+
+export async function proxySettings(): Promise<InjectionSettings> {
+  const deployment = await get(operatorNamespace, "deployment", "chaperone");
+  const containers = values(spec(asRecord(spec(deployment)["template"]))["containers"]);
+  const env = new Map(
+    values(asRecord(containers[0])["env"]).map((entry) => {
+      const { name, value } = asRecord(entry);
+      return [String(name), typeof value === "string" ? value : ""];
+    }),
+  );
+  const configuration = JSON.parse(
+    await kubectl(["get", "mutatingwebhookconfiguration", "chaperone", "-o", "json"]),
+  ) as { readonly webhooks: readonly { readonly clientConfig: { readonly caBundle: string } }[] };
+  return {
+    version: "0.1.0",
+    image: env.get("CHAPERONE_PROXY_IMAGE") ?? "",
+    earlierImages: [],
+    imagePullPolicy: "IfNotPresent",
+    imagePullSecrets: [],
+    operatorUrl: `https://chaperone.${operatorNamespace}.svc:8443`,
+    operatorCa: Buffer.from(
+      configuration.webhooks[0]?.clientConfig.caBundle ?? "",
+      "base64",
+    ).toString("utf8"),
+    extraCa: "",
+    uid: defaultProxyUid,
+    isIPv6Only: false,
+  };
+}
+
+export async function operatorAway(): Promise<void> {
+  await scale(0);
+  await until(
+    "the operator to be gone",
+    podTimeoutMs,
+    async () =>
+      (await list(operatorNamespace, "pods", "app.kubernetes.io/component=operator")).length === 0,
+  );
+}
+
+export async function operatorBack(): Promise<void> {
+  await scale(1);
+  await kubectl(
+    [
+      "--namespace",
+      operatorNamespace,
+      "rollout",
+      "status",
+      "deployment/chaperone",
+      `--timeout=${podTimeoutMs / 1000}s`,
+    ],
+    { timeoutMs: podTimeoutMs + 10_000 },
+  );
+  // Behind the Service too: the rules of the node follow the endpoints a moment later.
+  await until("the webhook to answer", soonMs, async () => {
+    const review = {
+      apiVersion: "chaperone.dev/v1alpha1",
+      kind: "AccessPolicy",
+      metadata: { name: "probe", namespace: "default" },
+      spec: { targetRefs: [{ name: "x" }] },
+    };
+    await kubectl(["create", "--dry-run=server", "-f", "-"], { input: JSON.stringify(review) });
+    return true;
+  });
+}
+
+async function scale(replicas: number): Promise<void> {
+  await kubectl([
+    "--namespace",
+    operatorNamespace,
+    "scale",
+    "deployment/chaperone",
+    `--replicas=${replicas}`,
+  ]);
+}

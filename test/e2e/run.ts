@@ -1,0 +1,38 @@
+// `make e2e`: brings up the cluster with the product in it, builds what the tests' pods run, and runs the suites, admission first.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { main, reporter } from "../cluster/command.ts";
+import { installChaperone } from "../cluster/chaperone.ts";
+import { readConfig } from "../cluster/config.ts";
+import { withLock } from "../cluster/lock.ts";
+import { providerOf } from "../cluster/provider.ts";
+import { buildTestImages } from "./images.ts";
+
+/** A test that hangs must not hang the suite. */
+const testTimeoutMs = 10 * 60_000;
+
+await main(async () => {
+  const config = readConfig();
+  const report = reporter(process.stderr);
+  const provider = providerOf(config);
+  await withLock(config, report, async () => {
+    if (await provider.isUp(config)) report("the cluster is already up");
+    else await provider.up(config, report);
+    await installChaperone(config, report);
+    await buildTestImages(config, report);
+  });
+  const wanted = process.argv.slice(2);
+  const files = readdirSync(import.meta.dirname)
+    .filter((name) => /^(admit|e2e)_.*\.test\.ts$/.test(name))
+    .filter((name) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
+    .toSorted()
+    .map((name) => path.join(import.meta.dirname, name));
+  if (files.length === 0) throw new Error(`no suite is named ${wanted.join(", ")}`);
+  // One after the other: some take the operator away.
+  const args = ["--test", "--test-concurrency=1", `--test-timeout=${testTimeoutMs}`, ...files];
+  const child = spawn(process.execPath, args, { stdio: "inherit" });
+  const [code] = (await once(child, "close")) as [number | null];
+  process.exitCode = code ?? 1;
+});
