@@ -30,7 +30,9 @@ for (let pod = 0; pod < pods; pod += 1) {
   tokens.push(await issuer.token(podUid));
 }
 const issued =
-  process.argv[3] === "tls" ? await issueServerCertificate(["localhost"], ["127.0.0.1"]) : undefined;
+  process.argv[3] === "tls"
+    ? await issueServerCertificate(["localhost"], ["127.0.0.1"])
+    : undefined;
 const api = await startTestApi({
   issuer,
   resources,

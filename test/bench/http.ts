@@ -1,7 +1,7 @@
 // Small JSON requests through the whole proxy on one core, beside undici forwarding without policy, nginx where it is installed, and nothing at all:
 // requests a second, and processor time a request, which says the same on a machine that others use too.
 //
-//   node test/bench/http.ts [seconds]
+//   node test/bench/http.ts [seconds [POST|GET [alone]]]
 import { fork } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -77,7 +77,18 @@ spec:
 `;
 }
 
-export async function http(seconds = 4): Promise<Row[]> {
+export interface HttpBench {
+  readonly seconds?: number;
+  readonly methods?: readonly Method[];
+  /** Without its peers, to look at it closely: BENCH_NODE_ARGS="--cpu-prof" goes to the proxy. */
+  readonly alone?: boolean;
+}
+
+export async function http({
+  seconds = 4,
+  methods = ["POST", "GET"],
+  alone = false,
+}: HttpBench = {}): Promise<Row[]> {
   await pinLoad();
   const folder = await mkdtemp(join(tmpdir(), "chaperone-bench-http-"));
   const [, file = ""] = nodeFile("http-load.ts");
@@ -92,15 +103,16 @@ export async function http(seconds = 4): Promise<Row[]> {
       pid: chaperone.pid,
       stop: () => chaperone.stop(),
     });
-    if (process.env.BENCH_ONLY !== "chaperone") {
+    if (!alone) {
       targets.push(await undiciTarget(originPort));
       if (await installed("nginx"))
         targets.push({ name: "nginx", ...(await startNginx(originPort, folder)) });
       targets.push({ name: "direct", port: 0, pid: undefined, stop: async () => {} });
     }
-    const post = await compare(generator, targets, chaperone, "POST", seconds);
-    const get = await compare(generator, targets, chaperone, "GET", seconds);
-    return [...rows("POST", post, floor, goal), ...rows("GET", get, undefined, goal)];
+    const found: Row[] = [];
+    for (const method of methods)
+      found.push(...rows(method, await compare(generator, targets, chaperone, method, seconds)));
+    return found;
   } finally {
     for (const target of targets) await target.stop();
     await end(generator);
@@ -159,12 +171,8 @@ async function measure(
   };
 }
 
-function rows(
-  method: Method,
-  results: ReadonlyMap<string, readonly Measured[]>,
-  least: number | undefined,
-  wanted: number,
-): Row[] {
+function rows(method: Method, results: ReadonlyMap<string, readonly Measured[]>): Row[] {
+  const least = method === "POST" ? floor : undefined;
   const mid = (name: string, field: keyof Measured): number =>
     median((results.get(name) ?? []).map((one) => one[field]));
   const ours = mid("chaperone", "perSecond");
@@ -187,8 +195,8 @@ function rows(
       measured: `${count(ours)}/s, p50 ${mid("chaperone", "p50Ms").toFixed(1)} ms, p99 ${mid("chaperone", "p99Ms").toFixed(1)} ms`,
       ratio: against("perSecond", "/s"),
       floor: least === undefined ? "" : `${count(least)}/s`,
-      goal: `${count(wanted)}/s`,
-      verdict: verdict(least === undefined ? undefined : ours >= least, ours >= wanted),
+      goal: `${count(goal)}/s`,
+      verdict: verdict(least === undefined ? undefined : ours >= least, ours >= goal),
     },
     {
       what: `processor time of one such ${method}`,
@@ -207,5 +215,11 @@ async function undiciTarget(originPort: number): Promise<Target> {
   return { name: "undici", port, pid: child.pid, stop: () => end(child) };
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
-  process.stdout.write(markdown(await http(Number(process.argv[2] ?? 4))));
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const [seconds = "4", method, alone] = process.argv.slice(2);
+  const methods = (["POST", "GET"] as const).filter(
+    (one) => method === undefined || one === method,
+  );
+  const found = await http({ seconds: Number(seconds), methods, alone: alone === "alone" });
+  process.stdout.write(markdown(found));
+}

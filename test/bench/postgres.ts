@@ -1,6 +1,6 @@
 // pgbench against a real PostgreSQL: through the whole proxy on one core, through PgBouncer in session mode on the same core, and straight.
 //
-//   node test/bench/postgres.ts [seconds]
+//   node test/bench/postgres.ts [seconds [part of a row's name [alone]]]
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -104,7 +104,19 @@ const maskedScript = `\\set aid random(1, ${scale * 100_000})
 SELECT aid, abalance, filler FROM pgbench_accounts WHERE aid = :aid;
 `;
 
-export async function postgres(seconds = 4): Promise<Row[]> {
+export interface PostgresBench {
+  readonly seconds?: number;
+  /** Only the cases whose name begins so. */
+  readonly only?: string;
+  /** Without its peers, to look at it closely: BENCH_NODE_ARGS="--cpu-prof" goes to the proxy. */
+  readonly alone?: boolean;
+}
+
+export async function postgres({
+  seconds = 4,
+  only = "",
+  alone = false,
+}: PostgresBench = {}): Promise<Row[]> {
   if (!postgresAvailable()) return [leftOut("PostgreSQL", "no PostgreSQL for this platform")];
   if (!(await installed("pgbench"))) return [leftOut("PostgreSQL", "pgbench is not installed")];
   await pinLoad();
@@ -125,7 +137,7 @@ export async function postgres(seconds = 4): Promise<Row[]> {
         password: "any",
       },
     ];
-    if (process.env.BENCH_ONLY !== "chaperone") {
+    if (!alone) {
       if (await installed("pgbouncer")) {
         const bouncer = await startPgBouncer(server, database, folder);
         closers.push(() => bouncer.stop());
@@ -138,7 +150,7 @@ export async function postgres(seconds = 4): Promise<Row[]> {
     const script = join(folder, "masked.sql");
     await writeFile(script, maskedScript);
     const rows: Row[] = [];
-    for (const one of cases)
+    for (const one of cases.filter(({ what }) => what.startsWith(only)))
       rows.push(rowOf(one, await compare(one, targets, chaperone, server, script, seconds)));
     return rows;
   } finally {
@@ -217,5 +229,8 @@ function rowOf(one: Case, results: ReadonlyMap<string, readonly Measured[]>): Ro
   };
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
-  process.stdout.write(markdown(await postgres(Number(process.argv[2] ?? 4))));
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const [seconds = "4", only = "", alone] = process.argv.slice(2);
+  const found = await postgres({ seconds: Number(seconds), only, alone: alone === "alone" });
+  process.stdout.write(markdown(found));
+}

@@ -20,7 +20,12 @@ const turn = 50;
 function body(index: number): EventBody {
   return {
     session: "01JD2Z7Q9G3V8X5M4N6P7R8S9T",
-    subject: { namespace: "agents", serviceAccount: "invoice-agent", pod: "invoice-7c9d", podUid: "6f1c" },
+    subject: {
+      namespace: "agents",
+      serviceAccount: "invoice-agent",
+      pod: "invoice-7c9d",
+      podUid: "6f1c",
+    },
     connection: { namespace: "agents", name: "orders-db", protocol: "postgres" },
     operation: {
       kind: "sql",
@@ -69,7 +74,10 @@ export async function recording(): Promise<Row[]> {
     });
     return [
       row("recording: append one event (canonical form, two hashes, chain)", appends),
-      row("recording: the same until it is on the disk and read to be sent, processor time", wholes),
+      row(
+        "recording: the same until it is on the disk and read to be sent, processor time",
+        wholes,
+      ),
       row(`store: one event of a batch of ${batchEvents}, verified and committed`, ingests),
     ];
   } finally {
