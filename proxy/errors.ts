@@ -29,12 +29,19 @@ export type ProxyErrorCode = keyof typeof proxyErrors;
 
 export class ProxyError extends Error {
   readonly code: ProxyErrorCode;
+  /** Name of the access request that this is about. */
+  readonly request: string | undefined;
 
   /** @param message one sentence for the agent, naming connection, rule or limit, never a secret */
-  constructor(code: ProxyErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(
+    code: ProxyErrorCode,
+    message: string,
+    options?: { readonly cause?: unknown; readonly request?: string },
+  ) {
     super(message, options);
     this.name = "ProxyError";
     this.code = code;
+    this.request = options?.request;
   }
 
   get status(): number {

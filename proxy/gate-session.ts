@@ -18,7 +18,7 @@ import type {
   PassOptions,
   Recorder,
 } from "./pipeline.ts";
-import { changesSomething, eventOperation } from "./record.ts";
+import { changesSomething, eventOperation, refusedContents } from "./record.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
@@ -72,9 +72,11 @@ export class Session implements GateSession {
     return this.#ended.signal;
   }
 
-  setChain(chain: string): void {
+  setChain(claimed: string | undefined): void {
+    const chain = claimed ?? this.#options.subject.chain;
     if (chain === this.#subject.chain) return;
-    this.#subject = { ...this.#options.subject, chain };
+    this.#subject =
+      chain === undefined ? this.#options.subject : { ...this.#options.subject, chain };
     this.#eventSubject = this.#subject;
   }
 
@@ -239,7 +241,8 @@ export class Session implements GateSession {
   ): Promise<Passage> {
     const pending = error.code === "Pending" || error.code === "ApprovalTimeout";
     try {
-      await this.#options.recorder.appendDurably("operation", {
+      const contents = refusedContents(operation, grant.bundle.recording.detail, options);
+      const body: EventBody = {
         ...this.#body(grant, operation, decision, options),
         outcome: { status: pending ? "pending" : "denied", error: error.code },
         ...(request === undefined
@@ -251,7 +254,8 @@ export class Session implements GateSession {
                 ...(request.by === undefined ? {} : { by: request.by }),
               },
             }),
-      });
+      };
+      await this.#options.recorder.appendDurably("operation", body, contents);
       return { go: false, decision, error };
     } catch (failure) {
       return { go: false, decision, error: asProxyError(failure, this.#connection) };

@@ -1,7 +1,7 @@
 // A held operation: open its access request, wait for a person, spend the approval once.
 import type { OpenRequest, RequestState } from "../contract/control.ts";
 import type { HoldTerms } from "../policy/decision.ts";
-import { ProxyError } from "./errors.ts";
+import { ProxyError, type ProxyErrorCode } from "./errors.ts";
 import type { Grants } from "./pipeline.ts";
 
 export interface Hold {
@@ -84,34 +84,43 @@ async function waitFor(
 }
 
 function refusal(state: RequestState, holdMs: number): ProxyError {
-  switch (state.phase) {
+  const { code, message } = saying(state, holdMs);
+  return new ProxyError(code, message, { request: state.name });
+}
+
+function saying(
+  { name, phase, by, reason }: RequestState,
+  holdMs: number,
+): { readonly code: ProxyErrorCode; readonly message: string } {
+  const anew = "send the operation again to ask anew";
+  switch (phase) {
     case "Pending":
-      return new ProxyError(
-        "Pending",
-        `held for a person as request ${state.name}; nobody decided within ${holdMs / 1000} s. It stays open: send exactly the same operation again after approval and it passes once`,
-      );
-    case "Denied":
-      return new ProxyError(
-        "ApprovalDenied",
-        `request ${state.name} was denied${state.by === undefined ? "" : ` by ${state.by}`}${state.reason === undefined ? "" : `: ${state.reason}`}`,
-      );
+      return {
+        code: "Pending",
+        message: `held for a person as request ${name}; nobody decided within ${holdMs / 1000} s. It stays open: send exactly the same operation again after approval and it passes once`,
+      };
+    case "Denied": {
+      const who = by === undefined ? "" : ` by ${by}`;
+      const why = reason === undefined ? "" : `: ${reason}`;
+      return { code: "ApprovalDenied", message: `request ${name} was denied${who}${why}` };
+    }
     case "Expired":
-      return new ProxyError(
-        "ApprovalTimeout",
-        `request ${state.name} expired before anybody decided; send the operation again to ask anew`,
-      );
+      return {
+        code: "ApprovalTimeout",
+        message: `request ${name} expired before anybody decided; ${anew}`,
+      };
     case "Spent":
-      return new ProxyError(
-        "ApprovalDenied",
-        `the approval of request ${state.name} was used already; send the operation again to ask anew`,
-      );
+      return {
+        code: "ApprovalDenied",
+        message: `the approval of request ${name} was used already; ${anew}`,
+      };
     case "Approved":
-      return new ProxyError(
-        "ApprovalDenied",
-        `request ${state.name} was approved but could not be used`,
-      );
+      return {
+        code: "ApprovalDenied",
+        message: `request ${name} was approved but could not be used`,
+      };
     default:
-      return state.phase satisfies never;
+      return phase satisfies never;
   }
 }
 

@@ -1,6 +1,6 @@
 // The injected container: reads what its pod tells it, starts the proxy and the admin port, ends well on SIGTERM.
 import { readFile } from "node:fs/promises";
-import { rootCertificates } from "node:tls";
+import { rootCertificates, setDefaultCACertificates } from "node:tls";
 import { pino } from "pino";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
@@ -11,6 +11,9 @@ const logger = pino({ name: "chaperone-proxy", level: process.env.CHAPERONE_LOG_
 
 try {
   const config = readConfig(process.env);
+  const extraCAs = config.extraCa === "" ? [] : [config.extraCa];
+  // What proves an upstream whose Connection names no CA of its own.
+  if (extraCAs.length > 0) setDefaultCACertificates([...rootCertificates, ...extraCAs]);
   const proxy = await startProxy({
     subject: config.subject,
     addresses: config.addresses,
@@ -22,7 +25,7 @@ try {
     authorityDirectory: config.authorityDirectory,
     trustFile: config.trustFile,
     roots: rootCertificates,
-    extraCAs: config.extraCa === "" ? [] : [config.extraCa],
+    extraCAs,
     resolvConf: config.resolvConf,
     version,
     logger,

@@ -33,8 +33,8 @@ export interface GateSession {
   readonly id: string;
   /** Aborts with a ProxyError (GrantEnded, Quarantined, ShuttingDown) when the session must end: at the next idle point, at the latest after `endDeadlineMs`. */
   readonly ended: AbortSignal;
-  /** A later claim of the chain (header, application_name). */
-  setChain(chain: string): void;
+  /** A later claim of the chain (header, application_name); undefined: the pod's own again. */
+  setChain(chain: string | undefined): void;
   /**
    * Decides one operation and takes it as far as the moment before forwarding: held operations wait here, strict ones
    * have a durable intent when this returns. Synchronous for what is allowed and not strict.

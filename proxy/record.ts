@@ -2,7 +2,7 @@
 import type { EventBody } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
-import type { PassOptions } from "./pipeline.ts";
+import { maxContentBytes, type Content, type PassOptions } from "./pipeline.ts";
 
 const readingStatements: ReadonlySet<StatementKind> = new Set([
   "select",
@@ -45,6 +45,26 @@ export function eventOperation(
     };
   }
   return { kind: operation.kind, summary: operation.summary, facts: facts(operation) };
+}
+
+/** What a refused operation would have sent: prompts as its recogniser read them, other texts where everything is recorded. */
+export function refusedContents(
+  operation: Operation,
+  detail: RecordingDetail,
+  { content }: PassOptions,
+): readonly Content[] {
+  if (detail === "Metadata") return [];
+  if (operation.kind === "llm") return cut("request", operation.facts.prompts.join("\n\n"));
+  if (detail !== "Full" || content === undefined) return [];
+  const { part, text } = content();
+  return cut(part, text);
+}
+
+function cut(part: Content["part"], text: string): readonly Content[] {
+  if (text === "") return [];
+  const bytes = Buffer.from(text);
+  if (bytes.length <= maxContentBytes) return [{ part, text }];
+  return [{ part, text: bytes.toString("utf8", 0, maxContentBytes), truncated: true }];
 }
 
 /** Prompts are content, not facts: they are recorded as content records where the policy asks for them. */

@@ -76,7 +76,8 @@ export class ClientConnection {
     if (this.#ended !== undefined) throw this.#ended;
     const known = this.#sessions.get(gate);
     if (known !== undefined) {
-      if (chain !== undefined) known.setChain(chain);
+      // A request without the header claims nothing: what the one before it claimed does not stay.
+      known.setChain(chain);
       return known;
     }
     const session = gate.open(chain === undefined ? {} : { chain });

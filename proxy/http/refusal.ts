@@ -30,6 +30,7 @@ function problem(error: ProxyError, decision: Decision | undefined): Refusal {
     status: error.status,
     detail: error.message,
     code: error.code,
+    ...asked(error),
     ...explained(decision),
   };
   const headers = ["content-type", "application/problem+json"];
@@ -54,6 +55,7 @@ function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refus
       type: "chaperone_denied",
       param: null,
       code: error.code,
+      ...asked(error),
       ...explained(decision),
     },
   };
@@ -61,6 +63,11 @@ function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refus
   const seconds = retrySeconds(error);
   if (seconds !== undefined) headers.push("retry-after", String(seconds));
   return finish(status, headers, body);
+}
+
+/** The handle of a held operation. */
+function asked({ request }: ProxyError): { readonly request?: string } {
+  return request === undefined ? {} : { request };
 }
 
 function explained(decision: Decision | undefined): {
