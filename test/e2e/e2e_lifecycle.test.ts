@@ -224,7 +224,9 @@ async function killProxy(world: World): Promise<void> {
 test("a hundred pods created at once are all admitted and injected", async (t) => {
   const world = await worldFor(t, "hundred");
   const names = Array.from({ length: 100 }, (_, index) => `p${index}`);
-  const pods = names.map((name) => agentPod(world.namespace, name, { nodeName: "nowhere" }));
+  const pods = names.map((name) =>
+    agentPod(world.namespace, name, { schedulingGates: [{ name: "e2e/never" }] }),
+  );
   const made = await Promise.allSettled(pods.map((pod) => create(pod)));
   assert.deepEqual(
     made.flatMap((one) => (one.status === "rejected" ? [String(one.reason)] : [])),

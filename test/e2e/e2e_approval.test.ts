@@ -1,0 +1,140 @@
+// A held statement on a real cluster: asked for by an agent, decided by a person, used once.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { until } from "../cluster/command.ts";
+import { get, kubectl, list, refusedBy, soonMs } from "./cluster.ts";
+import { person } from "./people.ts";
+import { asRecord, spec, values } from "./read.ts";
+import { approvers, worldFor, type Rows, type World } from "./world.ts";
+
+const refund = (id: number): string =>
+  `UPDATE orders SET status = 'refunded', refunds = refunds + 1 WHERE id = ${id}`;
+
+async function pending(world: World): Promise<string> {
+  let name = "";
+  await until("an access request to be opened", soonMs, async () => {
+    const [request] = (await list(world.namespace, "accessrequests")).filter(
+      ({ status }) => (asRecord(status)["phase"] ?? "Pending") === "Pending",
+    );
+    name = String(asRecord(request?.["metadata"])["name"] ?? "");
+    return name !== "";
+  });
+  return name;
+}
+
+test("a held statement waits for a listed person, passes once, and not again", async (t) => {
+  const world = await worldFor(t, "approve");
+  const lead = await person(t, world.namespace, "lena", {
+    groups: [approvers],
+    roles: ["chaperone-approver"],
+  });
+  const other = await person(t, world.namespace, "otto", { roles: ["chaperone-approver"] });
+  const powerless = await person(t, world.namespace, "paul", { groups: [approvers] });
+  const held = world.order<Rows>("/sql", { text: refund(7) });
+  const name = await pending(world);
+  assert.match(await lead.chaperone("requests", "list"), new RegExp(name));
+  assert.match(await refusedBy(other.chaperone("approve", name)), /not among the approvers/);
+  assert.match(await refusedBy(powerless.chaperone("approve", name)), /may not/);
+  await lead.chaperone("approve", name, "--reason", "ticket 4711");
+  assert.equal((await held).done?.rowCount, 1, JSON.stringify(await held));
+  const { rows } = await world.sql("SELECT refunds FROM orders WHERE id = 7");
+  assert.deepEqual(rows, [{ refunds: 1 }]);
+  const request = await get(world.namespace, "accessrequest", name);
+  assert.equal(asRecord(request["status"])["phase"], "Spent");
+  const [decision] = values(asRecord(request["status"])["decisions"]);
+  assert.equal(asRecord(decision)["by"], "lena");
+  assert.doesNotMatch(JSON.stringify(spec(request)), /password/);
+
+  const again = world.order<Rows>("/sql", { text: refund(7) });
+  const second = await pending(world);
+  assert.notEqual(second, name);
+  await lead.chaperone("deny", second, "--reason", "once is enough");
+  const denied = await again;
+  assert.equal(denied.failed?.code, "42501");
+  assert.match(denied.failed.message, /once is enough|denied/i);
+});
+
+test("a decision written with kubectl counts, under the name of the person who wrote it", async (t) => {
+  const world = await worldFor(t, "kubectl");
+  const held = world.order<Rows>("/sql", { text: refund(8) });
+  const name = await pending(world);
+  const patch = (
+    verdict: string,
+    as: { user: string; groups: readonly string[] },
+  ): Promise<string> =>
+    kubectl(
+      [
+        "--namespace",
+        world.namespace,
+        "patch",
+        "accessrequest",
+        name,
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        JSON.stringify({
+          status: { decisions: [{ verdict, by: "someone-else", at: "2020-01-01T00:00:00Z" }] },
+        }),
+      ],
+      { as },
+    );
+  const masters = "system:masters"; // may write the status; who decides is another question
+  const outsider = patch("Approved", { user: "oscar", groups: [masters] });
+  assert.match(await refusedBy(outsider), /oscar is not among the approvers/);
+  const robot = {
+    user: `system:serviceaccount:${world.namespace}:robot`,
+    groups: [masters, approvers],
+  };
+  assert.match(await refusedBy(patch("Approved", robot)), /only people decide/);
+  await patch("Approved", { user: "lena", groups: [masters, approvers] });
+  assert.equal((await held).done?.rowCount, 1, JSON.stringify(await held));
+  const request = await get(world.namespace, "accessrequest", name);
+  const [decision] = values(asRecord(request["status"])["decisions"]);
+  assert.equal(asRecord(decision)["by"], "lena");
+});
+
+test("what happened is read with kubectl chaperone by an auditor, and by nobody else", async (t) => {
+  const world = await worldFor(t, "audit");
+  const auditor = await person(t, world.namespace, "anna", { roles: ["chaperone-auditor"] });
+  const stranger = await person(t, world.namespace, "sven", {});
+  await world.sql("SELECT id, name, ssn FROM customers ORDER BY id");
+  await world.refusedSql("DROP TABLE customers");
+  await until("the events to arrive", soonMs, async () =>
+    (await auditor.chaperone("events", "--verdict", "deny", "-o", "json")).includes("DROP TABLE"),
+  );
+  const events = await auditor.chaperone("events", "-o", "json");
+  assert.match(events, /SELECT id, name, ssn FROM/);
+  assert.doesNotMatch(events, /123-45-6789/);
+  const replayed = await auditor.chaperone("sessions", "replay", "--no-wait");
+  assert.match(replayed, /Ada Lovelace/);
+  assert.match(replayed, /\*{7}6789/);
+  assert.doesNotMatch(replayed, /123-45-6789/);
+  assert.match(await refusedBy(stranger.chaperone("events")), /may not|forbidden/i);
+});
+
+test("a responder quarantines with kubectl chaperone, and lifts it", async (t) => {
+  const world = await worldFor(t, "respond");
+  const responder = await person(t, world.namespace, "rosa", { roles: ["chaperone-responder"] });
+  await world.sql("SELECT 1");
+  await responder.chaperone(
+    "quarantine",
+    "add",
+    "--service-account",
+    "invoice-agent",
+    "--reason",
+    "a drill",
+  );
+  await until("the agent to be cut off", soonMs, async () => {
+    const { failed } = await world.order("/sql", {
+      text: "SELECT 1",
+      connection: `q${Date.now()}`,
+    });
+    return failed !== undefined;
+  });
+  const [{ metadata } = {}] = await list(world.namespace, "quarantines");
+  await responder.chaperone("quarantine", "lift", String(asRecord(metadata)["name"]));
+  await until("the agent to be let back", soonMs, async () => {
+    const { done } = await world.order("/sql", { text: "SELECT 1", connection: `b${Date.now()}` });
+    return done !== undefined;
+  });
+});
