@@ -1,7 +1,8 @@
 // `events`: audit events, newest last; with --follow the new ones as they are committed.
 import { flattenEvent } from "../../contract/chain.ts";
 import { eventLine } from "../../operator/audit/format.ts";
-import type { Backend, EventQuery } from "../backend.ts";
+import { maxPageEvents } from "../../operator/audit/queries.ts";
+import type { Backend, EventPage, EventQuery } from "../backend.ts";
 
 interface EventsOptions {
   readonly follow?: boolean;
@@ -29,7 +30,7 @@ export async function events(backend: Backend, options: EventsOptions): Promise<
       ...(options.type === undefined ? {} : { type: options.type }),
       ...(options.connection === undefined ? {} : { connection: options.connection }),
     };
-    let { events: page, cursor } = await backend.events(query);
+    let { events: page, cursor } = await newest(backend, query);
     const write = () => {
       for (const event of page)
         process.stdout.write(
@@ -51,5 +52,22 @@ export async function events(backend: Backend, options: EventsOptions): Promise<
     }
   } finally {
     await backend.close();
+  }
+}
+
+/** The store gives a page at a time: more than that is read from the oldest on, and the newest of it kept. */
+async function newest(backend: Backend, query: EventQuery): Promise<EventPage> {
+  const first = await backend.events(query);
+  if (query.limit <= first.events.length || first.events.length < maxPageEvents) return first;
+  let kept: EventPage["events"] = [];
+  for (let after = 0; ;) {
+    const { events: page, cursor } = await backend.events({
+      ...query,
+      limit: maxPageEvents,
+      after,
+    });
+    kept = [...kept, ...page].slice(-query.limit);
+    after = cursor;
+    if (page.length < maxPageEvents) return { events: kept, cursor };
   }
 }

@@ -1,0 +1,198 @@
+// The HTTP side of local mode: web pages are kept out, the placeholder key is asked for, host names work through the proxy variables.
+import assert from "node:assert/strict";
+import { request as httpRequest, type OutgoingHttpHeaders } from "node:http";
+import { after, before, test } from "node:test";
+import OpenAI from "openai";
+import {
+  createSystem,
+  startServers,
+  type Dev,
+  type LocalSystem,
+  type Servers,
+} from "./local-system.ts";
+
+let servers: Servers;
+let system: LocalSystem;
+let dev: Dev;
+
+before(async () => {
+  servers = await startServers({
+    models: ["gpt-5-mini"],
+    steps: [{ text: "one two three four five" }],
+  });
+  system = await createSystem(servers.targets);
+  dev = await system.dev();
+});
+
+after(async () => {
+  await dev?.stop();
+  await system?.close();
+  await servers?.close();
+});
+
+const chatBody = JSON.stringify({
+  model: "gpt-5-mini",
+  messages: [{ role: "user", content: "hi" }],
+});
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+/** Exactly these headers: fetch would not send a foreign Host or Origin. */
+function send(headers: OutgoingHttpHeaders, path = "/v1/chat/completions"): Promise<Answer> {
+  const { hostname, port } = new URL(dev.openaiUrl);
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest(
+      {
+        hostname,
+        port,
+        path,
+        method: "POST",
+        headers: {
+          "content-type": "application/json",
+          "content-length": Buffer.byteLength(chatBody),
+          ...headers,
+        },
+      },
+      (response) => {
+        let text = "";
+        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, text }));
+        response.on("error", reject);
+      },
+    );
+    sent.on("error", reject);
+    sent.end(chatBody);
+  });
+}
+
+test("what a web page would send is refused and never reaches the upstream; the agent's own is served", async () => {
+  const authorization = `Bearer ${dev.openaiKey}`;
+  const before = servers.openai.requests.length;
+  const refused: readonly (readonly [string, OutgoingHttpHeaders])[] = [
+    ["a foreign Origin", { authorization, origin: "https://evil.example" }],
+    ["an opaque Origin", { authorization, origin: "null" }],
+    ["a localhost Origin", { authorization, origin: "http://localhost:3000" }],
+    ["a cross-site fetch", { authorization, "sec-fetch-site": "cross-site" }],
+    ["a same-site fetch", { authorization, "sec-fetch-site": "same-site" }],
+    ["a rebound name", { authorization, host: "evil.example" }],
+    [
+      "a rebound name with our port",
+      { authorization, host: `evil.example:${new URL(dev.openaiUrl).port}` },
+    ],
+    ["another port", { authorization, host: "127.0.0.1:1" }],
+    ["no key", {}],
+    ["the placeholder of the manifests", { authorization: "Bearer held-by-chaperone" }],
+    ["another key", { authorization: `Bearer ${dev.openaiKey.slice(0, -1)}x` }],
+    ["a key that only begins right", { authorization: `Bearer ${dev.openaiKey.slice(0, -1)}` }],
+    ["an empty key", { authorization: "Bearer " }],
+  ];
+  for (const [what, headers] of refused) {
+    const { status, text } = await send(headers);
+    assert.ok(status === 403 || status === 421, `${what}: ${status} ${text}`);
+    assert.ok(!text.includes(dev.openaiKey) && !text.includes(servers.targets.openaiKey), what);
+  }
+  assert.equal(servers.openai.requests.length, before, "nothing reached the upstream");
+  const { status, text } = await send({ authorization });
+  assert.equal(status, 200, text);
+  assert.equal((await send({ authorization, "sec-fetch-site": "none" })).status, 200);
+  const arrived = servers.openai.requests.at(-1);
+  assert.equal(arrived?.headers.authorization, `Bearer ${servers.targets.openaiKey}`);
+  assert.ok(
+    !JSON.stringify(arrived?.headers).includes(dev.openaiKey),
+    "the placeholder stays here",
+  );
+});
+
+test("a preflight of a browser gets no permission", async () => {
+  const { port } = new URL(dev.openaiUrl);
+  const answer = await fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
+    method: "OPTIONS",
+    headers: {
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "authorization",
+    },
+  });
+  assert.ok(answer.status >= 400);
+  assert.equal(answer.headers.get("access-control-allow-origin"), null);
+});
+
+test("the openai SDK works with the printed environment, streamed and not", async () => {
+  const client = new OpenAI({ baseURL: dev.openaiUrl, apiKey: dev.openaiKey, maxRetries: 0 });
+  const messages = [{ role: "user" as const, content: "hi" }];
+  const whole = await client.chat.completions.create({ model: "gpt-5-mini", messages });
+  assert.equal(whole.choices[0]?.message.content, "one two three four five");
+  const stream = await client.chat.completions.create({
+    model: "gpt-5-mini",
+    messages,
+    stream: true,
+  });
+  let text = "";
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? "";
+  assert.equal(text, "one two three four five");
+  await assert.rejects(
+    client.chat.completions.create({ model: "gpt-5", messages }),
+    (error: unknown) => error instanceof OpenAI.PermissionDeniedError && error.code === "Denied",
+  );
+});
+
+const run = (...command: string[]): string[] => [
+  ...["run", "-f", system.manifests, "--service-account", "invoice-agent"],
+  ...["--state", `${system.directory}/run`, "--", ...command],
+];
+
+test("curl reaches a connection by its host name through HTTPS_PROXY, with the pod's CA and no other", async () => {
+  const url = `https://api.openai.com:${servers.targets.openaiPort}/v1/chat/completions`;
+  const ask = `curl -sS -H 'content-type: application/json' -d '${chatBody}' ${url}`;
+  const script = [
+    `echo "trusted: $(${ask} --cacert "$SSL_CERT_FILE" -H "authorization: Bearer $OPENAI_API_KEY")"`,
+    `echo "untrusted: $(${ask} --cacert /etc/hostname 2>&1)"`,
+    `echo "keyless: $(${ask})"`,
+    `echo "unknown-https: $(curl -sS https://unknown.example:8443/path 2>&1)"`,
+    `echo "unknown-http: $(curl -sS http://unknown.example/)"`,
+    `echo "metadata: $(curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/)"`,
+    `echo "loopback: $(curl -s -o /dev/null -w '%{http_code}' --noproxy '' http://127.0.0.1:${servers.targets.postgresPort}/)"`,
+  ].join("\n");
+  const ended = await system.cli(run("sh", "-c", script));
+  assert.equal(ended.code, 0, ended.stderr);
+  const said = new Map(
+    ended.stdout.split("\n").map((line): [string, string] => {
+      const at = line.indexOf(": ");
+      return [line.slice(0, at), line.slice(at + 2)];
+    }),
+  );
+  assert.match(said.get("trusted") ?? "", /one two three four five/, ended.stdout);
+  assert.match(said.get("untrusted") ?? "", /certificate|CAfile/i);
+  assert.match(said.get("keyless") ?? "", /placeholder key of this run is missing/);
+  assert.match(said.get("unknown-https") ?? "", /CONNECT tunnel failed, response 403/);
+  assert.match(
+    said.get("unknown-http") ?? "",
+    /no Connection names unknown\.example:80; to reach it, add a Connection with endpoint\.url http:\/\/unknown\.example/,
+  );
+  assert.equal(said.get("metadata"), "403");
+  assert.equal(said.get("loopback"), "403");
+});
+
+test("the refusal of an unknown host names the Connection that would be needed, also to CONNECT", async () => {
+  const script =
+    "const u=new URL(process.env.HTTPS_PROXY);require('node:http').request({host:u.hostname,port:u.port,method:'CONNECT',path:'unknown.example:8443'}).on('connect',(r,s,first)=>{console.log(r.statusCode);process.stdout.write(first);s.on('data',d=>process.stdout.write(d));s.on('end',()=>process.exit(0))}).on('response',(r)=>{console.log(r.statusCode);r.pipe(process.stdout)}).end()";
+  const ended = await system.cli(run(process.execPath, "-e", script));
+  assert.match(ended.stdout, /^403/);
+  assert.match(
+    ended.stdout,
+    /no Connection names unknown.example:8443; to reach it, add a Connection/,
+  );
+});
+
+test("an unmodified Node agent reaches a connection by its host name, trusting what run set", async () => {
+  const url = `https://api.openai.com:${servers.targets.openaiPort}/v1`;
+  const script = `
+    const { default: OpenAI } = await import(${JSON.stringify(import.meta.resolve("openai"))});
+    const client = new OpenAI({ baseURL: ${JSON.stringify(url)}, maxRetries: 0 });
+    const answer = await client.chat.completions.create({ model: "gpt-5-mini", messages: [{ role: "user", content: "hi" }] });
+    console.log(answer.choices[0].message.content);`;
+  const ended = await system.cli(run(process.execPath, "--input-type=module", "-e", script));
+  assert.equal(ended.stdout.trim(), "one two three four five", ended.stderr);
+});
