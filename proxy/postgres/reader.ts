@@ -85,7 +85,8 @@ export class Reader {
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
-    const exact = (): string => buffer.toString("base64", body.parametersAt, end);
+    const exact = (): string =>
+      `${statement.declaredTypes.join(",")}\0${buffer.toString("base64", body.parametersAt, end)}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;

@@ -14,7 +14,10 @@ const namedOverheadBytes = 512;
 export class Statement {
   readonly name: string;
   readonly understood: Understood;
+  /** As the server described them, once it has. */
   parameterTypes: readonly number[];
+  /** As Parse declared them: with other types the same bytes are other values. */
+  readonly declaredTypes: readonly number[];
   readonly bytes: number;
   /** Some Execute of the segment being read runs it: it is decided there, with its parameters. */
   executed = false;
@@ -23,6 +26,7 @@ export class Statement {
     this.name = name;
     this.understood = understood;
     this.parameterTypes = parameterTypes;
+    this.declaredTypes = parameterTypes;
     this.bytes = understood.text.length + namedOverheadBytes;
   }
 }

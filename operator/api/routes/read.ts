@@ -57,8 +57,8 @@ export function readRoutes(
       namespace: query.namespace,
     });
     const page = await reader.events(query, signalOf(request));
-    // Following asks every second; only what was really seen is worth an event.
-    if (page.events.length > 0)
+    // Following asks every second; only what was really seen is worth an event, and the trail of reading itself is not.
+    if (page.events.some(({ body }) => body.operation?.kind !== "read"))
       recordRead(person, `${page.events.length} audit events`, query.session);
     return page;
   });
