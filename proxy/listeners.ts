@@ -91,8 +91,8 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
       return entries.length === 0 ? undefined : namedRoute(entries, gateOf, options.guard);
     },
     async close() {
-      await Promise.all(opened.map((listener) => listener.close()));
-      await terminator.close();
+      // Handshakes that nobody finishes are cut, or the listeners would wait for them.
+      await Promise.all([...opened.map((listener) => listener.close()), terminator.close()]);
     },
   };
 }

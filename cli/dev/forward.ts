@@ -22,8 +22,8 @@ export async function startForwardProxy(proxy: RunningProxy): Promise<ForwardPro
   return {
     url: `http://127.0.0.1:${listener.port}`,
     async close() {
-      await listener.close();
-      await forward.close();
+      // Handshakes that nobody finishes are cut, or the listener would wait for them.
+      await Promise.all([listener.close(), forward.close()]);
     },
   };
 }

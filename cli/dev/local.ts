@@ -35,7 +35,8 @@ export async function startLocal(options: ControlOptions): Promise<Local> {
     const proxy = await startLocalProxy(control, connections, guardKey);
     closers.push(() => proxy.close());
     const forward = await startForwardProxy(proxy);
-    closers.push(() => forward.close());
+    // Together: its tunnels are connections of the proxy's, which tells them to end.
+    closers.splice(-1, 1, async () => void (await Promise.all([forward.close(), proxy.close()])));
     return {
       stateDirectory: paths.directory,
       caFile: paths.caFile,

@@ -54,6 +54,8 @@ export interface HttpRoom {
 
 /** For the head of a request, from its first byte. An agent on the same machine needs none of it. */
 const headersTimeoutMs = 20_000;
+/** A client that was answered for the last time closes at once, or is cut. */
+const lingerMs = 2_000;
 /** Node's own default is 16 KiB; agents carry cookies and long tokens. */
 const maxHeaderSize = 32 * 1024;
 
@@ -187,6 +189,10 @@ function answerRaw(socket: Duplex, error: ProxyError): void {
   for (let at = 0; at + 1 < headers.length; at += 2)
     text += `${headers[at]}: ${headers[at + 1]}\r\n`;
   socket.end(Buffer.concat([Buffer.from(`${text}connection: close\r\n\r\n`, "latin1"), body]));
+  // Nobody reads here any more: unread, the client's end would never be seen, and an unread byte would reset the answer away.
+  socket.resume();
+  const cut = setTimeout(() => socket.destroy(), lingerMs).unref();
+  socket.once("close", () => clearTimeout(cut));
 }
 
 function ignore(): void {}

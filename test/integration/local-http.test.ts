@@ -1,6 +1,9 @@
 // The HTTP side of local mode: web pages are kept out, the placeholder key is asked for, host names work through the proxy variables.
 import assert from "node:assert/strict";
 import { request as httpRequest, type OutgoingHttpHeaders } from "node:http";
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import OpenAI from "openai";
 import {
@@ -195,4 +198,39 @@ test("an unmodified Node agent reaches a connection by its host name, trusting w
     console.log(answer.choices[0].message.content);`;
   const ended = await system.cli(run(process.execPath, "--input-type=module", "-e", script));
   assert.equal(ended.stdout.trim(), "one two three four five", ended.stderr);
+});
+
+test("SIGTERM is not held up by tunnels, refused ones or kept-alive connections that the agent leaves open", async () => {
+  const other = await createSystem(servers.targets);
+  const sockets: Socket[] = [];
+  let stopping = 0;
+  let out = "";
+  const occupy = async (child: ChildProcess): Promise<void> => {
+    const proxy = /HTTPS_PROXY=(\S+)/.exec(out)?.[1] ?? "";
+    for (const target of [`api.openai.com:${servers.targets.openaiPort}`, "unknown.example:443"]) {
+      const { hostname, port } = new URL(proxy);
+      const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+      socket.on("error", () => undefined);
+      sockets.push(socket);
+      socket.write(`CONNECT ${target} HTTP/1.1\r\nhost: ${target}\r\n\r\n`);
+      await once(socket, "data");
+    }
+    stopping = performance.now();
+    child.kill("SIGTERM");
+  };
+  const ended = await other.cli(
+    ["dev", "-f", other.manifests, "--service-account", "invoice-agent", "--state", other.state],
+    {
+      started: (child) =>
+        child.stdout?.on("data", (chunk: Buffer) => {
+          out += chunk.toString();
+          if (out.endsWith("ready\n")) void occupy(child);
+        }),
+    },
+  );
+  const tookMs = performance.now() - stopping;
+  for (const socket of sockets) socket.destroy();
+  await other.close();
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.ok(tookMs < 5_000, `${Math.round(tookMs)} ms`);
 });
