@@ -13,7 +13,7 @@ import {
 } from "../../contract/addresses.ts";
 import type { ExchangeReady } from "./exchange-child.ts";
 import { planPort } from "./ports.ts";
-import { end, firstMessage, nodeFile, pause, residentMiB } from "./processes.ts";
+import { containerFlags, end, firstMessage, nodeFile, pause, residentMiB } from "./processes.ts";
 import { markdown, median, verdict, type Row } from "./table.ts";
 
 const runs = 5;
@@ -101,7 +101,7 @@ async function measure(
   const child = spawn(
     process.execPath,
     [
-      "--disable-sigusr1",
+      ...containerFlags,
       "--max-old-space-size=128",
       join(import.meta.dirname, "../../dist/proxy.mjs"),
     ],

@@ -12,6 +12,7 @@ import { startChaperone } from "./chaperone.ts";
 import type { Chaperone } from "./chaperone.ts";
 import type { LoadOrder, LoadResult } from "./http-load.ts";
 import { startNginx } from "./nginx.ts";
+import { Patience } from "./noise.ts";
 import {
   end,
   firstMessage,
@@ -42,6 +43,7 @@ interface Target {
 }
 
 interface Measured {
+  readonly requests: number;
   readonly perSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -82,12 +84,14 @@ export interface HttpBench {
   readonly methods?: readonly Method[];
   /** Without its peers, to look at it closely: BENCH_NODE_ARGS="--cpu-prof" goes to the proxy. */
   readonly alone?: boolean;
+  readonly patience?: Patience;
 }
 
 export async function http({
   seconds = 4,
   methods = ["POST", "GET"],
   alone = false,
+  patience = new Patience(),
 }: HttpBench = {}): Promise<Row[]> {
   await pinLoad();
   const folder = await mkdtemp(join(tmpdir(), "chaperone-bench-http-"));
@@ -111,7 +115,12 @@ export async function http({
     }
     const found: Row[] = [];
     for (const method of methods)
-      found.push(...rows(method, await compare(generator, targets, chaperone, method, seconds)));
+      found.push(
+        ...rows(
+          method,
+          await compare({ generator, targets, chaperone, method, seconds, patience }),
+        ),
+      );
     return found;
   } finally {
     for (const target of targets) await target.stop();
@@ -120,31 +129,45 @@ export async function http({
   }
 }
 
+interface Comparison {
+  readonly generator: ChildProcess;
+  readonly targets: readonly Target[];
+  readonly chaperone: Chaperone;
+  readonly method: Method;
+  readonly seconds: number;
+  readonly patience: Patience;
+}
+
 /** Turn by turn, so that a disturbance meets all of them. */
-async function compare(
-  generator: ChildProcess,
-  targets: readonly Target[],
-  chaperone: Chaperone,
-  method: Method,
-  seconds: number,
-): Promise<Map<string, Measured[]>> {
+async function compare(of: Comparison): Promise<Map<string, Measured[]>> {
+  const { generator, targets, chaperone, method, seconds, patience } = of;
   const results = new Map<string, Measured[]>(targets.map(({ name }) => [name, []]));
   for (const target of targets) await measure(generator, target, method, warmSeconds);
   for (let round = 0; round < rounds; round += 1) {
     for (const target of targets) {
-      if (!(await chaperone.shipped(shipWithinMs)))
-        throw new Error(`the store lacks events ${shipWithinMs} ms after the last request`);
-      const before = await chaperone.allowed();
-      const measured = await measure(generator, target, method, seconds);
+      const measured = await patience.quietly(async () => {
+        if (!(await chaperone.shipped(shipWithinMs)))
+          throw new Error(`the store lacks events ${shipWithinMs} ms after the last request`);
+        return measureDecided(chaperone, target, () => measure(generator, target, method, seconds));
+      });
       results.get(target.name)?.push(measured);
-      // What is not decided is not measured.
-      const decided = (await chaperone.allowed()) - before;
-      const expected = target.name === "chaperone" ? measured.requests : 0;
-      if (decided < expected)
-        throw new Error(`${expected} requests were answered and ${decided} decided`);
     }
   }
   return results;
+}
+
+/** What is not decided is not measured. */
+async function measureDecided(
+  chaperone: Chaperone,
+  { name }: Target,
+  once: () => Promise<Measured>,
+): Promise<Measured> {
+  const before = await chaperone.allowed();
+  const measured = await once();
+  const decided = (await chaperone.allowed()) - before;
+  if (name === "chaperone" && decided < measured.requests)
+    throw new Error(`${measured.requests} requests were answered and ${decided} decided`);
+  return measured;
 }
 
 async function measure(
@@ -152,7 +175,7 @@ async function measure(
   target: Target,
   method: Method,
   seconds: number,
-): Promise<Measured & { readonly requests: number }> {
+): Promise<Measured> {
   const order: LoadOrder = { method, port: target.port, seconds, connections };
   const spent = async (): Promise<number> =>
     target.pid === undefined ? Number.NaN : processorMs(target.pid);

@@ -9,6 +9,7 @@ import { postgresAvailable, startPostgres } from "../integration/postgres-server
 import type { PostgresServer } from "../integration/postgres-server.ts";
 import { startChaperone } from "./chaperone.ts";
 import type { Chaperone } from "./chaperone.ts";
+import { Patience } from "./noise.ts";
 import { fill, pgbench } from "./pgbench.ts";
 import type { Mode } from "./pgbench.ts";
 import { startPgBouncer } from "./pgbouncer.ts";
@@ -110,12 +111,14 @@ export interface PostgresBench {
   readonly only?: string;
   /** Without its peers, to look at it closely: BENCH_NODE_ARGS="--cpu-prof" goes to the proxy. */
   readonly alone?: boolean;
+  readonly patience?: Patience;
 }
 
 export async function postgres({
   seconds = 4,
   only = "",
   alone = false,
+  patience = new Patience(),
 }: PostgresBench = {}): Promise<Row[]> {
   if (!postgresAvailable()) return [leftOut("PostgreSQL", "no PostgreSQL for this platform")];
   if (!(await installed("pgbench"))) return [leftOut("PostgreSQL", "pgbench is not installed")];
@@ -151,51 +154,62 @@ export async function postgres({
     await writeFile(script, maskedScript);
     const rows: Row[] = [];
     for (const one of cases.filter(({ what }) => what.startsWith(only)))
-      rows.push(rowOf(one, await compare(one, targets, chaperone, server, script, seconds)));
+      rows.push(
+        rowOf(one, await compare({ one, targets, chaperone, server, script, seconds, patience })),
+      );
     return rows;
   } finally {
     for (const close of closers.toReversed()) await close();
   }
 }
 
-async function compare(
-  one: Case,
-  targets: readonly Target[],
-  chaperone: Chaperone,
-  server: PostgresServer,
-  script: string,
-  seconds: number,
-): Promise<Map<string, Measured[]>> {
+interface Comparison {
+  readonly one: Case;
+  readonly targets: readonly Target[];
+  readonly chaperone: Chaperone;
+  readonly server: PostgresServer;
+  readonly script: string;
+  readonly seconds: number;
+  readonly patience: Patience;
+}
+
+/** Turn by turn, so that a disturbance meets all of them. */
+async function compare(of: Comparison): Promise<Map<string, Measured[]>> {
   // PostgreSQL itself stands here without TLS: there is nothing straight to compare that row with.
-  const those = targets.filter(({ name }) => name !== "direct" || !one.tls);
+  const those = of.targets.filter(({ name }) => name !== "direct" || !of.one.tls);
   const results = new Map<string, Measured[]>(those.map(({ name }) => [name, []]));
-  for (let round = 0; round <= rounds; round += 1) {
+  for (const target of those) await measure(of, target, warmSeconds);
+  for (let round = 0; round < rounds; round += 1) {
     for (const target of those) {
-      if (!(await chaperone.shipped(shipWithinMs)))
-        throw new Error(`the store lacks events ${shipWithinMs} ms after the last transaction`);
-      const before = await chaperone.allowed();
-      const spentBefore = await spent(target);
-      const { perSecond, transactions } = await pgbench(
-        {
-          port: target.port(one),
-          user: server.superuser,
-          password: target.password,
-          database,
-          tls: one.tls,
-        },
-        one.mode,
-        round === 0 ? warmSeconds : seconds,
-        one.masked ? script : undefined,
-      );
-      const spentMs = (await spent(target)) - spentBefore;
-      const decided = (await chaperone.allowed()) - before;
-      if (target.name === "chaperone" && decided < transactions)
-        throw new Error(`${transactions} transactions went through and ${decided} were decided`);
-      if (round > 0)
-        results.get(target.name)?.push({ perSecond, cpuUs: (spentMs * 1_000) / transactions });
+      const measured = await of.patience.quietly(() => measure(of, target, of.seconds));
+      results.get(target.name)?.push(measured);
     }
   }
   return results;
+}
+
+async function measure(
+  { one, chaperone, server, script }: Comparison,
+  target: Target,
+  seconds: number,
+): Promise<Measured> {
+  if (!(await chaperone.shipped(shipWithinMs)))
+    throw new Error(`the store lacks events ${shipWithinMs} ms after the last transaction`);
+  const before = await chaperone.allowed();
+  const spentBefore = await spent(target);
+  const { user, password } = { user: server.superuser, password: target.password };
+  const { perSecond, transactions } = await pgbench(
+    { port: target.port(one), user, password, database, tls: one.tls },
+    one.mode,
+    seconds,
+    one.masked ? script : undefined,
+  );
+  const spentMs = (await spent(target)) - spentBefore;
+  // What is not decided is not measured.
+  const decided = (await chaperone.allowed()) - before;
+  if (target.name === "chaperone" && decided < transactions)
+    throw new Error(`${transactions} transactions went through and ${decided} were decided`);
+  return { perSecond, cpuUs: (spentMs * 1_000) / transactions };
 }
 
 async function spent({ pid }: Target): Promise<number> {

@@ -49,9 +49,16 @@ export function onProxyCore(
   });
 }
 
-/** The command line of one of the files beside this one. `BENCH_NODE_ARGS` goes to Node: `--cpu-prof`, for one. */
-export function nodeFile(file: string, args: readonly string[] = [], profiled = false): string[] {
-  const own = profiled ? (process.env.BENCH_NODE_ARGS ?? "").split(" ").filter(Boolean) : [];
+/** What the containers start Node with (images/Dockerfile). */
+export const containerFlags = ["--disable-sigusr1", "--liftoff-only"] as const;
+
+/**
+ * The command line of one of the files beside this one. What runs in a container gets its flags, and besides what
+ * `BENCH_NODE_ARGS` says: `--cpu-prof`, for one.
+ */
+export function nodeFile(file: string, args: readonly string[] = [], isOurs = false): string[] {
+  const asked = (process.env.BENCH_NODE_ARGS ?? "").split(" ").filter(Boolean);
+  const own = isOurs ? [...containerFlags, ...asked] : [];
   return [process.execPath, ...own, join(import.meta.dirname, file), ...args];
 }
 

@@ -3,24 +3,26 @@
 //   node test/bench/run.ts                all parts, then docs/benchmarks.md
 //   node test/bench/run.ts http postgres  these parts, printed only
 import { writeFile } from "node:fs/promises";
-import { availableParallelism, loadavg } from "node:os";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { admission } from "./admission.ts";
 import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
+import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
 import { provideRivals, versions } from "./rivals.ts";
 import { leftOut, markdown, type Row } from "./table.ts";
 
+const patience = new Patience();
 /** In this order: what needs a quiet process of its own first, before this one is moved to the load's core. */
 const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   footprint,
   admission,
   recording,
-  http: () => http(),
-  postgres: () => postgres(),
+  http: () => http({ patience }),
+  postgres: () => postgres({ patience }),
   exchanges: () => exchanges(),
 };
 const page = join(import.meta.dirname, "../../docs/benchmarks.md");
@@ -34,7 +36,6 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const busyBefore = loadavg()[0] ?? 0;
 await provideRivals(say);
 const rows: Row[] = [];
 for (const [name, measure] of Object.entries(parts)) {
@@ -55,7 +56,7 @@ async function document(): Promise<string> {
   return `# Benchmarks
 
 Written by \`make bench\`; do not edit. ${new Date().toISOString().slice(0, 10)}, ${availableParallelism()} cores (${process.arch}), ${await versions()}.
-Other work on the machine when it began: load ${busyBefore.toFixed(1)}. A number from a busy machine is low, for us and for the peers beside it; compare the ratios and the processor times.
+A round during which others used the machine is measured again; in what counts here they used at most ${patience.worst.toFixed(1)} cores. A number from a busy machine is low, for us and for the peers beside it; compare the ratios and the processor times.
 
 ${markdown(rows)}${reasons(rows)}
 ## How it is measured
