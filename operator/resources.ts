@@ -18,7 +18,11 @@ export interface ResourceView {
   policiesIn(namespace: string): readonly AccessPolicy[];
   quarantines(): readonly Quarantine[];
   /** Decoded values of a Secret; undefined when it is not there. */
-  secret(namespace: string, name: string, signal: AbortSignal): Promise<Readonly<Record<string, string>> | undefined>;
+  secret(
+    namespace: string,
+    name: string,
+    signal: AbortSignal,
+  ): Promise<Readonly<Record<string, string>> | undefined>;
   /** Called after the view holds the change. Returns the unsubscribe function. */
   onChange(listener: (change: ResourceChange) => void): () => void;
   /** Counts up with every change this process has seen. */

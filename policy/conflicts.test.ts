@@ -268,12 +268,10 @@ test("a Deny that is said to cover a rule denies every request that the rule per
     fc
       .tuple(paths, paths)
       .map(([wide, narrow]) => ({ wide: { paths: wide }, narrow: { paths: narrow } })),
-    fc
-      .tuple(name, name)
-      .map(([wide, narrow]) => ({
-        wide: { query: { q: wide } },
-        narrow: { query: { q: narrow } },
-      })),
+    fc.tuple(name, name).map(([wide, narrow]) => ({
+      wide: { query: { q: wide } },
+      narrow: { query: { q: narrow } },
+    })),
   );
   const request = fc.record({
     method: fc.constantFrom("a", "b", "ab"),
