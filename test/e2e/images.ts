@@ -32,7 +32,7 @@ const fill: Readonly<
 /** What each image is made from, besides the packages of the lock file. */
 const sources: Readonly<Record<keyof typeof images, readonly string[]>> = {
   upstream: [path.join(import.meta.dirname, "upstream"), path.join(root, "test/openai-server")],
-  agent: [path.join(import.meta.dirname, "agent")],
+  agent: [path.join(import.meta.dirname, "agent"), path.join(root, "proxy/grant")],
   langchain: [langchain],
 };
 

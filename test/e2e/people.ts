@@ -27,12 +27,27 @@ export async function person(
   {
     groups = [],
     roles = [],
-  }: { readonly groups?: readonly string[]; readonly roles?: readonly string[] },
+    everywhere = [],
+  }: {
+    readonly groups?: readonly string[];
+    readonly roles?: readonly string[];
+    /** Roles in every namespace. */
+    readonly everywhere?: readonly string[];
+  },
 ): Promise<PersonAtWork> {
   const folder = mkdtempSync(path.join(tmpdir(), "chaperone-e2e-person-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const kubeconfig = await certified(folder, namespace, user, groups);
   for (const role of roles) await create(binding(namespace, user, role));
+  for (const role of everywhere) {
+    const name = `${namespace}-${user}-${role}`;
+    await create({
+      ...binding(namespace, user, role),
+      kind: "ClusterRoleBinding",
+      metadata: { name },
+    });
+    t.after(() => kubectl(["delete", "clusterrolebinding", name]));
+  }
   const bin = path.join(folder, "bin");
   mkdirSync(bin);
   symlinkSync(path.join(root, "dist/chaperone.mjs"), path.join(bin, "kubectl-chaperone"));

@@ -2,6 +2,9 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
 import pg from "pg";
+import { OperatorRefused } from "../../../proxy/grant/answers.ts";
+import { OperatorClient } from "../../../proxy/grant/client.ts";
+import { ProofKey } from "../../../proxy/grant/keys.ts";
 
 interface Order {
   readonly connection?: string;
@@ -10,6 +13,8 @@ interface Order {
   readonly values?: readonly unknown[];
   readonly waitMs?: number;
   readonly init?: RequestInit;
+  readonly token?: string;
+  readonly ca?: string;
 }
 
 interface Held {
@@ -64,6 +69,20 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     };
   },
   "/env": async () => process.env,
+  /** As an agent that got hold of a token would: an exchange under a key of its own. */
+  "/exchange": async ({ url = "", ca = "", token = "" }) => {
+    const key = await ProofKey.create(Date.now);
+    const client = new OperatorClient({ address: { url, ca }, key, readToken: async () => token });
+    try {
+      await client.exchange(undefined, AbortSignal.timeout(maxWaitMs));
+      return { granted: true };
+    } catch (error) {
+      if (!(error instanceof OperatorRefused)) throw error;
+      return { granted: false, reason: error.reason, message: error.message };
+    } finally {
+      await client.close();
+    }
+  },
 };
 
 async function bodyOf(request: IncomingMessage): Promise<Order> {

@@ -1,0 +1,85 @@
+// The operator away, restarted and back: what lives on, what is refused, and that no event is lost.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { until } from "../cluster/command.ts";
+import { kubectl, operatorNamespace, podTimeoutMs, soonMs } from "./cluster.ts";
+import { operatorAway, operatorBack } from "./installation.ts";
+import { person, type PersonAtWork } from "./people.ts";
+import { agentPod, agentOf, worldFor, type World } from "./world.ts";
+import { create, ready } from "./cluster.ts";
+
+interface Event {
+  readonly stream: string;
+  readonly seq: number;
+  readonly type: string;
+  readonly operation?: { readonly summary?: string };
+}
+
+/** So many statements are sent while the operator restarts. */
+const statements = 200;
+
+async function eventsOf(auditor: PersonAtWork): Promise<readonly Event[]> {
+  const said = await auditor.chaperone("events", "--limit", "1000", "-o", "json");
+  return said
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Event);
+}
+
+test("the operator restarted under traffic: connections live on, and no event is lost or doubled", async (t) => {
+  const world = await worldFor(t, "restart");
+  const auditor = await person(t, world.namespace, "anna", { roles: ["chaperone-auditor"] });
+  await world.sql("SELECT id FROM orders WHERE id = 0");
+  const restarted = kubectl([
+    "--namespace",
+    operatorNamespace,
+    "rollout",
+    "restart",
+    "deployment/chaperone",
+  ]);
+  for (let id = 1; id <= statements; id += 1)
+    assert.equal(
+      (await world.sql(`SELECT id, ${id} AS mark FROM orders WHERE id = 1`)).rowCount,
+      1,
+    );
+  await restarted;
+  await operatorBack();
+  let marks: number[] = [];
+  await until("every event to arrive", podTimeoutMs, async () => {
+    marks = (await eventsOf(auditor))
+      .filter(({ type }) => type === "operation")
+      .flatMap(({ operation }) =>
+        Number(/, (\d+) AS mark/i.exec(operation?.summary ?? "")?.[1] ?? []),
+      )
+      .filter((mark) => mark > 0);
+    return new Set(marks).size === statements;
+  });
+  assert.equal(marks.length, statements);
+  const events = await eventsOf(auditor);
+  const stream = events.find(({ operation }) => operation?.summary?.includes("mark"))?.stream;
+  const sequence = events.filter((event) => event.stream === stream).map(({ seq }) => seq);
+  assert.deepEqual(
+    sequence,
+    sequence.map((_, index) => (sequence[0] ?? 0) + index),
+  );
+});
+
+test("the operator away: open connections go on, a new grant is refused clearly, and everything comes back by itself", async (t) => {
+  const world: World = await worldFor(t, "away");
+  await create(agentPod(world.namespace, "fresh"));
+  await ready(world.namespace, "fresh");
+  const fresh = agentOf(world.namespace, "fresh");
+  await world.sql("SELECT 1");
+  t.after(operatorBack);
+  await operatorAway();
+  assert.equal((await world.sql("SELECT id FROM orders WHERE id = 1")).rowCount, 1);
+  const refused = await fresh.refusedSql("SELECT 1");
+  assert.match(refused.message, /orders-db/);
+  assert.doesNotMatch(refused.message, new RegExp(world.upstreams.password));
+  t.diagnostic(refused.message);
+  await operatorBack();
+  await until("the fresh agent to be granted", soonMs, async () => {
+    const { done } = await fresh.order("/sql", { text: "SELECT 1" });
+    return done !== undefined;
+  });
+});
