@@ -1,6 +1,7 @@
 // A held statement on a real cluster: asked for by an agent, decided by a person, used once.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { textAt } from "../../operator/kube/objects.ts";
 import { until } from "../cluster/command.ts";
 import { get, kubectl, list, refusedBy, soonMs } from "./cluster.ts";
 import { person } from "./people.ts";
@@ -16,7 +17,7 @@ async function pending(world: World): Promise<string> {
     const [request] = (await list(world.namespace, "accessrequests")).filter(
       ({ status }) => (asRecord(status)["phase"] ?? "Pending") === "Pending",
     );
-    name = String(asRecord(request?.["metadata"])["name"] ?? "");
+    name = textAt(request, "metadata", "name") ?? "";
     return name !== "";
   });
   return name;

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { parseAllDocuments } from "yaml";
+import { textAt } from "../../operator/kube/objects.ts";
 import { until } from "../cluster/command.ts";
 import {
   apply,
@@ -115,7 +116,7 @@ for (const interception of ["hosts", "endpoints"])
     let name = "";
     await until("the refund to be held", podTimeoutMs, async () => {
       const [request] = await list(namespace, "accessrequests");
-      name = String(asRecord(request?.["metadata"])["name"] ?? "");
+      name = textAt(request, "metadata", "name") ?? "";
       return name !== "";
     });
     await lead.chaperone("approve", name);

@@ -1,0 +1,238 @@
+// `make chart`: keeps the chart's CRDs those of crds/, lints the chart, renders it in several ways and looks at what comes out. `--check` writes nothing.
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseAllDocuments } from "yaml";
+import { command, main, reporter, step, succeeds } from "../test/cluster/command.ts";
+import { readConfig, VERSIONS } from "../test/cluster/config.ts";
+import {
+  fieldAt,
+  isJsonObject,
+  listAt,
+  textAt,
+  type JsonObject,
+} from "../operator/kube/objects.ts";
+
+const root = join(import.meta.dirname, "..");
+const chart = join(root, "charts/chaperone");
+const source = join(root, "crds");
+const copy = join(chart, "files/crds");
+const namespace = "chaperone-system";
+
+/** Brings files/crds up to date; what differed. */
+async function syncCrds(isCheck: boolean): Promise<readonly string[]> {
+  await mkdir(copy, { recursive: true });
+  const wanted = (await readdir(source)).filter((name) => name.endsWith(".yaml"));
+  const stale: string[] = [];
+  for (const name of wanted) {
+    const text = await readFile(join(source, name), "utf8");
+    const present = existsSync(join(copy, name)) ? await readFile(join(copy, name), "utf8") : "";
+    if (present === text) continue;
+    stale.push(name);
+    if (!isCheck) await writeFile(join(copy, name), text);
+  }
+  for (const name of await readdir(copy)) {
+    if (wanted.includes(name)) continue;
+    stale.push(name);
+    if (!isCheck) await rm(join(copy, name));
+  }
+  return stale;
+}
+
+type Helm = (...args: readonly string[]) => Promise<string>;
+
+/** The cluster's own, or one from the PATH. */
+async function findHelm(): Promise<Helm> {
+  const built = join(readConfig().binLink, "helm");
+  const program = existsSync(built) ? built : "helm";
+  if (!(await succeeds(program, ["version"])))
+    throw new Error(
+      "helm is not installed; put it on the PATH, or let make cluster build it, and run make chart again",
+    );
+  return (...args) => command(program, args);
+}
+
+async function rendered(
+  helm: Helm,
+  ...settings: readonly string[]
+): Promise<readonly JsonObject[]> {
+  const flags = settings.flatMap((setting) => ["--set", setting]);
+  const version = ["--kube-version", VERSIONS.kubernetes.slice(1)];
+  const text = await helm(
+    "template",
+    "chaperone",
+    chart,
+    "--namespace",
+    namespace,
+    ...version,
+    ...flags,
+  );
+  return parseAllDocuments(text)
+    .map((document): unknown => document.toJS())
+    .filter(isJsonObject);
+}
+
+function one(objects: readonly JsonObject[], kind: string, name?: string): JsonObject {
+  const found = objects.filter(
+    (object) =>
+      object["kind"] === kind &&
+      (name === undefined || textAt(object, "metadata", "name") === name),
+  );
+  assert.equal(found.length, 1, `${found.length} of ${kind} ${name ?? ""}`);
+  return found[0] ?? {};
+}
+
+function kinds(objects: readonly JsonObject[], kind: string): readonly JsonObject[] {
+  return objects.filter((object) => object["kind"] === kind);
+}
+
+type Check = (helm: Helm) => Promise<void>;
+
+const checks: Readonly<Record<string, Check>> = {
+  "the operator's pod satisfies PodSecurity restricted": async (helm) => {
+    const spec = fieldAt(one(await rendered(helm), "Deployment"), "spec", "template", "spec");
+    assert.equal(fieldAt(spec, "securityContext", "runAsNonRoot"), true);
+    assert.equal(fieldAt(spec, "securityContext", "seccompProfile", "type"), "RuntimeDefault");
+    for (const container of listAt(spec, "containers")) {
+      const context = fieldAt(container, "securityContext");
+      assert.equal(fieldAt(context, "allowPrivilegeEscalation"), false);
+      assert.equal(fieldAt(context, "readOnlyRootFilesystem"), true);
+      assert.deepEqual(fieldAt(context, "capabilities", "drop"), ["ALL"]);
+    }
+  },
+  "one replica that never overlaps with its successor": async (helm) => {
+    const { spec } = one(await rendered(helm), "Deployment");
+    assert.equal(fieldAt(spec, "replicas"), 1);
+    assert.equal(fieldAt(spec, "strategy", "type"), "Recreate");
+  },
+  "Secrets of the cluster are only got, and only two named ones are written": async (helm) => {
+    const objects = await rendered(helm);
+    const cluster = listAt(one(objects, "ClusterRole", "chaperone-operator"), "rules");
+    const own = listAt(one(objects, "Role", "chaperone-operator"), "rules");
+    const onSecrets = (rules: readonly unknown[]): readonly unknown[] =>
+      rules.filter((rule) => listAt(rule, "resources").includes("secrets"));
+    assert.deepEqual(
+      onSecrets(cluster).map((rule) => fieldAt(rule, "verbs")),
+      [["get"]],
+    );
+    assert.deepEqual(
+      onSecrets(own).map((rule) => fieldAt(rule, "resourceNames")),
+      [["chaperone-ca", "chaperone-keys"]],
+    );
+    for (const rule of [...cluster, ...own])
+      assert.ok(!JSON.stringify(rule).includes('"*"'), `a wildcard in ${JSON.stringify(rule)}`);
+  },
+  "no role of ours is aggregated to those of Kubernetes": async (helm) => {
+    assert.doesNotMatch(JSON.stringify(await rendered(helm)), /aggregate-to/);
+  },
+  "webhooks fail closed, for labelled pods, outside the namespaces that must start without us":
+    async (helm) => {
+      const objects = await rendered(helm);
+      for (const kind of ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"])
+        for (const webhook of listAt(one(objects, kind), "webhooks")) {
+          assert.equal(fieldAt(webhook, "failurePolicy"), "Fail");
+          assert.equal(fieldAt(webhook, "sideEffects"), "None");
+          assert.equal(fieldAt(webhook, "timeoutSeconds"), 5);
+        }
+      const pods = listAt(one(objects, "MutatingWebhookConfiguration"), "webhooks")[0];
+      assert.deepEqual(fieldAt(pods, "objectSelector", "matchLabels"), {
+        "chaperone.dev/inject": "true",
+      });
+      const [excluded] = listAt(pods, "namespaceSelector", "matchExpressions");
+      assert.ok(listAt(excluded, "values").includes("kube-system"));
+      assert.ok(listAt(excluded, "values").includes(namespace));
+    },
+  "every admission policy is bound and denies": async (helm) => {
+    const objects = await rendered(helm);
+    const policies = kinds(objects, "ValidatingAdmissionPolicy");
+    const bound = kinds(objects, "ValidatingAdmissionPolicyBinding");
+    assert.equal(policies.length, 5);
+    for (const policy of policies) {
+      assert.equal(fieldAt(policy, "spec", "failurePolicy"), "Fail");
+      const name = textAt(policy, "metadata", "name");
+      const binding = bound.find((one_) => textAt(one_, "spec", "policyName") === name);
+      assert.deepEqual(fieldAt(binding, "spec", "validationActions"), ["Deny"]);
+    }
+  },
+  "the CRDs are those of crds/, kept on uninstall unless told otherwise": async (helm) => {
+    const installed = kinds(await rendered(helm), "CustomResourceDefinition");
+    assert.equal(installed.length, 5);
+    for (const crd of installed) {
+      const plural = textAt(crd, "spec", "names", "singular") ?? "";
+      const [own] = parseAllDocuments(await readFile(join(source, `${plural}.yaml`), "utf8"));
+      assert.deepEqual(crd["spec"], fieldAt(own?.toJS(), "spec"));
+      assert.equal(fieldAt(crd, "metadata", "annotations", "helm.sh/resource-policy"), "keep");
+    }
+    assert.equal(
+      kinds(await rendered(helm, "crds.enabled=false"), "CustomResourceDefinition").length,
+      0,
+    );
+    const [dropped] = kinds(await rendered(helm, "crds.keep=false"), "CustomResourceDefinition");
+    assert.equal(fieldAt(dropped, "metadata", "annotations"), undefined);
+  },
+  "registry, tag, digest and pull secrets reach operator and proxy": async (helm) => {
+    const digest = `sha256:${"a".repeat(64)}`;
+    const text = JSON.stringify(
+      one(
+        await rendered(
+          helm,
+          "registry=mirror.example",
+          "image.tag=t1",
+          `proxy.image.digest=${digest}`,
+          "imagePullSecrets[0].name=pull",
+          "proxy.imagePullSecrets[0]=agents-pull",
+          "proxy.earlierImages[0]=old:1",
+        ),
+        "Deployment",
+      ),
+    );
+    for (const expected of [
+      "mirror.example/chaperone-dev/operator:t1",
+      `mirror.example/chaperone-dev/proxy@${digest}`,
+      '"imagePullSecrets":[{"name":"pull"}]',
+      '"agents-pull"',
+      '"old:1"',
+    ])
+      assert.ok(text.includes(expected), `${expected} is not in the Deployment`);
+  },
+  "an existing claim is used instead of a new one": async (helm) => {
+    const objects = await rendered(helm, "store.existingClaim=mine");
+    assert.equal(kinds(objects, "PersistentVolumeClaim").length, 0);
+    assert.ok(JSON.stringify(one(objects, "Deployment")).includes('"claimName":"mine"'));
+  },
+  "unknown and wrong values are refused by the schema": async (helm) => {
+    for (const wrong of [
+      "replicas=2",
+      "proxy.uid=0",
+      "logLevel=loud",
+      "image.digest=latest",
+      "trust.extraCAs=none",
+    ])
+      await assert.rejects(
+        rendered(helm, wrong),
+        /schema|Additional property|values don't meet/,
+        wrong,
+      );
+  },
+  "a Kubernetes older than 1.30 is refused": async (helm) => {
+    await assert.rejects(
+      helm("template", "chaperone", chart, "--kube-version", "1.29.0"),
+      /kubeVersion/,
+    );
+  },
+};
+
+await main(async () => {
+  const report = reporter(process.stdout);
+  const isCheck = process.argv.includes("--check");
+  const stale = await syncCrds(isCheck);
+  if (isCheck && stale.length > 0)
+    throw new Error(
+      `charts/chaperone/files/crds is out of date (${stale.join(", ")}): run make chart and commit the result`,
+    );
+  if (stale.length > 0) report(`wrote ${stale.join(", ")}`);
+  const helm = await findHelm();
+  await step(report, "helm lint", () => helm("lint", "--strict", chart));
+  for (const [title, check] of Object.entries(checks)) await step(report, title, () => check(helm));
+});
