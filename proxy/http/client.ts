@@ -66,7 +66,10 @@ export class ClientConnection {
   endAfterAnswers(error: ProxyError): boolean {
     const [current] = this.#exchanges;
     if (current === undefined) return false;
-    if (this.#exchanges.every(({ request }) => request.complete)) this.end(error);
+    const broken = this.#exchanges.find(({ request }) => !request.complete);
+    // A body that cannot be read to its end is its own request's failure, said where no answer has begun.
+    if (broken === undefined) this.end(error);
+    else if (broken === current && current.cut(error)) this.socket.end();
     else this.socket.destroy();
     return true;
   }

@@ -50,6 +50,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly client: ClientConnection;
   /** Set once it is known; decides how a refusal is said. */
   protocol: Protocol | undefined;
+  /** `namespace/name`, as soon as it is known: failures on the way to an upstream name it. */
+  connection: string | undefined;
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   #bytesOut = 0;
@@ -130,7 +132,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#abortAgent();
       return;
     }
-    const refusal = refusalOf(error, decision, this.protocol);
+    const refusal = refusalOf(named(error, this.connection), decision, this.protocol);
     if (this.client.ended !== undefined) refusal.headers.push("connection", "close");
     this.response.writeHead(refusal.status, refusal.headers);
     this.response.end(refusal.body);
@@ -269,6 +271,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#finished = true;
     this.client.finished(this);
   }
+}
+
+/** Whoever has to mend it looks for the Connection, not for an address. */
+function named(error: ProxyError, connection: string | undefined): ProxyError {
+  if (error.status < 500 || connection === undefined || error.message.includes(connection))
+    return error;
+  return new ProxyError(error.code, `connection ${connection}: ${error.message}`, { cause: error });
 }
 
 function toPairs(flat: readonly string[]): [string, string][] {

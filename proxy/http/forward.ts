@@ -28,6 +28,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const head = readHead(request.method ?? "", request.url ?? "", request.rawHeaders);
     const gate = gateFor(exchange, head);
     exchange.protocol = gate.connection.protocol;
+    exchange.connection = `${gate.connection.namespace}/${gate.connection.name}`;
     const session = client.session(gate, head.chain);
     const live = gate.current() ?? (await gate.grant(client.signal));
     requireBasePath(head, live);

@@ -31,7 +31,7 @@ export async function openSocket(request: SocketRequest): Promise<Socket> {
     if (signal.aborted) throw signal.reason;
     throw new ProxyError(
       "UpstreamTls",
-      `connection ${connection}: TLS to ${endpoint.host} failed (${reasonOf(error)})`,
+      `connection ${connection}: TLS to ${endpoint.host} failed (${reasonOf(error)}); check endpoint.tls of the Connection, and the server's certificate`,
       { cause: error },
     );
   }

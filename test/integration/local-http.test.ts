@@ -142,8 +142,15 @@ test("the openai SDK works with the printed environment, streamed and not", asyn
 });
 
 const run = (...command: string[]): string[] => [
-  ...["run", "-f", system.manifests, "--service-account", "invoice-agent"],
-  ...["--state", `${system.directory}/run`, "--", ...command],
+  "run",
+  "-f",
+  system.manifests,
+  "--service-account",
+  "invoice-agent",
+  "--state",
+  `${system.directory}/run`,
+  "--",
+  ...command,
 ];
 
 test("curl reaches a connection by its host name through HTTPS_PROXY, with the pod's CA and no other", async () => {

@@ -36,7 +36,15 @@ async function connect(dev: Dev): Promise<pg.Client> {
 }
 
 async function events(): Promise<EventLine[]> {
-  const ended = await system.cli(["events", "--state", system.state, "-o", "json", "--limit", "100000"]);
+  const ended = await system.cli([
+    "events",
+    "--state",
+    system.state,
+    "-o",
+    "json",
+    "--limit",
+    "100000",
+  ]);
   assert.equal(ended.code, 0, ended.stderr);
   return parseEvents(ended.stdout);
 }
@@ -51,22 +59,30 @@ function assertWhole(lines: readonly EventLine[]): void {
   const streams = Map.groupBy(lines, ({ stream }) => stream);
   for (const [stream, own] of streams) {
     const numbers = own.map(({ seq }) => seq).toSorted((a, b) => a - b);
-    assert.deepEqual(numbers, Array.from(numbers, (_, at) => at + 1), stream);
+    assert.deepEqual(
+      numbers,
+      Array.from(numbers, (_, at) => at + 1),
+      stream,
+    );
   }
 }
 
 const statementsOf = (lines: readonly EventLine[], pattern: RegExp): EventLine[] =>
-  lines.filter(({ type, operation }) => type === "operation" && pattern.test(operation?.summary ?? ""));
+  lines.filter(
+    ({ type, operation }) => type === "operation" && pattern.test(operation?.summary ?? ""),
+  );
 
 test("a restart in the same state directory goes on: events of both runs, each once, the chain whole", async () => {
   const first = await system.dev();
   const one = await connect(first);
-  for (let id = 1; id <= 5; id += 1) await one.query(`SELECT id FROM orders WHERE id = ${id} -- first`);
+  for (let id = 1; id <= 5; id += 1)
+    await one.query(`SELECT id FROM orders WHERE id = ${id} -- first`);
   await one.end();
   assert.equal((await first.stop()).code, 0);
   const second = await system.dev();
   const two = await connect(second);
-  for (let id = 6; id <= 10; id += 1) await two.query(`SELECT id FROM orders WHERE id = ${id} -- second`);
+  for (let id = 6; id <= 10; id += 1)
+    await two.query(`SELECT id FROM orders WHERE id = ${id} -- second`);
   await two.end();
   assert.equal((await second.stop()).code, 0);
   const lines = await events();
@@ -111,7 +127,10 @@ test("after kill -9 under load, the next start ships what the killed run had spo
   assert.equal(summaries.size, recorded.length, "nothing is stored twice");
   // What is not strict is written within milliseconds; the loss of the last ones is stated.
   assert.ok(recorded.length >= answered - 30, `${recorded.length} of ${answered}`);
-  const gap = lines.find(({ type, gap: stated }) => type === "gap" && /without closing its spool/.test(stated?.reason ?? ""));
+  const gap = lines.find(
+    ({ type, gap: stated }) =>
+      type === "gap" && /without closing its spool/.test(stated?.reason ?? ""),
+  );
   assert.ok(gap !== undefined, "the break is stated in the stream");
   const { code, text } = await verify();
   assert.equal(code, 0, text);
@@ -137,7 +156,11 @@ test("kill -9 between intent and answer of a write: the intent is there, its out
   await eventually(
     "the statement is waiting in the database",
     async () =>
-      (await servers.superuser("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event_type = 'Lock'")).length > 0,
+      (
+        await servers.superuser(
+          "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'COPY%' AND wait_event_type = 'Lock'",
+        )
+      ).length > 0,
     5_000,
   );
   await dev.stop("SIGKILL");
@@ -145,12 +168,26 @@ test("kill -9 between intent and answer of a write: the intent is there, its out
   await locker.end();
   await (await system.dev()).stop();
   const lines = await events();
-  const intent = lines.findLast(({ type, operation }) => type === "intent" && /COPY/.test(operation?.summary ?? ""));
+  const intent = lines.findLast(
+    ({ type, operation }) => type === "intent" && /COPY/.test(operation?.summary ?? ""),
+  );
   assert.ok(intent !== undefined, "the intent was durable before the statement was forwarded");
-  assert.ok(!lines.some((line) => line.type === "operation" && line.stream === intent.stream && line.intent === intent.seq));
+  assert.ok(
+    !lines.some(
+      (line) =>
+        line.type === "operation" && line.stream === intent.stream && line.intent === intent.seq,
+    ),
+  );
   const { code, text } = await verify();
   assert.equal(code, 0, text);
-  const replay = await system.cli(["sessions", "replay", intent.session ?? "", "--no-wait", "--state", system.state]);
+  const replay = await system.cli([
+    "sessions",
+    "replay",
+    intent.session ?? "",
+    "--no-wait",
+    "--state",
+    system.state,
+  ]);
   assert.match(replay.stdout, /outcome unknown: COPY customers/, replay.stderr);
 });
 
@@ -196,8 +233,16 @@ test("an approval given before a restart is not spent by the next run: it was gi
 test("a quarantine outlives the restart", async () => {
   const dev = await system.dev();
   const added = await system.cli([
-    ...["quarantine", "add", "--connection", "orders-db", "-n", "agents"],
-    ...["--reason", "look first", "--state", system.state],
+    "quarantine",
+    "add",
+    "--connection",
+    "orders-db",
+    "-n",
+    "agents",
+    "--reason",
+    "look first",
+    "--state",
+    system.state,
   ]);
   assert.equal(added.code, 0, added.stderr);
   await dev.stop();
@@ -222,7 +267,8 @@ test("an event altered, removed or added in the store is found, with its place",
   keep.close();
   assert.ok(header !== undefined && body !== undefined);
   const attacks: Readonly<Record<string, string>> = {
-    "a body altered": "UPDATE event_bodies SET body = replace(body, 'allow', 'deny') WHERE id = :id",
+    "a body altered":
+      "UPDATE event_bodies SET body = replace(body, 'allow', 'deny') WHERE id = :id",
     "a body removed": "DELETE FROM event_bodies WHERE id = :id",
     "a time altered": "UPDATE event_headers SET time = '2001-01-01T00:00:00.000Z' WHERE id = :id",
     "an event removed": "DELETE FROM event_headers WHERE id = :id",
@@ -249,7 +295,10 @@ test("events cut off at the end of a stream are found by what was signed of it",
   const last = lines.findLast(({ type }) => type === "session-end");
   assert.ok(last !== undefined);
   change(join(system.state, "store.sqlite"), (db) => {
-    db.prepare("DELETE FROM event_headers WHERE stream = ? AND seq >= ?").run(last.stream, last.seq);
+    db.prepare("DELETE FROM event_headers WHERE stream = ? AND seq >= ?").run(
+      last.stream,
+      last.seq,
+    );
   });
   const { code, text } = await verify();
   assert.equal(code, 1, text);
