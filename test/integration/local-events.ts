@@ -5,7 +5,11 @@ export interface EventLine {
   readonly type: string;
   readonly intent?: number;
   readonly session?: string;
-  readonly operation?: { readonly kind: string; readonly summary: string; readonly facts?: unknown };
+  readonly operation?: {
+    readonly kind: string;
+    readonly summary: string;
+    readonly facts?: unknown;
+  };
   readonly decision?: { readonly verdict: string; readonly rule: string; readonly reason: string };
   readonly outcome?: { readonly status: string; readonly error?: string };
   readonly gap?: { readonly reason: string };
