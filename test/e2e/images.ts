@@ -29,10 +29,15 @@ const fill: Readonly<
   langchain: fillLangchain,
 };
 
-/** What each image is made from, besides the packages of the lock file. */
+const lock = path.join(root, "package-lock.json");
+/** What each image is made from. */
 const sources: Readonly<Record<keyof typeof images, readonly string[]>> = {
-  upstream: [path.join(import.meta.dirname, "upstream"), path.join(root, "test/openai-server")],
-  agent: [path.join(import.meta.dirname, "agent"), path.join(root, "proxy/grant")],
+  upstream: [
+    lock,
+    path.join(import.meta.dirname, "upstream"),
+    path.join(root, "test/openai-server"),
+  ],
+  agent: [lock, path.join(import.meta.dirname, "agent"), path.join(root, "proxy/grant")],
   langchain: [langchain],
 };
 
@@ -114,12 +119,15 @@ async function fillLangchain(folder: string, config: ClusterConfig): Promise<voi
   await downloadWheels(requirements, path.join(folder, "wheels"), config);
 }
 
-function keyOf(folders: readonly string[]): string {
-  const hash = createHash("sha256").update(readFileSync(path.join(root, "package-lock.json")));
-  for (const folder of folders)
-    for (const name of readdirSync(folder, { recursive: true, encoding: "utf8" }).toSorted()) {
-      const file = path.join(folder, name);
-      if (statSync(file).isFile()) hash.update(name).update(readFileSync(file));
-    }
+function keyOf(places: readonly string[]): string {
+  const hash = createHash("sha256");
+  for (const place of places) {
+    if (statSync(place).isFile()) hash.update(readFileSync(place));
+    else
+      for (const name of readdirSync(place, { recursive: true, encoding: "utf8" }).toSorted()) {
+        const file = path.join(place, name);
+        if (statSync(file).isFile()) hash.update(name).update(readFileSync(file));
+      }
+  }
   return hash.digest("hex");
 }
