@@ -32,6 +32,8 @@ export interface Uses {
   touchesMasked: boolean;
   /** Masked columns that stand as plain output columns. */
   readonly plain: Set<string>;
+  /** Every relation that is named, but PostgreSQL's own. */
+  readonly relations: Set<string>;
 }
 
 export interface UseRules {
@@ -54,7 +56,12 @@ const none: ReadonlyMap<string, MaskedColumn> = new Map();
 
 export function createUseSink(rules: UseRules): { readonly sink: Sink; readonly uses: Uses } {
   const { masked, catalog, names } = rules;
-  const uses: Uses = { problem: undefined, touchesMasked: false, plain: new Set() };
+  const uses: Uses = {
+    problem: undefined,
+    touchesMasked: false,
+    plain: new Set(),
+    relations: new Set(),
+  };
   const forbid = (sentence: string): void => {
     uses.problem ??= sentence;
   };
@@ -120,6 +127,7 @@ export function createUseSink(rules: UseRules): { readonly sink: Sink; readonly 
         );
       return;
     }
+    uses.relations.add(key);
     const columns = maskedOf(use);
     if (columns.size > 0) uses.touchesMasked = true;
     if (!touchesRows.has(use.statement)) {

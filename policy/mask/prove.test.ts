@@ -128,10 +128,25 @@ describe("a masked column may be read", () => {
     ["SELECT name, id, ssn FROM customers ORDER BY 1, 2", ["public.customers.ssn"]],
   ];
   for (const [sql, plain] of cases) {
-    test(sql, () =>
-      assert.deepEqual(prove(sql), { ok: true, touchesMasked: true, plainColumns: plain }),
-    );
+    test(sql, () => {
+      const proof = prove(sql);
+      assert.ok(proof.ok);
+      assert.deepEqual([proof.touchesMasked, proof.plainColumns], [true, plain]);
+    });
   }
+});
+
+test("a proof names every relation of the text, however deep, and says whether one is a view", () => {
+  const proof = prove(
+    "WITH x AS (SELECT id FROM orders) SELECT c.ssn FROM customers c JOIN x USING (id) WHERE EXISTS (SELECT FROM events)",
+  );
+  assert.ok(proof.ok);
+  assert.deepEqual([...proof.relations].sort(), [
+    "public.customers",
+    "public.events",
+    "public.orders",
+  ]);
+  assert.equal(proof.readsViews, false);
 });
 
 describe("statements that show no masked column go ahead", () => {

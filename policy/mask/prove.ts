@@ -15,6 +15,10 @@ export type MaskProof =
       readonly touchesMasked: boolean;
       /** Masked columns that stand as plain output columns; the rows' fields carry their table and number. */
       readonly plainColumns: readonly string[];
+      /** Every relation the text names, `schema.name`, PostgreSQL's own left out: its result's columns are of these or of none. */
+      readonly relations: ReadonlySet<string>;
+      /** One of them is a view, whose definition was read with the catalog. */
+      readonly readsViews: boolean;
     }
   | { readonly ok: false; readonly message: string };
 
@@ -34,7 +38,13 @@ export interface MaskProverOptions {
 const defaultMaxEntries = 1000;
 const maxCacheBytes = 2 * 1024 * 1024;
 const bytesPerProof = 300;
-const nothingMasked: MaskProof = { ok: true, touchesMasked: false, plainColumns: [] };
+const nothingMasked: MaskProof = {
+  ok: true,
+  touchesMasked: false,
+  plainColumns: [],
+  relations: new Set(),
+  readsViews: false,
+};
 
 /** One per pair of catalog and masks; results are remembered by text alone, so a change of either makes a new prover. */
 export function createMaskProver(options: MaskProverOptions): MaskProver {
@@ -50,7 +60,9 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     const { sink, uses } = createUseSink({ ...rules, viewProblem });
     for (const { node } of parsed.statements) walkStatement(node, sink, rules.names);
     if (uses.problem !== undefined) return { ok: false, message: uses.problem };
-    return { ok: true, touchesMasked: uses.touchesMasked, plainColumns: [...uses.plain] };
+    const { touchesMasked, relations } = uses;
+    const readsViews = [...relations].some((key) => catalog.relations.get(key)?.kind === "view");
+    return { ok: true, touchesMasked, plainColumns: [...uses.plain], relations, readsViews };
   };
 
   /** A view may be read when its own query uses no masked column at all, not even as output: it would lose its number. */

@@ -6,11 +6,12 @@ import {
   readParameterTypes,
   readRowDescription,
   readString,
+  stringEnd,
 } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
-import { backend, fieldsMessage } from "./messages.ts";
+import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
 import { noticeMayPass, withoutValues } from "./refusal.ts";
 import { Results } from "./results.ts";
@@ -112,7 +113,7 @@ export class Backend implements FrameSink {
         this.#parameter(buffer, start, end);
         return;
       case backend.notification:
-        this.#x.client.pass(buffer, start, end);
+        this.#notification(buffer, start, end);
         return;
       default:
         throw new WireError(
@@ -292,6 +293,21 @@ export class Backend implements FrameSink {
     const fields = readFields(buffer, start, end);
     if (noticeMayPass(fields))
       this.#x.client.send(fieldsMessage(backend.notice, withoutValues(fields)));
+  }
+
+  /** A trigger may send a masked column's value along: under masks a notification tells that something happened, and where. */
+  #notification(buffer: Buffer, start: number, end: number): void {
+    if (!this.#x.options.masks.active) {
+      this.#x.client.pass(buffer, start, end);
+      return;
+    }
+    const channel = start + headerBytes + 4;
+    const channelEnd = stringEnd(buffer, channel, end);
+    const body = Buffer.concat([
+      buffer.subarray(start + headerBytes, channelEnd + 1),
+      Buffer.of(0),
+    ]);
+    this.#x.client.send(message(backend.notification, body));
   }
 
   #parameter(buffer: Buffer, start: number, end: number): void {

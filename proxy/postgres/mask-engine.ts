@@ -1,6 +1,6 @@
 // Compiles the masks of a bundle for this room: proof by the policy core, then one cell function a column, chosen by table and attribute number.
 import type { Bundle } from "../../policy/bundle.ts";
-import type { MaskCatalog } from "../../policy/mask/catalog.ts";
+import { relationKey, type MaskCatalog } from "../../policy/mask/catalog.ts";
 import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catalog-query.ts";
 import { createTextMasker } from "../../policy/mask/detect.ts";
 import type { TextMasker } from "../../policy/mask/detect.ts";
@@ -56,7 +56,12 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
         ? "COPY TO would show what the detectors of this connection mask; use SELECT"
         : undefined;
     },
-    plan: (fields, detected) => planRow(compiled, fields, detected),
+    readsViews: ({ shape, operation }) => {
+      const proof =
+        operation.unrecognised === undefined ? compiled.prover?.prove(shape) : undefined;
+      return proof?.ok === true && proof.readsViews;
+    },
+    plan: (fields, detected, { shape }) => planRow(compiled, fields, detected, shape),
   };
 }
 
@@ -64,12 +69,15 @@ function planRow(
   compiled: Compiled,
   fields: readonly Field[],
   detected: Detected,
+  text: string,
 ): RowPlan | "unknown" | undefined {
   const cells: (CellMask | undefined)[] = [];
   const columns: string[] = [];
   let masks = false;
+  const proof = compiled.prover?.prove(text);
+  const named = proof?.ok === true ? proof.relations : nothing;
   for (const field of fields) {
-    if (isUnknown(compiled, field)) return "unknown";
+    if (isUnknown(compiled, field, named)) return "unknown";
     const masked = compiled.prover?.masked.byOid.get(field.table)?.get(field.attribute);
     let cell: CellMask | undefined;
     if (masked !== undefined) {
@@ -85,10 +93,19 @@ function planRow(
   return masks ? { cells, columns } : undefined;
 }
 
-/** A column of a table that the catalog has not seen could be masked under a name that is not known yet. */
-function isUnknown({ catalog, prover }: Compiled, field: Field): boolean {
+const nothing: ReadonlySet<string> = new Set();
+
+/**
+ * A column of a table that the catalog has not seen could be masked under a name that is not known yet; and one of a
+ * table that the text does not name shows that a table has taken another's name since the catalog was read. FETCH names none.
+ */
+function isUnknown(
+  { catalog, prover }: Compiled,
+  field: Field,
+  named: ReadonlySet<string>,
+): boolean {
   if (prover === undefined || field.table < firstUserOid) return false;
   const relation = catalog?.byOid.get(field.table);
-  if (relation === undefined) return true;
+  if (relation === undefined || (named.size > 0 && !named.has(relationKey(relation)))) return true;
   return field.attribute > 0 && !relation.columns.some(({ number }) => number === field.attribute);
 }

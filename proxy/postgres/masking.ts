@@ -19,6 +19,12 @@ export type Detected = Map<string, number>;
 export interface Masking {
   /** Why the result of this operation cannot be masked for sure; undefined when it can. */
   prove(understood: Understood, operation: SqlOperation): string | undefined;
-  /** Undefined: nothing to mask in this shape. `unknown`: a column's origin is not in the catalog. */
-  plan(fields: readonly Field[], detected: Detected): RowPlan | "unknown" | undefined;
+  /** Names a view: whether it may be read depends on what it reads at the moment. */
+  readsViews(understood: Understood): boolean;
+  /** Undefined: nothing to mask in this shape. `unknown`: a column's origin is not in the catalog, or not where the text says. */
+  plan(
+    fields: readonly Field[],
+    detected: Detected,
+    understood: Understood,
+  ): RowPlan | "unknown" | undefined;
 }

@@ -72,27 +72,42 @@ const quietClasses: ReadonlySet<string> = new Set([
 const quietCodes: ReadonlySet<string> = new Set(["22001", "22012", "22026", "21000"]);
 /** Codes inside them whose messages may quote: type mismatches print the value. */
 const quotingCodes: ReadonlySet<string> = new Set(["42846", "23P01"]);
-/** Severity, code, position and the names of objects; Detail, Hint, Where and internal query may quote values. */
-const keptFields: ReadonlySet<string> = new Set(["S", "V", "C", "P", "s", "t", "c", "d", "n"]);
+/** Severity, code and position. */
+const keptFields: ReadonlySet<string> = new Set(["S", "V", "C", "P"]);
+/** Names of objects, as PostgreSQL itself reports them. */
+const nameFields: ReadonlySet<string> = new Set(["s", "t", "c", "d", "n"]);
 
-function isQuiet(sqlstate: string): boolean {
-  if (quotingCodes.has(sqlstate)) return false;
+/** Whether PostgreSQL itself chose the words, and they quote no values. Detail, Hint, Where and internal query always may. */
+function isQuiet(fields: ReadonlyMap<string, string>): boolean {
+  const sqlstate = fields.get("C") ?? "XX000";
+  if (quotingCodes.has(sqlstate) || isSaidByCode(fields)) return false;
   return quietCodes.has(sqlstate) || quietClasses.has(sqlstate.slice(0, 2));
+}
+
+/**
+ * A function or trigger says what it likes under any code (RAISE … USING ERRCODE), and what PostgreSQL says of a
+ * statement that one composed quotes that statement. Where (the call stack, innermost first) gives both away; COPY's
+ * own line is no function.
+ */
+function isSaidByCode(fields: ReadonlyMap<string, string>): boolean {
+  const where = fields.get("W");
+  return fields.has("q") || (where !== undefined && !where.startsWith("COPY "));
 }
 
 /** The fields of an ErrorResponse that may pass while masks apply. */
 export function withoutValues(fields: ReadonlyMap<string, string>): Map<string, string> {
-  const sqlstate = fields.get("C") ?? "XX000";
+  const quiet = isQuiet(fields);
   const kept = new Map<string, string>();
-  for (const [code, value] of fields) if (keptFields.has(code)) kept.set(code, value);
-  const message = isQuiet(sqlstate)
+  for (const [code, value] of fields)
+    if (keptFields.has(code) || (quiet && nameFields.has(code))) kept.set(code, value);
+  const message = quiet
     ? (fields.get("M") ?? "")
-    : `the server reported error ${sqlstate}; its text is withheld because masks apply to this connection`;
+    : `the server reported error ${fields.get("C") ?? "XX000"}; its text is withheld because masks apply to this connection`;
   kept.set("M", message);
   return kept;
 }
 
 /** A notice whose text may quote values is not passed on at all while masks apply. */
 export function noticeMayPass(fields: ReadonlyMap<string, string>): boolean {
-  return isQuiet(fields.get("C") ?? "");
+  return isQuiet(fields);
 }

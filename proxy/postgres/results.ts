@@ -38,7 +38,8 @@ export class Results {
     execution.plan = undefined;
     if (execution.masking === undefined) return;
     execution.detected ??= new Map();
-    const plan = execution.masking.plan(readRowDescription(buffer, start, end), execution.detected);
+    const fields = readRowDescription(buffer, start, end);
+    const plan = execution.masking.plan(fields, execution.detected, execution.understood);
     if (plan === "unknown") this.#failUnknown();
     else execution.setPlan(plan);
   }
@@ -88,7 +89,9 @@ export class Results {
     const fields = execution.portal?.fields;
     execution.detected ??= new Map();
     const plan =
-      fields === undefined ? "unknown" : execution.masking?.plan(fields, execution.detected);
+      fields === undefined
+        ? "unknown"
+        : execution.masking?.plan(fields, execution.detected, execution.understood);
     if (plan === "unknown") {
       this.#failUnknown();
       return false;

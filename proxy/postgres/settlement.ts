@@ -6,6 +6,7 @@ import type { LiveGrant, Passage } from "../pipeline.ts";
 import { loadCatalog } from "./catalog-load.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
+import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
 import { asProxyError, refusalMessage } from "./refusal.ts";
 import type { Request } from "./requests.ts";
@@ -30,7 +31,28 @@ export class Settlement {
 
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
-    return this.#from(segment, 0, begun);
+    if (begun || !this.#wantsCatalog(segment)) return this.#from(segment, 0, begun);
+    // A catalog that cannot be read is said at the Execute that needs it.
+    return loadCatalog(this.#x, begun)
+      .catch(() => undefined)
+      .then(() => this.#from(segment, 0, begun));
+  }
+
+  /** Some drivers (asyncpg) send Parse ahead with a Flush: at its Execute the pipeline is half sent, too late to read the catalog. */
+  #wantsCatalog(segment: readonly Request[]): boolean {
+    const grant = this.#x.options.gate.current();
+    if (grant === undefined || this.#x.status === "E") return false;
+    return segment.some(({ kind, statement }) => {
+      if (kind !== "parse" || statement === undefined || statement.understood.onlyTransaction)
+        return false;
+      const masking = this.#x.options.masks.for(grant.bundle);
+      return masking === "load" || this.#mayShowAnother(masking, statement.understood);
+    });
+  }
+
+  /** A view can be redefined to show a masked column under the very same name and number: what it reads is looked up anew. */
+  #mayShowAnother(masking: Masking | undefined, understood: Execution["understood"]): boolean {
+    return masking?.readsViews(understood) === true && this.#x.options.masks.mayBeOld();
   }
 
   /** Ends whatever is waited for: the client went away, or sent a CancelRequest. */
@@ -120,6 +142,10 @@ export class Settlement {
     execution.limits = bundle.limits;
     execution.masking = masking;
     if (bundle.recording.detail === "Full") execution.recorder = new RowRecorder();
+    if (this.#mayShowAnother(masking, execution.understood)) {
+      masks.stale();
+      return this.#passAfterCatalog(execution, begun);
+    }
     const unproven = masking?.prove(execution.understood, execution.operation);
     if (unproven === undefined) return this.#ask(execution, execution.operation);
     // Another session may have created what is named here: look once more before saying no.

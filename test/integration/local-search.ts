@@ -17,9 +17,7 @@ export async function findSecrets(
 ): Promise<Finding[]> {
   const findings: Finding[] = [];
   const look = (place: string, bytes: Buffer): void => {
-    for (const needle of needles)
-      for (const [spelling, form] of spellings(needle))
-        if (bytes.includes(form)) findings.push({ place, needle, spelling });
+    findings.push(...findSecretsInBytes(needles, place, bytes));
   };
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
@@ -28,6 +26,18 @@ export async function findSecrets(
   }
   for (const [name, text] of Object.entries(texts)) look(name, Buffer.from(text));
   return findings;
+}
+
+export function findSecretsInBytes(
+  needles: readonly string[],
+  place: string,
+  bytes: Buffer,
+): Finding[] {
+  return needles.flatMap((needle) =>
+    spellings(needle)
+      .filter(([, form]) => bytes.includes(form))
+      .map(([spelling]) => ({ place, needle, spelling })),
+  );
 }
 
 /** Base64 depends on what stands before: three alignments, without the characters that the neighbours change. */

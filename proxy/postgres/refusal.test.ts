@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { noticeMayPass, withoutValues } from "./refusal.ts";
+
+const fields = (values: Readonly<Record<string, string>>): Map<string, string> =>
+  new Map(Object.entries(values));
+
+test("keeps message and names of what PostgreSQL itself says without quoting, and never detail or context", () => {
+  const kept = withoutValues(
+    fields({
+      S: "ERROR",
+      C: "23505",
+      M: 'duplicate key value violates unique constraint "k"',
+      D: "Key (ssn)=(1) already exists.",
+      t: "customers",
+      n: "k",
+      W: 'COPY customers, line 1: "1"',
+    }),
+  );
+  assert.deepEqual(Object.fromEntries(kept), {
+    S: "ERROR",
+    C: "23505",
+    M: 'duplicate key value violates unique constraint "k"',
+    t: "customers",
+    n: "k",
+  });
+});
+
+test("withholds what a function said, whatever code and names it chose", () => {
+  const said = fields({
+    S: "ERROR",
+    C: "42501",
+    M: "number 1",
+    n: "number 1",
+    W: "PL/pgSQL function shout() line 6 at RAISE\nCOPY customers, line 1",
+  });
+  const kept = withoutValues(said);
+  assert.match(kept.get("M") ?? "", /error 42501; its text is withheld/);
+  assert.equal(kept.get("n"), undefined);
+  assert.equal(noticeMayPass(said), false);
+});
+
+test("withholds what is said of a statement that a function composed", () => {
+  const kept = withoutValues(
+    fields({ C: "42P01", M: 'relation "1" does not exist', q: 'SELECT FROM "1"', p: "13" }),
+  );
+  assert.deepEqual([...kept.keys()], ["C", "M"]);
+  assert.match(kept.get("M") ?? "", /withheld/);
+});
+
+test("withholds errors of codes that quote values", () => {
+  const kept = withoutValues(
+    fields({ C: "22P02", M: 'invalid input syntax for type integer: "1"' }),
+  );
+  assert.match(kept.get("M") ?? "", /22P02; its text is withheld/);
+  assert.equal(noticeMayPass(fields({ C: "00000", M: "number 1" })), false);
+});
