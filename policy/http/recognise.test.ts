@@ -76,6 +76,13 @@ const refused: [what: string, head: Partial<HttpRequestHead>, why: RegExp][] = [
     /several/,
   ],
   ["a content type that is none", { headers: { "content-type": "json" } }, /media type/],
+  ...["utf-7", "utf-16le", '"UTF-7"', "utf-8; charset=utf-7", "iso-8859-1"].map(
+    (charset): [string, Partial<HttpRequestHead>, RegExp] => [
+      `JSON in ${charset}`,
+      { headers: { "content-type": `application/json; charset=${charset}` } },
+      /not in UTF-8/,
+    ],
+  ),
   [
     "a method override",
     { method: "POST", headers: { "x-http-method-override": "DELETE" } },

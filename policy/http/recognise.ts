@@ -136,6 +136,9 @@ function readQuery(text: string): Read<Query> {
   return { value: query };
 }
 
+/** RFC 8259 section 8.1: JSON is UTF-8. Some servers believe the parameter all the same, and in UTF-7 `+ACI-` is a quotation mark. */
+const utf8Charset = /^charset\s*=\s*"?(?:utf-?8|us-ascii)"?\s*;?$/i;
+
 /** Media type without parameters, lower case; empty when there is none. */
 function readContentType(header: string | readonly string[] | undefined): Read<string> {
   if (header === undefined) return { value: "" };
@@ -146,6 +149,9 @@ function readContentType(header: string | readonly string[] | undefined): Read<s
   const type = (only.split(";")[0] ?? "").trim().toLowerCase();
   if (!/^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/.test(type))
     return { problem: "the Content-Type is no media type" };
+  const parameters = only.slice(only.indexOf(";") + 1).trim();
+  if (/[/+]json$/.test(type) && /charset/i.test(parameters) && !utf8Charset.test(parameters))
+    return { problem: "the Content-Type says that the JSON is not in UTF-8" };
   return { value: type };
 }
 

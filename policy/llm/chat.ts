@@ -1,5 +1,6 @@
 // The body of POST /chat/completions.
 import { isObject } from "./json.ts";
+import type { JsonObject } from "./json.ts";
 import {
   addTool,
   listOf,
@@ -23,6 +24,7 @@ const bodyNames: ReadonlySet<string> = new Set([
   "stream",
   "max_tokens",
   "max_completion_tokens",
+  "n",
   "web_search_options",
   "prediction",
 ]);
@@ -43,6 +45,7 @@ export function readChat(reading: Reading, value: unknown): void {
   readModel(reading, body);
   readStream(reading, body);
   readLimit(reading, body, ["max_tokens", "max_completion_tokens"]);
+  readAnswers(reading, body);
   if (!Array.isArray(body["messages"])) throw new NotUnderstood("messages is no list");
   for (const message of listOf(body["messages"], "messages")) readMessage(reading, message);
   for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool);
@@ -52,6 +55,15 @@ export function readChat(reading: Reading, value: unknown): void {
   if (prediction !== undefined) {
     readText(reading, objectOf(prediction, "prediction", predictionNames)["content"], "prediction");
   }
+}
+
+/** `n` asks for several answers at once; the limit is of each, what is asked for is all of them. */
+function readAnswers(reading: Reading, body: JsonObject): void {
+  const answers = body["n"] ?? 1;
+  if (typeof answers !== "number" || !Number.isSafeInteger(answers) || answers < 1)
+    throw new NotUnderstood("n is no whole number above 0");
+  if (reading.maxOutputTokens !== null)
+    reading.maxOutputTokens = Math.min(reading.maxOutputTokens * answers, Number.MAX_SAFE_INTEGER);
 }
 
 function readMessage(reading: Reading, value: unknown): void {

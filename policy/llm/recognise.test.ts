@@ -113,6 +113,7 @@ for (const [what, body, tools] of chatTools) {
 test("chat: of two limits the larger counts, and null is none", () => {
   assert.equal(chat({ max_tokens: 5, max_completion_tokens: 9 }).facts.maxOutputTokens, 9);
   assert.equal(chat({ max_tokens: null }).facts.maxOutputTokens, null);
+  assert.equal(chat({ max_tokens: 5, n: 3 }).facts.maxOutputTokens, 15, "of each of n answers");
 });
 
 test("chat: a limit by a name that only another operation knows is no limit", () => {
@@ -238,6 +239,7 @@ const refused: [
     /models names further models/,
   ],
   ["no messages", "/v1/chat/completions", { model: "a" }, /messages is no list/],
+  ["half an answer", "/v1/chat/completions", { model: "a", messages: [], n: 0.5 }, /n is no/],
   [
     "the model twice",
     "/v1/chat/completions",

@@ -52,12 +52,14 @@ export async function askOpenAi(
   };
 }
 
-/** The request with the limit that the rule sets on one that names none. */
+/** The request with the limit that the rule sets on one that names none; several answers share it. */
 function limited(body: Buffer, operation: LlmOperation, maxOutputTokens: number): Buffer {
   const name = limitNames[operation.facts.operation];
   const value: unknown = JSON.parse(body.toString("utf8"));
   if (name === undefined || !isObject(value)) return body;
-  return Buffer.from(JSON.stringify({ ...value, [name]: maxOutputTokens }));
+  const answers = typeof value["n"] === "number" ? value["n"] : 1;
+  const each = Math.max(1, Math.floor(maxOutputTokens / answers));
+  return Buffer.from(JSON.stringify({ ...value, [name]: each }));
 }
 
 /** `max_tokens` of chat is deprecated, and refused by reasoning models. */
