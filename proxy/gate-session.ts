@@ -84,7 +84,7 @@ export class Session implements GateSession {
     this.#ended.abort(cause);
   }
 
-  close(reason?: string): void {
+  close(cause?: ProxyError): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#onClose();
@@ -92,7 +92,7 @@ export class Session implements GateSession {
     try {
       this.#options.recorder.append("session-end", {
         ...this.#base(),
-        ...(reason === undefined ? {} : { error: { code: "SessionEnded", message: reason } }),
+        ...(cause === undefined ? {} : { error: { code: cause.code, message: cause.message } }),
       });
     } catch {
       // The spool counts what it could not take; a session that is over cannot be refused any more.

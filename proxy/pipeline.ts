@@ -40,7 +40,8 @@ export interface GateSession {
    * have a durable intent when this returns. Synchronous for what is allowed and not strict.
    */
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage>;
-  close(reason?: string): void;
+  /** @param cause what ended it, where its client did not */
+  close(cause?: ProxyError): void;
 }
 
 export interface PassOptions {

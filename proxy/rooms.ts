@@ -2,6 +2,8 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { ConnectionAddress } from "../contract/addresses.ts";
+import type { ConnectionId } from "../policy/operation.ts";
+import type { ProxyError } from "./errors.ts";
 import type { HttpRoom, HttpRoute } from "./http/room.ts";
 import type { Dial } from "./net/dial.ts";
 import type { Gate } from "./pipeline.ts";
@@ -12,6 +14,10 @@ export interface RoomsOptions {
   readonly dial: Dial;
   readonly authority: PodAuthority;
   readonly addresses: readonly ConnectionAddress[];
+  /** Refused before it became an operation: for the record. */
+  readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
+  /** A failure that no code of the registry describes: for a log line. */
+  readonly onUnexpected: (error: unknown) => void;
 }
 
 export interface Rooms {
@@ -21,11 +27,12 @@ export interface Rooms {
   close(): Promise<void>;
 }
 
-export async function openRooms({ dial, authority, addresses }: RoomsOptions): Promise<Rooms> {
+export async function openRooms(options: RoomsOptions): Promise<Rooms> {
+  const { authority, addresses } = options;
   const needsPostgres = addresses.some(({ protocol }) => protocol === "postgres");
   const needsHttp = addresses.some(({ protocol }) => protocol !== "postgres");
-  const postgres = needsPostgres ? await openPostgres(dial) : undefined;
-  const http = needsHttp ? await openHttp(dial) : undefined;
+  const postgres = needsPostgres ? await openPostgres(options) : undefined;
+  const http = needsHttp ? await openHttp(options) : undefined;
   return {
     acceptPostgres(socket, gate, names) {
       if (postgres === undefined)
@@ -48,7 +55,7 @@ export async function openRooms({ dial, authority, addresses }: RoomsOptions): P
   };
 }
 
-async function openPostgres(dial: Dial): Promise<PostgresRoom> {
+async function openPostgres({ dial, onRefused }: RoomsOptions): Promise<PostgresRoom> {
   const [{ createPostgresRoom }, { loadSqlGrammar }, { createUnderstanding }] = await Promise.all([
     import("./postgres/room.ts"),
     import("../policy/sql/grammar.ts"),
@@ -56,12 +63,13 @@ async function openPostgres(dial: Dial): Promise<PostgresRoom> {
   ]);
   return createPostgresRoom({
     dial,
+    onRefused,
     tlsContext: () => undefined,
     ...createUnderstanding(await loadSqlGrammar()),
   });
 }
 
-async function openHttp(dial: Dial): Promise<HttpRoom> {
+async function openHttp({ dial, onRefused, onUnexpected }: RoomsOptions): Promise<HttpRoom> {
   const { createHttpRoom } = await import("./http/room.ts");
-  return createHttpRoom({ dial });
+  return createHttpRoom({ dial, onRefused, onUnexpected });
 }

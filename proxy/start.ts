@@ -17,6 +17,7 @@ import { openListeners } from "./listeners.ts";
 import { createMetrics, type ProxyMetrics } from "./metrics.ts";
 import { createDial } from "./net/dial.ts";
 import { createResolver } from "./net/resolve.ts";
+import { Refused } from "./refused.ts";
 import { openRooms } from "./rooms.ts";
 import { createPodAuthority, trustBundle, type PodAuthority } from "./tls/authority.ts";
 
@@ -149,7 +150,19 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     deny: (address, port) => ours.has(`${address}:${port}`),
     allowLoopback: local !== undefined,
   });
-  const rooms = await openRooms({ dial, authority, addresses: addresses.connections });
+  const refused = new Refused({
+    subject,
+    recorder: spool,
+    now: Date.now,
+    ...(local === undefined ? {} : { assurance: "local" as const }),
+  });
+  const rooms = await openRooms({
+    dial,
+    authority,
+    addresses: addresses.connections,
+    onRefused: (error, connection) => refused.note(error, connection),
+    onUnexpected: (error) => logger.error({ event: "unexpected-failure", error: messageOf(error) }),
+  });
   const listeners = await openListeners({
     addresses,
     gates,
@@ -178,6 +191,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       for (const gate of gates.values()) gate.end(ending);
       await sessionsGone(gates, drainMs);
       await Promise.all([closed, rooms.close()]);
+      refused.close();
       const { unshipped } = await shipper.flush(flushMs);
       if (unshipped > 0) logger.warn({ event: "events-left-in-spool", unshipped });
       await shipper.close();

@@ -11,6 +11,8 @@ import type { HttpRoute } from "./room.ts";
 const idleMs = 75_000;
 /** No byte either way during an exchange: longer than the upstream may take for its first. */
 const stalledMs = 660_000;
+/** How long an idle connection stays to hear why it is cut. */
+const cutLingerMs = 2_000;
 /** HTTP pipelining is obsolete; a client that sends more at once without reading is not one of ours. */
 const maxPipelined = 16;
 
@@ -96,19 +98,17 @@ export class ClientConnection {
     if (this.#ended !== undefined) return;
     this.#ended =
       reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
-    if (this.#ended.code === "Quarantined") {
-      // What was not answered yet is told why; what is being answered breaks off.
-      const current = this.#exchanges[0];
-      if (current === undefined || !current.cut(this.#ended)) {
-        this.socket.destroy();
-        return;
-      }
+    const isCut = this.#ended.code === "Quarantined";
+    const [current] = this.#exchanges;
+    // What was not answered yet is told why; what is being answered breaks off.
+    if (isCut && current !== undefined && !current.cut(this.#ended)) {
+      this.socket.destroy();
+      return;
     }
-    if (this.#exchanges.length === 0) {
-      // Idle: the client finds it closed and opens another, which the gate judges afresh.
-      this.socket.end();
-    }
-    const cut = setTimeout(() => this.socket.destroy(), endDeadlineMs);
+    // Idle: the client finds it closed and opens another, which the gate judges afresh. After a cut its next request may be on
+    // its way already; for a moment that is refused with the reason, where a closed connection would say nothing.
+    if (this.#exchanges.length === 0 && (!isCut || current !== undefined)) this.socket.end();
+    const cut = setTimeout(() => this.socket.destroy(), isCut ? cutLingerMs : endDeadlineMs);
     this.socket.once("close", () => clearTimeout(cut));
   }
 
@@ -135,7 +135,7 @@ export class ClientConnection {
   readonly #onClose = (): void => {
     for (const exchange of this.#exchanges.splice(0)) exchange.clientGone();
     this.#gone.abort(new ProxyError("ShuttingDown", "the client closed its connection"));
-    for (const session of this.#sessions.values()) session.close();
+    for (const session of this.#sessions.values()) session.close(this.#ended);
     this.#sessions.clear();
   };
 }

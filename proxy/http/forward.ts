@@ -1,7 +1,7 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import { TLSSocket } from "node:tls";
 
-import type { Protocol } from "../../policy/operation.ts";
+import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
@@ -18,21 +18,25 @@ import type { Upstreams } from "./upstreams.ts";
 export interface ForwardContext {
   readonly upstreams: Upstreams;
   readonly onUnexpected: (error: unknown) => void;
+  /** Refused before there was an operation to decide, so that no decision records it. */
+  readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
 
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
 export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
   const { client, request } = exchange;
+  let connection: ConnectionId | undefined;
   let granted: Granted | undefined;
   try {
     const head = readHead(request.method ?? "", request.url ?? "", request.rawHeaders);
     const gate = gateFor(exchange, head);
-    exchange.protocol = gate.connection.protocol;
-    exchange.connection = `${gate.connection.namespace}/${gate.connection.name}`;
+    connection = gate.connection;
+    exchange.protocol = connection.protocol;
+    exchange.connection = `${connection.namespace}/${connection.name}`;
     const session = client.session(gate, head.chain);
     const live = gate.current() ?? (await gate.grant(client.signal));
     requireBasePath(head, live);
-    const asked = await ask(gate.connection.protocol, exchange, head, live);
+    const asked = await ask(connection.protocol, exchange, head, live);
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
       signal: client.signal,
@@ -58,10 +62,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
-    granted?.done({
-      status: "error",
-      error: error instanceof ClientGone ? error.name : known.code,
-    });
+    const isGone = error instanceof ClientGone;
+    if (granted !== undefined)
+      granted.done({ status: "error", error: isGone ? error.name : known.code });
+    else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
   }
 }

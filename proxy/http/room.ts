@@ -5,6 +5,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TLSSocket } from "node:tls";
 
+import type { ConnectionId } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
@@ -43,6 +44,8 @@ export interface HttpRoomOptions {
   readonly roots?: readonly string[];
   /** A failure that no code of the registry describes: for a log line. The agent hears only that it failed. */
   readonly onUnexpected?: (error: unknown) => void;
+  /** Refused before it became an operation: for the record. */
+  readonly onRefused?: (error: ProxyError, connection?: ConnectionId) => void;
 }
 
 export interface HttpRoom {
@@ -72,7 +75,8 @@ class Room implements HttpRoom {
   constructor(options: HttpRoomOptions) {
     this.#context = {
       upstreams: new Upstreams(options),
-      onUnexpected: options.onUnexpected ?? (() => {}),
+      onUnexpected: options.onUnexpected ?? ignore,
+      onRefused: options.onRefused ?? ignore,
     };
     this.#server = createServer({
       insecureHTTPParser: false,
@@ -148,12 +152,12 @@ class Room implements HttpRoom {
       this.#clients.delete(socket);
       client.route.connect(request.url ?? "", request, client.release(), first);
     } catch (error) {
-      answerRaw(
-        socket,
+      const refusal =
         error instanceof ProxyError
           ? error
-          : new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1"),
-      );
+          : new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1");
+      this.#context.onRefused(refusal);
+      answerRaw(socket, refusal);
     }
   }
 
@@ -164,6 +168,8 @@ class Room implements HttpRoom {
       return;
     }
     const refusal = parserError(error.code);
+    // A client that leaves in the middle of a request sent nothing wrong.
+    if (error.code !== "HPE_INVALID_EOF_STATE") this.#context.onRefused(refusal);
     if (this.#clients.get(socket)?.endAfterAnswers(refusal) !== true) answerRaw(socket, refusal);
   }
 }

@@ -33,9 +33,9 @@ export class Conversation {
   #deadline: NodeJS.Timeout | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
   #clientEnded = false;
-  #resolveClosed: () => void = () => undefined;
-  /** Resolves when both sockets are done with. */
-  readonly closed: Promise<void>;
+  #resolveClosed: (cause: ProxyError | undefined) => void = () => undefined;
+  /** Resolves when both sockets are done with, with what ended it unless the client did. */
+  readonly closed: Promise<ProxyError | undefined>;
 
   constructor(exchange: Exchange, ends: Ends) {
     this.#x = exchange;
@@ -215,7 +215,7 @@ export class Conversation {
     const settle = (): void => {
       if (!client.closed || !upstream.closed) return;
       clearTimeout(grace);
-      this.#resolveClosed();
+      this.#resolveClosed(error);
     };
     client.resume();
     upstream.resume();

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import type { SecureContext } from "node:tls";
 import { ProxyError } from "../errors.ts";
+import type { ConnectionId } from "../../policy/operation.ts";
 import type { Gate } from "../pipeline.ts";
 import { CancelKeys } from "./cancel.ts";
 import { CatalogCache } from "./mask-source.ts";
@@ -24,6 +25,8 @@ export interface PostgresRoomOptions {
   readonly recognise: Recognise;
   readonly masks: MaskEngine;
   readonly metrics?: PostgresMetrics;
+  /** Refused before there was a session that could record it. */
+  readonly onRefused?: (error: ProxyError, connection: ConnectionId) => void;
   /** Milliseconds, for durations and ages of caches. */
   readonly now?: () => number;
 }
@@ -48,6 +51,7 @@ export interface Room {
   readonly catalogs: CatalogCache;
   readonly cancelKeys: CancelKeys;
   readonly now: () => number;
+  readonly onRefused: (error: ProxyError, connection: ConnectionId) => void;
   readonly closing: AbortSignal;
 }
 
@@ -62,6 +66,7 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     catalogs: new CatalogCache(),
     cancelKeys: new CancelKeys(),
     now: options.now ?? (() => performance.now()),
+    onRefused: options.onRefused ?? (() => undefined),
     closing: closing.signal,
   };
   return {

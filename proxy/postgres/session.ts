@@ -45,7 +45,9 @@ export async function serve(first: Socket, gate: Gate, room: Room): Promise<void
       start.socket.end();
     } else await serveSession(start, gate, room, connection, signal);
   } catch (error) {
-    sayAndClose(socket, error, connection);
+    const said = sayAndClose(socket, error, connection);
+    // No session was opened that could record it.
+    if (said !== undefined) room.onRefused(said, gate.connection);
   }
 }
 
@@ -81,11 +83,12 @@ async function serveSession(
       signal,
     });
     start.socket.off("close", leave);
-    await converse({ start, gate, room, connection, grant, session, upstream, database });
-    session.close();
+    session.close(
+      await converse({ start, gate, room, connection, grant, session, upstream, database }),
+    );
   } catch (error) {
-    session.close(asProxyError(error, connection).message);
-    throw error;
+    session.close(asProxyError(error, connection));
+    sayAndClose(start.socket, error, connection);
   }
 }
 
@@ -100,7 +103,8 @@ interface Parties {
   readonly database: string | undefined;
 }
 
-async function converse(parties: Parties): Promise<void> {
+/** Resolves with what ended it, unless the client did. */
+async function converse(parties: Parties): Promise<ProxyError | undefined> {
   const { start, gate, room, connection, grant, session, upstream } = parties;
   const { endpoint } = grant;
   const client = new Outbox(start.socket);
@@ -135,7 +139,7 @@ async function converse(parties: Parties): Promise<void> {
   try {
     welcome(client, start, upstream, key);
     conversation.start(start.rest, upstream.rest);
-    await conversation.closed;
+    return await conversation.closed;
   } finally {
     room.cancelKeys.forget(key);
   }
@@ -155,11 +159,11 @@ function milliseconds(seconds: number | undefined): number | undefined {
   return seconds === undefined ? undefined : seconds * 1000;
 }
 
-/** Before the session there is no other way to answer: one FATAL, then the end. */
-function sayAndClose(socket: Socket, error: unknown, connection: string): void {
+/** Before the first query there is no other way to answer: one FATAL, then the end. Returns what was said; undefined when nobody is there. */
+function sayAndClose(socket: Socket, error: unknown, connection: string): ProxyError | undefined {
   if (error instanceof ConnectionEnded || socket.destroyed) {
     socket.destroy();
-    return;
+    return undefined;
   }
   const said =
     error instanceof Error && error.name === "TimeoutError"
@@ -168,4 +172,5 @@ function sayAndClose(socket: Socket, error: unknown, connection: string): void {
   socket.once("error", () => socket.destroy());
   socket.end(fatalMessage(said), () => socket.destroySoon());
   socket.resume();
+  return said;
 }

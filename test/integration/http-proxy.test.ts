@@ -678,6 +678,25 @@ test("a quarantine answers a request that waits for its upstream connection, and
   );
 });
 
+test("a request that crosses a quarantine on an idle connection is told why, and the connection closes", async (t) => {
+  const target = await origin(t, hello);
+  const room = await startRoom(t, [{ upstream: { port: target.port } }]);
+  const socket = connect({ host: "127.0.0.1", port: room.port });
+  t.after(() => socket.destroy());
+  let text = "";
+  socket.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  socket.write("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+  await eventually("the first is answered", () => text.endsWith("hello"));
+  room.gate.end(new ProxyError("Quarantined", "cut because of unusual reading"));
+  socket.write("GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
+  await once(socket, "close");
+  assert.match(text, /HTTP\/1\.1 403 [^]*unusual reading/);
+  assert.deepEqual(
+    target.requests.map(({ url }) => url),
+    ["/first"],
+  );
+});
+
 test("a streamed body that is all here before the upstream is connected arrives whole", async (t) => {
   const bodies: string[] = [];
   const target = await origin(t, (incoming, response) => {

@@ -193,8 +193,16 @@ function frame(type: string, body: Buffer | string, length?: number): Buffer {
   return Buffer.concat([head, bytes]);
 }
 
-test("malformed PostgreSQL bytes get one FATAL and the end, and the next client is served", async () => {
+/** Events that say why something ended before it was an operation. */
+async function refusals(connection: string | undefined): Promise<string[]> {
+  return (await events())
+    .filter((event) => event.connection?.name === connection && event.error !== undefined)
+    .map(({ error }) => `${error?.code}: ${error?.message}`);
+}
+
+test("malformed PostgreSQL bytes get one FATAL, the end and an event, and the next client is served", async () => {
   const port = portOf("orders-db");
+  const before = (await refusals("orders-db")).length;
   const cases: Readonly<Record<string, readonly Buffer[]>> = {
     "an HTTP request": [Buffer.from("GET / HTTP/1.1\r\nhost: x\r\n\r\n")],
     "a startup of 2 GiB": [Buffer.from([0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0])],
@@ -232,6 +240,11 @@ test("malformed PostgreSQL bytes get one FATAL and the end, and the next client 
     assert.match(text, /C(08P01|0A000|54000)\0/, `${what}: ${JSON.stringify(text.slice(-200))}`);
     assert.ok(!text.includes("DROP TABLE"), what);
   }
+  await eventually(
+    "every one is recorded",
+    async () => (await refusals("orders-db")).length === before + Object.keys(cases).length,
+    15_000,
+  );
   const client = new pg.Client({ connectionString: dev.databaseUrl });
   await client.connect();
   await client.query("SELECT 1");
@@ -239,7 +252,7 @@ test("malformed PostgreSQL bytes get one FATAL and the end, and the next client 
   assert.equal((await servers.superuser("SELECT count(*)::int AS n FROM orders"))[0]?.["n"], 200);
 });
 
-test("malformed HTTP gets a 400 and the end, and never reaches the upstream", async () => {
+test("malformed HTTP gets a 400, the end and an event, and never reaches the upstream", async () => {
   const port = portOf("openai");
   const before = servers.openai.requests.length;
   const head = `host: 127.0.0.1:${port}\r\nauthorization: Bearer ${dev.openaiKey}\r\n`;
@@ -264,6 +277,11 @@ test("malformed HTTP gets a 400 and the end, and never reaches the upstream", as
     assertNoSecret(text);
   }
   assert.equal(servers.openai.requests.length, before);
+  await eventually(
+    "every one is recorded",
+    async () => (await refusals(undefined)).length >= cases.length,
+    15_000,
+  );
 });
 
 test("while the store is away operations go on from the spool, and nothing is missing once it is back", async () => {

@@ -12,6 +12,8 @@ export interface EventLine {
   };
   readonly decision?: { readonly verdict: string; readonly rule: string; readonly reason: string };
   readonly outcome?: { readonly status: string; readonly error?: string };
+  readonly connection?: { readonly namespace: string; readonly name: string };
+  readonly error?: { readonly code: string; readonly message: string };
   readonly gap?: { readonly reason: string };
 }
 

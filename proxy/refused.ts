@@ -1,0 +1,58 @@
+// What was refused before it became an operation (malformed bytes, a host no Connection names, a grant that was not given) is an `error` event.
+import type { EventBody } from "../contract/event.ts";
+import type { ConnectionId, Subject } from "../policy/operation.ts";
+import type { ProxyError } from "./errors.ts";
+import { RateWindow } from "./limits.ts";
+import type { Recorder } from "./pipeline.ts";
+
+/** An agent that sends garbage in a loop must not fill the record: what exceeds this is counted, and the next event says how many. */
+const maxPerMinute = 60;
+
+export interface RefusedOptions {
+  readonly subject: Subject;
+  readonly recorder: Recorder;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly assurance?: "local";
+}
+
+export class Refused {
+  readonly #options: RefusedOptions;
+  readonly #rate = new RateWindow(60_000);
+  #counted = 0;
+
+  constructor(options: RefusedOptions) {
+    this.#options = options;
+  }
+
+  /** @param connection where it is known */
+  note(error: ProxyError, connection?: ConnectionId): void {
+    if (this.#rate.take(this.#options.now(), maxPerMinute))
+      this.#append(error.code, error.message, connection);
+    else this.#counted += 1;
+  }
+
+  /** States what was only counted. */
+  close(): void {
+    if (this.#counted > 0)
+      this.#append("Counted", "refused without an event of their own", undefined);
+  }
+
+  #append(code: string, message: string, connection: ConnectionId | undefined): void {
+    const { subject, recorder, assurance } = this.#options;
+    const more =
+      this.#counted === 0 ? "" : ` (and ${this.#counted} more since the last such event)`;
+    const body: EventBody = {
+      subject,
+      ...(connection === undefined ? {} : { connection }),
+      error: { code, message: `${message}${more}` },
+      ...(assurance === undefined ? {} : { assurance }),
+    };
+    try {
+      recorder.append("error", body);
+      this.#counted = 0;
+    } catch {
+      // The spool counts what it could not take.
+    }
+  }
+}
