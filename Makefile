@@ -12,7 +12,7 @@ dist/.built: node_modules/.installed $(shell find crds contract policy proxy ope
 	@$(NODE) scripts/build.ts
 	@touch $@
 
-.PHONY: help install build demo test check unit integration bench cluster cluster-down e2e image format lint types golden chart
+.PHONY: help install build demo test check unit integration clients bench cluster cluster-down e2e image format lint types golden chart
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ unit: node_modules/.installed ## Unit and property tests
 
 integration: dist/.built ## Tests with a real PostgreSQL, real TLS and real clients
 	@PATH="$(CURDIR)/node_modules/.bin:$$PATH" npm run --silent test:integration
+
+clients: node_modules/.installed ## Tests with unmodified clients of other languages
+	@PATH="$(CURDIR)/node_modules/.bin:$$PATH" npm run --silent test:clients
 
 bench: dist/.built ## The table of numbers, each as a ratio against a peer in the same run
 	@$(NODE) test/bench/run.ts

@@ -1,6 +1,7 @@
 // `make test`: everything this machine can run, naming what it had to leave out. A cluster that was not up before is taken down again.
 import { existsSync } from "node:fs";
 import { readConfig } from "../test/cluster/config.ts";
+import { reasonWithoutPython } from "../test/clients/python.ts";
 import { providerOf } from "../test/cluster/provider.ts";
 import { runAll, type Step } from "./steps.ts";
 
@@ -20,6 +21,11 @@ const steps: Step[] = [
     name: "integration",
     command: ["npm", "run", "--silent", "test:integration"],
     leftOut: withoutPostgres,
+  },
+  {
+    name: "clients of other languages",
+    command: ["npm", "run", "--silent", "test:clients"],
+    leftOut: withoutPostgres ?? reasonWithoutPython(),
   },
   { name: "demo", command: [node, "examples/demo/demo.ts"], leftOut: withoutPostgres },
   { name: "cluster suite", command: [node, "test/e2e/run.ts"], leftOut: withoutCluster },
