@@ -18,6 +18,18 @@ export function canonicalJson(value: unknown): string {
   return writeValue(value, 0);
 }
 
+/**
+ * Says that this object and all in it never change again: its canonical form is written once and kept with it. The
+ * subject, the connection and the decision of a rule stand in every event of a session.
+ */
+export function stable<T extends object>(value: T): T {
+  if (!stableForms.has(value)) stableForms.set(value, "");
+  return value;
+}
+
+/** Empty until it is first written. Weak, so it needs no bound of its own. */
+const stableForms = new WeakMap<object, string>();
+
 /** `sha256-` + base64url(SHA-256(text as UTF-8)). */
 export function sha256(text: string): string {
   return `sha256-${digest("sha256", text, "base64url")}`;
@@ -295,13 +307,17 @@ function writeArray(items: readonly unknown[], depth: number): string {
 }
 
 function writeObject(object: Readonly<Record<string, unknown>>, depth: number): string {
+  const kept = stableForms.get(object);
+  if (kept !== undefined && kept !== "") return kept;
   let out = "";
   for (const key of sortedKeys(object)) {
     const value = object[key];
     if (value !== undefined)
       out += `${out === "" ? "" : ","}${text(key)}:${writeValue(value, depth)}`;
   }
-  return `{${out}}`;
+  const written = `{${out}}`;
+  if (kept !== undefined) stableForms.set(object, written);
+  return written;
 }
 
 /** An insertion sort up to this many members: our objects have few, and mostly in order already. */

@@ -110,7 +110,8 @@ export interface ToolAccess {
   readonly tool: string;
 }
 
-export interface SqlFacts {
+/** A type, not an interface: facts are also recorded as they are, and only a type is a plain record. */
+export type SqlFacts = {
   /** Every statement kind at any depth, each once. */
   readonly statements: readonly StatementKind[];
   readonly relationsRead: readonly string[];
@@ -121,9 +122,9 @@ export interface SqlFacts {
   readonly hasWhere: boolean;
   /** Number of top-level statements in the text. */
   readonly count: number;
-}
+};
 
-export interface HttpFacts {
+export type HttpFacts = {
   readonly method: string;
   readonly host: string;
   readonly path: string;
@@ -131,7 +132,7 @@ export interface HttpFacts {
   readonly query: Readonly<Record<string, readonly string[]>>;
   /** Media type without parameters, lower case; empty when absent. */
   readonly contentType: string;
-}
+};
 
 export interface LlmFacts {
   readonly operation: string;

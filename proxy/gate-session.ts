@@ -1,6 +1,7 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
 import { createHash } from "node:crypto";
 import { ulid } from "ulid";
+import { stable } from "../contract/chain.ts";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../contract/event.ts";
 import { decide } from "../policy/decide.ts";
@@ -41,6 +42,7 @@ export class Session implements GateSession {
   readonly #onClose: () => void;
   #subject: Subject;
   #eventSubject: EventSubject;
+  readonly #eventDecisions = new WeakMap<Decision, EventDecision>();
   #operations = 0;
   #closed = false;
   readonly #release: () => void;
@@ -58,7 +60,8 @@ export class Session implements GateSession {
     this.#rate = rate;
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
-    this.#eventSubject = this.#subject;
+    this.#eventSubject = stable(this.#subject);
+    stable(options.connection);
     this.#release = options.grants.keepInUse(connection);
     options.recorder.append("session-start", {
       ...this.#base(),
@@ -77,7 +80,7 @@ export class Session implements GateSession {
     if (chain === this.#subject.chain) return;
     this.#subject =
       chain === undefined ? this.#options.subject : { ...this.#options.subject, chain };
-    this.#eventSubject = this.#subject;
+    this.#eventSubject = stable(this.#subject);
   }
 
   end(cause: ProxyError): void {
@@ -148,9 +151,10 @@ export class Session implements GateSession {
           options,
         );
       case "allow": {
+        const body = this.#body(grant, operation, decision);
         if (grant.bundle.recording.strict || changesSomething(operation))
-          return this.#goWithIntent(grant, operation, decision, options);
-        return { go: true, decision, done: this.#recorder(grant, operation, decision, options) };
+          return this.#goWithIntent(body, decision);
+        return { go: true, decision, done: this.#recorder(body) };
       }
       case "hold":
         return this.#hold(grant, operation, decision, options);
@@ -160,22 +164,10 @@ export class Session implements GateSession {
   }
 
   /** The intent is durable before anything is forwarded; the operation event names it later. */
-  async #goWithIntent(
-    grant: LiveGrant,
-    operation: Operation,
-    decision: Decision,
-    options: PassOptions,
-  ): Promise<Passage> {
+  async #goWithIntent(body: EventBody, decision: Decision): Promise<Passage> {
     try {
-      const intent = await this.#options.recorder.appendDurably(
-        "intent",
-        this.#body(grant, operation, decision, options),
-      );
-      return {
-        go: true,
-        decision,
-        done: this.#recorder(grant, operation, decision, options, intent.seq),
-      };
+      const { seq } = await this.#options.recorder.appendDurably("intent", body);
+      return { go: true, decision, done: this.#recorder({ ...body, intent: seq }) };
     } catch (error) {
       return { go: false, decision, error: asProxyError(error, this.#connection) };
     }
@@ -208,7 +200,7 @@ export class Session implements GateSession {
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
     if (this.#ended.signal.aborted)
       return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
-    return this.#goWithIntent(grant, operation, decision, { ...options, exact: () => digest });
+    return this.#goWithIntent(this.#body(grant, operation, decision), decision);
   }
 
   /** What the rules in force now say of an operation that a person has approved: an approval never outlives the rule that asked for it. */
@@ -243,7 +235,7 @@ export class Session implements GateSession {
     try {
       const contents = refusedContents(operation, grant.bundle.recording.detail, options);
       const body: EventBody = {
-        ...this.#body(grant, operation, decision, options),
+        ...this.#body(grant, operation, decision),
         outcome: { status: pending ? "pending" : "denied", error: error.code },
         ...(request === undefined
           ? {}
@@ -286,24 +278,13 @@ export class Session implements GateSession {
     );
   }
 
-  #recorder(
-    grant: LiveGrant,
-    operation: Operation,
-    decision: Decision,
-    options: PassOptions,
-    intent?: number,
-  ): (outcome: EventOutcome, contents?: readonly Content[]) => void {
+  #recorder(body: EventBody): (outcome: EventOutcome, contents?: readonly Content[]) => void {
     let recorded = false;
     return (outcome, contents) => {
       if (recorded) return;
       recorded = true;
-      const body: EventBody = {
-        ...this.#body(grant, operation, decision, options),
-        outcome,
-        ...(intent === undefined ? {} : { intent }),
-      };
       try {
-        this.#options.recorder.append("operation", body, contents);
+        this.#options.recorder.append("operation", { ...body, outcome }, contents);
       } catch {
         // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
       }
@@ -320,17 +301,21 @@ export class Session implements GateSession {
     };
   }
 
-  #body(
-    grant: LiveGrant,
-    operation: Operation,
-    decision: Decision,
-    options: PassOptions,
-  ): EventBody {
+  #body(grant: LiveGrant, operation: Operation, decision: Decision): EventBody {
     return {
       ...this.#base(),
-      operation: eventOperation(operation, grant.bundle.recording.detail, options),
-      decision: eventDecision(decision),
+      operation: stable(eventOperation(operation, grant.bundle.recording.detail)),
+      decision: this.#eventDecision(decision),
     };
+  }
+
+  /** A rule that allows says so with the same decision every time. */
+  #eventDecision(decision: Decision): EventDecision {
+    const known = this.#eventDecisions.get(decision);
+    if (known !== undefined) return known;
+    const made = eventDecision(decision);
+    this.#eventDecisions.set(decision, made);
+    return made;
   }
 
   #cause(): ProxyError {
@@ -347,9 +332,11 @@ export function operationDigest(subject: Subject, connection: string, exact: str
 
 function eventDecision(decision: Decision): EventDecision {
   const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
-  return wouldBe === undefined
-    ? { verdict, policy, rule, reason, message, mode }
-    : { verdict, policy, rule, reason, message, mode, wouldBe };
+  return stable(
+    wouldBe === undefined
+      ? { verdict, policy, rule, reason, message, mode }
+      : { verdict, policy, rule, reason, message, mode, wouldBe },
+  );
 }
 
 export function asProxyError(error: unknown, connection: string): ProxyError {

@@ -1,4 +1,5 @@
 // What of an operation goes into its event, by the recording detail of the policy.
+import { stable } from "../contract/chain.ts";
 import type { EventBody } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
@@ -34,7 +35,6 @@ export function changesSomething(operation: Operation): boolean {
 export function eventOperation(
   operation: Operation,
   detail: RecordingDetail,
-  _options: PassOptions,
 ): NonNullable<EventBody["operation"]> {
   if (detail === "Metadata") return { kind: operation.kind, summary: metadataSummary(operation) };
   if (detail === "Full" && operation.kind === "sql" && operation.params.length > 0) {
@@ -69,7 +69,8 @@ function cut(part: Content["part"], text: string): readonly Content[] {
 
 /** Prompts are content, not facts: they are recorded as content records where the policy asks for them. */
 function facts(operation: Operation): Readonly<Record<string, unknown>> {
-  if (operation.kind !== "llm") return { ...operation.facts };
+  // Those of an SQL text are kept with the text, and so is their form.
+  if (operation.kind !== "llm") return stable(operation.facts);
   const { prompts: _prompts, ...rest } = operation.facts;
   return rest;
 }

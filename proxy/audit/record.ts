@@ -33,7 +33,9 @@ export interface StoredContent extends ContentRef {
 export interface SpoolRecord {
   readonly event: StoredEvent;
   readonly contents: readonly StoredContent[];
-  /** One JSON line with its newline, as it stands in the segment. */
+  /** The event as JSON, as it travels to the operator. */
+  readonly json: string;
+  /** One JSON line with its newline, as it stands in the segment: the event, and its contents where it has some. */
   readonly line: string;
 }
 
@@ -74,12 +76,23 @@ function seal(
   };
   const headerJson = canonicalHeader(header);
   const hash = sha256(headerJson);
-  const tail = contents.length === 0 ? "" : `,"contents":${JSON.stringify(contents)}`;
-  return {
-    event: { header, hash, body },
+  return rendered(
+    { header, hash, body },
     contents,
-    line: `{"header":${headerJson},"hash":"${hash}","body":${json}${tail}}\n`,
-  };
+    `{"header":${headerJson},"hash":"${hash}","body":${json}}`,
+  );
+}
+
+function rendered(
+  event: StoredEvent,
+  contents: readonly StoredContent[],
+  json: string,
+): SpoolRecord {
+  const line =
+    contents.length === 0
+      ? `${json}\n`
+      : `${json.slice(0, -1)},"contents":${JSON.stringify(contents)}}\n`;
+  return { event, contents, json, line };
 }
 
 /** The body as it will be hashed: strings well-formed, within its bound. */
@@ -189,7 +202,8 @@ export function parseRecord(line: string): SpoolRecord | undefined {
     // Members of another type than we write: not our record.
     return undefined;
   }
-  return { event: { header, hash, body }, contents, line: `${line}\n` };
+  const json = contents.length === 0 ? line : JSON.stringify({ header, hash, body });
+  return { event: { header, hash, body }, contents, json, line: `${line}\n` };
 }
 
 interface ParsedLine {

@@ -30,10 +30,13 @@ const flushBackoffMs = 250;
 /** New stream names one process may start. A refusal that survives this many is a fault in a program, not in the data. */
 const maxRestarts = 8;
 
+/** An EventBatch, with its events in the JSON they are sent as. */
+export type SignedBatch = SpoolBatch & Pick<EventBatch, "head">;
+
 export interface ShipperOptions {
   readonly spool: Spool;
   /** Posts one batch. Throws IngestRefused for a refusal, anything else for a failure. */
-  readonly send: (batch: EventBatch, signal: AbortSignal) => Promise<EventAck>;
+  readonly send: (batch: SignedBatch, signal: AbortSignal) => Promise<EventAck>;
   /** Signs the hash of a batch's last event with the key of the proxy's grant: a compact JWS whose payload is the hash. */
   readonly sign: (hash: string) => Promise<string>;
   readonly limits?: Partial<ShipLimits>;

@@ -61,19 +61,26 @@ const body = (n: number): EventBody => ({
 });
 const limit = { events: 1000, bytes: 1 << 20 };
 
-async function everything(spool: Spool): Promise<SpoolBatch> {
+type Batch = Omit<SpoolBatch, "eventsJson">;
+
+async function everything(spool: Spool): Promise<Batch> {
   const events = [];
   const contents = [];
   for (let from = spool.acknowledgedSeq + 1; ;) {
     const batch = await spool.read(from, limit);
     if (batch.events.length === 0) return { stream: spool.stream, events, contents };
+    assert.deepEqual(
+      JSON.parse(`[${batch.eventsJson}]`),
+      JSON.parse(JSON.stringify(batch.events)),
+      "what is sent is what was recorded",
+    );
     events.push(...batch.events);
     contents.push(...batch.contents);
     from += batch.events.length;
   }
 }
 
-function assertLinks(batch: SpoolBatch, from: ChainPosition): void {
+function assertLinks(batch: Batch, from: ChainPosition): void {
   const { fault } = verifyChain(batch.events, from);
   assert.equal(fault, undefined, fault?.message);
 }

@@ -23,7 +23,7 @@ export interface SpoolLimits {
 export const defaultSpoolLimits: SpoolLimits = {
   totalBytes: 64 * 1024 * 1024,
   segmentBytes: 1024 * 1024,
-  recentBytes: 1024 * 1024,
+  recentBytes: 4 * 1024 * 1024,
 };
 /** Filled this far the spool says `full()`: new operations wait or are refused; the rest is for those already under way. */
 const fullAt = 7 / 8;
@@ -48,6 +48,8 @@ export interface SpoolBatch {
   readonly stream: string;
   readonly events: readonly StoredEvent[];
   readonly contents: readonly ContentRecord[];
+  /** The events as they stand in the spool, ready to be sent: members of a JSON array. */
+  readonly eventsJson: string;
 }
 
 export interface SpoolStatus {
@@ -199,6 +201,7 @@ export class Spool {
       stream: this.#head.stream,
       events: records.map((record) => record.event),
       contents: records.flatMap(contentRecords),
+      eventsJson: records.map(({ json }) => json).join(","),
     };
   }
 

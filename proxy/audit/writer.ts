@@ -1,7 +1,6 @@
 // Group commit: one writer in flight, lines gathered while it works, one fdatasync for everyone who waits for one.
-import { type FileHandle, open } from "node:fs/promises";
-import { dirname } from "node:path";
 import { ProxyError } from "../errors.ts";
+import { LogFile } from "./log-file.ts";
 
 /** Lines wait this long for company before they are written: a write costs some 20 µs, however short. */
 export const flushDelayMs = 4;
@@ -37,7 +36,7 @@ export class GroupWriter {
   #pendingBytes = 0;
   #durableSeq: number;
   #writtenSeq: number;
-  #handle: { readonly file: string; readonly io: FileHandle } | undefined;
+  #file: LogFile | undefined;
   #timer: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
   #running: Promise<void> | undefined;
@@ -106,8 +105,8 @@ export class GroupWriter {
     this.#unschedule();
     this.#settleWaiters((waiter) => waiter.resolve());
     await this.#running;
-    await this.#handle?.io.close();
-    this.#handle = undefined;
+    await this.#file?.close();
+    this.#file = undefined;
   }
 
   /** Closes the file. Sync first: what is pending then is not written. */
@@ -118,8 +117,8 @@ export class GroupWriter {
     this.#rejectWaiters(
       new ProxyError("ShuttingDown", "The recording is closed; the proxy is ending."),
     );
-    await this.#handle?.io.close();
-    this.#handle = undefined;
+    await this.#file?.close();
+    this.#file = undefined;
   }
 
   readonly #start = (): void => {
@@ -144,7 +143,7 @@ export class GroupWriter {
   async #drain(): Promise<void> {
     for (;;) {
       // Between any two writes, or a steady stream of lines would keep everyone waiting who asked for durability.
-      if (this.#waiters.some((waiter) => waiter.seq <= this.#writtenSeq)) await this.#sync();
+      if (this.#isAwaited(this.#writtenSeq)) await this.#sync();
       const chunk = this.#chunks.shift();
       if (chunk === undefined) return;
       try {
@@ -154,52 +153,58 @@ export class GroupWriter {
         throw error;
       }
       this.#pendingBytes -= chunk.bytes;
-      this.#writtenSeq = chunk.lastSeq;
     }
   }
 
   async #write(chunk: Chunk): Promise<void> {
-    const io = await this.#opened(chunk.file);
+    const file = await this.#opened(chunk.file);
     const bytes = Buffer.from(chunk.lines.join(""));
-    for (let done = 0; done < bytes.length;) {
-      const { bytesWritten } = await io.write(
-        bytes,
-        done,
-        bytes.length - done,
-        chunk.offset + done,
-      );
-      done += bytesWritten;
-    }
+    // Nothing before it waits for the disk: the write can be its own sync.
+    const isOneCall = this.#durableSeq === this.#writtenSeq && this.#isAwaited(chunk.lastSeq);
+    // A full disk harms nothing: the whole write is repeated once there is room.
+    if (isOneCall) await this.#trusting(() => file.writeDurably(bytes, chunk.offset), isFull);
+    else await file.write(bytes, chunk.offset);
+    this.#writtenSeq = chunk.lastSeq;
+    if (isOneCall) this.#settle(chunk.lastSeq);
   }
 
-  async #opened(file: string): Promise<FileHandle> {
-    if (this.#handle?.file === file) return this.#handle.io;
-    if (this.#handle !== undefined) {
+  async #opened(path: string): Promise<LogFile> {
+    if (this.#file?.path === path) return this.#file;
+    if (this.#file !== undefined) {
       // Later records must never be durable before earlier ones.
       await this.#sync();
-      await this.#handle.io.close();
-      this.#handle = undefined;
+      await this.#file.close();
+      this.#file = undefined;
     }
-    const io = await openForWriting(file);
-    this.#handle = { file, io };
-    const directory = await open(dirname(file), "r");
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
-    return io;
+    this.#file = await LogFile.open(path);
+    return this.#file;
   }
 
   async #sync(): Promise<void> {
     const upTo = this.#writtenSeq;
+    await this.#trusting(() => this.#file?.datasync() ?? Promise.resolve());
+    this.#settle(upTo);
+  }
+
+  /** The kernel may have dropped the pages that failed and will say "fine" next time (fsyncgate): never trust this file again. */
+  async #trusting(
+    work: () => Promise<void>,
+    isHarmless: (error: unknown) => boolean = () => false,
+  ): Promise<void> {
     try {
-      await this.#handle?.io.datasync();
+      await work();
     } catch (error) {
-      // The kernel may have dropped the pages that failed and will say "fine" next time (fsyncgate): never trust this file again.
-      this.#broken = true;
+      this.#broken ||= !isHarmless(error);
       throw error;
     }
+  }
+
+  #isAwaited(seq: number): boolean {
+    return this.#waiters.some((waiter) => waiter.seq <= seq);
+  }
+
+  /** Everything up to this number is on the disk. */
+  #settle(upTo: number): void {
     this.#durableSeq = Math.max(this.#durableSeq, upTo);
     const served = this.#waiters.filter((waiter) => waiter.seq <= upTo);
     if (served.length === 0) return;
@@ -231,15 +236,12 @@ export class GroupWriter {
   }
 }
 
-/** Positional writes need a file that exists and is not opened for appending. */
-async function openForWriting(file: string): Promise<FileHandle> {
-  try {
-    return await open(file, "r+", 0o600);
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT")
-      return open(file, "wx", 0o600);
-    throw error;
-  }
+function isFull(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    "code" in error &&
+    (error.code === "ENOSPC" || error.code === "EDQUOT")
+  );
 }
 
 export function unavailable(cause: Error | undefined): ProxyError {

@@ -39,6 +39,9 @@ export interface OperatorCallsOptions {
 
 type Decided = (state: RequestState) => void;
 
+/** An EventBatch whose events are in JSON already, as members of an array: they were put into it when they were recorded. */
+export type RenderedBatch = Omit<EventBatch, "events"> & { readonly eventsJson: string };
+
 export class OperatorCalls {
   readonly #options: OperatorCallsOptions;
   readonly #waiting = new Map<string, Set<Decided>>();
@@ -93,12 +96,15 @@ export class OperatorCalls {
   }
 
   /** Throws IngestRefused when the store does not take the batch, otherwise OperatorRefused or OperatorUnavailable. */
-  async shipEvents(batch: EventBatch, signal: AbortSignal): Promise<EventAck> {
+  async shipEvents(batch: RenderedBatch, signal: AbortSignal): Promise<EventAck> {
     const { client } = this.#options;
+    const { stream, head, contents, eventsJson } = batch;
+    const rest = JSON.stringify({ stream, head, contents });
+    const text = `${rest.slice(0, -1)},"events":[${eventsJson}]}`;
     try {
       return await this.withPodGrant(
         (grant) =>
-          client.post("/v1/events", batch, grant, signal, eventsTimeoutMs).then(parseEventAck),
+          client.postText("/v1/events", text, grant, signal, eventsTimeoutMs).then(parseEventAck),
         signal,
       );
     } catch (error) {

@@ -100,15 +100,19 @@ export class OperatorClient {
     signal: AbortSignal,
     timeoutMs = callTimeoutMs,
   ): Promise<unknown> {
+    return await this.postText(path, JSON.stringify(body), grant, signal, timeoutMs);
+  }
+
+  /** As `post`, for a body that is JSON already. */
+  async postText(
+    path: string,
+    body: string,
+    grant: string,
+    signal: AbortSignal,
+    timeoutMs = callTimeoutMs,
+  ): Promise<unknown> {
     return await this.#json(
-      {
-        method: "POST",
-        path,
-        grant,
-        contentType: "application/json",
-        body: JSON.stringify(body),
-        timeoutMs,
-      },
+      { method: "POST", path, grant, contentType: "application/json", body, timeoutMs },
       signal,
     );
   }

@@ -3,7 +3,6 @@ import {
   connectionAudience,
   controlVersion,
   type EventAck,
-  type EventBatch,
   type OpenRequest,
   type ProxyView,
   type RequestState,
@@ -13,7 +12,7 @@ import {
 import { supportedFeatures } from "../../policy/features.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
-import { OperatorCalls } from "./calls.ts";
+import { OperatorCalls, type RenderedBatch } from "./calls.ts";
 import type { OperatorClient } from "./client.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { HeldGrant } from "./held.ts";
@@ -153,7 +152,7 @@ export class GrantKeeper {
   }
 
   /** Throws IngestRefused when the store does not take the batch. */
-  shipEvents(batch: EventBatch, signal: AbortSignal): Promise<EventAck> {
+  shipEvents(batch: RenderedBatch, signal: AbortSignal): Promise<EventAck> {
     return this.#calls.shipEvents(batch, signal);
   }
 

@@ -3,8 +3,6 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 
-import type { Dispatcher } from "undici";
-
 import type { EventOutcome } from "../../contract/event.ts";
 import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
@@ -15,6 +13,7 @@ import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
+import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
 import { upstreamError } from "./upstream-error.ts";
 
@@ -44,7 +43,7 @@ const maxInFlight = 512;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements AnswerHandler {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly client: ClientConnection;
@@ -63,7 +62,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #continueOwed: boolean;
   #finished = false;
   #gone = false;
-  #controller: Dispatcher.DispatchController | undefined;
+  #controller: AnswerControl | undefined;
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
@@ -114,15 +113,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
     upstream.inFlight++;
     this.#upstream = upstream;
-    upstream.pool.dispatch(
-      {
-        path: outgoing.path,
-        method: outgoing.method,
-        headers: outgoing.headers,
-        body: outgoing.body,
-      },
-      this,
-    );
+    const { method, path, headers, body } = outgoing;
+    if (body instanceof BodyStream)
+      upstream.streaming?.dispatch({ method, path, headers, body }, this);
+    else upstream.known.dispatch({ method, path, headers, body }, this);
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -164,17 +158,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#controller?.abort(new ClientGone());
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
+  onRequestStart(controller: AnswerControl): void {
     this.#controller = controller;
     // Answered or left while it waited for a free connection: nothing is sent any more.
     if (this.#gone || this.#finished) controller.abort(new ClientGone());
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: ResponseHeaders,
-  ): void {
+  onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
     if (status < 200) {
       this.#inform(status, headers);
       return;
@@ -190,7 +180,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else this.#length = Number(length);
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(controller: AnswerControl, chunk: Buffer): void {
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
     if (this.#bytesOut === this.#length && chunk.length <= pieceLimit) {
@@ -202,7 +192,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.response.once("drain", () => controller.resume());
   }
 
-  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: ResponseHeaders): void {
+  onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
     if (Object.keys(trailers).length > 0)
       this.response.addTrailers(toPairs(agentHeaders(trailers)));
     // A string joins the head in one write; as bytes it would be a vector of two.
@@ -214,7 +204,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     discardRest(this.request);
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | null, failure: Error): void {
+  onResponseError(_controller: AnswerControl | null, failure: Error): void {
     this.#release();
     const error = upstreamError(failure);
     // Once a request was on its way, nobody knows what the upstream made of it.

@@ -7,7 +7,7 @@ import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
-import { ClientGone } from "./body.ts";
+import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
@@ -52,8 +52,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const now = gate.current() ?? (await gate.grant(client.signal));
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
+    const upstream = context.upstreams.for(gate, now.endpoint);
+    if (body instanceof BodyStream) await context.upstreams.openStreaming(upstream);
     if (session.ended.aborted) throw session.ended.reason;
-    exchange.send(context.upstreams.for(gate, now.endpoint), passage, {
+    exchange.send(upstream, passage, {
       method: head.method,
       path: head.target,
       headers: upstreamHeaders(head, now.lease, asked.identity),

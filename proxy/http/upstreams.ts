@@ -4,14 +4,16 @@ import type { Socket } from "node:net";
 import { connect as secure, createSecureContext } from "node:tls";
 import type { SecureContext, TLSSocket } from "node:tls";
 
-import Pool from "undici/lib/dispatcher/pool.js";
-import type { buildConnector } from "undici";
+import type { Pool } from "undici";
 
 import type { Endpoint } from "../../contract/control.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate } from "../pipeline.ts";
+import { bodyTimeoutMs, headersTimeoutMs } from "./upstream-connection.ts";
+import { maxHeadBytes } from "./upstream-parser.ts";
+import { UpstreamPool } from "./upstream-pool.ts";
 
 export interface UpstreamsOptions {
   readonly dial: Dial;
@@ -21,19 +23,17 @@ export interface UpstreamsOptions {
 
 /** Connections of one pool: one agent's parallel calls. More requests wait for one to be free. */
 const maxConnections = 128;
-/** A model may think for ten minutes before its first byte; the SDKs wait as long. */
-const headersTimeoutMs = 600_000;
-/** Between two chunks of an answer. There is no limit on the whole. */
-const bodyTimeoutMs = 300_000;
 /** Below the 60 s after which common load balancers drop an idle connection without a word. */
 const keepAliveMs = 15_000;
 const keepAliveMaxMs = 50_000;
-const maxHeaderSize = 64 * 1024;
 const handshakeTimeoutMs = 10_000;
 
 export interface Upstream {
   readonly endpoint: Endpoint;
-  readonly pool: Pool;
+  /** For requests whose body is known, which nearly all are: our own, in a quarter of the time. */
+  readonly known: UpstreamPool;
+  /** For bodies that stream; undici's, loaded when the first of them comes. */
+  streaming: Pool | undefined;
   /** Requests dispatched and not ended; the room bounds it. */
   inFlight: number;
 }
@@ -54,9 +54,40 @@ export class Upstreams {
       if (known.endpoint === endpoint || sameTarget(known.endpoint, endpoint)) return known;
       this.#retire(known);
     }
-    const upstream = { endpoint, pool: this.#createPool(endpoint), inFlight: 0 };
+    const connect = this.#connector(endpoint);
+    const pool = new UpstreamPool({
+      connect,
+      host: authorityOf(endpoint),
+      maxConnections,
+      now: () => performance.now(),
+    });
+    const upstream: Upstream = { endpoint, known: pool, streaming: undefined, inFlight: 0 };
     this.#byGate.set(gate, upstream);
     return upstream;
+  }
+
+  /** Call it before `send` for a body that streams. */
+  async openStreaming(upstream: Upstream): Promise<void> {
+    if (upstream.streaming !== undefined) return;
+    const { default: UndiciPool } = await import("undici/lib/dispatcher/pool.js");
+    const { endpoint } = upstream;
+    const scheme = endpoint.tls.mode === "Disable" ? "http" : "https";
+    const connect = this.#connector(endpoint);
+    upstream.streaming ??= new UndiciPool(`${scheme}://${authorityOf(endpoint)}`, {
+      connections: maxConnections,
+      pipelining: 1,
+      headersTimeout: headersTimeoutMs,
+      bodyTimeout: bodyTimeoutMs,
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMaxMs,
+      maxHeaderSize: maxHeadBytes,
+      connect: (_options, done) => {
+        connect().then(
+          (socket) => done(null, socket),
+          (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
+        );
+      },
+    });
   }
 
   async close(): Promise<void> {
@@ -66,17 +97,17 @@ export class Upstreams {
   }
 
   /** Lets what is under way end, within the deadline. */
-  #retire(upstream: Upstream): void {
-    const timer = setTimeout(
-      () =>
-        void upstream.pool
-          .destroy(new ProxyError("GrantEnded", "the endpoint of the connection changed"))
-          .catch(ignore),
-      endDeadlineMs,
-    );
-    const closing = upstream.pool
-      .close()
-      .catch(ignore)
+  #retire({ known, streaming }: Upstream): void {
+    const timer = setTimeout(() => {
+      const reason = new ProxyError(
+        "GrantEnded",
+        "the endpoint of the connection changed; send the request again",
+      );
+      known.destroy(reason);
+      streaming?.destroy(reason).catch(ignore);
+    }, endDeadlineMs);
+    const closing = Promise.all([known.close(), streaming?.close()])
+      .then(ignore, ignore)
       .finally(() => {
         clearTimeout(timer);
         this.#closing.delete(closing);
@@ -84,26 +115,11 @@ export class Upstreams {
     this.#closing.add(closing);
   }
 
-  #createPool(endpoint: Endpoint): Pool {
-    const scheme = endpoint.tls.mode === "Disable" ? "http" : "https";
-    const host = isIP(endpoint.host) === 6 ? `[${endpoint.host}]` : endpoint.host;
-    return new Pool(`${scheme}://${host}:${endpoint.port}`, {
-      connections: maxConnections,
-      pipelining: 1,
-      headersTimeout: headersTimeoutMs,
-      bodyTimeout: bodyTimeoutMs,
-      keepAliveTimeout: keepAliveMs,
-      keepAliveMaxTimeout: keepAliveMaxMs,
-      maxHeaderSize,
-      connect: this.#connector(endpoint),
-    });
-  }
-
-  #connector(endpoint: Endpoint): buildConnector.connector {
+  #connector(endpoint: Endpoint): () => Promise<Socket | TLSSocket> {
     const { dial } = this.#options;
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
     let session: Buffer | undefined;
-    const open = async (): Promise<Socket | TLSSocket> => {
+    return async () => {
       const socket = await dial(
         endpoint.host,
         endpoint.port,
@@ -113,12 +129,6 @@ export class Upstreams {
       return handshake(socket, endpoint, context, session, (ticket) => {
         session = ticket;
       });
-    };
-    return (_options, done) => {
-      open().then(
-        (socket) => done(null, socket),
-        (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
-      );
     };
   }
 
@@ -187,6 +197,12 @@ function tlsError(error: Error, endpoint: Endpoint): ProxyError {
     `The certificate or TLS of the endpoint ${where} cannot be accepted (${code}): check endpoint.tls of the Connection.`,
     { cause: error },
   );
+}
+
+/** RFC 9110 section 7.2: without the port where it is the scheme's own. */
+function authorityOf({ host, port, tls }: Endpoint): string {
+  const name = isIP(host) === 6 ? `[${host}]` : host;
+  return port === (tls.mode === "Disable" ? 80 : 443) ? name : `${name}:${port}`;
 }
 
 function sameTarget(a: Endpoint, b: Endpoint): boolean {

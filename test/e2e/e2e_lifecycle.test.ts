@@ -10,6 +10,7 @@ import {
   kubectl,
   list,
   podTimeoutMs,
+  ready,
   remove,
   soonMs,
   waitFor,
@@ -20,6 +21,7 @@ import { openApi } from "./api.ts";
 import { images } from "./images.ts";
 import {
   agentAccount,
+  agentOf,
   agentPod,
   ordersPolicy,
   readOrders,
@@ -43,6 +45,54 @@ async function endedAfter(world: World, connection: string, since: number): Prom
   assert.ok(done?.endedAt !== undefined, `connection ${connection} did not end`);
   return done.endedAt - since;
 }
+
+/** Waits until the policy's status says that it counts, at the generation it has now, and by how many proxies. */
+async function enforcedBy(namespace: string, proxies: string): Promise<void> {
+  let last: unknown;
+  await until(`${proxies} to enforce the policy`, soonMs, async () => {
+    const policy = await get(namespace, "accesspolicy", "invoice-agent");
+    const generation = asRecord(policy["metadata"])["generation"];
+    last = asRecord(policy["status"])["conditions"];
+    const condition = (type: string): Readonly<Record<string, unknown>> =>
+      values(last)
+        .map(asRecord)
+        .find((one) => one["type"] === type) ?? {};
+    const enforced = condition("Enforced");
+    return (
+      condition("Accepted")["status"] === "True" &&
+      enforced["observedGeneration"] === generation &&
+      String(enforced["message"]).startsWith(proxies)
+    );
+  }).catch((error: unknown) => {
+    throw new Error(`${String(error)}: ${JSON.stringify(last)}`);
+  });
+}
+
+test("a policy says whether it is accepted, and by how many proxies it is enforced, also after an edit", async (t) => {
+  const world = await worldFor(t, "enforced");
+  await enforcedBy(world.namespace, "no proxy holds its rules now");
+  await world.sql("SELECT 1");
+  await enforcedBy(world.namespace, "1 of 1 proxies enforce it");
+  await create(agentPod(world.namespace, "second"));
+  await ready(world.namespace, "second");
+  await agentOf(world.namespace, "second").sql("SELECT 1");
+  await enforcedBy(world.namespace, "2 of 2 proxies enforce it");
+  await kubectl([
+    "--namespace",
+    world.namespace,
+    "patch",
+    "accesspolicy",
+    "invoice-agent",
+    "--type=merge",
+    "--patch",
+    JSON.stringify({ spec: { rules: [readOrders] } }),
+  ]);
+  await enforcedBy(world.namespace, "2 of 2 proxies enforce it");
+  const printed = await kubectl(["--namespace", world.namespace, "get", "accesspolicies"]);
+  assert.match(printed, /invoice-agent +.*True/);
+  await remove(world.namespace, "pod", "second");
+  await enforcedBy(world.namespace, "1 of 1 proxies enforce it");
+});
 
 test("a policy edit acts on an open connection within a second", async (t) => {
   const world = await worldFor(t, "edit");

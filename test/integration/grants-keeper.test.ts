@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it, type TestContext } from "node:test";
 import { hashBody, hashHeader, startOf } from "../../contract/chain.ts";
-import type { EventBatch, OpenRequest, RequestState } from "../../contract/control.ts";
+import type { OpenRequest, RequestState } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
 import {
   connection,
@@ -21,6 +21,7 @@ import {
 } from "../../operator/api/fixture.ts";
 import type { ApiOptions } from "../../operator/api/server.ts";
 import { ProxyError } from "../../proxy/errors.ts";
+import type { RenderedBatch } from "../../proxy/grant/calls.ts";
 import { OperatorClient, type OperatorAddress } from "../../proxy/grant/client.ts";
 import { systemClock } from "../../proxy/grant/clock.ts";
 import { GrantKeeper } from "../../proxy/grant/keeper.ts";
@@ -496,7 +497,7 @@ describe("a keeper and its operator", () => {
       stream: string,
       podUid = proxy.podUid,
       signer: ProofKey = proxy.key,
-    ): Promise<EventBatch> {
+    ): Promise<RenderedBatch> {
       const { namespace, serviceAccount, pod } = podIdentity();
       const body = {
         subject: { namespace, serviceAccount, pod, podUid },
@@ -511,7 +512,12 @@ describe("a keeper and its operator", () => {
         bodyHash: hashBody(body),
       } as const;
       const event: StoredEvent = { header, hash: hashHeader(header), body };
-      return { stream, events: [event], contents: [], head: await signer.signHead(event.hash) };
+      return {
+        stream,
+        eventsJson: JSON.stringify(event),
+        contents: [],
+        head: await signer.signHead(event.hash),
+      };
     }
     const own = `agents/invoice-7c9d/${podIdentity().podUid}`;
 

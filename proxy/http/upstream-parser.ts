@@ -1,0 +1,318 @@
+// Reads the answers of one upstream connection (RFC 9112, HTTP/1.1 and 1.0) from bytes in any pieces. Pure: no socket, no clock.
+// What two readers could read differently is refused, not repaired: bare CR or LF, folded lines, two lengths, any coding but `chunked`.
+import { ProxyError } from "../errors.ts";
+
+export type AnswerHeaders = Readonly<Record<string, string | string[]>>;
+
+export interface AnswerSink {
+  /** Also for 1xx answers, which `isFinal` tells apart: the real one follows. */
+  head(status: number, headers: AnswerHeaders, isFinal: boolean): void;
+  data(chunk: Buffer): void;
+  end(trailers: AnswerHeaders): void;
+}
+
+/** Of one head, trailers among it. Node's own default is a quarter. */
+export const maxHeadBytes = 64 * 1024;
+/** Of one answer; a server that sends more means harm. */
+const maxHeaderLines = 1_000;
+/** 1xx answers before the real one. */
+const maxInformational = 32;
+/** Sizes up to 2^52; larger ones no number holds exactly. */
+const maxChunkDigits = 13;
+/** A chunk's size and extensions, which nobody uses. */
+const maxChunkLine = 4 * 1024;
+/** Lower-case names by their spelling: nearly every answer brings the same few. */
+const maxKnownNames = 256;
+
+const tokenPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const fieldValueFault = /[^\t\x20-\x7e\x80-\xff]/;
+const statusLinePattern = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
+const chunkLinePattern = /^([0-9a-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/i;
+const versionStart = "HTTP/1.";
+const lengthPattern = /^\d{1,15}$/;
+
+type State =
+  | "idle"
+  | "head"
+  | "length"
+  | "close"
+  | "chunk-line"
+  | "chunk"
+  | "chunk-end"
+  | "trailers";
+
+const nothing = Buffer.alloc(0);
+const noHeaders: AnswerHeaders = Object.freeze({});
+
+export class AnswerParser {
+  readonly #sink: AnswerSink;
+  readonly #knownNames = new Map<string, string>();
+  #state: State = "idle";
+  /** Bytes of a head or chunk line that is not whole yet. */
+  #rest: Buffer = nothing;
+  #left = 0;
+  #isHead = false;
+  #informational = 0;
+  #keepsAlive = true;
+  #keepAliveSeconds: number | undefined;
+
+  constructor(sink: AnswerSink) {
+    this.#sink = sink;
+  }
+
+  /** False when the connection cannot carry another request. */
+  get keepsAlive(): boolean {
+    return this.#keepsAlive;
+  }
+
+  /** What the server promises (`Keep-Alive: timeout=N`), in seconds. */
+  get keepAliveSeconds(): number | undefined {
+    return this.#keepAliveSeconds;
+  }
+
+  /** A request was sent: its answer may come. */
+  expect(method: string): void {
+    this.#state = "head";
+    this.#isHead = method === "HEAD";
+    this.#informational = 0;
+  }
+
+  /** Throws ProxyError UpstreamProtocol; then the connection is of no use any more. */
+  push(bytes: Buffer): void {
+    let chunk = bytes;
+    if (this.#rest.length > 0) {
+      chunk = Buffer.concat([this.#rest, bytes]);
+      this.#rest = nothing;
+    }
+    let at = 0;
+    while (at < chunk.length) {
+      const next = this.#step(chunk, at);
+      if (next < 0) {
+        this.#rest = chunk.subarray(at);
+        return;
+      }
+      at = next;
+    }
+  }
+
+  /** The server closed its side. True when that ends an answer, false when it cuts one off. */
+  finish(): boolean {
+    this.#keepsAlive = false;
+    if (this.#state !== "close") return this.#state === "idle";
+    this.#end(noHeaders);
+    return true;
+  }
+
+  /** Where reading goes on, or -1 when more bytes are needed first. */
+  #step(chunk: Buffer, at: number): number {
+    switch (this.#state) {
+      case "idle":
+        throw malformed("it sent something that no request asked for");
+      case "head":
+        return this.#readHead(chunk, at);
+      case "length":
+      case "chunk":
+        return this.#readCounted(chunk, at);
+      case "close":
+        this.#sink.data(at === 0 ? chunk : chunk.subarray(at));
+        return chunk.length;
+      case "chunk-line":
+        return this.#readChunkLine(chunk, at);
+      case "chunk-end":
+        return this.#readChunkEnd(chunk, at);
+      case "trailers":
+        return this.#readTrailers(chunk, at);
+      default:
+        return this.#state satisfies never;
+    }
+  }
+
+  #readHead(chunk: Buffer, at: number): number {
+    const end = chunk.indexOf("\r\n\r\n", at, "latin1");
+    if (end < 0) {
+      // A server of another protocol may wait for us to go on.
+      const start = chunk.toString("latin1", at, at + versionStart.length);
+      if (!versionStart.startsWith(start)) throw notHttp();
+      return needMore(chunk.length - at, maxHeadBytes);
+    }
+    if (end - at > maxHeadBytes) throw tooLarge();
+    const text = chunk.toString("latin1", at, end);
+    const lineEnd = text.indexOf("\r\n");
+    const [, minor, code] =
+      statusLinePattern.exec(lineEnd < 0 ? text : text.slice(0, lineEnd)) ?? [];
+    if (code === undefined) throw notHttp();
+    const headers = lineEnd < 0 ? noHeaders : this.#fields(text, lineEnd + 2);
+    this.#begin(Number(code), minor === "0", headers);
+    return end + 4;
+  }
+
+  #begin(status: number, isOld: boolean, headers: AnswerHeaders): void {
+    if (status < 200) {
+      this.#informational += 1;
+      if (status === 101) throw malformed("it switched protocols unasked");
+      if (this.#informational > maxInformational) throw malformed("it sent too many 1xx answers");
+      this.#sink.head(status, headers, false);
+      return;
+    }
+    this.#keepsAlive = !isOld && !says(headers["connection"], "close");
+    this.#keepAliveSeconds = promised(headers["keep-alive"]);
+    const length = lengthOf(headers, isOld);
+    const hasBody = !this.#isHead && status !== 204 && status !== 304;
+    this.#sink.head(status, headers, true);
+    if (!hasBody || length === 0) this.#end(noHeaders);
+    else if (length === "chunked") this.#state = "chunk-line";
+    else if (length === undefined) {
+      this.#keepsAlive = false;
+      this.#state = "close";
+    } else {
+      this.#left = length;
+      this.#state = "length";
+    }
+  }
+
+  #readCounted(chunk: Buffer, at: number): number {
+    const end = Math.min(chunk.length, at + this.#left);
+    this.#left -= end - at;
+    this.#sink.data(at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
+    if (this.#left > 0) return end;
+    if (this.#state === "chunk") this.#state = "chunk-end";
+    else this.#end(noHeaders);
+    return end;
+  }
+
+  #readChunkLine(chunk: Buffer, at: number): number {
+    const end = chunk.indexOf("\r\n", at, "latin1");
+    if (end < 0) return needMore(chunk.length - at, maxChunkLine);
+    const [, digits] = chunkLinePattern.exec(chunk.toString("latin1", at, end)) ?? [];
+    if (digits === undefined || digits.length > maxChunkDigits || end - at > maxChunkLine)
+      throw malformed("the size of a chunk cannot be read");
+    this.#left = Number.parseInt(digits, 16);
+    this.#state = this.#left === 0 ? "trailers" : "chunk";
+    return end + 2;
+  }
+
+  #readChunkEnd(chunk: Buffer, at: number): number {
+    if (chunk.length - at < 2) return chunk[at] === 0x0d ? -1 : misplaced();
+    if (chunk[at] !== 0x0d || chunk[at + 1] !== 0x0a) misplaced();
+    this.#state = "chunk-line";
+    return at + 2;
+  }
+
+  #readTrailers(chunk: Buffer, at: number): number {
+    if (chunk.length - at < 2) return -1;
+    if (chunk[at] === 0x0d && chunk[at + 1] === 0x0a) {
+      this.#end(noHeaders);
+      return at + 2;
+    }
+    const end = chunk.indexOf("\r\n\r\n", at, "latin1");
+    if (end < 0) return needMore(chunk.length - at, maxHeadBytes);
+    if (end - at > maxHeadBytes) throw tooLarge();
+    this.#end(this.#fields(chunk.toString("latin1", at, end), 0));
+    return end + 4;
+  }
+
+  #end(trailers: AnswerHeaders): void {
+    this.#state = "idle";
+    this.#sink.end(trailers);
+  }
+
+  /** Field lines from `from` on, without the empty line behind them. */
+  #fields(text: string, from: number): AnswerHeaders {
+    const headers: Record<string, string | string[]> = Object.create(null);
+    let lines = 0;
+    for (let at = from; at <= text.length;) {
+      const found = text.indexOf("\r\n", at);
+      const end = found < 0 ? text.length : found;
+      const colon = text.indexOf(":", at);
+      if (colon < 0 || colon >= end) throw malformed("a header line has no colon");
+      if (++lines > maxHeaderLines) throw tooLarge();
+      note(headers, this.#name(text.slice(at, colon)), fieldValue(text, colon + 1, end));
+      at = end + 2;
+    }
+    return headers;
+  }
+
+  #name(spelled: string): string {
+    const known = this.#knownNames.get(spelled);
+    if (known !== undefined) return known;
+    if (!tokenPattern.test(spelled)) throw malformed("a header has a name that is no token");
+    const name = spelled.toLowerCase();
+    if (this.#knownNames.size < maxKnownNames) this.#knownNames.set(spelled, name);
+    return name;
+  }
+}
+
+/** RFC 9112 section 6.3; undefined: everything until the server closes. */
+function lengthOf(headers: AnswerHeaders, isOld: boolean): number | "chunked" | undefined {
+  const coding = headers["transfer-encoding"];
+  const length = headers["content-length"];
+  if (coding !== undefined) {
+    if (
+      isOld ||
+      length !== undefined ||
+      typeof coding !== "string" ||
+      coding.toLowerCase() !== "chunked"
+    )
+      throw malformed("its Transfer-Encoding is not `chunked` alone");
+    return "chunked";
+  }
+  if (length === undefined) return undefined;
+  if (typeof length !== "string" || !lengthPattern.test(length))
+    throw malformed("its Content-Length is not one number");
+  return Number(length);
+}
+
+function fieldValue(text: string, from: number, to: number): string {
+  let start = from;
+  let end = to;
+  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
+  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
+  const value = text.slice(start, end);
+  if (fieldValueFault.test(value)) throw malformed("a header has a value with control characters");
+  return value;
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
+
+function note(headers: Record<string, string | string[]>, name: string, value: string): void {
+  const before = headers[name];
+  if (before === undefined) headers[name] = value;
+  else if (typeof before === "string") headers[name] = [before, value];
+  else before.push(value);
+}
+
+function says(header: string | string[] | undefined, option: string): boolean {
+  if (header === undefined) return false;
+  return String(header)
+    .toLowerCase()
+    .split(",")
+    .some((one) => one.trim() === option);
+}
+
+function promised(header: string | string[] | undefined): number | undefined {
+  const [, seconds] = /(?:^|[,\s])timeout\s*=\s*(\d{1,6})/i.exec(String(header ?? "")) ?? [];
+  return seconds === undefined ? undefined : Number(seconds);
+}
+
+function needMore(have: number, most: number): -1 {
+  if (have > most) throw tooLarge();
+  return -1;
+}
+
+function misplaced(): never {
+  throw malformed("a chunk is not as long as it said");
+}
+
+function notHttp(): ProxyError {
+  return malformed("its status line is not of that version");
+}
+
+function tooLarge(): ProxyError {
+  return new ProxyError("UpstreamProtocol", "the headers of the upstream's answer are too large");
+}
+
+function malformed(what: string): ProxyError {
+  return new ProxyError("UpstreamProtocol", `the upstream did not answer in HTTP/1.1: ${what}`);
+}
