@@ -273,6 +273,20 @@ function asObject(value: unknown): Readonly<Record<string, unknown>> {
   return value as Readonly<Record<string, unknown>>;
 }
 
+/** Names of members, by the text they are written as: nearly every event brings the same few dozen. */
+const knownNames = new Map<string, string>();
+const maxKnownNames = 512;
+const maxKnownNameLength = 64;
+
+function nameText(name: string): string {
+  const known = knownNames.get(name);
+  if (known !== undefined) return known;
+  const written = `${text(name)}:`;
+  if (knownNames.size < maxKnownNames && name.length <= maxKnownNameLength)
+    knownNames.set(name, written);
+  return written;
+}
+
 /** Nearly every string we write needs no escape, and finding that out is cheaper than JSON.stringify. */
 const needsCare = /[^ !#-[\]-\ud7ff\ue000-\uffff]/;
 
@@ -287,7 +301,8 @@ function writeValue(value: unknown, depth: number): string {
   if (typeof value === "string") return text(value);
   if (typeof value === "number") {
     if (!Number.isFinite(value)) throw new NotCanonical("a number is not finite");
-    return JSON.stringify(value);
+    // ECMAScript's own form is the one RFC 8785 section 3.2.2.3 asks for.
+    return String(value);
   }
   if (value === null || typeof value === "boolean") return String(value);
   if (typeof value !== "object") throw new NotCanonical(`a ${typeof value} has no place in JSON`);
@@ -313,7 +328,7 @@ function writeObject(object: Readonly<Record<string, unknown>>, depth: number): 
   for (const key of sortedKeys(object)) {
     const value = object[key];
     if (value !== undefined)
-      out += `${out === "" ? "" : ","}${text(key)}:${writeValue(value, depth)}`;
+      out += `${out === "" ? "" : ","}${nameText(key)}${writeValue(value, depth)}`;
   }
   const written = `{${out}}`;
   if (kept !== undefined) stableForms.set(object, written);

@@ -3,7 +3,7 @@
 //   POST /v1/token               RFC 8693 exchange, DPoP (RFC 9449): pod grant, or a connection grant when `audience` names a connection
 //   GET  /v1/jwks                the keys that sign grants (RFC 7517)
 //   GET  /v1/stream              newline-delimited JSON, one StreamMessage a line, for as long as the pod grant lives
-//   POST /v1/events              EventBatch -> EventAck
+//   POST /v1/events              EventDelivery -> EventAck
 //   POST /v1/requests            OpenRequest -> RequestState
 //   GET  /v1/requests/:name      RequestState
 //   POST /v1/requests/:name/spend  SpendRequest -> SpendAnswer (compare-and-swap: true at most once)
@@ -11,7 +11,7 @@
 // All but token and jwks carry `Authorization: DPoP <grant>` and a `DPoP` proof with `ath`.
 import type { Bundle } from "../policy/bundle.ts";
 import type { ConnectionId } from "../policy/operation.ts";
-import type { ContentRecord, StoredEvent } from "./event.ts";
+import type { ContentRecord, ContentRef, StoredEvent } from "./event.ts";
 
 /** Spoken version; each side also accepts the one before. */
 export const controlVersion = 1;
@@ -120,6 +120,19 @@ export type StreamMessage =
       readonly generation: number;
     };
 
+/** What a proxy sends: its events as they stand in its spool, each with the masked texts it refers to. */
+export interface EventDelivery {
+  readonly stream: string;
+  readonly records: readonly EventRecord[];
+  /** Hash of the last event, signed (compact JWS, EdDSA or ES256) with the proxy's grant key. */
+  readonly head: string;
+}
+
+export interface EventRecord extends StoredEvent {
+  readonly contents?: readonly (ContentRef & { readonly text: string })[];
+}
+
+/** The same as the store takes it, texts apart. */
 export interface EventBatch {
   readonly stream: string;
   readonly events: readonly StoredEvent[];

@@ -304,7 +304,7 @@ export class Session implements GateSession {
   #body(grant: LiveGrant, operation: Operation, decision: Decision): EventBody {
     return {
       ...this.#base(),
-      operation: stable(eventOperation(operation, grant.bundle.recording.detail)),
+      operation: eventOperation(operation, grant.bundle.recording.detail),
       decision: this.#eventDecision(decision),
     };
   }

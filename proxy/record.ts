@@ -70,7 +70,8 @@ function cut(part: Content["part"], text: string): readonly Content[] {
 /** Prompts are content, not facts: they are recorded as content records where the policy asks for them. */
 function facts(operation: Operation): Readonly<Record<string, unknown>> {
   // Those of an SQL text are kept with the text, and so is their form.
-  if (operation.kind !== "llm") return stable(operation.facts);
+  if (operation.kind === "sql") return stable(operation.facts);
+  if (operation.kind === "http") return operation.facts;
   const { prompts: _prompts, ...rest } = operation.facts;
   return rest;
 }

@@ -2,6 +2,7 @@
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { EventAck, EventBatch } from "../../contract/control.ts";
+import { batchOf, recordsOf } from "../../contract/delivery.ts";
 import { streamOf } from "../../proxy/audit/recover.ts";
 import { createShipper } from "../../proxy/audit/ship.ts";
 import { openSpool } from "../../proxy/audit/spool.ts";
@@ -43,7 +44,11 @@ async function shipOne(directory: string, options: LeftoverOptions): Promise<num
   const stream = streamOf(directory);
   if (stream === undefined) return 0;
   const spool = openSpool({ directory, stream: stream.replace(/\.[1-9][0-9]*$/, "") });
-  const shipper = createShipper({ spool, sign: options.sign, send: options.ingest });
+  const shipper = createShipper({
+    spool,
+    sign: options.sign,
+    send: (batch) => options.ingest(batchOf({ ...batch, records: recordsOf(batch.lines) })),
+  });
   try {
     return (await shipper.flush(options.shipMs ?? defaultShipMs)).unshipped;
   } finally {

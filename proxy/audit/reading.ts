@@ -1,6 +1,7 @@
-// Reads records back from the segments when they are no longer in memory: after a restart, or when the operator was away.
+// Reads lines back from the segments when they are no longer in memory: after a restart, or when the operator was away.
 import { readFile } from "node:fs/promises";
-import { parseRecord, type SpoolRecord } from "./record.ts";
+import { isIntact, lineEnd } from "./lines.ts";
+import type { Lines, ReadLimit } from "./recent.ts";
 import type { Segment } from "./segments.ts";
 
 /** A record that must be there is not, or is not what was written. The remedy is `Spool.restart`. */
@@ -8,32 +9,56 @@ export class SpoolDamaged extends Error {
   override readonly name = "SpoolDamaged";
 }
 
-/** Records `from`..`last` of the segment that holds `from`; the rest follows at the next call. Checks each against its hashes. */
-export async function readRecords(
-  segments: readonly Segment[],
-  from: number,
-  last: number,
-): Promise<readonly SpoolRecord[]> {
-  if (from > last) return [];
-  const segment = segments.findLast((candidate) => candidate.firstSeq <= from);
-  if (segment === undefined) throw new SpoolDamaged(`event ${from} is not in the spool any more`);
-  const bytes = await readFile(segment.file);
-  const records: SpoolRecord[] = [];
-  // Numbers are consecutive within a segment, so lines before `from` need not be parsed. The first line is the segment's own.
-  let start = bytes.indexOf(10) + 1;
-  for (let seq = segment.firstSeq; seq <= last; seq += 1) {
-    const end = start === 0 ? -1 : bytes.indexOf(10, start);
-    if (end < 0) break;
-    if (seq >= from) records.push(checked(bytes.toString("utf8", start, end), seq));
-    start = end + 1;
-  }
-  if (records.length === 0) throw new SpoolDamaged(`event ${from} is missing from ${segment.file}`);
-  return records;
+/** A segment as it was when it was read, and where the next batch begins in it: a backlog is read in many batches, each file once. */
+interface Place {
+  readonly file: string;
+  readonly bytes: Buffer;
+  readonly nextSeq: number;
+  readonly at: number;
 }
 
-function checked(line: string, seq: number): SpoolRecord {
-  const record = parseRecord(line);
-  if (record === undefined || record.event.header.seq !== seq)
-    throw new SpoolDamaged(`event ${seq} is not what was recorded`);
-  return record;
+export class SegmentReader {
+  #place: Place | undefined;
+
+  /** Lines `from`..`last` of the segment that holds `from`, within the limit; the rest follows at the next call. Checks each against its hashes. */
+  async read(
+    segments: readonly Segment[],
+    from: number,
+    last: number,
+    limit: ReadLimit,
+  ): Promise<Lines> {
+    const segment = segments.findLast((candidate) => candidate.firstSeq <= from);
+    if (segment === undefined) throw new SpoolDamaged(`event ${from} is not in the spool any more`);
+    const { bytes, at: start } = await this.#find(segment, from);
+    let end = start;
+    let seq = from - 1;
+    while (end >= 0 && seq < last && seq - from + 1 < limit.events) {
+      const next = lineEnd(bytes, end);
+      if (next < 0 || (next - start > limit.bytes && seq >= from)) break;
+      seq += 1;
+      if (!isIntact(bytes.subarray(end, next - 1), seq))
+        throw new SpoolDamaged(`event ${seq} is not what was recorded`);
+      end = next;
+    }
+    if (seq < from) throw new SpoolDamaged(`event ${from} is missing from ${segment.file}`);
+    // At the end of what was read there may be more by now.
+    this.#place =
+      end < bytes.length ? { file: segment.file, bytes, nextSeq: seq + 1, at: end } : undefined;
+    return { last: seq, parts: [bytes.subarray(start, end)] };
+  }
+
+  /** Forgets what it holds. */
+  clear(): void {
+    this.#place = undefined;
+  }
+
+  async #find({ file, firstSeq }: Segment, from: number): Promise<Place> {
+    const place = this.#place;
+    if (place?.file === file && place.nextSeq === from) return place;
+    const bytes = await readFile(file);
+    // Numbers are consecutive within a segment, so lines before `from` need not be looked at. The first line is the segment's own.
+    let at = lineEnd(bytes, 0);
+    for (let seq = firstSeq; seq < from && at >= 0; seq += 1) at = lineEnd(bytes, at);
+    return { file, bytes, nextSeq: from, at };
+  }
 }

@@ -1,61 +1,107 @@
-// The unshipped records that are still in memory: always the newest, without holes, so that shipping them reads no file.
-import type { SpoolRecord } from "./record.ts";
+// The unshipped lines that are still in memory, as the bytes that were written: always the newest, without holes, so that shipping
+// them reads no file. Bytes, not objects: what waits for the operator must not be walked by the garbage collector.
+import { lineEnd } from "./lines.ts";
 
-export class RecentRecords {
+/** Consecutive lines, as one write put them on the disk. */
+export interface Block {
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly bytes: Buffer;
+  /** Milliseconds since the epoch: no line in it is older. */
+  readonly at: number;
+}
+
+export interface ReadLimit {
+  readonly events: number;
+  readonly bytes: number;
+}
+
+/** Lines up to number `last`, each with its newline; no line lies in two parts. */
+export interface Lines {
+  readonly last: number;
+  readonly parts: readonly Buffer[];
+}
+
+export class RecentBlocks {
   readonly #limitBytes: number;
-  readonly #records = new Map<number, SpoolRecord>();
+  #blocks: Block[] = [];
   #bytes = 0;
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
   }
 
-  get all(): ReadonlyMap<number, SpoolRecord> {
-    return this.#records;
-  }
-
-  /** What is not durable yet is kept even over the limit: a restart of the stream takes it from here. The writer bounds it. */
-  add(record: SpoolRecord, durableSeq: number): void {
-    this.#records.set(record.event.header.seq, record);
-    this.#bytes += record.line.length;
-    if (this.#bytes <= this.#limitBytes) return;
-    for (const seq of this.#records.keys()) {
-      if (this.#bytes <= this.#limitBytes || seq > durableSeq) return;
-      this.#drop(seq);
-    }
+  add(block: Block): void {
+    this.#blocks.push(block);
+    this.#bytes += block.bytes.length;
+    while (this.#bytes > this.#limitBytes) this.#dropOldest();
   }
 
   forgetUpTo(last: number): void {
-    for (const seq of this.#records.keys()) {
-      if (seq > last) return;
-      this.#drop(seq);
-    }
+    for (
+      let [oldest] = this.#blocks;
+      oldest !== undefined && oldest.lastSeq <= last;
+      [oldest] = this.#blocks
+    )
+      this.#dropOldest();
   }
 
   clear(): void {
-    this.#records.clear();
+    this.#blocks = [];
     this.#bytes = 0;
   }
 
-  /** The run from `from` to `last`, or undefined when it does not start here. */
-  run(from: number, last: number): readonly SpoolRecord[] | undefined {
-    const first = this.#records.get(from);
-    if (first === undefined || from > last) return undefined;
-    const records = [first];
-    for (let seq = from + 1; seq <= last; seq += 1) {
-      const record = this.#records.get(seq);
-      if (record === undefined) break;
-      records.push(record);
+  /** The block that holds a number. */
+  find(seq: number): Block | undefined {
+    return this.#blocks.find((block) => block.firstSeq <= seq && seq <= block.lastSeq);
+  }
+
+  /** Lines from number `from` on: at most `limit` of either measure, and at least one. Undefined when the first is not here. */
+  read(from: number, limit: ReadLimit): Lines | undefined {
+    const at = this.#blocks.findIndex((block) => block.firstSeq <= from && from <= block.lastSeq);
+    if (at < 0) return undefined;
+    const parts: Buffer[] = [];
+    let left = limit;
+    let last = from - 1;
+    for (let index = at; index < this.#blocks.length; index += 1) {
+      const block = this.#blocks[index];
+      if (block === undefined) break;
+      const part = takeLines(block, last + 1, left, last < from);
+      if (part === undefined) break;
+      parts.push(part.bytes);
+      left = { events: left.events - (part.last - last), bytes: left.bytes - part.bytes.length };
+      last = part.last;
+      if (last < block.lastSeq) break;
     }
-    return records;
+    return { last, parts };
   }
 
-  get(seq: number): SpoolRecord | undefined {
-    return this.#records.get(seq);
+  #dropOldest(): void {
+    this.#bytes -= this.#blocks.shift()?.bytes.length ?? 0;
   }
+}
 
-  #drop(seq: number): void {
-    this.#bytes -= this.#records.get(seq)?.line.length ?? 0;
-    this.#records.delete(seq);
+/** Lines of a block from number `from` on, within the limit; `atLeastOne` takes a line that alone exceeds it. */
+function takeLines(
+  block: Block,
+  from: number,
+  limit: ReadLimit,
+  atLeastOne: boolean,
+): { readonly last: number; readonly bytes: Buffer } | undefined {
+  const { bytes } = block;
+  const isWhole =
+    from === block.firstSeq && block.lastSeq - from < limit.events && bytes.length <= limit.bytes;
+  if (isWhole) return { last: block.lastSeq, bytes };
+  let start = 0;
+  for (let seq = block.firstSeq; seq < from; seq += 1) start = lineEnd(bytes, start);
+  let end = start;
+  let last = from - 1;
+  while (last < block.lastSeq && last - from + 1 < limit.events) {
+    const next = lineEnd(bytes, end);
+    const fits = next - start <= limit.bytes || (atLeastOne && last < from);
+    if (next < 0 || !fits) break;
+    end = next;
+    last += 1;
   }
+  return last < from ? undefined : { last, bytes: bytes.subarray(start, end) };
 }

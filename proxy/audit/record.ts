@@ -33,9 +33,7 @@ export interface StoredContent extends ContentRef {
 export interface SpoolRecord {
   readonly event: StoredEvent;
   readonly contents: readonly StoredContent[];
-  /** The event as JSON, as it travels to the operator. */
-  readonly json: string;
-  /** One JSON line with its newline, as it stands in the segment: the event, and its contents where it has some. */
+  /** One JSON line with its newline, as it stands in the segment and travels to the operator: the event, and its contents where it has some. */
   readonly line: string;
 }
 
@@ -65,7 +63,7 @@ function seal(
   given: EventBody,
   contents: readonly StoredContent[],
 ): SpoolRecord {
-  const { body, json } = canonicalBody(given);
+  const { body, json } = boundedBody(given);
   const header: EventHeader = {
     stream: after.stream,
     seq: after.seq + 1,
@@ -76,27 +74,16 @@ function seal(
   };
   const headerJson = canonicalHeader(header);
   const hash = sha256(headerJson);
-  return rendered(
-    { header, hash, body },
+  const tail = contents.length === 0 ? "" : `,"contents":${JSON.stringify(contents)}`;
+  return {
+    event: { header, hash, body },
     contents,
-    `{"header":${headerJson},"hash":"${hash}","body":${json}}`,
-  );
-}
-
-function rendered(
-  event: StoredEvent,
-  contents: readonly StoredContent[],
-  json: string,
-): SpoolRecord {
-  const line =
-    contents.length === 0
-      ? `${json}\n`
-      : `${json.slice(0, -1)},"contents":${JSON.stringify(contents)}}\n`;
-  return { event, contents, json, line };
+    line: `{"header":${headerJson},"hash":"${hash}","body":${json}${tail}}\n`,
+  };
 }
 
 /** The body as it will be hashed: strings well-formed, within its bound. */
-function canonicalBody(given: EventBody): { readonly body: EventBody; readonly json: string } {
+function boundedBody(given: EventBody): { readonly body: EventBody; readonly json: string } {
   let body = given;
   let json = canonicalOrMended(body);
   if (json === undefined) {
@@ -202,8 +189,7 @@ export function parseRecord(line: string): SpoolRecord | undefined {
     // Members of another type than we write: not our record.
     return undefined;
   }
-  const json = contents.length === 0 ? line : JSON.stringify({ header, hash, body });
-  return { event: { header, hash, body }, contents, json, line: `${line}\n` };
+  return { event: { header, hash, body }, contents, line: `${line}\n` };
 }
 
 interface ParsedLine {

@@ -1,7 +1,7 @@
 // What the spool finds when it opens, and the rewriting of what is unshipped under a new stream name.
 import { rmSync, statSync } from "node:fs";
 import { type ChainPosition, firstPrev, isSuccessor, startOf } from "../../contract/chain.ts";
-import { makeRecord, rechain, type SpoolRecord } from "./record.ts";
+import { makeRecord, parseRecord, rechain, type SpoolRecord } from "./record.ts";
 import {
   cutTorn,
   keepDamaged,
@@ -111,8 +111,8 @@ export interface RewriteInput {
   readonly segments: readonly Segment[];
   readonly from: number;
   readonly to: number;
-  /** Records that may not be on the disk yet. */
-  readonly recent: ReadonlyMap<number, SpoolRecord>;
+  /** Lines that are not on the disk yet. */
+  readonly unwritten: readonly string[];
   readonly segmentBytes: number;
   readonly now: number;
 }
@@ -155,7 +155,10 @@ function collect(input: RewriteInput): Map<number, SpoolRecord> {
       if (record.event.header.seq >= input.from) found.set(record.event.header.seq, record);
     if (content === undefined || content.damaged) keepDamaged(input.directory, segment.file);
   }
-  for (const [seq, record] of input.recent) if (seq >= input.from) found.set(seq, record);
+  for (const line of input.unwritten) {
+    const record = parseRecord(line.trimEnd());
+    if (record !== undefined) found.set(record.event.header.seq, record);
+  }
   return found;
 }
 

@@ -12,7 +12,8 @@ import {
 } from "../../contract/chain.ts";
 import type { EventAck, EventBatch } from "../../contract/control.ts";
 import type { EventBody, StoredEvent } from "../../contract/event.ts";
-import { createShipper, type Shipper, type ShipperOptions } from "./ship.ts";
+import { batchOf, recordsOf } from "../../contract/delivery.ts";
+import { createShipper, type Shipper, type ShipperOptions, type SignedBatch } from "./ship.ts";
 import { openSpool, type Spool } from "./spool.ts";
 
 const stream = "agents/invoice-7c9d/6f1c";
@@ -57,6 +58,9 @@ const body = (n: number): EventBody => ({
   operation: { kind: "sql", summary: `SELECT ${n}` },
 });
 
+const received = (batch: SignedBatch): EventBatch =>
+  batchOf({ ...batch, records: recordsOf(batch.lines) });
+
 /** What the operator promises of POST /v1/events, in memory. */
 class Operator {
   readonly streams = new Map<string, StoredEvent[]>();
@@ -64,12 +68,12 @@ class Operator {
   inFlight = 0;
   mostInFlight = 0;
 
-  readonly take = async (batch: EventBatch): Promise<EventAck> => {
+  readonly take = async (batch: SignedBatch): Promise<EventAck> => {
     this.inFlight += 1;
     this.mostInFlight = Math.max(this.mostInFlight, this.inFlight);
     await new Promise((resolve) => setImmediate(resolve));
     this.inFlight -= 1;
-    return this.ingest(batch);
+    return this.ingest(received(batch));
   };
 
   ingest(batch: EventBatch): EventAck {
@@ -148,7 +152,7 @@ test("everything arrives once and in order, in bounded batches, one in flight", 
     spool,
     limits: { batchEvents: 16 },
     send: async (batch) => {
-      largest = Math.max(largest, batch.events.length);
+      largest = Math.max(largest, batch.last - batch.first + 1);
       return operator.take(batch);
     },
   });
@@ -206,7 +210,9 @@ for (const [name, fault] of Object.entries(faults)) {
       limits: { batchEvents: 10, sendTimeoutMs: 20 },
       send: async (batch) => {
         attempts += 1;
-        return attempts % 2 === 1 ? fault(operator.take, batch) : operator.take(batch);
+        return attempts % 2 === 1
+          ? fault(async (one) => operator.ingest(one), received(batch))
+          : operator.take(batch);
       },
     });
     for (let n = 1; n <= 60; n += 1) spool.append("operation", body(n));

@@ -1,6 +1,6 @@
 // Carries the spool to the operator: batches in order, one in flight, until each is acknowledged.
 import { IngestRefused, maxBatchEvents } from "../../contract/chain.ts";
-import type { EventAck, EventBatch } from "../../contract/control.ts";
+import type { EventAck } from "../../contract/control.ts";
 import { SpoolDamaged } from "./reading.ts";
 import type { LostRange, Spool, SpoolBatch } from "./spool.ts";
 
@@ -30,8 +30,10 @@ const flushBackoffMs = 250;
 /** New stream names one process may start. A refusal that survives this many is a fault in a program, not in the data. */
 const maxRestarts = 8;
 
-/** An EventBatch, with its events in the JSON they are sent as. */
-export type SignedBatch = SpoolBatch & Pick<EventBatch, "head">;
+export interface SignedBatch extends SpoolBatch {
+  /** `EventDelivery.head` */
+  readonly head: string;
+}
 
 export interface ShipperOptions {
   readonly spool: Spool;
@@ -193,13 +195,12 @@ class SpoolShipper implements Shipper {
       events: this.#limits.batchEvents,
       bytes: this.#limits.batchBytes,
     });
-    const first = batch.events[0]?.header.seq;
-    const last = batch.events.at(-1);
-    if (first === undefined || last === undefined) return;
-    const acknowledged = await this.#send(batch, last.hash);
+    if (batch === undefined) return;
+    const { first, last } = batch;
+    const acknowledged = await this.#send(batch);
     this.#batches += 1;
     // Never believe an acknowledgement of what was not sent.
-    const upTo = Math.min(acknowledged, last.header.seq);
+    const upTo = Math.min(acknowledged, last);
     if (upTo < first)
       throw upTo < first - 1
         ? gap(batch.stream, upTo + 1)
@@ -209,12 +210,12 @@ class SpoolShipper implements Shipper {
     spool.acknowledge(upTo);
   }
 
-  async #send(batch: SpoolBatch, hash: string): Promise<number> {
+  async #send(batch: SpoolBatch): Promise<number> {
     const signal = AbortSignal.any([
       AbortSignal.timeout(this.#limits.sendTimeoutMs),
       this.#closing.signal,
     ]);
-    const head = await abortable(this.#options.sign(hash), signal);
+    const head = await abortable(this.#options.sign(batch.hash), signal);
     const ack = await abortable(this.#options.send({ ...batch, head }, signal), signal);
     if (!Number.isSafeInteger(ack.acknowledged))
       throw new Error("the operator's acknowledgement is no number");

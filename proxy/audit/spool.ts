@@ -1,13 +1,14 @@
 // The recording of one pod on its own disk: numbered, hash-chained events in segment files, kept until the operator has them.
 import { mkdirSync, rmSync } from "node:fs";
 import type { ChainPosition } from "../../contract/chain.ts";
-import type { ContentRecord, EventBody, EventType, StoredEvent } from "../../contract/event.ts";
+import type { EventBody, EventType } from "../../contract/event.ts";
 import type { Content } from "../pipeline.ts";
 import { type Found, reopen, rewrite } from "./recover.ts";
-import { RecentRecords } from "./recent.ts";
-import { contentRecords, makeRecord, type SpoolRecord } from "./record.ts";
+import { hashOf, lastLine } from "./lines.ts";
+import { type ReadLimit, RecentBlocks } from "./recent.ts";
+import { makeRecord, type SpoolRecord } from "./record.ts";
 import { RoomQueue } from "./room.ts";
-import { readRecords } from "./reading.ts";
+import { SegmentReader, SpoolDamaged } from "./reading.ts";
 import { markClosed, type Segment, segmentFile, startLine } from "./segments.ts";
 import { GroupWriter, maxPendingBytes, unavailable } from "./writer.ts";
 
@@ -16,7 +17,7 @@ export interface SpoolLimits {
   readonly totalBytes: number;
   /** One segment; acknowledged events free their room a segment at a time. */
   readonly segmentBytes: number;
-  /** Unshipped records kept in memory, so that shipping what was just written does not read it back. */
+  /** Unshipped lines kept in memory, so that shipping what was just written does not read it back. */
   readonly recentBytes: number;
 }
 
@@ -44,12 +45,15 @@ export interface LostRange {
   readonly to: number;
 }
 
+/** Consecutive events as they stand in the spool. */
 export interface SpoolBatch {
   readonly stream: string;
-  readonly events: readonly StoredEvent[];
-  readonly contents: readonly ContentRecord[];
-  /** The events as they stand in the spool, ready to be sent: members of a JSON array. */
-  readonly eventsJson: string;
+  readonly first: number;
+  readonly last: number;
+  /** Of the last event. */
+  readonly hash: string;
+  /** One JSON line each (record.ts), with its newline, in any pieces. */
+  readonly lines: readonly Buffer[];
 }
 
 export interface SpoolStatus {
@@ -84,7 +88,8 @@ export class Spool {
   #acknowledged: number;
   #bytes = 0;
   #writer: GroupWriter;
-  readonly #recent: RecentRecords;
+  readonly #recent: RecentBlocks;
+  readonly #reader = new SegmentReader();
   readonly #room = new RoomQueue();
   /** Events that found no room since the last one that did. */
   #untaken = 0;
@@ -96,7 +101,7 @@ export class Spool {
   constructor(options: SpoolOptions) {
     this.#directory = options.directory;
     this.#limits = { ...defaultSpoolLimits, ...options.limits };
-    this.#recent = new RecentRecords(this.#limits.recentBytes);
+    this.#recent = new RecentBlocks(this.#limits.recentBytes);
     this.#clock = options.clock ?? Date.now;
     this.#base = options.stream;
     mkdirSync(options.directory, { recursive: true, mode: 0o700 });
@@ -183,26 +188,19 @@ export class Spool {
    * Events from number `from` on, at most `limit` of either measure and at least one if there is one. Only durable
    * events leave: after a loss of power the operator must never know one that this disk does not.
    */
-  async read(
-    from: number,
-    limit: { readonly events: number; readonly bytes: number },
-  ): Promise<SpoolBatch> {
+  async read(from: number, limit: ReadLimit): Promise<SpoolBatch | undefined> {
     await this.#writer.sync(this.#head.seq);
-    const last = Math.min(this.#writer.durableSeq, from + limit.events - 1);
-    const records: SpoolRecord[] = [];
-    let bytes = 0;
-    for (const record of this.#recent.run(from, last) ??
-      (await readRecords(this.#segments, from, last))) {
-      bytes += record.line.length;
-      if (records.length > 0 && bytes > limit.bytes) break;
-      records.push(record);
-    }
-    return {
-      stream: this.#head.stream,
-      events: records.map((record) => record.event),
-      contents: records.flatMap(contentRecords),
-      eventsJson: records.map(({ json }) => json).join(","),
-    };
+    const durable = this.#writer.durableSeq;
+    const { stream } = this.#head;
+    if (from > durable) return undefined;
+    const within = { ...limit, events: Math.min(limit.events, durable - from + 1) };
+    const { last, parts } =
+      this.#recent.read(from, within) ??
+      (await this.#reader.read(this.#segments, from, durable, within));
+    const newest = parts.at(-1);
+    const hash = newest === undefined ? undefined : hashOf(newest, lastLine(newest));
+    if (hash === undefined) throw new SpoolDamaged(`event ${last} is not what was recorded`);
+    return { stream, first: from, last, hash, lines: parts };
   }
 
   /** The operator has everything up to `seq`: whole segments are deleted. */
@@ -292,7 +290,7 @@ export class Spool {
       segments: this.#segments,
       from: this.#acknowledged + 1,
       to: this.#head.seq,
-      recent: this.#recent.all,
+      unwritten: this.#writer.unwritten(),
       segmentBytes: this.#limits.segmentBytes,
       now: this.#clock(),
     });
@@ -301,6 +299,7 @@ export class Spool {
     this.#head = rewritten.head;
     this.#bytes = sumBytes(this.#segments);
     this.#recent.clear();
+    this.#reader.clear();
     const old = this.#writer;
     this.#writer = this.#newWriter();
     const own = this.#head.seq + 1;
@@ -316,7 +315,15 @@ export class Spool {
   }
 
   #newWriter(): GroupWriter {
-    return new GroupWriter(this.#head.seq, () => this.#room.admit(() => !this.full()));
+    const writer: GroupWriter = new GroupWriter(this.#head.seq, {
+      progressed: () => this.#room.admit(() => !this.full()),
+      written: (firstSeq, lastSeq, bytes) => {
+        // What another stream took over is not read any more.
+        if (writer === this.#writer)
+          this.#recent.add({ firstSeq, lastSeq, bytes, at: this.#clock() });
+      },
+    });
+    return writer;
   }
 
   #append(
@@ -339,7 +346,6 @@ export class Spool {
     segment.bytes += bytes;
     this.#bytes += bytes;
     this.#head = { stream: header.stream, seq: header.seq, hash };
-    this.#recent.add(record, this.#writer.durableSeq);
     this.#listener?.();
   }
 
@@ -353,7 +359,7 @@ export class Spool {
       bytes,
       startedAt,
     };
-    this.#writer.push(segment.file, 0, line, bytes, this.#head.seq);
+    this.#writer.begin(segment.file, line, bytes, firstSeq);
     this.#segments.push(segment);
     this.#bytes += bytes;
     return segment;
@@ -361,10 +367,10 @@ export class Spool {
 
   #oldestTime(): number {
     const oldest = this.#acknowledged + 1;
-    const record = this.#recent.get(oldest);
-    if (record !== undefined) return Date.parse(record.event.header.time);
     return (
-      this.#segments.findLast((segment) => segment.firstSeq <= oldest)?.startedAt ?? this.#clock()
+      this.#recent.find(oldest)?.at ??
+      this.#segments.findLast((segment) => segment.firstSeq <= oldest)?.startedAt ??
+      this.#clock()
     );
   }
 

@@ -19,8 +19,18 @@ interface Chunk {
   readonly file: string;
   readonly offset: number;
   readonly lines: string[];
+  /** Of the line that begins a segment, where this chunk does. */
+  readonly headBytes: number;
+  readonly firstSeq: number;
   bytes: number;
   lastSeq: number;
+}
+
+export interface WriterEvents {
+  /** Room was made: what waited may go on. */
+  progressed(): void;
+  /** The lines of these events are in the file, though perhaps not durable yet. */
+  written(firstSeq: number, lastSeq: number, lines: Buffer): void;
 }
 
 interface Waiter {
@@ -43,11 +53,13 @@ export class GroupWriter {
   #failure: Error | undefined;
   #broken = false;
 
-  readonly #progressed: () => void;
+  readonly #events: WriterEvents;
+  /** Being written. */
+  #current: Chunk | undefined;
 
   /** @param durableSeq the last number that is on disk already */
-  constructor(durableSeq: number, progressed: () => void) {
-    this.#progressed = progressed;
+  constructor(durableSeq: number, events: WriterEvents) {
+    this.#events = events;
     this.#durableSeq = durableSeq;
     this.#writtenSeq = durableSeq;
   }
@@ -65,7 +77,20 @@ export class GroupWriter {
     return this.#failure;
   }
 
-  /** Takes a line for `file` at `offset`. Offsets are the caller's: they make a write that failed halfway repeatable. */
+  /** Lines taken and not in their file yet. */
+  unwritten(): readonly string[] {
+    const inFlight = this.#current === undefined ? [] : [this.#current];
+    return [...inFlight, ...this.#chunks].flatMap(({ lines }) => lines);
+  }
+
+  /** Takes the line that a new file begins with. `firstSeq`: the number of its first event. */
+  begin(file: string, line: string, bytes: number, firstSeq: number): void {
+    const chunk = { file, offset: 0, lines: [line], headBytes: bytes, firstSeq };
+    this.#chunks.push({ ...chunk, bytes, lastSeq: firstSeq - 1 });
+    this.#pendingBytes += bytes;
+  }
+
+  /** Takes an event's line for `file` at `offset`. Offsets are the caller's: they make a write that failed halfway repeatable. */
   push(file: string, offset: number, line: string, bytes: number, seq: number): void {
     const last = this.#chunks.at(-1);
     if (last !== undefined && last.file === file) {
@@ -73,7 +98,8 @@ export class GroupWriter {
       last.bytes += bytes;
       last.lastSeq = seq;
     } else {
-      this.#chunks.push({ file, offset, lines: [line], bytes, lastSeq: seq });
+      const chunk = { file, offset, lines: [line], headBytes: 0, firstSeq: seq };
+      this.#chunks.push({ ...chunk, bytes, lastSeq: seq });
     }
     this.#pendingBytes += bytes;
     if (this.#running !== undefined || this.#broken) return;
@@ -133,7 +159,7 @@ export class GroupWriter {
   #finished(failure: Error | undefined): void {
     this.#running = undefined;
     this.#failure = failure;
-    if (failure === undefined) this.#progressed();
+    if (failure === undefined) this.#events.progressed();
     else this.#rejectWaiters(unavailable(failure));
     if (this.#broken || (this.#chunks.length === 0 && this.#waiters.length === 0)) return;
     if (failure === undefined) this.#start();
@@ -146,11 +172,14 @@ export class GroupWriter {
       if (this.#isAwaited(this.#writtenSeq)) await this.#sync();
       const chunk = this.#chunks.shift();
       if (chunk === undefined) return;
+      this.#current = chunk;
       try {
         await this.#write(chunk);
       } catch (error) {
         this.#chunks.unshift(chunk);
         throw error;
+      } finally {
+        this.#current = undefined;
       }
       this.#pendingBytes -= chunk.bytes;
     }
@@ -165,6 +194,8 @@ export class GroupWriter {
     if (isOneCall) await this.#trusting(() => file.writeDurably(bytes, chunk.offset), isFull);
     else await file.write(bytes, chunk.offset);
     this.#writtenSeq = chunk.lastSeq;
+    if (chunk.lastSeq >= chunk.firstSeq)
+      this.#events.written(chunk.firstSeq, chunk.lastSeq, bytes.subarray(chunk.headBytes));
     if (isOneCall) this.#settle(chunk.lastSeq);
   }
 

@@ -1,7 +1,7 @@
 // What this proxy asks of the operator under its pod grant: approvals, events, the view.
 import type {
   EventAck,
-  EventBatch,
+  EventDelivery,
   OpenRequest,
   ProxyView,
   RequestState,
@@ -39,8 +39,10 @@ export interface OperatorCallsOptions {
 
 type Decided = (state: RequestState) => void;
 
-/** An EventBatch whose events are in JSON already, as members of an array: they were put into it when they were recorded. */
-export type RenderedBatch = Omit<EventBatch, "events"> & { readonly eventsJson: string };
+/** An EventDelivery whose records are JSON lines already, each with its newline: they were written when they were recorded. */
+export interface DeliveryLines extends Omit<EventDelivery, "records"> {
+  readonly lines: readonly Buffer[];
+}
 
 export class OperatorCalls {
   readonly #options: OperatorCallsOptions;
@@ -96,15 +98,14 @@ export class OperatorCalls {
   }
 
   /** Throws IngestRefused when the store does not take the batch, otherwise OperatorRefused or OperatorUnavailable. */
-  async shipEvents(batch: RenderedBatch, signal: AbortSignal): Promise<EventAck> {
+  async shipEvents(delivery: DeliveryLines, signal: AbortSignal): Promise<EventAck> {
     const { client } = this.#options;
-    const { stream, head, contents, eventsJson } = batch;
-    const rest = JSON.stringify({ stream, head, contents });
-    const text = `${rest.slice(0, -1)},"events":[${eventsJson}]}`;
+    const { stream, head, lines } = delivery;
+    const body = [Buffer.from(`${JSON.stringify({ stream, head })}\n`), ...lines];
     try {
       return await this.withPodGrant(
         (grant) =>
-          client.postText("/v1/events", text, grant, signal, eventsTimeoutMs).then(parseEventAck),
+          client.postLines("/v1/events", body, grant, signal, eventsTimeoutMs).then(parseEventAck),
         signal,
       );
     } catch (error) {

@@ -42,7 +42,7 @@ interface Call {
   readonly path: string;
   readonly grant?: string;
   readonly contentType?: string;
-  readonly body?: string;
+  readonly body?: readonly Buffer[];
   /** Otherwise `callTimeoutMs`. */
   readonly timeoutMs?: number;
 }
@@ -84,7 +84,7 @@ export class OperatorClient {
       method: "POST",
       path: "/v1/token",
       contentType: "application/x-www-form-urlencoded",
-      body: form.toString(),
+      body: [Buffer.from(form.toString())],
     };
     return parseTokenAnswer(await this.#json(call, signal));
   }
@@ -100,19 +100,29 @@ export class OperatorClient {
     signal: AbortSignal,
     timeoutMs = callTimeoutMs,
   ): Promise<unknown> {
-    return await this.postText(path, JSON.stringify(body), grant, signal, timeoutMs);
+    return await this.#json(
+      {
+        method: "POST",
+        path,
+        grant,
+        contentType: "application/json",
+        body: [Buffer.from(JSON.stringify(body))],
+        timeoutMs,
+      },
+      signal,
+    );
   }
 
-  /** As `post`, for a body that is JSON already. */
-  async postText(
+  /** As `post`, for JSON lines in any pieces. */
+  async postLines(
     path: string,
-    body: string,
+    body: readonly Buffer[],
     grant: string,
     signal: AbortSignal,
     timeoutMs = callTimeoutMs,
   ): Promise<unknown> {
     return await this.#json(
-      { method: "POST", path, grant, contentType: "application/json", body, timeoutMs },
+      { method: "POST", path, grant, contentType: "application/x-ndjson", body, timeoutMs },
       signal,
     );
   }
@@ -125,7 +135,7 @@ export class OperatorClient {
       path,
       grant,
       contentType: "application/json",
-      body: JSON.stringify(body),
+      body: [Buffer.from(JSON.stringify(body))],
     };
     await readAll(
       await this.#proven(call, AbortSignal.any([signal, timeout]), timeout),
@@ -202,7 +212,9 @@ export class OperatorClient {
     const headers: Record<string, string> = { dpop: proof, accept: "application/json" };
     if (call.grant !== undefined) headers["authorization"] = `DPoP ${call.grant}`;
     if (call.contentType !== undefined) headers["content-type"] = call.contentType;
-    if (call.body !== undefined) headers["content-length"] = String(Buffer.byteLength(call.body));
+    const { body = [] } = call;
+    if (call.body !== undefined)
+      headers["content-length"] = String(body.reduce((sum, part) => sum + part.length, 0));
     signal.throwIfAborted();
     return await new Promise((resolve, reject) => {
       const outgoing = this.#send({ method: call.method, path: call.path, headers, signal });
@@ -224,7 +236,8 @@ export class OperatorClient {
         else if (cause instanceof OperatorUnavailable) reject(cause);
         else reject(new OperatorUnavailable(unreachable(this.#origin, cause, signal), { cause }));
       });
-      outgoing.end(call.body);
+      for (const part of body) outgoing.write(part);
+      outgoing.end();
     });
   }
 

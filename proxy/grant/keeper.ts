@@ -12,7 +12,7 @@ import {
 import { supportedFeatures } from "../../policy/features.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
-import { OperatorCalls, type RenderedBatch } from "./calls.ts";
+import { OperatorCalls, type DeliveryLines } from "./calls.ts";
 import type { OperatorClient } from "./client.ts";
 import { backoffMs, type Clock } from "./clock.ts";
 import { HeldGrant } from "./held.ts";
@@ -152,8 +152,8 @@ export class GrantKeeper {
   }
 
   /** Throws IngestRefused when the store does not take the batch. */
-  shipEvents(batch: RenderedBatch, signal: AbortSignal): Promise<EventAck> {
-    return this.#calls.shipEvents(batch, signal);
+  shipEvents(delivery: DeliveryLines, signal: AbortSignal): Promise<EventAck> {
+    return this.#calls.shipEvents(delivery, signal);
   }
 
   /** For `EventBatch.head`. */

@@ -187,7 +187,8 @@ export class Exchange implements AnswerHandler {
       this.#last = chunk;
       return;
     }
-    if (this.response.write(chunk)) return;
+    // A copy: the chunk is the connection's, which reads on.
+    if (this.response.write(Buffer.from(chunk))) return;
     controller.pause();
     this.response.once("drain", () => controller.resume());
   }
@@ -195,7 +196,7 @@ export class Exchange implements AnswerHandler {
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
     if (Object.keys(trailers).length > 0)
       this.response.addTrailers(toPairs(agentHeaders(trailers)));
-    // A string joins the head in one write; as bytes it would be a vector of two.
+    // A string joins the head in one write; as bytes it would be a vector of two. The chunk is still valid: the same read ended the answer.
     if (this.#last === undefined) this.response.end();
     else this.response.end(this.#last.toString("latin1"), "latin1");
     this.#release();

@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 
 import { ProxyError } from "../errors.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
 import { AnswerParser, type AnswerHeaders } from "./upstream-parser.ts";
 
 /** What an exchange can do to its answer while it comes. */
@@ -17,6 +18,7 @@ export interface AnswerHandler {
   onRequestStart(control: AnswerControl): void;
   /** Also for 1xx answers, before the real one. */
   onResponseStart(control: AnswerControl, status: number, headers: AnswerHeaders): void;
+  /** @param chunk valid only while this is called */
   onResponseData(control: AnswerControl, chunk: Buffer): void;
   onResponseEnd(control: AnswerControl, trailers: AnswerHeaders): void;
   onResponseError(control: AnswerControl | null, error: Error): void;
@@ -28,6 +30,12 @@ export interface KnownRequest {
   /** Names and values, flat, without host and framing. */
   readonly headers: readonly string[];
   readonly body: Buffer | null;
+}
+
+/** A connected socket. `reads`: where its bytes come, instead of `data` events. */
+export interface Connected {
+  readonly socket: Socket;
+  readonly reads?: ReadBuffer;
 }
 
 export interface ConnectionEvents {
@@ -60,7 +68,12 @@ export class UpstreamConnection {
   #movedAt: number;
 
   /** @param host as the Host header says it */
-  constructor(socket: Socket, host: string, events: ConnectionEvents, now: () => number) {
+  constructor(
+    { socket, reads }: Connected,
+    host: string,
+    events: ConnectionEvents,
+    now: () => number,
+  ) {
     this.#socket = socket;
     this.#host = host;
     this.#events = events;
@@ -71,7 +84,8 @@ export class UpstreamConnection {
       data: (chunk) => this.#current?.data(chunk),
       end: (trailers) => this.#current?.end(trailers),
     });
-    socket.on("data", this.#onData);
+    if (reads === undefined) socket.on("data", this.#onData);
+    else reads.start(this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("error", (error) => this.#fail(closedEarly(error)));
     socket.on("close", () => {

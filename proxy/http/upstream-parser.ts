@@ -7,6 +7,7 @@ export type AnswerHeaders = Readonly<Record<string, string | string[]>>;
 export interface AnswerSink {
   /** Also for 1xx answers, which `isFinal` tells apart: the real one follows. */
   head(status: number, headers: AnswerHeaders, isFinal: boolean): void;
+  /** @param chunk valid only while this is called, as what was pushed is */
   data(chunk: Buffer): void;
   end(trailers: AnswerHeaders): void;
 }
@@ -88,7 +89,7 @@ export class AnswerParser {
     while (at < chunk.length) {
       const next = this.#step(chunk, at);
       if (next < 0) {
-        this.#rest = chunk.subarray(at);
+        this.#rest = Buffer.from(chunk.subarray(at));
         return;
       }
       at = next;

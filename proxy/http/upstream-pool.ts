@@ -1,14 +1,13 @@
 // The connections to one upstream: the one used last is used next, new ones are opened up to a bound, and what exceeds that waits in order.
-import type { Socket } from "node:net";
-
 import {
   UpstreamConnection,
   type AnswerHandler,
+  type Connected,
   type KnownRequest,
 } from "./upstream-connection.ts";
 
 export interface PoolOptions {
-  readonly connect: () => Promise<Socket>;
+  readonly connect: () => Promise<Connected>;
   /** As the Host header says it. */
   readonly host: string;
   readonly maxConnections: number;
@@ -84,10 +83,10 @@ export class UpstreamPool {
   #connect(): void {
     this.#opening += 1;
     this.#options.connect().then(
-      (socket) => {
+      (connected) => {
         this.#opening -= 1;
         const connection = new UpstreamConnection(
-          socket,
+          connected,
           this.#options.host,
           { free: this.#freed, closed: this.#closed },
           this.#options.now,

@@ -1,6 +1,6 @@
 // The connections to upstreams: one bounded pool for each connection's endpoint, replaced when the endpoint changes.
 import { isIP } from "node:net";
-import type { Socket } from "node:net";
+import type { OnReadOpts, Socket } from "node:net";
 import { connect as secure, createSecureContext } from "node:tls";
 import type { SecureContext, TLSSocket } from "node:tls";
 
@@ -11,6 +11,7 @@ import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate } from "../pipeline.ts";
+import { ReadBuffer } from "./read-buffer.ts";
 import { bodyTimeoutMs, headersTimeoutMs } from "./upstream-connection.ts";
 import { maxHeadBytes } from "./upstream-parser.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
@@ -56,7 +57,11 @@ export class Upstreams {
     }
     const connect = this.#connector(endpoint);
     const pool = new UpstreamPool({
-      connect,
+      connect: async () => {
+        if (endpoint.tls.mode !== "Disable") return { socket: await connect() };
+        const reads = new ReadBuffer();
+        return { socket: await connect(reads.onread), reads };
+      },
       host: authorityOf(endpoint),
       maxConnections,
       now: () => performance.now(),
@@ -115,16 +120,13 @@ export class Upstreams {
     this.#closing.add(closing);
   }
 
-  #connector(endpoint: Endpoint): () => Promise<Socket | TLSSocket> {
+  #connector(endpoint: Endpoint): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
     const { dial } = this.#options;
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
     let session: Buffer | undefined;
-    return async () => {
-      const socket = await dial(
-        endpoint.host,
-        endpoint.port,
-        AbortSignal.timeout(headersTimeoutMs),
-      );
+    return async (onread) => {
+      const signal = AbortSignal.timeout(headersTimeoutMs);
+      const socket = await dial(endpoint.host, endpoint.port, signal, onread);
       if (context === undefined) return socket;
       return handshake(socket, endpoint, context, session, (ticket) => {
         session = ticket;

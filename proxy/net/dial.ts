@@ -1,12 +1,21 @@
 // Opens TCP connections to upstreams, and to nothing else: never to ourselves, to loopback or to link-local addresses (a cloud's metadata service).
 import { BlockList, connect, isIPv6 } from "node:net";
-import type { Socket } from "node:net";
+import type { OnReadOpts, Socket } from "node:net";
 
 import { ProxyError } from "../errors.ts";
 import type { Resolver } from "./resolve.ts";
 
-/** Resolves with a connected socket, or throws ProxyError UpstreamUnreachable, or the signal's reason. */
-export type Dial = (host: string, port: number, signal: AbortSignal) => Promise<Socket>;
+/**
+ * Resolves with a connected socket, or throws ProxyError UpstreamUnreachable, or the signal's reason.
+ *
+ * @param onread where the socket reads into, and who is told, instead of `data` events (node:net)
+ */
+export type Dial = (
+  host: string,
+  port: number,
+  signal: AbortSignal,
+  onread?: OnReadOpts,
+) => Promise<Socket>;
 
 export interface DialOptions {
   readonly resolver: Resolver;
@@ -42,7 +51,7 @@ export function createDial(options: DialOptions): Dial {
     return options.allowLoopback !== true && loopback.check(address, family);
   };
 
-  return async (host, port, signal) => {
+  return async (host, port, signal, onread) => {
     const bounded = AbortSignal.any([
       signal,
       AbortSignal.timeout(options.connectTimeoutMs ?? defaultConnectTimeoutMs),
@@ -56,7 +65,7 @@ export function createDial(options: DialOptions): Dial {
           `The endpoint ${host}:${port} is an address that is never dialled (this proxy, loopback or link-local).`,
         );
       }
-      return await firstConnected(allowed, port, bounded);
+      return await firstConnected(allowed, port, bounded, onread);
     } catch (error) {
       throw translate(error, host, port, signal);
     }
@@ -82,6 +91,7 @@ function firstConnected(
   addresses: readonly string[],
   port: number,
   signal: AbortSignal,
+  onread: OnReadOpts | undefined,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const open = new Set<Socket>();
@@ -109,6 +119,7 @@ function firstConnected(
         noDelay: true,
         keepAlive: true,
         keepAliveInitialDelay: 60_000,
+        ...(onread === undefined ? {} : { onread }),
       });
       open.add(socket);
       const fail = (error: Error): void => {

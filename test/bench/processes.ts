@@ -50,7 +50,12 @@ export function onProxyCore(
 }
 
 /** What the containers start Node with (images/Dockerfile). */
-export const containerFlags = ["--disable-sigusr1", "--liftoff-only"] as const;
+export const containerFlags = [
+  "--disable-sigusr1",
+  "--liftoff-only",
+  "--single-threaded-gc",
+  "--max-semi-space-size=8",
+] as const;
 
 /**
  * The command line of one of the files beside this one. What runs in a container gets its flags, and besides what

@@ -109,7 +109,7 @@ async function spool(
 
   async function ship(from: number): Promise<number> {
     const batch = await opened.read(from, { events: maxBatchEvents, bytes: 1024 * 1024 });
-    const last = batch.events.at(-1)?.header.seq ?? from - 1;
+    const last = batch?.last ?? from - 1;
     opened.acknowledge(last);
     return last + 1;
   }

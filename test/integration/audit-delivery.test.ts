@@ -7,6 +7,7 @@ import { test } from "node:test";
 import type { EventAck, EventBatch } from "../../contract/control.ts";
 import { createAuditReader } from "../../operator/audit/queries.ts";
 import { type AuditStore, openStore } from "../../operator/audit/store.ts";
+import { batchOf, recordsOf } from "../../contract/delivery.ts";
 import { createShipper } from "../../proxy/audit/ship.ts";
 import { openSpool } from "../../proxy/audit/spool.ts";
 import { denied, statement } from "./audit-recorder.ts";
@@ -63,7 +64,8 @@ test("through every fault of a network and restarts of both ends, every event is
       });
       const shipper = createShipper({
         spool,
-        send,
+        send: (batch, signal) =>
+          send(batchOf({ ...batch, records: recordsOf(batch.lines) }), signal),
         sign: async (hash) => `e30.${Buffer.from(hash).toString("base64url")}.c2ln`,
         limits: { delayMs: 2, batchEvents: 20, backoffMs: 2, maxBackoffMs: 10, sendTimeoutMs: 30 },
       });

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type ChainPosition, verifyChain } from "../../contract/chain.ts";
 import type { StoredEvent } from "../../contract/event.ts";
+import { recordsOf } from "../../contract/delivery.ts";
 import { openSpool, type Spool } from "../../proxy/audit/spool.ts";
 
 const child = fileURLToPath(new URL("audit-spool-child.ts", import.meta.url));
@@ -46,8 +47,8 @@ async function everything(spool: Spool): Promise<StoredEvent[]> {
       events: 500,
       bytes: 1 << 20,
     });
-    if (batch.events.length === 0) return events;
-    events.push(...batch.events);
+    if (batch === undefined) return events;
+    events.push(...recordsOf(batch.lines));
   }
 }
 

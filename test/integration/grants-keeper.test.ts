@@ -21,7 +21,7 @@ import {
 } from "../../operator/api/fixture.ts";
 import type { ApiOptions } from "../../operator/api/server.ts";
 import { ProxyError } from "../../proxy/errors.ts";
-import type { RenderedBatch } from "../../proxy/grant/calls.ts";
+import type { DeliveryLines } from "../../proxy/grant/calls.ts";
 import { OperatorClient, type OperatorAddress } from "../../proxy/grant/client.ts";
 import { systemClock } from "../../proxy/grant/clock.ts";
 import { GrantKeeper } from "../../proxy/grant/keeper.ts";
@@ -497,7 +497,7 @@ describe("a keeper and its operator", () => {
       stream: string,
       podUid = proxy.podUid,
       signer: ProofKey = proxy.key,
-    ): Promise<RenderedBatch> {
+    ): Promise<DeliveryLines> {
       const { namespace, serviceAccount, pod } = podIdentity();
       const body = {
         subject: { namespace, serviceAccount, pod, podUid },
@@ -514,8 +514,7 @@ describe("a keeper and its operator", () => {
       const event: StoredEvent = { header, hash: hashHeader(header), body };
       return {
         stream,
-        eventsJson: JSON.stringify(event),
-        contents: [],
+        lines: [Buffer.from(`${JSON.stringify(event)}\n`)],
         head: await signer.signHead(event.hash),
       };
     }

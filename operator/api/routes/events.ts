@@ -8,7 +8,8 @@ import {
   type JWK,
 } from "jose";
 import { IngestRefused, maxBatchEvents } from "../../../contract/chain.ts";
-import type { EventBatch } from "../../../contract/control.ts";
+import type { EventBatch, EventDelivery } from "../../../contract/control.ts";
+import { batchOf, parseDelivery } from "../../../contract/delivery.ts";
 import type { EventSubject } from "../../../contract/event.ts";
 import { subjectOf } from "../../grants/exchange.ts";
 import { proofAlgorithms } from "../../grants/dpop.ts";
@@ -17,18 +18,31 @@ import { badRequest, forbidden } from "../errors.ts";
 
 /** One event may carry a megabyte of texts, larger once JSON escapes them; a batch holds at least one event. */
 const maxBatchBytes = 16 * 1024 * 1024;
-export const maxContentsPerBatch = 1_000;
+/** Request, answer, rows and parameters, with room for more kinds. */
+const maxContentsPerEvent = 16;
 
 export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
   const { events, grantOf, signalOf, streamsOf } = context;
 
+  app.addContentTypeParser(
+    "application/x-ndjson",
+    { parseAs: "buffer", bodyLimit: maxBatchBytes },
+    (_request, body, done) => {
+      try {
+        done(null, parseDelivery(Buffer.from(body)));
+      } catch {
+        done(badRequest("MalformedLines", "a line of the body is no JSON"));
+      }
+    },
+  );
+
   app.post(
     "/v1/events",
-    { onRequest: context.requireProxy, bodyLimit: maxBatchBytes, schema: { body: batchSchema } },
+    { onRequest: context.requireProxy, bodyLimit: maxBatchBytes, schema: { body: deliverySchema } },
     async (request, reply) => {
       const grant = grantOf(request);
       const subject = subjectOf(grant.subject);
-      const batch = request.body as EventBatch; // as batchSchema admits; the store checks each event's hashes
+      const batch = batchOf(request.body as EventDelivery); // as deliverySchema admits; the store checks each event's hashes
       checkOwn(batch, subject, streamsOf(subject));
       await checkHead(batch, grant.binding.jkt);
       try {
@@ -106,13 +120,13 @@ export async function checkHead(batch: EventBatch, jkt: string): Promise<void> {
 
 const text = (maxLength: number) => ({ type: "string", maxLength });
 
-const batchSchema = {
+const deliverySchema = {
   type: "object",
-  required: ["stream", "events", "contents", "head"],
+  required: ["stream", "records", "head"],
   properties: {
     stream: text(512),
     head: text(4_096),
-    events: {
+    records: {
       type: "array",
       minItems: 1,
       maxItems: maxBatchEvents,
@@ -135,21 +149,19 @@ const batchSchema = {
               bodyHash: text(64),
             },
           },
-        },
-      },
-    },
-    contents: {
-      type: "array",
-      maxItems: maxContentsPerBatch,
-      items: {
-        type: "object",
-        required: ["session", "seq", "part", "sha256", "text"],
-        properties: {
-          session: text(64),
-          seq: { type: "integer", minimum: 0 },
-          part: { enum: ["request", "response", "rows", "params"] },
-          sha256: text(64),
-          text: { type: "string" },
+          contents: {
+            type: "array",
+            maxItems: maxContentsPerEvent,
+            items: {
+              type: "object",
+              required: ["part", "sha256", "text"],
+              properties: {
+                part: { enum: ["request", "response", "rows", "params"] },
+                sha256: text(64),
+                text: { type: "string" },
+              },
+            },
+          },
         },
       },
     },
