@@ -64,6 +64,11 @@ export class UpstreamPool {
     for (const connection of this.#open) connection.destroy(reason);
   }
 
+  /** Ends what waits for too long; called every second while there are connections. */
+  check(): void {
+    for (const connection of this.#open) connection.check();
+  }
+
   #takeFree(): UpstreamConnection | undefined {
     for (let last = this.#free.pop(); last !== undefined; last = this.#free.pop())
       if (last.isFree) return last;
@@ -92,7 +97,7 @@ export class UpstreamPool {
           this.#options.now,
         );
         this.#open.add(connection);
-        this.#timer ??= setInterval(this.#check, checkEveryMs).unref();
+        this.#timer ??= setInterval(() => this.check(), checkEveryMs).unref();
         this.#freed(connection);
       },
       (error: unknown) => {
@@ -138,8 +143,4 @@ export class UpstreamPool {
     this.#timer = undefined;
     if (this.#waiting.length === 0) this.#closing?.resolve();
   }
-
-  readonly #check = (): void => {
-    for (const connection of this.#open) connection.check();
-  };
 }
