@@ -173,3 +173,26 @@ test("no tracked file mentions a path of somebody's machine, or a registry of on
     [],
   );
 });
+
+test("every invariant names tests that are there", () => {
+  const chapters = read("docs/invariants.md")
+    .split(/^\d\. /m)
+    .slice(1);
+  const promised = [
+    ...(read("docs/architecture.md")
+      .split("## 13. Invariants")[1]
+      ?.split("\n## ")[0]
+      ?.matchAll(/^\d\. (.*)$/gm) ?? []),
+  ].map(([, promise]) => promise ?? "");
+  assert.equal(promised.length, 9);
+  assert.deepEqual(
+    chapters.map((chapter) => /^\*\*(.*)\*\*/.exec(chapter)?.[1]),
+    promised,
+  );
+  for (const chapter of chapters) {
+    const tests = [...chapter.matchAll(/^ {3}- `([^`]+)`: (.*)$/gm)];
+    assert.ok(tests.length >= 2, chapter.slice(0, 80));
+    for (const [, file = "", title = ""] of tests)
+      assert.ok(read(file).includes(`"${title}"`), `${file} has no test "${title}"`);
+  }
+});

@@ -5,7 +5,8 @@ import { until } from "../cluster/command.ts";
 import { kubectl, operatorNamespace, podTimeoutMs, soonMs } from "./cluster.ts";
 import { operatorAway, operatorBack } from "./installation.ts";
 import { person, type PersonAtWork } from "./people.ts";
-import { agentPod, agentOf, worldFor, type World } from "./world.ts";
+import { endDeadlineMs } from "../../proxy/pipeline.ts";
+import { agentPod, agentOf, modelPolicy, ordersPolicy, worldFor, type World } from "./world.ts";
 import { create, ready } from "./cluster.ts";
 
 interface Event {
@@ -80,6 +81,31 @@ test("the operator away: open connections go on, a new grant is refused clearly,
   await operatorBack();
   await until("the fresh agent to be granted", soonMs, async () => {
     const { done } = await fresh.order("/sql", { text: "SELECT 1" });
+    return done !== undefined;
+  });
+});
+
+test("the operator away for longer than a grant lives: the connection opened under it ends with it, nothing passes, and all is well once it is back", async (t) => {
+  const ttlMs = 60_000;
+  const policies = [ordersPolicy({ grant: { ttl: "1m" } }), modelPolicy()];
+  const world: World = await worldFor(t, "outlived", { policies });
+  await world.sql("SELECT 1");
+  t.after(operatorBack);
+  await operatorAway();
+  const since = Date.now();
+  assert.equal((await world.sql("SELECT 1")).rowCount, 1);
+  let ended: { readonly endedAt?: number; readonly error?: string } = {};
+  while (ended.endedAt === undefined && Date.now() - since < ttlMs + 2 * endDeadlineMs)
+    ended = (await world.order<typeof ended>("/ended", { waitMs: endDeadlineMs })).done ?? {};
+  assert.ok(ended.endedAt !== undefined, "the connection outlived its grant");
+  t.diagnostic(`ended ${ended.endedAt - since} ms after the operator was gone: ${ended.error}`);
+  assert.ok(ended.endedAt - since <= ttlMs + endDeadlineMs);
+  assert.match(ended.error ?? "", /grant/);
+  const refused = await world.refusedSql("SELECT 1", { connection: "again" });
+  assert.match(refused.message, /orders-db/);
+  await operatorBack();
+  await until("the agent to be let back", soonMs, async () => {
+    const { done } = await world.order("/sql", { text: "SELECT 1", connection: `b${Date.now()}` });
     return done !== undefined;
   });
 });
