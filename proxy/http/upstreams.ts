@@ -31,7 +31,7 @@ const handshakeTimeoutMs = 10_000;
 
 export interface Upstream {
   readonly endpoint: Endpoint;
-  /** For requests whose body is known, which nearly all are: our own, in a quarter of the time. */
+  /** For requests whose body is known, which nearly all are: our own. */
   readonly known: UpstreamPool;
   /** For bodies that stream; undici's, loaded when the first of them comes. */
   streaming: Pool | undefined;
