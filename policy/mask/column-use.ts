@@ -13,13 +13,14 @@
 //   4. views over masked columns are refused unless their own query is proven not to use any, and unknown relations,
 //      functions that are not on the safe list, and code nobody can see into are refused while masks exist, because they
 //      could read the column themselves;
-//   5. catalog relations beyond the drivers' look-ups are refused: statistics hold values, TOAST tables hold rows.
+//   5. catalog relations beyond the drivers' look-ups are refused: statistics hold values, TOAST tables hold rows; and so is
+//      every use, by star or whole row too, of the two columns of look-ups that hold values.
 //
 // What is left: error details may quote rows ("Failing row contains …"), so the proxy drops the detail of errors and
 // notices while masks exist.
 import { asBody, asText, bodyOf, constantText, strings } from "../sql/ast.ts";
 import { dotted, type CatalogNames } from "../sql/catalog-names.ts";
-import { isLookUpRelation, isSystemSchema } from "../sql/catalog-relations.ts";
+import { isLookUpRelation, isSystemSchema, valueColumnOf } from "../sql/catalog-relations.ts";
 import { meantBy, type RangeItem, type RelationUse } from "../sql/scope.ts";
 import type { ColumnUse, OutputKey, Sink } from "../sql/walk-context.ts";
 import type { CatalogRelation, MaskCatalog } from "./catalog.ts";
@@ -82,6 +83,7 @@ export function createUseSink(rules: UseRules): { readonly sink: Sink; readonly 
     const items = meantBy(use);
     const last = use.path[use.path.length - 1] ?? "";
     const qualified = use.star ? use.path.length > 0 : use.path.length > 1;
+    catalogValues(items, use.star, last, qualified);
     if (!use.star && qualified) rowFunction(items, last);
     for (const item of items) {
       for (const relation of item.relations) {
@@ -96,6 +98,28 @@ export function createUseSink(rules: UseRules): { readonly sink: Sink; readonly 
       }
     }
   };
+
+  /** `c.*`, `c` and `c.f` with a function f of rows use every column of c, whatever c is. */
+  const catalogValues = (
+    items: readonly RangeItem[],
+    star: boolean,
+    last: string,
+    qualified: boolean,
+  ): void => {
+    for (const item of items) {
+      for (const { schema, name } of item.relations) {
+        const key = dotted(schema, name);
+        const value = valueColumnOf(key);
+        if (value === undefined) continue;
+        const isWholeRow = qualified ? names.isRowFunction(last) : item.alias === last;
+        if (star || last === value || isWholeRow) valuesIn(key, value);
+      }
+    }
+  };
+  const valuesIn = (key: string, value: string): void =>
+    forbid(
+      `${key}.${value} can show what masked columns hold; while masks exist, name the other columns of ${key} that are needed`,
+    );
 
   /** `c.f` where f is no column of c calls f on the whole row. */
   const rowFunction = (items: readonly RangeItem[], last: string): void => {
@@ -148,6 +172,9 @@ export function createUseSink(rules: UseRules): { readonly sink: Sink; readonly 
 
   const listed = (use: RelationUse, columns: readonly string[] | "all", written: boolean): void => {
     if (!listsMatter.has(use.statement)) return;
+    const key = dotted(use.schema, use.name);
+    const value = valueColumnOf(key);
+    if (value !== undefined && (columns === "all" || columns.includes(value))) valuesIn(key, value);
     const here = maskedOf(use);
     const where = written
       ? `written by ${use.statement.toUpperCase()}`

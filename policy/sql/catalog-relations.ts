@@ -63,6 +63,17 @@ export function isLookUpRelation(relation: string): boolean {
   return allowed.has(relation);
 }
 
+/** Columns of look-ups that hold values of rows: what ADD COLUMN … DEFAULT gave the rows before it, and what a partition is for. */
+const valueColumns: ReadonlyMap<string, string> = new Map([
+  ["pg_catalog.pg_attribute", "attmissingval"],
+  ["pg_catalog.pg_class", "relpartbound"],
+]);
+
+/** The column of this relation (`schema.name`) that holds values of rows, if it has one. */
+export function valueColumnOf(relation: string): string | undefined {
+  return valueColumns.get(relation);
+}
+
 /** True for PostgreSQL's own schemas, the data of TOAST tables among them. */
 export function isSystemSchema(schema: string): boolean {
   return (
