@@ -9,7 +9,7 @@ import {
   stringEnd,
 } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
-import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
+import { Framer, headerBytes, maxInspectedBytes, tooLong, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
@@ -64,6 +64,10 @@ export class Backend implements FrameSink {
   limit(type: number): number {
     if (type === backend.dataRow) return this.#results.rowLimit();
     return type === backend.copyData ? 0 : maxInspectedBytes;
+  }
+
+  oversize(_type: number, total: number, limit: number): void {
+    throw tooLong(total, limit);
   }
 
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {

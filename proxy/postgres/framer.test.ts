@@ -15,6 +15,12 @@ class Collector implements FrameSink {
   /** Blocks after each message until released, as a held operation does. */
   blocksAfterEach = false;
 
+  readonly oversized: number[] = [];
+
+  oversize(_type: number, total: number): void {
+    this.oversized.push(total);
+  }
+
   limit(type: number): number {
     return type === copyData ? 0 : maxInspectedBytes;
   }
@@ -109,10 +115,30 @@ test("hostile bytes are a WireError or more messages, never anything else", () =
   );
 });
 
-test("an inspected message longer than the limit is refused before its body is awaited", () => {
+test("an inspected message longer than the limit is told before its body is awaited, read past, and what follows is whole", () => {
+  const before = message(0x53, Buffer.alloc(0));
+  const large = message(0x51, Buffer.alloc(maxInspectedBytes));
+  const after = message(0x50, Buffer.from("after"));
+  const stream = Buffer.concat([before, large, after]);
+  fc.assert(
+    fc.property(fc.array(fc.nat(), { minLength: 20, maxLength: 60 }), (cuts) => {
+      const sink = new Collector();
+      const framer = new Framer(sink);
+      framer.push(stream.subarray(0, before.length + 7));
+      assert.deepEqual(sink.oversized, [large.length]);
+      for (const chunk of split(stream.subarray(before.length + 7), cuts)) framer.push(chunk);
+      assert.deepEqual(sink.messages, [before, after]);
+      assert.deepEqual(sink.oversized, [large.length]);
+      assert.ok(framer.atBoundary);
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test("a message that says it is endless is no message", () => {
   const framer = new Framer(new Collector());
   const header = Buffer.from([0x51, 0, 0, 0, 0]);
-  header.writeInt32BE(maxInspectedBytes + 1, 1);
+  header.writeInt32BE(0x7f_ff_ff_ff, 1);
   assert.throws(() => framer.push(header), WireError);
 });
 

@@ -2,8 +2,10 @@
 
 /** Type byte and length word. */
 export const headerBytes = 5;
-/** Parse, Query, Bind and everything else that is looked into: room for real statements, none for filling our memory. */
+/** Parse, Query and everything else that is looked into: room for real statements, none for filling our memory. */
 export const maxInspectedBytes = 1024 * 1024;
+/** What is longer than its limit and not longer than this is read past, so that the connection can go on; of more nobody knows whether it is the protocol. */
+const maxSkippedBytes = 64 * 1024 * 1024;
 
 /** What the other side sent is not the protocol; the connection ends with this sentence. */
 export class WireError extends Error {
@@ -17,6 +19,8 @@ export interface FrameSink {
   limit(type: number): number;
   /** One whole message, header included, at [start, end) of `buffer`. */
   message(type: number, buffer: Buffer, start: number, end: number): void;
+  /** A message of `total` bytes is longer than its limit; it is not handed over. */
+  oversize(type: number, total: number, limit: number): void;
   /** Part of a message that spans chunks; the first part begins with the header. */
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void;
 }
@@ -29,6 +33,7 @@ export class Framer {
   #bodyFill = 0;
   #pieceType = 0;
   #pieceLeft = 0;
+  #skipLeft = 0;
   #waiting: Buffer[] = [];
   #running = false;
 
@@ -45,7 +50,8 @@ export class Framer {
 
   /** Whether the stream stands between two messages. */
   get atBoundary(): boolean {
-    const inside = this.#headerFill > 0 || this.#body !== undefined || this.#pieceLeft > 0;
+    const inside =
+      this.#headerFill > 0 || this.#body !== undefined || this.#pieceLeft > 0 || this.#skipLeft > 0;
     return !inside && this.#waiting.length === 0;
   }
 
@@ -86,7 +92,8 @@ export class Framer {
         this.#waiting.unshift(chunk.subarray(offset));
         return;
       }
-      if (this.#pieceLeft > 0) offset = this.#passPiece(chunk, offset);
+      if (this.#skipLeft > 0) offset = this.#skip(chunk, offset);
+      else if (this.#pieceLeft > 0) offset = this.#passPiece(chunk, offset);
       else if (this.#body !== undefined) offset = this.#fillBody(this.#body, chunk, offset);
       else if (this.#headerFill > 0 || chunk.length - offset < headerBytes)
         offset = this.#fillHeader(chunk, offset);
@@ -125,8 +132,12 @@ export class Framer {
       this.#sink.piece(type, Buffer.from(this.#header), 0, headerBytes, this.#pieceLeft === 0);
       return;
     }
-    if (total > limit)
-      throw new WireError(`a message of ${total} bytes exceeds the limit of ${limit} bytes`);
+    if (total > limit) {
+      if (total > maxSkippedBytes) throw tooLong(total, limit);
+      this.#skipLeft = total - headerBytes;
+      this.#sink.oversize(type, total, limit);
+      return;
+    }
     const body = Buffer.allocUnsafe(total);
     this.#header.copy(body);
     if (total === headerBytes) this.#sink.message(type, body, 0, total);
@@ -147,12 +158,22 @@ export class Framer {
     return offset + taken;
   }
 
+  #skip(chunk: Buffer, offset: number): number {
+    const end = Math.min(chunk.length, offset + this.#skipLeft);
+    this.#skipLeft -= end - offset;
+    return end;
+  }
+
   #passPiece(chunk: Buffer, offset: number): number {
     const end = Math.min(chunk.length, offset + this.#pieceLeft);
     this.#pieceLeft -= end - offset;
     this.#sink.piece(this.#pieceType, chunk, offset, end, this.#pieceLeft === 0);
     return end;
   }
+}
+
+export function tooLong(total: number, limit: number): WireError {
+  return new WireError(`a message of ${total} bytes exceeds the limit of ${limit} bytes`);
 }
 
 function bodyLength(buffer: Buffer, offset: number): number {

@@ -13,6 +13,9 @@ import type { Refused } from "./settlement.ts";
 /** A segment this large is decided and forwarded before its Sync has come. */
 export const maxSegmentBytes = 1024 * 1024;
 export const maxSegmentRequests = 1_000;
+/** Parameters of a statement: a document or an image among them is no rarity. */
+export const maxBindBytes = 8 * 1024 * 1024;
+const noBytes = Buffer.alloc(0);
 
 export interface FrontendHooks {
   /** Something went forward: bytes may be read again, or the session may end. */
@@ -78,7 +81,17 @@ export class Frontend implements FrameSink, FrontendSide {
   }
 
   limit(type: number): number {
-    return type === frontend.copyData ? 0 : maxInspectedBytes;
+    if (type === frontend.copyData) return 0;
+    return type === frontend.bind ? maxBindBytes : maxInspectedBytes;
+  }
+
+  /** Refused in its place; the connection goes on. */
+  oversize(type: number, total: number, limit: number): void {
+    if (this.#terminated || this.#forwarding.skips) return;
+    if (this.#x.copyIn !== undefined && this.#duringCopy(type, noBytes, 0, 0)) return;
+    const { request } = this.#reader.oversize(type, total, limit);
+    this.#add(request);
+    if (request.kind === "query") this.#close(undefined);
   }
 
   piece(_type: number, buffer: Buffer, start: number, end: number, _last: boolean): void {

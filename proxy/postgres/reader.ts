@@ -56,6 +56,21 @@ export class Reader {
     }
   }
 
+  /** Stands in the place of a message that is too long to be looked into. */
+  oversize(type: number, total: number, limit: number): Read {
+    const what = statementMessages.get(type) ?? "message";
+    const why = `a ${what} of ${total} bytes exceeds the limit of ${limit} bytes; send large values as parameters or by COPY`;
+    const refusal = refusalMessage(
+      new ProxyError("TooLarge", `connection ${this.#x.connection}: ${why}`),
+    );
+    if (type !== frontend.query) return refused(refusal);
+    const understood = textless("statement that is too large", why);
+    const request = new Request("query", refusal, 0, 0);
+    request.execution = new Execution(understood, understood.operation, undefined);
+    request.refusal = refusal;
+    return flows(request);
+  }
+
   #query(buffer: Buffer, start: number, end: number): Read {
     const understood = this.#x.options.study(readQuery(buffer, start, end));
     const request = new Request("query", buffer, start, end);
@@ -186,23 +201,37 @@ function executionOf(portal: Portal, generation: string | undefined, now: number
   return portal.execution;
 }
 
-const functionCallOperation: SqlOperation = {
-  kind: "sql",
-  summary: "function call of the protocol",
-  accesses: [],
-  unrecognised: "a function call of the protocol names its function by number",
-  facts: {
-    statements: ["other"],
-    relationsRead: [],
-    relationsWritten: [],
-    columns: [],
-    functions: [],
-    hasWhere: false,
-    count: 1,
-  },
-  params: [],
-};
-const functionCall: Understood = understand("", { operation: functionCallOperation });
+/** What is refused without a text to understand. */
+function textless(summary: string, unrecognised: string): Understood {
+  const operation: SqlOperation = {
+    kind: "sql",
+    summary,
+    accesses: [],
+    unrecognised,
+    facts: {
+      statements: ["other"],
+      relationsRead: [],
+      relationsWritten: [],
+      columns: [],
+      functions: [],
+      hasWhere: false,
+      count: 1,
+    },
+    params: [],
+  };
+  return understand("", { operation });
+}
+
+const functionCall = textless(
+  "function call of the protocol",
+  "a function call of the protocol names its function by number",
+);
+
+const statementMessages: ReadonlyMap<number, string> = new Map([
+  [frontend.query, "Query"],
+  [frontend.parse, "Parse"],
+  [frontend.bind, "Bind"],
+]);
 
 function flows(request: Request): Read {
   return { request, waits: false };

@@ -144,7 +144,7 @@ def errors(connection):
 
 @scene
 def large(connection):
-    row = connection.execute("SELECT length(%s::text), repeat('y', 3000000)", ("x" * 700_000,)).fetchone()
+    row = connection.execute("SELECT length(%s::text), repeat('y', 3000000)", ("x" * 3_000_000,)).fetchone()
     return [row[0], len(row[1])]
 
 

@@ -271,11 +271,25 @@ test("what is too large is refused by name, and neither takes the process down n
   const settled = await Promise.allSettled(names);
   assert.ok(settled.some(({ status }) => status === "fulfilled"));
   await client.query("SELECT 1");
-  const huge = await failure(client.query(`SELECT '${"x".repeat(2 * 1024 * 1024)}'`));
-  // A message this long is not even read: the connection ends.
-  assert.match(huge?.code ?? "", /^(?:08P01|54000)$/);
-  assert.match(huge?.message ?? "", /exceeds the limit of \d+ bytes/);
-  await (await open()).query("SELECT 1");
+  const text = "x".repeat(2 * 1024 * 1024);
+  const huge = await failure(client.query(`SELECT '${text}'`));
+  assert.equal(huge?.code, "42501");
+  assert.match(
+    huge?.message ?? "",
+    /a Query of 2097\d+ bytes exceeds the limit of \d+ bytes; send/,
+  );
+  await client.query("SELECT 1");
+  // As a parameter it passes, up to a limit of its own.
+  assert.equal((await client.query("SELECT length($1::text) AS n", [text])).rows[0].n, text.length);
+  await client.query("BEGIN");
+  const bound = await failure(client.query("SELECT length($1::text)", [text.repeat(5)]));
+  assert.equal(bound?.code, "54000");
+  assert.match(bound?.message ?? "", /a Bind of/);
+  assert.equal((await failure(client.query("SELECT 1")))?.code, "25P02");
+  await client.query("ROLLBACK");
+  const parsed = await failure(client.query(`SELECT '${text}' || $1::text`, ["x"]));
+  assert.match(parsed?.message ?? "", /a Parse of/);
+  await client.query("SELECT 1");
 });
 
 test("events --limit gives as many as asked, also more than a page", async () => {

@@ -44,6 +44,10 @@ export class RawClient implements FrameSink {
     return 64 * 1024 * 1024;
   }
 
+  oversize(): void {
+    throw new Error("an answer is too large");
+  }
+
   message(type: number, buffer: Buffer, start: number, end: number): void {
     const body = Buffer.from(buffer.subarray(start + headerBytes, end));
     this.answers.push({ type: String.fromCharCode(type), body });
