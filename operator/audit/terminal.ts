@@ -61,7 +61,7 @@ export function wrap(line: string, width: number): readonly string[] {
     const fits = prefix(rest, width);
     const space = fits.lastIndexOf(" ");
     const cut = space > (fits.length * 2) / 3 ? space + 1 : fits.length;
-    lines.push(rest.slice(0, cut).trimEnd());
+    lines.push(rest.slice(0, cut).replace(/ +$/, ""));
     rest = rest.slice(cut);
   }
   return [...lines, rest];
