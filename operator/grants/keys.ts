@@ -51,6 +51,9 @@ export interface KeyStore {
   save(keys: StoredKeys, revision: string, signal: AbortSignal): Promise<boolean>;
 }
 
+/** Namespaces with agents in them, and then some; what exceeds it is derived again. */
+const maxDerived = 4_096;
+
 export interface SigningKey {
   readonly kid: string;
   readonly key: KeyObject;
@@ -111,6 +114,8 @@ export class SigningKeys {
   readonly #store: KeyStore;
   readonly #now: () => number;
   #keys: StoredKeys;
+  /** By purpose: every exchange asks for its namespace's. */
+  readonly #derived = new Map<string, Buffer>();
   #imported: ReadonlyMap<string, CryptoKey>;
   #public: readonly JWK[];
   #signer: SigningKey;
@@ -160,9 +165,14 @@ export class SigningKeys {
 
   /** Key material for one purpose (`nonce`, `mask/<namespace>`), the same in every replica. */
   derive(purpose: string): Buffer {
-    return createHmac("sha256", Buffer.from(this.#keys.secret, "base64url"))
+    const known = this.#derived.get(purpose);
+    if (known !== undefined) return known;
+    const made = createHmac("sha256", Buffer.from(this.#keys.secret, "base64url"))
       .update(`chaperone.dev/${purpose}`)
       .digest();
+    if (this.#derived.size >= maxDerived) this.#derived.clear();
+    this.#derived.set(purpose, made);
+    return made;
   }
 
   async #reload(signal: AbortSignal): Promise<void> {
@@ -173,6 +183,7 @@ export class SigningKeys {
 
   async #adopt(keys: StoredKeys): Promise<void> {
     const loaded = await importKeys(keys);
+    this.#derived.clear();
     this.#keys = keys;
     this.#imported = loaded.verifiers;
     this.#public = loaded.published;

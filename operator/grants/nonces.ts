@@ -1,8 +1,10 @@
 // Server nonces of RFC 9449 section 8: derived from time and a secret that every replica shares, so that none has to be remembered.
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, createSecretKey, timingSafeEqual } from "node:crypto";
 
 /** A nonce is handed out for this long and accepted for one period more; a proof can thus be made at most two periods ahead. */
 export const noncePeriodMs = 60_000;
+/** The last, this and the next period, and room for a clock that jumps. */
+const maxKnownSlots = 8;
 
 export interface Nonces {
   /** The nonce to put into `DPoP-Nonce`. */
@@ -11,8 +13,16 @@ export interface Nonces {
 }
 
 export function serverNonces(secret: Buffer, now: () => number): Nonces {
-  const at = (slot: number): Buffer =>
-    createHmac("sha256", secret).update(String(slot)).digest().subarray(0, 24);
+  const key = createSecretKey(secret);
+  const known = new Map<number, Buffer>();
+  /** Each is asked for by every proof of three minutes. */
+  const at = (slot: number): Buffer => {
+    const nonce =
+      known.get(slot) ?? createHmac("sha256", key).update(String(slot)).digest().subarray(0, 24);
+    if (known.size > maxKnownSlots) known.clear();
+    known.set(slot, nonce);
+    return nonce;
+  };
   const slotNow = (): number => Math.floor(now() / noncePeriodMs);
   return {
     current: () => at(slotNow()).toString("base64url"),
