@@ -1,9 +1,12 @@
 // The operator's plain HTTP port: alive, ready, and numbers for Prometheus. It answers GET and holds no secret.
 import { createServer, type Server } from "node:http";
 import { collectDefaultMetrics, Counter, Gauge, Registry } from "prom-client";
+import { limitPerPeer } from "../contract/per-peer.ts";
 
 /** Kubelet and Prometheus; anybody else has no business here. */
 const maxConnections = 64;
+/** Of one address: the kubelet probes from the node's, monitoring scrapes from a pod's. */
+const maxPerPeer = 8;
 
 const requestTimeoutMs = 10_000;
 
@@ -114,6 +117,7 @@ export async function startHealth(options: {
     },
   );
   server.maxConnections = maxConnections;
+  limitPerPeer(server, maxPerPeer);
   await listening(server, options.host, options.port);
   return {
     async close() {

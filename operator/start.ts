@@ -112,6 +112,7 @@ async function assemble(
     record,
     logger,
     now: Date.now,
+    peersAreOwn: config.checksPeerAddress,
     listen: {
       tls: certificates.serving(),
       host: config.listen.host,

@@ -4,10 +4,14 @@ import fastify, {
   type FastifyBaseLogger,
   type FastifyPluginCallback,
 } from "fastify";
+import { limitPerPeer } from "../contract/per-peer.ts";
+import { boundBodies } from "./injection/body-budget.ts";
 import type { Serving } from "./pki/authority.ts";
 
-/** The API server keeps a few connections and sends many reviews over each. */
-const maxConnections = 256;
+/** The API server keeps a few dozen connections and sends many reviews over each; other pods may knock here, too. */
+const maxConnections = 1_024;
+/** Of one address: more than one API server opens when a hundred pods are created at once. */
+const maxPerPeer = 256;
 
 /** It waits 5 s for an answer. */
 const requestTimeoutMs = 6_000;
@@ -38,6 +42,8 @@ export async function startWebhooks(options: {
   });
   const { server } = app;
   server.maxConnections = maxConnections;
+  limitPerPeer(server, maxPerPeer);
+  boundBodies(app);
   await app.register(routes);
   await app.listen({ host, port });
   return {

@@ -1,6 +1,7 @@
 // Port 15020: health, readiness and metrics. It answers GET only and holds no secret and no host name.
 import { createServer } from "node:http";
 import type { ProxyMetrics } from "./metrics.ts";
+import { limitPerPeer } from "../contract/per-peer.ts";
 
 export interface AdminOptions {
   readonly host: string;
@@ -17,8 +18,9 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
-/** A scrape and a probe at a time are all there should be. */
-const maxConnections = 16;
+/** A scrape and a probe at a time are all there should be, of each address that may come; another pod that holds them open must not starve the kubelet's. */
+const maxConnections = 128;
+const maxPerPeer = 4;
 const requestTimeoutMs = 5_000;
 
 export async function startAdmin({
@@ -53,6 +55,7 @@ export async function startAdmin({
     },
   );
   server.maxConnections = maxConnections;
+  limitPerPeer(server, maxPerPeer);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => resolve());

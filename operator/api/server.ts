@@ -27,6 +27,7 @@ import type { IdentityVerifier, RequestStore, ResourceView } from "../resources.
 import type { ApiReader, EventSink } from "./audit.ts";
 import { createContext, requestTimeoutMs } from "./context.ts";
 import { ApiError } from "./errors.ts";
+import { limitPerPeer } from "../../contract/per-peer.ts";
 import type { PeopleAuthenticator } from "./people.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { eventRoutes } from "./routes/events.ts";
@@ -38,8 +39,10 @@ import { viewRoutes } from "./routes/view.ts";
 import { StreamHub } from "./stream.ts";
 import { ProxyViews } from "./views.ts";
 
-/** Two connections a proxy (stream and calls) for as many pods as we stream to, and people. */
-const maxConnections = 25_000;
+/** Two connections a proxy (stream and calls) for 5,000 pods and more, and people; with TLS each takes some 50 KiB of the chart's 1 GiB. */
+const maxConnections = 12_000;
+/** Of one address, where addresses are the pods' own: a proxy opens at most ten. */
+const maxPerPeer = 32;
 
 /** A proxy calls at least this often; what is silent longer is gone. The stream is kept busy by its pings. */
 const idleTimeoutMs = 75_000;
@@ -77,6 +80,8 @@ export interface ApiOptions {
   readonly logger: FastifyBaseLogger;
   readonly now: () => number;
   readonly listen: Listen;
+  /** Peer addresses are the pods' own, not rewritten by the network: connections are bounded for each. */
+  readonly peersAreOwn?: boolean;
   /** Origins under which proxies know this server, besides the address it listens on. */
   readonly origins?: readonly string[];
   /** Where a quarantine reaches every namespace; none in local mode. */
@@ -184,7 +189,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     now,
   });
 
-  const app = createApp(options.listen, options.logger);
+  const app = createApp(options.listen, options.logger, options.peersAreOwn === true);
   app.addHook("onRequest", async (request, reply) => {
     void reply.header("dpop-nonce", context.authentication.proofs.nonce());
     // No page in a browser has business here; a local port would otherwise be a target for every site that is open.
@@ -248,7 +253,11 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
 }
 
-function createApp(listen: Listen, logger: FastifyBaseLogger): FastifyInstance {
+function createApp(
+  listen: Listen,
+  logger: FastifyBaseLogger,
+  peersAreOwn: boolean,
+): FastifyInstance {
   const common = {
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -266,6 +275,7 @@ function createApp(listen: Listen, logger: FastifyBaseLogger): FastifyInstance {
       ? fastify({ ...common, https: { ...listen.tls, minVersion: "TLSv1.3" } })
       : fastify(common);
   app.server.maxConnections = maxConnections;
+  if (peersAreOwn) limitPerPeer(app.server, maxPerPeer);
   app.setErrorHandler<FastifyError | ApiError>((error, request, reply) => {
     const known = asApiError(error);
     if (known.status >= 500)
