@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { denied, Recorder, statement, subject } from "../../test/integration/audit-recorder.ts";
-import { contentRecords } from "../../proxy/audit/record.ts";
 import { alignTable, eventLine, sessionColumns, sessionRow, summaryOf } from "./format.ts";
 import { maxTextLines, renderFrame } from "./render.ts";
 import { maxPauseMs, play, replay, type ReplayFrame } from "./replay.ts";
@@ -53,7 +52,7 @@ function conversation() {
   );
   return replay(
     recorder.records.map(({ event }) => event),
-    recorder.records.flatMap((record) => [...contentRecords(record)]),
+    recorder.batch().contents,
   );
 }
 
@@ -110,10 +109,7 @@ test("recorded text cannot drive the terminal, reach another column or fill the 
     contents: [{ part: "rows", text: `${evil}\n`.repeat(500) }],
   });
   const events = recorder.records.map(({ event }) => event);
-  const frames = replay(
-    events,
-    recorder.records.flatMap((record) => [...contentRecords(record)]),
-  );
+  const frames = replay(events, recorder.batch().contents);
   const text =
     frames.map((frame) => renderFrame(frame, { color: false, width: 80 })).join("") +
     events.map((event) => eventLine(event)).join("");

@@ -9,7 +9,6 @@ import {
   type ChainPosition,
 } from "../../contract/chain.ts";
 import type {
-  ContentRecord,
   ContentRef,
   EventBody,
   EventHeader,
@@ -163,18 +162,6 @@ function boundContent({ part, text, truncated }: Content, limit: number): Stored
     .toString()
     .replace(/\ufffd+$/, "");
   return { part, sha256: sha256(cut), bytes: Buffer.byteLength(cut), truncated: true, text: cut };
-}
-
-/** The content records of one event as they travel in an EventBatch. */
-export function contentRecords(record: SpoolRecord): readonly ContentRecord[] {
-  const session = record.event.body.session ?? "";
-  return record.contents.map(({ part, sha256: digest, text }) => ({
-    session,
-    seq: record.event.header.seq,
-    part,
-    sha256: digest,
-    text,
-  }));
 }
 
 /** Reads a line back and checks it against its own hashes; undefined for anything that is not exactly what was written. */

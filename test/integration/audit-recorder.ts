@@ -1,8 +1,9 @@
 // Makes chained events and batches for store tests, with the very code that the proxy records with.
 import { type ChainPosition, startOf } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
+import { batchOf } from "../../contract/delivery.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
-import { contentRecords, makeRecord, type SpoolRecord } from "../../proxy/audit/record.ts";
+import { makeRecord, type SpoolRecord } from "../../proxy/audit/record.ts";
 import type { Content } from "../../proxy/pipeline.ts";
 
 export interface Recorded {
@@ -50,12 +51,11 @@ export class Recorder {
       ({ event }) => event.header.seq >= from && event.header.seq <= to,
     );
     const head = Buffer.from(records.at(-1)?.event.hash ?? "").toString("base64url");
-    return {
+    return batchOf({
       stream: this.stream,
-      events: records.map((record) => record.event),
-      contents: records.flatMap((record) => [...contentRecords(record)]),
+      records: records.map(({ event, contents }) => ({ ...event, contents })),
       head: `e30.${head}.c2lnbmF0dXJl`,
-    };
+    });
   }
 }
 
