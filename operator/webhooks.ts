@@ -13,6 +13,8 @@ const maxConnections = 1_024;
 /** Of one address: more than one API server opens when a hundred pods are created at once. */
 const maxPerPeer = 256;
 
+/** Who connects and does not speak TLS is gone soon. */
+const handshakeTimeoutMs = 3_000;
 /** It waits 5 s for an answer. */
 const requestTimeoutMs = 6_000;
 
@@ -34,7 +36,7 @@ export async function startWebhooks(options: {
 }): Promise<Webhooks> {
   const { host, port, tls, logger, routes } = options;
   const app = fastify({
-    https: { ...tls, minVersion: "TLSv1.2" },
+    https: { ...tls, minVersion: "TLSv1.2", handshakeTimeout: handshakeTimeoutMs },
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: requestTimeoutMs,

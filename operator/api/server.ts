@@ -39,11 +39,13 @@ import { viewRoutes } from "./routes/view.ts";
 import { StreamHub } from "./stream.ts";
 import { ProxyViews } from "./views.ts";
 
-/** Two connections a proxy (stream and calls) for 5,000 pods and more, and people; with TLS each takes some 50 KiB of the chart's 1 GiB. */
-const maxConnections = 12_000;
+/** Two connections a proxy (stream and calls) for 4,000 pods, and people; with TLS each takes some 78 KiB of the chart's 1 GiB. */
+const maxConnections = 8_200;
 /** Of one address, where addresses are the pods' own: a proxy opens at most ten. */
 const maxPerPeer = 32;
 
+/** Who opens a connection and does not speak TLS is gone before many of them add up. */
+const handshakeTimeoutMs = 5_000;
 /** A proxy calls at least this often; what is silent longer is gone. The stream is kept busy by its pings. */
 const idleTimeoutMs = 75_000;
 
@@ -272,7 +274,7 @@ function createApp(
   };
   const app: FastifyInstance =
     "tls" in listen
-      ? fastify({ ...common, https: { ...listen.tls, minVersion: "TLSv1.3" } })
+      ? fastify({ ...common, https: { ...listen.tls, minVersion: "TLSv1.3", handshakeTimeout: handshakeTimeoutMs } })
       : fastify(common);
   app.server.maxConnections = maxConnections;
   if (peersAreOwn) limitPerPeer(app.server, maxPerPeer);
