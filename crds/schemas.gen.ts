@@ -994,7 +994,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
             "ip",
             "jwt",
             "private-key",
-            "aws-key"
+            "aws-key",
+            "national-id",
+            "cloud-key"
            ]
           }
          },

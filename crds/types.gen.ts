@@ -261,7 +261,7 @@ export interface MaskingEntry {
   /** schema.table.column, each part may be `*`. */
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells. */
-  readonly detect?: readonly ("email" | "credit-card" | "iban" | "us-ssn" | "phone" | "ip" | "jwt" | "private-key" | "aws-key")[];
+  readonly detect?: readonly ("email" | "credit-card" | "iban" | "us-ssn" | "phone" | "ip" | "jwt" | "private-key" | "aws-key" | "national-id" | "cloud-key")[];
   readonly direction: "response";
   readonly transform: MaskingTransform;
 }

@@ -274,7 +274,10 @@ function createApp(
   };
   const app: FastifyInstance =
     "tls" in listen
-      ? fastify({ ...common, https: { ...listen.tls, minVersion: "TLSv1.3", handshakeTimeout: handshakeTimeoutMs } })
+      ? fastify({
+          ...common,
+          https: { ...listen.tls, minVersion: "TLSv1.3", handshakeTimeout: handshakeTimeoutMs },
+        })
       : fastify(common);
   app.server.maxConnections = maxConnections;
   if (peersAreOwn) limitPerPeer(app.server, maxPerPeer);

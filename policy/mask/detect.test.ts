@@ -49,6 +49,19 @@ describe("detectors find", () => {
       "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
       "aws_secret_access_key = #",
     ],
+    ["national-id", "DNI 12345678Z, NIE X1234567L", "DNI #, NIE #"],
+    ["national-id", "CF RSSMRA85T10A562S", "CF #"],
+    ["national-id", "NIR 1 85 05 78 006 084 91 or 185057800608491", "NIR # or #"],
+    ["national-id", "CPF 123.456.789-09, PESEL 44051401359", "CPF #, PESEL #"],
+    ["national-id", "IdNr 86095742719, 86 095 742 719", "IdNr #, #"],
+    ["national-id", "SIN 130-692-544, 19811218-9876", "SIN #, #"],
+    ["national-id", "Aadhaar 2341 2341 2346", "Aadhaar #"],
+    ["national-id", "NINO AB123456C, AB 12 34 56 C", "NINO #, #"],
+    ["cloud-key", `key=AIza${"b".repeat(35)}&x`, "key=#&x"],
+    ["cloud-key", `ghp_${"a1".repeat(18)} glpat-${"x".repeat(20)}`, "# #"],
+    ["cloud-key", `xoxb-1234567890-abc, sk-proj-${"Z".repeat(40)}`, "#, #"],
+    ["cloud-key", `AccountKey=${"A".repeat(86)}==;End`, "AccountKey=#;End"],
+    ["cloud-key", `sk_live_${"4".repeat(24)}`, "#"],
   ];
   for (const [name, text, expected] of found)
     test(`${name} in ${JSON.stringify(text)}`, () => assert.equal(only(name, text), expected));
@@ -65,6 +78,16 @@ describe("detectors leave alone", () => {
     ["jwt", "eyJ is a prefix; eyJhbGci.notjson.x"],
     ["private-key", "-----BEGIN PUBLIC KEY-----\nMIIE\n-----END PUBLIC KEY-----"],
     ["aws-key", "AKIA1234, XAKIAIOSFODNN7EXAMPLE"],
+    [
+      "national-id",
+      "12345678A, X1234567A, RSSMRA85T10A562T, 1 85 05 78 006 084 92, 123.456.789-00",
+    ],
+    [
+      "national-id",
+      "44051401358, 86095742718, 11111111111, 2341 2341 2347, 130 692 545, 811218-9877",
+    ],
+    ["national-id", "2026-11-30 12:30:45, GB123456C, 12345678901234567890"],
+    ["cloud-key", "sk-learn, AIza, ghp_short, Key=short, desk-top and mask-wearing"],
   ];
   for (const [name, text] of clean)
     test(`what only looks like ${name}`, () => assert.equal(only(name, text), text));
@@ -99,7 +122,7 @@ describe("masking a text", () => {
   });
 
   test("a text without findings comes back unchanged, and no text makes a detector throw", () => {
-    const mask = createTextMasker(masks(redact, ...detectorNames), key);
+    const { mask } = createTextMasker(masks(redact, ...detectorNames), key);
     fc.assert(
       fc.property(fc.string({ unit: "binary", maxLength: 300 }), (text) => {
         const masked = mask(text);
@@ -122,7 +145,7 @@ describe("masking a text", () => {
       "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc",
       "AKIAIOSFODNN7EXAMPLE",
     );
-    const mask = createTextMasker(masks(redact, ...detectorNames), key);
+    const { mask } = createTextMasker(masks(redact, ...detectorNames), key);
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
         const once = mask(pieces.join(" ")).text;

@@ -1,7 +1,9 @@
 // Masks what detectors find in a text: spans that overlap become one, hidden by the stricter of their transforms.
 import type { DetectMask, Transform } from "../bundle.ts";
 import { stricterTransform } from "../strictness.ts";
-import { detectorNames, detectors, type DetectorName, type Span } from "./detectors.ts";
+import { detectorNames, detectors, type DetectorName } from "./detectors.ts";
+import type { Span } from "./spans.ts";
+import { bitOf, createLook, type Look, type Suspects } from "./suspects.ts";
 import { createTransform } from "./transform.ts";
 
 export interface MaskedText {
@@ -10,7 +12,12 @@ export interface MaskedText {
   readonly counts: Readonly<Record<string, number>>;
 }
 
-export type TextMasker = (text: string) => MaskedText;
+export interface TextMasker {
+  /** A first look at UTF-8 bytes: 0 when nothing can be found in them, else what `mask` is to look for. */
+  readonly look: Look;
+  /** @param suspects of `look`; without it everything is looked for */
+  readonly mask: (text: string, suspects?: Suspects) => MaskedText;
+}
 
 interface Finding extends Span {
   readonly transform: Transform;
@@ -23,11 +30,12 @@ export function createTextMasker(masks: readonly DetectMask[], key: Uint8Array):
       throw new Error(
         `the detector ${detector} is not known; known are ${detectorNames.join(", ")}`,
       );
-    return { detector, transform, find: detectors[detector] };
+    return { detector, transform, find: detectors[detector], bit: bitOf(detector) };
   });
-  return (text) => {
+  const mask = (text: string, suspects: Suspects = everything): MaskedText => {
     const counts: Record<string, number> = {};
-    const findings = active.flatMap(({ detector, transform, find }) => {
+    const findings = active.flatMap(({ detector, transform, find, bit }) => {
+      if ((suspects & bit) === 0) return [];
       const spans = find(text);
       if (spans.length > 0) counts[detector] = (counts[detector] ?? 0) + spans.length;
       return spans.map((span): Finding => ({ ...span, transform }));
@@ -35,10 +43,13 @@ export function createTextMasker(masks: readonly DetectMask[], key: Uint8Array):
     if (findings.length === 0) return { text, counts };
     return { text: rewrite(text, united(findings), key), counts };
   };
+  return { look: createLook(active.map(({ detector }) => detector)), mask };
 }
 
+const everything: Suspects = -1;
+
 export function maskText(text: string, masks: readonly DetectMask[], key: Uint8Array): MaskedText {
-  return createTextMasker(masks, key)(text);
+  return createTextMasker(masks, key).mask(text);
 }
 
 function isDetector(name: string): name is DetectorName {

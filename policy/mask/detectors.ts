@@ -1,9 +1,8 @@
 // Finds personal data and secrets in text. Every detector takes time linear in the text, whatever the text.
-
-export interface Span {
-  readonly start: number;
-  readonly end: number;
-}
+import { cloudKey } from "./cloud-keys.ts";
+import { ibanLength } from "./iban-registry.ts";
+import { nationalId } from "./national-ids.ts";
+import { isDigit, passesLuhn, spansOf, type Span } from "./spans.ts";
 
 export type Detector = (text: string) => Span[];
 
@@ -17,6 +16,8 @@ export const detectorNames = [
   "jwt",
   "private-key",
   "aws-key",
+  "national-id",
+  "cloud-key",
 ] as const;
 export type DetectorName = (typeof detectorNames)[number];
 
@@ -31,15 +32,9 @@ export const detectors: Readonly<Record<DetectorName, Detector>> = {
   jwt,
   "private-key": privateKey,
   "aws-key": awsKey,
+  "national-id": nationalId,
+  "cloud-key": cloudKey,
 };
-
-/** Only for patterns whose every repetition is bounded, so that each start costs a constant. */
-function spansOf(text: string, pattern: RegExp): Span[] {
-  return Array.from(text.matchAll(pattern), (match) => ({
-    start: match.index,
-    end: match.index + match[0].length,
-  }));
-}
 
 /** RFC 5321: 64 characters before the @, 255 after it. */
 const localPart = /[\p{L}\p{N}.!#$%&'*+/=?^_`{|}~-]/u;
@@ -100,117 +95,11 @@ function longestMatch(
   return end;
 }
 
-function isDigit(character: string): boolean {
-  return character >= "0" && character <= "9";
-}
-
-function passesLuhn(digits: string): boolean {
-  let sum = 0;
-  for (let index = 0; index < digits.length; index += 1) {
-    const digit = Number(digits[digits.length - 1 - index]);
-    const doubled = index % 2 === 1 ? digit * 2 : digit;
-    sum += doubled > 9 ? doubled - 9 : doubled;
-  }
-  return sum % 10 === 0;
-}
-
-/** Lengths from the IBAN registry. */
-const ibanLengths: Readonly<Record<string, number>> = {
-  AD: 24,
-  AE: 23,
-  AL: 28,
-  AT: 20,
-  AZ: 28,
-  BA: 20,
-  BE: 16,
-  BG: 22,
-  BH: 22,
-  BI: 27,
-  BR: 29,
-  BY: 28,
-  CH: 21,
-  CR: 22,
-  CY: 28,
-  CZ: 24,
-  DE: 22,
-  DJ: 27,
-  DK: 18,
-  DO: 28,
-  EE: 20,
-  EG: 29,
-  ES: 24,
-  FI: 18,
-  FK: 18,
-  FO: 18,
-  FR: 27,
-  GB: 22,
-  GE: 22,
-  GI: 23,
-  GL: 18,
-  GR: 27,
-  GT: 28,
-  HR: 21,
-  HU: 28,
-  IE: 22,
-  IL: 23,
-  IQ: 23,
-  IS: 26,
-  IT: 27,
-  JO: 30,
-  KW: 30,
-  KZ: 20,
-  LB: 28,
-  LC: 32,
-  LI: 21,
-  LT: 20,
-  LU: 20,
-  LV: 21,
-  LY: 25,
-  MC: 27,
-  MD: 24,
-  ME: 22,
-  MK: 19,
-  MN: 20,
-  MR: 27,
-  MT: 31,
-  MU: 30,
-  NI: 28,
-  NL: 18,
-  NO: 15,
-  OM: 23,
-  PK: 24,
-  PL: 28,
-  PS: 29,
-  PT: 25,
-  QA: 29,
-  RO: 24,
-  RS: 22,
-  RU: 33,
-  SA: 24,
-  SC: 31,
-  SD: 18,
-  SE: 24,
-  SI: 19,
-  SK: 24,
-  SM: 27,
-  SO: 23,
-  ST: 25,
-  SV: 28,
-  TL: 23,
-  TN: 24,
-  TR: 26,
-  UA: 29,
-  VA: 22,
-  VG: 24,
-  XK: 20,
-  YE: 30,
-};
-
 function iban(text: string): Span[] {
   const spans: Span[] = [];
   const start = /(?<![A-Za-z0-9])[A-Za-z]{2}\d\d/g;
   for (let match = start.exec(text); match !== null; match = start.exec(text)) {
-    const length = ibanLengths[match[0].slice(0, 2).toUpperCase()];
+    const length = ibanLength(match[0].slice(0, 2).toUpperCase());
     if (length === undefined) continue;
     const end = longestMatch(
       text,

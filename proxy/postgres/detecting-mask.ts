@@ -1,5 +1,5 @@
 // Detectors over the cells of one column: texts are rewritten; a binary value that no text can be put into becomes NULL when something is found in it.
-import type { MaskedText, TextMasker } from "../../policy/mask/detect.ts";
+import type { TextMasker } from "../../policy/mask/detect.ts";
 import type { Field } from "./decode.ts";
 import type { CellMask, Detected } from "./masking.ts";
 
@@ -19,22 +19,26 @@ export function createDetectingMask(
   detected: Detected,
 ): CellMask | undefined {
   if (withoutText.has(field.type)) return undefined;
-  const look = (text: string): string | undefined => {
-    const found: MaskedText = masker(text);
+  const { look, mask } = masker;
+  /** The masked text of these bytes; undefined where nothing was found. */
+  const masked = (buffer: Buffer, start: number, end: number): string | undefined => {
+    const suspects = look(buffer, start, end);
+    if (suspects === 0) return undefined;
+    const text = buffer.toString("utf8", start, end);
+    const found = mask(text, suspects);
     if (found.text === text) return undefined;
     for (const [detector, count] of Object.entries(found.counts))
       detected.set(detector, (detected.get(detector) ?? 0) + count);
     return json.has(field.type) ? asJson(found.text) : found.text;
   };
   if (field.format === 0 || textInBinary.has(field.type))
-    return (buffer, start, end) => bytes(look(buffer.toString("utf8", start, end)));
+    return (buffer, start, end) => bytes(masked(buffer, start, end));
   if (field.type === jsonb)
     return (buffer, start, end) => {
-      const masked = look(buffer.toString("utf8", start + 1, end));
-      return masked === undefined ? undefined : Buffer.from(`\u0001${masked}`);
+      const text = masked(buffer, start + 1, end);
+      return text === undefined ? undefined : Buffer.from(`\u0001${text}`);
     };
-  return (buffer, start, end) =>
-    look(buffer.toString("utf8", start, end)) === undefined ? undefined : null;
+  return (buffer, start, end) => (masked(buffer, start, end) === undefined ? undefined : null);
 }
 
 function bytes(text: string | undefined): Buffer | undefined {

@@ -6,6 +6,7 @@ import { writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { admission } from "./admission.ts";
+import { detecting } from "./detectors.ts";
 import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
@@ -21,6 +22,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   footprint,
   admission,
   recording,
+  detectors: detecting,
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
   exchanges: () => exchanges(),
