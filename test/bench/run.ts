@@ -75,7 +75,7 @@ ${markdown(rows)}${reasons(rows)}
 }
 
 function reasons(of: readonly Row[]): string {
-  const missed = of.filter(({ verdict, why }) => verdict.includes("missed") && why !== undefined);
+  const missed = of.filter(({ verdict }) => verdict.includes("missed"));
   if (missed.length === 0) return "";
-  return `\nWhat is missed, and why:\n\n${missed.map(({ what, why }) => `- ${what}: ${why}`).join("\n")}\n`;
+  return `\nWhat is missed, and why:\n\n${missed.map(({ what, why }) => `- ${what}: ${why ?? "nobody has looked yet."}`).join("\n")}\n`;
 }
