@@ -17,6 +17,14 @@ export const whenLimits = {
 
 /** Comprehensions over facts do not nest, so time stays linear in the facts; over literal lists they may. */
 const maxFactComprehensions = 1;
+/** How often the innermost condition may run for the literal lists around it: eight short lists in one another run for seconds. */
+const maxLiteralTurns = 256;
+
+/** What stands around a part of a condition. */
+interface Around {
+  readonly factComprehensions: number;
+  readonly literalTurns: number;
+}
 
 const allowedFunctions: ReadonlySet<string> = new Set([
   "has",
@@ -77,11 +85,11 @@ interface Reader {
 /** Also renames calls of `matches` in the given tree. */
 export function readSource(ast: ASTNode): SourceReading {
   const reader: Reader = { problem: undefined, names: new Set(), patterns: [] };
-  visit(ast, 0, reader);
+  visit(ast, { factComprehensions: 0, literalTurns: 1 }, reader);
   return reader;
 }
 
-function visit(node: ASTNode, nesting: number, reader: Reader): void {
+function visit(node: ASTNode, around: Around, reader: Reader): void {
   switch (node.op) {
     case "id":
       reader.names.add(node.args);
@@ -91,40 +99,48 @@ function visit(node: ASTNode, nesting: number, reader: Reader): void {
     case "call":
       if (!allowedFunctions.has(node.args[0]))
         reader.problem ??= `the function ${node.args[0]} is not available here`;
-      visitAll(node.args[1], nesting, reader);
+      visitAll(node.args[1], around, reader);
       return;
     case "rcall":
-      visitMethod(node, nesting, reader);
+      visitMethod(node, around, reader);
       return;
     case ".":
     case ".?":
-      visit(node.args[0], nesting, reader);
+      visit(node.args[0], around, reader);
       return;
     case "map":
-      for (const entry of node.args) visitAll(entry, nesting, reader);
+      for (const entry of node.args) visitAll(entry, around, reader);
       return;
     case "!_":
     case "-_":
-      visit(node.args, nesting, reader);
+      visit(node.args, around, reader);
       return;
     default:
-      visitAll(node.args, nesting, reader);
+      visitAll(node.args, around, reader);
   }
 }
 
-function visitAll(nodes: readonly ASTNode[], nesting: number, reader: Reader): void {
-  for (const node of nodes) visit(node, nesting, reader);
+function visitAll(nodes: readonly ASTNode[], around: Around, reader: Reader): void {
+  for (const node of nodes) visit(node, around, reader);
 }
 
-function visitMethod(node: ASTNode & { op: "rcall" }, nesting: number, reader: Reader): void {
+function visitMethod(node: ASTNode & { op: "rcall" }, around: Around, reader: Reader): void {
   const [name, receiver, args] = node.args;
   if (!allowedMethods.has(name)) reader.problem ??= `the method ${name} is not available here`;
   if (name === "matches") readPattern(node, args, reader);
-  visit(receiver, nesting, reader);
-  const inner = comprehensions.has(name) && receiver.op !== "list" ? nesting + 1 : nesting;
-  if (inner > maxFactComprehensions)
+  visit(receiver, around, reader);
+  const inner = comprehensions.has(name) ? inside(receiver, around) : around;
+  if (inner.factComprehensions > maxFactComprehensions)
     reader.problem ??= `${name} over a list inside another comprehension could run too long: only lists written out may be nested`;
+  if (inner.literalTurns > maxLiteralTurns)
+    reader.problem ??= `${name} over lists in one another would run ${inner.literalTurns} times and may ${maxLiteralTurns} times: shorten the lists or nest fewer`;
   visitAll(args, inner, reader);
+}
+
+function inside(receiver: ASTNode, { factComprehensions, literalTurns }: Around): Around {
+  return receiver.op === "list"
+    ? { factComprehensions, literalTurns: literalTurns * Math.max(1, receiver.args.length) }
+    : { factComprehensions: factComprehensions + 1, literalTurns };
 }
 
 function readPattern(

@@ -80,6 +80,11 @@ const errors: readonly [string, RuleBlock | undefined, RegExp][] = [
   ["cel.bind(x, 'a', x + x) == 'aa'", "sql", /bind is not available/],
   ["subject.pod.split('').size() > 1", "sql", /split is not available/],
   ["sql.columns.exists(a, sql.columns.exists(b, a == b))", "sql", /could run too long/],
+  [
+    "[1,2,3,4,5,6,7].all(a, [1,2,3,4,5,6,7].all(b, [1,2,3,4,5,6,7].all(c, a + b + c > 0)))",
+    "sql",
+    /would run 343 times and may 256 times/,
+  ],
   [`${"subject.pod == 'x' || ".repeat(200)}true`, "sql", /cannot be read/],
 ];
 
@@ -97,6 +102,13 @@ test("a pattern that makes JavaScript's RegExp run for ages is answered at once"
     false,
   );
   assert.ok(performance.now() - started < 2000);
+});
+
+test("lists written out may be nested as long as they are short", () => {
+  assert.equal(
+    checkWhen("['a','b'].exists(x, ['c','d'].exists(y, sql.columns.exists(c, c == x + y)))", "sql"),
+    undefined,
+  );
 });
 
 test("a fact that is not known makes the condition fail instead of giving a wrong answer", () => {

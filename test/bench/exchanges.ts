@@ -50,7 +50,7 @@ export async function exchanges(seconds = 3): Promise<Row[]> {
         floor: "",
         goal: `${count(goal)}/s`,
         verdict: verdict(undefined, rate >= goal),
-        why: "three signatures are checked and one is made for each, and everything runs on one thread.",
+        why: "the signatures of token and proof are checked, that of the grant is made, and everything runs on one thread.",
       },
     ];
   } finally {
