@@ -9,6 +9,7 @@
 //
 // A value that cannot be said in the column's type is NULL, never the original and never text that breaks the client.
 import type { Transform } from "../bundle.ts";
+import { partialBytes } from "./partial.ts";
 import { createTransform, truncateDate, type MaskValue } from "./transform.ts";
 
 export type WireFormat = "text" | "binary";
@@ -67,13 +68,28 @@ export function createMaskBytes(
 ): MaskBytes {
   const mask = createTransform(transform, key);
   if (transform.kind === "nullify") return () => null;
-  if (textLike.has(typeOid)) return (value) => bytes(mask(value.toString("utf8")));
+  if (textLike.has(typeOid)) return text(transform, mask);
   if (typeOid === oid.json) return (value) => bytes(jsonString(mask(value.toString("utf8"))));
   if (typeOid === oid.jsonb) return jsonb(mask, format);
   if (typeOid === oid.uuid) return uuid(transform, mask, format);
   if (dates.has(typeOid)) return date(transform, typeOid, format);
   if (format === "text" && transform.kind === "fixed") return fixed(transform.value, typeOid);
   return () => null;
+}
+
+/** Most masked columns are texts: what does not depend on the value is encoded once, and ends are kept without decoding. */
+function text(transform: Transform, mask: MaskValue): MaskBytes {
+  switch (transform.kind) {
+    case "redact":
+    case "fixed": {
+      const same = bytes(mask(""));
+      return () => same;
+    }
+    case "partial":
+      return (value) => partialBytes(value, transform.keepFirst, transform.keepLast);
+    default:
+      return (value) => bytes(mask(value.toString("utf8")));
+  }
 }
 
 function bytes(text: string | null): Buffer | null {

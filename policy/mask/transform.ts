@@ -1,13 +1,13 @@
 // What a mask makes of one whole value. Pure: equal values give equal masks, so rows can still be joined where that is wanted.
 import { createHmac } from "node:crypto";
 import type { Transform } from "../bundle.ts";
+import { partialText } from "./partial.ts";
 
 export type MaskValue = (value: string | null) => string | null;
 
 export const redactedText = "[redacted]";
 /** 128 bits of HMAC-SHA256: no collisions among the rows of any table, half the width. */
 const hashHexLength = 32;
-const hidden = "*";
 
 /** @param key of the `hash` transform; one per namespace. */
 export function createTransform(transform: Transform, key: Uint8Array): MaskValue {
@@ -28,22 +28,10 @@ function maskText(transform: Transform, key: Uint8Array): (value: string) => str
       return (value) =>
         createHmac("sha256", key).update(value, "utf8").digest("hex").slice(0, hashHexLength);
     case "partial":
-      return (value) => partial(value, transform.keepFirst, transform.keepLast);
+      return (value) => partialText(value, transform.keepFirst, transform.keepLast);
     case "truncateDate":
       return (value) => truncateDate(value, transform.to) ?? redactedText;
   }
-}
-
-/** Counted in code points. A value that is no longer than what would be kept is hidden whole. */
-function partial(value: string, keepFirst: number, keepLast: number): string {
-  const points = Array.from(value);
-  const middle = points.length - keepFirst - keepLast;
-  if (middle <= 0) return hidden.repeat(points.length);
-  return (
-    points.slice(0, keepFirst).join("") +
-    hidden.repeat(middle) +
-    points.slice(points.length - keepLast).join("")
-  );
 }
 
 export type DatePrecision = Extract<Transform, { kind: "truncateDate" }>["to"];

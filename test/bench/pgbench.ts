@@ -11,7 +11,7 @@ export interface Bench {
 
 export type Mode = "simple" | "extended" | "prepared";
 
-const clients = 8;
+const usualClients = 8;
 
 /** `-S` reads one account by its key; a script may do something else. Transactions a second, connecting left out, and how many. */
 export async function pgbench(
@@ -19,6 +19,7 @@ export async function pgbench(
   mode: Mode,
   seconds: number,
   script?: string,
+  clients = usualClients,
 ): Promise<{ readonly perSecond: number; readonly transactions: number }> {
   const what = script === undefined ? ["-S"] : ["-f", script];
   const told = [...what, "-M", mode, "-c", String(clients), "-T", String(seconds), "-n"];
