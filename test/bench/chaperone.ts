@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ControlReady } from "./control-child.ts";
-import { end, firstMessage, nodeFile, onProxyCore, pause } from "./processes.ts";
+import { containerEnv, end, firstMessage, nodeFile, onProxyCore, pause } from "./processes.ts";
 import type { ProxyOrder } from "./proxy-child.ts";
 
 export interface Chaperone {
@@ -34,7 +34,10 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
   const ready = await firstMessage<ControlReady>(control, "the control plane");
-  const proxy = onProxyCore(nodeFile("proxy-child.ts", [], true), "ipc");
+  const proxy = onProxyCore(nodeFile("proxy-child.ts", [], true), "ipc", {
+    ...process.env,
+    ...containerEnv,
+  });
   const order: ProxyOrder = { control: ready, directory: join(directory, "proxy") };
   proxy.send(order);
   await firstMessage(proxy, "the proxy");

@@ -49,6 +49,9 @@ export function onProxyCore(
   });
 }
 
+/** What the proxy's image sets (images/Dockerfile). */
+export const containerEnv = { MALLOC_ARENA_MAX: "1" } as const;
+
 /** What the containers start Node with (images/Dockerfile). */
 export const containerFlags = [
   "--disable-sigusr1",

@@ -14,6 +14,7 @@ import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
 import { provideRivals, versions } from "./rivals.ts";
+import { streams } from "./streams.ts";
 import { leftOut, markdown, type Row } from "./table.ts";
 
 const patience = new Patience();
@@ -25,6 +26,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   detectors: detecting,
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
+  streams: () => streams({ patience }),
   exchanges: () => exchanges(),
 };
 const page = join(import.meta.dirname, "../../docs/benchmarks.md");
