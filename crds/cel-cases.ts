@@ -224,7 +224,7 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.masking[0].transform.partial": { keepFirst: 2 } },
     bad: { "spec.masking[0].transform.partial": {} },
   }),
-  ...["tokensPerMinute", "tokensPerDay", "costPerDay", "statementTimeout"].map((limit) =>
+  ...["tokensPerMinute", "tokensPerDay", "costPerDay"].map((limit) =>
     policy(`spec.limits.${limit}`, `limits.${limit} ${notAvailable}`, {
       good: {},
       bad: { [`spec.limits.${limit}`]: 5 },
@@ -233,6 +233,10 @@ const policyCases: readonly CelCase[] = [
   policy("spec.limits.idleTimeout", "limits.idleTimeout is from 1s to 24h", {
     good: { "spec.limits.idleTimeout": "15m" },
     bad: { "spec.limits.idleTimeout": "25h" },
+  }),
+  policy("spec.limits.statementTimeout", "limits.statementTimeout is from 1s to 24h", {
+    good: { "spec.limits.statementTimeout": "30s" },
+    bad: { "spec.limits.statementTimeout": "0s" },
   }),
   policy("spec.recording.aggregate", `recording.aggregate ${notAvailable}`, {
     good: {},

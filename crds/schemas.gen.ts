@@ -1132,9 +1132,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "message": "limits.costPerDay is not available in this version: remove it"
         },
         {
-         "rule": "!has(self.statementTimeout)",
+         "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
          "fieldPath": ".statementTimeout",
-         "message": "limits.statementTimeout is not available in this version: remove it"
+         "message": "limits.statementTimeout is from 1s to 24h"
         },
         {
          "rule": "!has(self.idleTimeout) || (duration(self.idleTimeout) >= duration('1s') && duration(self.idleTimeout) <= duration('24h'))",
@@ -1185,8 +1185,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "maxLength": 64
         },
         "statementTimeout": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "string",
+         "maxLength": 16,
+         "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
         }
        }
       },

@@ -275,6 +275,8 @@ export interface PolicyLimits {
   /** Connections open at one time for one pod on one connection. */
   readonly maxConnections?: number;
   readonly idleTimeout?: string;
+  /** How long one statement may run; the database stops it, and the proxy should the database not. */
+  readonly statementTimeout?: string;
 }
 
 /** The most detailed of all policies counts, strict if any, the longest retention. */

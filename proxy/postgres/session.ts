@@ -21,7 +21,9 @@ import {
 import { Outbox } from "./outbox.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import type { Room } from "./room.ts";
+import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
+import type { Startup } from "./startup-parameters.ts";
 import { connectUpstream } from "./upstream.ts";
 import type { UpstreamLeg } from "./upstream.ts";
 
@@ -79,12 +81,22 @@ async function serveSession(
       dial: room.dial,
       clientUser: startup.user,
       database,
-      settings: startup.settings,
+      settings: heldSettings(startup.settings, grant.prepared, connection),
       signal,
     });
     start.socket.off("close", leave);
     session.close(
-      await converse({ start, gate, room, connection, grant, session, upstream, database }),
+      await converse({
+        start,
+        startup,
+        gate,
+        room,
+        connection,
+        grant,
+        session,
+        upstream,
+        database,
+      }),
     );
   } catch (error) {
     session.close(asProxyError(error, connection));
@@ -94,6 +106,7 @@ async function serveSession(
 
 interface Parties {
   readonly start: SessionStart;
+  readonly startup: Startup;
   readonly gate: Gate;
   readonly room: Room;
   readonly connection: string;
@@ -105,7 +118,7 @@ interface Parties {
 
 /** Resolves with what ended it, unless the client did. */
 async function converse(parties: Parties): Promise<ProxyError | undefined> {
-  const { start, gate, room, connection, grant, session, upstream } = parties;
+  const { start, startup, gate, room, connection, grant, session, upstream } = parties;
   const { endpoint } = grant;
   const client = new Outbox(start.socket);
   const exchange = new Exchange({
@@ -118,6 +131,11 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       key: `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`,
       current: () => gate.current(),
       now: room.now,
+    }),
+    settings: new SessionSettings({
+      prepared: grant.prepared,
+      asked: startup.settings["default_transaction_read_only"] !== undefined,
+      reported: upstream.parameters.get("default_transaction_read_only"),
     }),
     client,
     upstream: new Outbox(upstream.socket),
@@ -133,7 +151,6 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     upstream: upstream.socket,
     ended: session.ended,
     setChain: (chain) => session.setChain(chain),
-    idleTimeoutMs: milliseconds(grant.bundle.limits.idleTimeoutSeconds),
   });
   const key = room.cancelKeys.issue(() => conversation.cancel());
   try {
@@ -153,10 +170,6 @@ function welcome(client: Outbox, start: SessionStart, upstream: UpstreamLeg, key
   client.send(backendKeyData(key.processId, key.secret));
   client.send(readyForQuery("I"));
   client.flush();
-}
-
-function milliseconds(seconds: number | undefined): number | undefined {
-  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 /** Before the first query there is no other way to answer: one FATAL, then the end. Returns what was said; undefined when nobody is there. */
