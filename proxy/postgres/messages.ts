@@ -146,6 +146,10 @@ export function saslResponse(response: string): Buffer {
   return message(frontend.password, Buffer.from(response));
 }
 
+export function passwordMessage(text: string): Buffer {
+  return message(frontend.password, Buffer.from(`${clean(text)}\0`));
+}
+
 export function query(text: string): Buffer {
   return message(frontend.query, Buffer.from(`${clean(text)}\0`));
 }

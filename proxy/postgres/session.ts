@@ -24,7 +24,7 @@ import type { Room } from "./room.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
 import type { Startup } from "./startup-parameters.ts";
-import { connectUpstream } from "./upstream.ts";
+import { connectUpstream } from "./upstream-hosts.ts";
 import type { UpstreamLeg } from "./upstream.ts";
 
 /** Everything before the first query together: a client that sends nothing, an operator or a server that does not answer. */
@@ -119,7 +119,8 @@ interface Parties {
 /** Resolves with what ended it, unless the client did. */
 async function converse(parties: Parties): Promise<ProxyError | undefined> {
   const { start, startup, gate, room, connection, grant, session, upstream } = parties;
-  const { endpoint } = grant;
+  // Of several hosts the one that was chosen: cancel requests and catalogs are its own.
+  const { endpoint } = upstream;
   const client = new Outbox(start.socket);
   const exchange = new Exchange({
     gate,
