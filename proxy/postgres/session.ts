@@ -153,7 +153,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     ended: session.ended,
     setChain: (chain) => session.setChain(chain),
   });
-  const key = room.cancelKeys.issue(() => conversation.cancel());
+  const key = room.cancelKeys.issue(() => conversation.cancel(), spokenMinor(start.minor) === 2);
   try {
     welcome(client, start, upstream, key);
     conversation.start(start.rest, upstream.rest);
@@ -163,9 +163,16 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   }
 }
 
+/** 3.1 was never defined; 3.2 differs in the length of cancel keys alone. Upstream we speak 3.0, which every server and pooler knows. */
+function spokenMinor(asked: number): 0 | 2 {
+  return asked >= 2 ? 2 : 0;
+}
+
 function welcome(client: Outbox, start: SessionStart, upstream: UpstreamLeg, key: CancelKey): void {
   const options = [...start.parameters.keys()].filter((name) => name.startsWith("_pq_."));
-  if (start.minor > 0 || options.length > 0) client.send(negotiateProtocolVersion(options));
+  const minor = spokenMinor(start.minor);
+  if (start.minor !== minor || options.length > 0)
+    client.send(negotiateProtocolVersion(minor, options));
   client.send(authenticationOk());
   for (const [name, value] of upstream.parameters) client.send(parameterStatus(name, value));
   client.send(backendKeyData(key.processId, key.secret));
