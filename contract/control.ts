@@ -31,7 +31,23 @@ export interface TlsSettings {
   readonly mode: "Disable" | "VerifyFull";
   /** PEM; absent means the proxy's own roots. */
   readonly ca?: string;
+  /** PEM, both; a credential like the lease: in memory only. PostgreSQL alone. */
+  readonly clientCertificate?: { readonly certificate: string; readonly key: string };
 }
+
+export interface HostAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Which server a session may be opened on, as libpq's `target_session_attrs`. */
+export type TargetSessionAttrs =
+  | "any"
+  | "read-write"
+  | "read-only"
+  | "primary"
+  | "standby"
+  | "prefer-standby";
 
 /** Where a proxy finds the upstream. */
 export interface Endpoint {
@@ -41,6 +57,11 @@ export interface Endpoint {
   /** Path of `endpoint.url` without a trailing slash; empty for none. HTTP protocols only. */
   readonly basePath: string;
   readonly database?: string;
+  /** Tried in order when `host` cannot be used. */
+  readonly fallbacks?: readonly HostAddress[];
+  readonly targetSessionAttrs?: TargetSessionAttrs;
+  /** Besides SCRAM-SHA-256. */
+  readonly dangerouslyAllowAuthentication?: readonly ("md5" | "cleartext")[];
 }
 
 /** The upstream credential, handed to a proxy for the life of a grant and kept in memory only. */

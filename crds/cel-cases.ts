@@ -79,6 +79,35 @@ const connectionCases: readonly CelCase[] = [
       bad: { "spec.endpoint.tls": { mode: "Disable", caSecretRef: { name: "ca" } } },
     },
   ),
+  postgres(
+    "spec.endpoint.tls.clientCertificateSecretRef",
+    "endpoint.tls.clientCertificateSecretRef has no effect with mode Disable",
+    {
+      good: { "spec.endpoint.tls.clientCertificateSecretRef": { name: "pg-client" } },
+      bad: {
+        "spec.endpoint.tls": { mode: "Disable", clientCertificateSecretRef: { name: "pg-client" } },
+      },
+    },
+  ),
+  http("spec.endpoint.tls", "endpoint.tls.clientCertificateSecretRef is for postgres", {
+    good: {},
+    bad: { "spec.endpoint.tls.clientCertificateSecretRef": { name: "client" } },
+  }),
+  http("spec.endpoint.fallbacks", "endpoint.fallbacks stand beside endpoint.host", {
+    good: {},
+    bad: { "spec.endpoint.fallbacks": [{ host: "other.example.com" }] },
+  }),
+  postgres(
+    "spec.postgres",
+    "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull",
+    {
+      good: { "spec.postgres.dangerouslyAllowAuthentication": ["md5", "cleartext"] },
+      bad: {
+        "spec.endpoint.tls.mode": "Disable",
+        "spec.postgres.dangerouslyAllowAuthentication": ["cleartext"],
+      },
+    },
+  ),
   http("spec.hosts", "hosts are names that the agent dials, not addresses", {
     good: { "spec.hosts": ["api"] },
     bad: { "spec.hosts": ["api", "10.0.0.1"] },
@@ -224,7 +253,7 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.masking[0].transform.partial": { keepFirst: 2 } },
     bad: { "spec.masking[0].transform.partial": {} },
   }),
-  ...["tokensPerMinute", "tokensPerDay", "costPerDay", "statementTimeout"].map((limit) =>
+  ...["tokensPerMinute", "tokensPerDay", "costPerDay"].map((limit) =>
     policy(`spec.limits.${limit}`, `limits.${limit} ${notAvailable}`, {
       good: {},
       bad: { [`spec.limits.${limit}`]: 5 },
@@ -233,6 +262,10 @@ const policyCases: readonly CelCase[] = [
   policy("spec.limits.idleTimeout", "limits.idleTimeout is from 1s to 24h", {
     good: { "spec.limits.idleTimeout": "15m" },
     bad: { "spec.limits.idleTimeout": "25h" },
+  }),
+  policy("spec.limits.statementTimeout", "limits.statementTimeout is from 1s to 24h", {
+    good: { "spec.limits.statementTimeout": "30s" },
+    bad: { "spec.limits.statementTimeout": "0s" },
   }),
   policy("spec.recording.aggregate", `recording.aggregate ${notAvailable}`, {
     good: {},

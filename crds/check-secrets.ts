@@ -109,6 +109,15 @@ function secretUses(spec: Connection["spec"]): readonly SecretUse[] {
       keys: [{ key: ca.key, path: [...at, "key"] }],
     });
   }
+  const certificate = spec.endpoint.tls?.clientCertificateSecretRef;
+  if (certificate !== undefined) {
+    const namePath = ["spec", "endpoint", "tls", "clientCertificateSecretRef", "name"];
+    uses.push({
+      name: certificate.name,
+      namePath,
+      keys: ["tls.crt", "tls.key"].map((key) => ({ key, path: namePath })),
+    });
+  }
   const source = spec.credential?.static;
   if (source !== undefined) {
     const at = ["spec", "credential", "static"];

@@ -29,6 +29,7 @@ const enforcedBy = {
   bytesPerResult: everyProtocol,
   maxConnections: everyProtocol,
   idleTimeout: everyProtocol,
+  statementTimeout: ["postgres"],
 } satisfies Readonly<Record<string, readonly Protocol[]>>;
 
 /** `connections`: those of the policy's namespace. */
@@ -106,6 +107,7 @@ function targetFindings(policy: AccessPolicy, target: Connection): readonly Find
     "bytesPerResult",
     "maxConnections",
     "idleTimeout",
+    "statementTimeout",
   ] as const) {
     if (policy.spec.limits?.[limit] === undefined || !cannot(limit)) continue;
     findings.push({

@@ -15,6 +15,7 @@ const forms: Readonly<Record<string, string>> = {
   hold: "a duration, for example 50s",
   validFor: "a duration, for example 10m",
   idleTimeout: "a duration, for example 15m",
+  statementTimeout: "a duration, for example 30s",
   retention: "a number of days, for example 90d",
   digest: "sha256- and 43 characters of base64url",
   serviceAccounts: "a name or namespace/name in lower case (* is a wildcard)",

@@ -43,6 +43,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "the postgres block belongs to protocol postgres"
       },
       {
+       "rule": "!has(self.postgres) || !has(self.postgres.dangerouslyAllowAuthentication) || !('cleartext' in self.postgres.dangerouslyAllowAuthentication) || !has(self.endpoint.tls) || self.endpoint.tls.mode != 'Disable'",
+       "fieldPath": ".postgres",
+       "message": "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull; without TLS anybody on the way could read the password"
+      },
+      {
        "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header))",
        "fieldPath": ".credential",
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
@@ -93,6 +98,16 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "message": "endpoint.port stands beside endpoint.host; a url carries its own port"
         },
         {
+         "rule": "!has(self.url) || !has(self.fallbacks)",
+         "fieldPath": ".fallbacks",
+         "message": "endpoint.fallbacks stand beside endpoint.host; a url has none"
+        },
+        {
+         "rule": "!has(self.url) || !has(self.tls) || !has(self.tls.clientCertificateSecretRef)",
+         "fieldPath": ".tls",
+         "message": "endpoint.tls.clientCertificateSecretRef is for postgres in this version"
+        },
+        {
          "rule": "!has(self.url) || !has(self.tls) || self.url.startsWith('https://') == (self.tls.mode == 'VerifyFull')",
          "fieldPath": ".tls",
          "message": "endpoint.tls.mode contradicts the scheme of endpoint.url: https is VerifyFull, http is Disable"
@@ -111,6 +126,32 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "minimum": 1,
          "maximum": 65535
         },
+        "fallbacks": {
+         "type": "array",
+         "minItems": 1,
+         "maxItems": 4,
+         "x-kubernetes-list-type": "atomic",
+         "items": {
+          "type": "object",
+          "required": [
+           "host"
+          ],
+          "properties": {
+           "host": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 253,
+            "pattern": "^([a-z0-9]([-a-z0-9._]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*)$"
+           },
+           "port": {
+            "type": "integer",
+            "format": "int32",
+            "minimum": 1,
+            "maximum": 65535
+           }
+          }
+         }
+        },
         "url": {
          "type": "string",
          "minLength": 8,
@@ -124,6 +165,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "rule": "self.mode != 'Disable' || !has(self.caSecretRef)",
            "fieldPath": ".caSecretRef",
            "message": "endpoint.tls.caSecretRef has no effect with mode Disable: remove it or use mode VerifyFull"
+          },
+          {
+           "rule": "self.mode != 'Disable' || !has(self.clientCertificateSecretRef)",
+           "fieldPath": ".clientCertificateSecretRef",
+           "message": "endpoint.tls.clientCertificateSecretRef has no effect with mode Disable: remove it or use mode VerifyFull"
           }
          ],
          "properties": {
@@ -135,6 +181,20 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
             "VerifyFull"
            ],
            "default": "VerifyFull"
+          },
+          "clientCertificateSecretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            }
+           }
           },
           "caSecretRef": {
            "type": "object",
@@ -190,6 +250,33 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "type": "string",
          "minLength": 1,
          "maxLength": 63
+        },
+        "targetSessionAttrs": {
+         "type": "string",
+         "maxLength": 32,
+         "enum": [
+          "any",
+          "read-write",
+          "read-only",
+          "primary",
+          "standby",
+          "prefer-standby"
+         ],
+         "default": "any"
+        },
+        "dangerouslyAllowAuthentication": {
+         "type": "array",
+         "minItems": 1,
+         "maxItems": 2,
+         "x-kubernetes-list-type": "set",
+         "items": {
+          "type": "string",
+          "maxLength": 32,
+          "enum": [
+           "md5",
+           "cleartext"
+          ]
+         }
         }
        }
       },
@@ -1134,9 +1221,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "message": "limits.costPerDay is not available in this version: remove it"
         },
         {
-         "rule": "!has(self.statementTimeout)",
+         "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
          "fieldPath": ".statementTimeout",
-         "message": "limits.statementTimeout is not available in this version: remove it"
+         "message": "limits.statementTimeout is from 1s to 24h"
         },
         {
          "rule": "!has(self.idleTimeout) || (duration(self.idleTimeout) >= duration('1s') && duration(self.idleTimeout) <= duration('24h'))",
@@ -1187,8 +1274,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "maxLength": 64
         },
         "statementTimeout": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "string",
+         "maxLength": 16,
+         "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
         }
        }
       },

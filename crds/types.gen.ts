@@ -24,6 +24,18 @@ export interface ObjectMeta {
   readonly finalizers?: readonly string[];
 }
 
+export interface FallbackHost {
+  /** DNS name or address. */
+  readonly host: string;
+  /** Port; 5432 when left out. */
+  readonly port?: number;
+}
+
+/** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. Without a credential its common name is the database user. */
+export interface ClientCertificateReference {
+  readonly name: string;
+}
+
 /** A PEM bundle in a Secret of this namespace; left out, the proxy's own roots are used. */
 export interface SecretKeyReference {
   readonly name: string;
@@ -34,6 +46,8 @@ export interface SecretKeyReference {
 export interface ConnectionTls {
   /** VerifyFull checks the chain and the name. There is no mode that encrypts without verifying. */
   readonly mode: "Disable" | "VerifyFull";
+  /** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. Without a credential its common name is the database user. */
+  readonly clientCertificateSecretRef?: ClientCertificateReference;
   /** A PEM bundle in a Secret of this namespace; left out, the proxy's own roots are used. */
   readonly caSecretRef?: SecretKeyReference;
 }
@@ -44,6 +58,8 @@ export interface ConnectionEndpoint {
   readonly host?: string;
   /** Port of the upstream; 5432 when left out. */
   readonly port?: number;
+  /** Further hosts of the same database, tried in this order when the one before cannot be used. Each is verified under its own name. */
+  readonly fallbacks?: readonly FallbackHost[];
   /** Base URL of the upstream, without query and user. Its path is part of what the agent is given. */
   readonly url?: string;
   /** How the upstream is proven. Left out, a url follows its scheme and a host is verified in full. */
@@ -54,6 +70,10 @@ export interface ConnectionEndpoint {
 export interface ConnectionPostgres {
   /** Database to connect to, whatever the agent asks for. Left out, the agent's startup message names it. */
   readonly database?: string;
+  /** Which of the hosts may be used, as libpq's target_session_attrs. prefer-standby takes another when there is no standby. */
+  readonly targetSessionAttrs: "any" | "read-write" | "read-only" | "primary" | "standby" | "prefer-standby";
+  /** Weaker ways than SCRAM-SHA-256 to prove the password, for servers that know no better. md5 can be replayed by whoever reads the password table; cleartext shows the password to the server. */
+  readonly dangerouslyAllowAuthentication?: readonly ("md5" | "cleartext")[];
 }
 
 export interface SecretReference {
@@ -275,6 +295,8 @@ export interface PolicyLimits {
   /** Connections open at one time for one pod on one connection. */
   readonly maxConnections?: number;
   readonly idleTimeout?: string;
+  /** How long one statement may run; the database stops it, and the proxy should the database not. */
+  readonly statementTimeout?: string;
 }
 
 /** The most detailed of all policies counts, strict if any, the longest retention. */

@@ -89,6 +89,7 @@ export interface Limits {
   readonly bytesPerResult?: number;
   readonly maxConnections?: number;
   readonly idleTimeoutSeconds?: number;
+  readonly statementTimeoutSeconds?: number;
 }
 
 export type RecordingDetail = "Metadata" | "Statements" | "Full";

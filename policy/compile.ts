@@ -172,13 +172,17 @@ function mergeBy<M extends ColumnMask | DetectMask>(
 
 function limitsOf(limits: PolicyLimits | undefined): Limits {
   if (!limits) return {};
-  const { requestsPerMinute, rowsPerResult, bytesPerResult, maxConnections, idleTimeout } = limits;
+  const { requestsPerMinute, rowsPerResult, bytesPerResult, maxConnections } = limits;
+  const { idleTimeout, statementTimeout } = limits;
   return {
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),
     ...(rowsPerResult !== undefined && { rowsPerResult }),
     ...(bytesPerResult !== undefined && { bytesPerResult }),
     ...(maxConnections !== undefined && { maxConnections }),
     ...(idleTimeout !== undefined && { idleTimeoutSeconds: parseDuration(idleTimeout) }),
+    ...(statementTimeout !== undefined && {
+      statementTimeoutSeconds: parseDuration(statementTimeout),
+    }),
   };
 }
 

@@ -7,6 +7,8 @@ import { compileRules, indexRules } from "./match/rules.ts";
 import type { RuleSet } from "./match/rules.ts";
 import type { DecideContext } from "./match/scope.ts";
 import type { Operation, Subject } from "./operation.ts";
+import { allowsOnlyReads } from "./read-only.ts";
+import { sessionRefusal } from "./session-limits.ts";
 
 export type { DecideContext } from "./match/scope.ts";
 
@@ -16,6 +18,8 @@ export interface PreparedBundle {
   readonly enforced: RuleSet;
   /** What would be enforced if every Observe policy were; absent when there is none. */
   readonly observed: RuleSet | undefined;
+  /** No rule can cover a write: sessions are read-only in the database as well. */
+  readonly readOnly: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -27,6 +31,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     bundle,
     enforced: indexRules(enforced),
     observed: observes ? indexRules(rules) : undefined,
+    readOnly: allowsOnlyReads(bundle),
   };
 }
 
@@ -36,6 +41,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
  * | asked first                                         | verdict | reason                       |
  * | no policy selects the subject                       | deny    | NoPolicy                     |
  * | not fully understood, or touches nothing            | deny    | Unrecognised                 |
+ * | it undoes what the session is held to               | deny    | NoMatchingRule, LimitExceeded |
  * | a Deny speaks about any access                      | deny    | RuleMatched, ConditionFailed |
  * | some access is covered by nothing                   | deny    | NoMatchingRule               |
  * | a RequireApproval speaks about any access           | hold    | RuleMatched                  |
@@ -54,6 +60,8 @@ export function decide(
   }
   const inquiry = { bundle, subject, operation, context, scope: undefined };
   if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
+  const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
+  if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
   const decision = evaluate(enforced, inquiry);
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);

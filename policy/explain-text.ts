@@ -69,7 +69,8 @@ function name({ policy, rule, mode, conditionFailed }: SpokenRule | NearMiss): s
 /** What passes, or would after approval, is subject to these. */
 function obligationLines(decision: Decision, obligations: Obligations): string[] {
   if (decision.verdict === "deny") return [];
-  const { columnMasks, detectMasks, limits, recording, maxOutputTokens } = obligations;
+  const { columnMasks, detectMasks, limits, recording } = obligations;
+  const { maxOutputTokens, readOnly } = obligations;
   return [
     "",
     "obligations",
@@ -80,6 +81,9 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
       (mask) => `  mask detected ${mask.detector}: ${transform(mask.transform)} (${mask.policy})`,
     ),
     ...Object.entries(limits).map(([limit, value]) => `  limit ${limit}: ${String(value)}`),
+    ...(readOnly === true
+      ? ["  the session is read-only in the database, because no rule allows a write"]
+      : []),
     ...(maxOutputTokens === undefined
       ? []
       : [`  sent with at most ${maxOutputTokens} output tokens`]),

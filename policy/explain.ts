@@ -129,6 +129,7 @@ function obligationsOf(
     detectMasks: sql ? detectMasks : [],
     limits,
     recording,
+    ...(sql && prepared.readOnly && { readOnly: true as const }),
     ...(decision.maxOutputTokens !== undefined && { maxOutputTokens: decision.maxOutputTokens }),
   };
 }

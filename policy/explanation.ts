@@ -43,6 +43,8 @@ export interface Obligations {
   readonly limits: Limits;
   readonly recording: Recording;
   readonly maxOutputTokens?: number;
+  /** No rule allows a write: the database session is read-only. */
+  readonly readOnly?: true;
 }
 
 export interface Explanation {

@@ -147,6 +147,18 @@ export interface LlmFacts {
   readonly promptsUnreadable?: true;
 }
 
+/** What a text does to the settings that a policy holds a session to; absent where it does nothing of the kind. */
+export interface SessionEffects {
+  /** Asks that this transaction, or those to come, may write. */
+  readonly readWrite?: true;
+  /** Takes settings back to the values the session began with (RESET ALL, DISCARD ALL, SET … TO DEFAULT). */
+  readonly resets?: true;
+  /** Ends the transaction without beginning another: COMMIT or ROLLBACK, not of a savepoint, not AND CHAIN. */
+  readonly ends?: true;
+  /** The longest `statement_timeout` it sets, in milliseconds. */
+  readonly statementTimeoutMs?: number;
+}
+
 interface OperationBase {
   /** One line for people: a statement without its literals' danger, `POST /v1/orders`, `chat gpt-5`. Bounded, controls stripped. */
   readonly summary: string;
@@ -158,6 +170,7 @@ interface OperationBase {
 export interface SqlOperation extends OperationBase {
   readonly kind: "sql";
   readonly facts: SqlFacts;
+  readonly session?: SessionEffects;
   /** Bind parameters in text form where known, else null; empty for simple queries. */
   readonly params: readonly (string | null)[];
 }

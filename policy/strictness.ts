@@ -61,6 +61,7 @@ const limitNames = [
   "bytesPerResult",
   "maxConnections",
   "idleTimeoutSeconds",
+  "statementTimeoutSeconds",
 ] as const;
 
 /** The smallest of each. */

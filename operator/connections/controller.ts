@@ -1,6 +1,6 @@
 // Keeps every Connection's status true: what others claim, whether its Secrets can be used, whether its upstream answers, how many grants are out.
 import type { Connection } from "../../crds/types.gen.ts";
-import { buildLease, LeaseRefused, readCa } from "../grants/lease.ts";
+import { buildLease, LeaseRefused, readTlsSecrets } from "../grants/lease.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
@@ -130,7 +130,7 @@ async function readSecrets(
 }> {
   const readSecret = view.secret.bind(view);
   try {
-    const ca = await readCa(connection, readSecret, signal);
+    const { ca } = await readTlsSecrets(connection, readSecret, signal);
     await buildLease(connection, readSecret, signal);
     return { ca, credential: undefined };
   } catch (error) {

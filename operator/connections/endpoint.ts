@@ -8,6 +8,8 @@ export interface ConnectionTarget {
   readonly tls: boolean;
   /** Without a trailing slash; empty for none. */
   readonly basePath: string;
+  /** Further hosts of a postgres connection. */
+  readonly fallbacks: readonly { readonly host: string; readonly port: number }[];
   readonly scheme: "postgres" | "https" | "http";
 }
 
@@ -24,6 +26,10 @@ export function connectionTarget(connection: Connection): ConnectionTarget {
       port: endpoint.port ?? defaultPorts.postgres,
       tls: endpoint.tls?.mode !== "Disable",
       basePath: "",
+      fallbacks: (endpoint.fallbacks ?? []).map(({ host, port }) => ({
+        host: host.toLowerCase(),
+        port: port ?? defaultPorts.postgres,
+      })),
       scheme: "postgres",
     };
   }
@@ -36,6 +42,7 @@ export function connectionTarget(connection: Connection): ConnectionTarget {
     port: url.port === "" ? defaultPorts[scheme] : Number(url.port),
     tls: scheme === "https",
     basePath: url.pathname.replace(/\/+$/, ""),
+    fallbacks: [],
     scheme,
   };
 }

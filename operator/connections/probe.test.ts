@@ -21,7 +21,15 @@ async function listening(t: TestContext, server: Server): Promise<number> {
 
 function tried(target: Partial<ConnectionTarget>, ca?: string): Promise<ProbeResult> {
   return probe(
-    { host: "db.example", port: 1, tls: true, basePath: "", scheme: "postgres", ...target },
+    {
+      host: "db.example",
+      port: 1,
+      tls: true,
+      basePath: "",
+      fallbacks: [],
+      scheme: "postgres",
+      ...target,
+    },
     {
       forbidden: { reason: () => undefined },
       resolve: async () => ["127.0.0.1"],
@@ -65,6 +73,18 @@ test("a PostgreSQL without TLS is refused where TLS is asked for, and fine where
   assert.equal((await tried({ port, tls: false })).reason, "Reachable");
 });
 
+test("one of several hosts is enough, and what the others lack is said", async (t) => {
+  const port = await listening(t, postgresThatSays("S"));
+  const fallbacks = [{ host: "db.example", port }];
+  const { reason, message } = await tried({ port: 1, fallbacks }, authority.certificate);
+  assert.equal(reason, "Reachable");
+  assert.match(message, /^db.example:1 .*ECONNREFUSED.*; db.example:\d+ answered at 127.0.0.1/);
+  assert.equal(
+    (await tried({ port: 1, fallbacks: [{ host: "db.example", port: 2 }] })).reason,
+    "ConnectFailed",
+  );
+});
+
 for (const answer of ["H", "", "SQLSQL"]) {
   test(`a server that answers an SSLRequest with ${JSON.stringify(answer)} is no PostgreSQL`, async (t) => {
     const port = await listening(t, postgresThatSays(answer));
@@ -86,7 +106,7 @@ test("an https server is proven, a plain http server only has to listen", async 
 test("a closed port and a name without address are told apart", async () => {
   assert.equal((await tried({ port: 1, scheme: "http", tls: false })).reason, "ConnectFailed");
   const { reason } = await probe(
-    { host: "nowhere.example", port: 1, tls: true, basePath: "", scheme: "https" },
+    { host: "nowhere.example", port: 1, tls: true, basePath: "", fallbacks: [], scheme: "https" },
     {
       forbidden: { reason: () => undefined },
       resolve: async () => {
@@ -114,7 +134,14 @@ for (const [address, why] of [
     const forbidden = forbiddenAddresses(new Map([["10.96.0.1", "the API server"]]));
     for (const resolved of [[address], ["192.0.2.1", address]]) {
       const { reason, message } = await probe(
-        { host: "sneaky.example", port: 9, tls: false, basePath: "", scheme: "http" },
+        {
+          host: "sneaky.example",
+          port: 9,
+          tls: false,
+          basePath: "",
+          fallbacks: [],
+          scheme: "http",
+        },
         {
           forbidden,
           resolve: async () => resolved,

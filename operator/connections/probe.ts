@@ -46,8 +46,28 @@ class ProbeFailed extends Error {
   }
 }
 
-/** Never throws for what the upstream does; throws the signal's reason when it was aborted. */
+/**
+ * Reachable when one of its hosts is; what the others lack is said. Never throws for what the upstream does; throws the
+ * signal's reason when it was aborted.
+ */
 export async function probe(target: ConnectionTarget, options: ProbeOptions): Promise<ProbeResult> {
+  const results: ProbeResult[] = [];
+  let reachable: ProbeResult | undefined;
+  for (const { host, port } of [target, ...target.fallbacks]) {
+    const result = await probeHost({ ...target, host, port }, options);
+    // What may not be dialled may not stand beside what may: a proxy would try it.
+    if (result.reason === "AddressForbidden") return result;
+    if (result.reason === "Reachable") reachable ??= result;
+    results.push(result);
+  }
+  const [first] = results;
+  return {
+    reason: (reachable ?? first)?.reason ?? "NameNotResolved",
+    message: results.map(({ message }) => message).join("; "),
+  };
+}
+
+async function probeHost(target: ConnectionTarget, options: ProbeOptions): Promise<ProbeResult> {
   const deadline = AbortSignal.timeout(probeTimeoutMs);
   const signal = AbortSignal.any([options.signal, deadline]);
   const where = `${target.host}:${target.port}`;

@@ -15,7 +15,7 @@ import { ProofRefused, type Proof, type ProofVerifier } from "./dpop.ts";
 import { ExchangeRefused, readExchangeForm } from "./exchange-form.ts";
 import { endpointOf, govern, type Governed, type Governing } from "./govern.ts";
 import type { SigningKeys } from "./keys.ts";
-import { buildLease, LeaseRefused, readCa } from "./lease.ts";
+import { buildLease, LeaseRefused, readTlsSecrets } from "./lease.ts";
 import type { LiveGrants } from "./live.ts";
 import type { ReplayCache } from "./replay.ts";
 import { signGrant, type SignedGrant } from "./token.ts";
@@ -146,7 +146,7 @@ export class TokenExchange {
     const { connection } = allowed(govern(this.#options, pod, pod, name));
     const readSecret = view.secret.bind(view);
     const lease = await buildLease(connection, readSecret, signal);
-    const endpoint = endpointOf(connection, await readCa(connection, readSecret, signal));
+    const endpoint = endpointOf(connection, await readTlsSecrets(connection, readSecret, signal));
     // Reading the Secrets took time: what was revoked or cut off meanwhile must not slip through.
     const { bundle } = allowed(govern(this.#options, pod, pod, name));
     this.#refuseGone(pod);

@@ -6,6 +6,7 @@ import type { Bundle } from "../../policy/bundle.ts";
 import { compile } from "../../policy/compile.ts";
 import { compilePattern, matches } from "../../policy/pattern.ts";
 import { connectionTarget } from "../connections/endpoint.ts";
+import type { TlsSecrets } from "./lease.ts";
 import type { BundleInput } from "./bundles.ts";
 import { covers, ordersFor, quarantineMessage, type QuarantinedPod } from "../quarantine/select.ts";
 import type { ResourceView } from "../resources.ts";
@@ -100,18 +101,21 @@ export function allowsNamespace(connection: Connection, namespace: string): bool
   );
 }
 
-/** Where the proxy finds the upstream. */
-export function endpointOf(connection: Connection, ca: string | undefined): Endpoint {
+/** Where the proxy finds the upstream, and how the two prove themselves. */
+export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): Endpoint {
   const target = connectionTarget(connection);
-  const database = connection.spec.postgres?.database;
+  const { database, targetSessionAttrs, dangerouslyAllowAuthentication } =
+    connection.spec.postgres ?? {};
+  const several = targetSessionAttrs !== undefined && targetSessionAttrs !== "any";
   return {
     host: target.host,
     port: target.port,
-    tls: target.tls
-      ? { mode: "VerifyFull", ...(ca === undefined ? {} : { ca }) }
-      : { mode: "Disable" },
+    tls: target.tls ? { mode: "VerifyFull", ...secrets } : { mode: "Disable" },
     basePath: target.basePath,
     ...(database === undefined ? {} : { database }),
+    ...(target.fallbacks.length === 0 ? {} : { fallbacks: target.fallbacks }),
+    ...(several ? { targetSessionAttrs } : {}),
+    ...(dangerouslyAllowAuthentication === undefined ? {} : { dangerouslyAllowAuthentication }),
   };
 }
 
@@ -120,5 +124,6 @@ export function secretsOf(connection: Connection): string[] {
   return [
     connection.spec.credential?.static?.secretRef.name,
     connection.spec.endpoint.tls?.caSecretRef?.name,
+    connection.spec.endpoint.tls?.clientCertificateSecretRef?.name,
   ].flatMap((name) => name ?? []);
 }

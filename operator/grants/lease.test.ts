@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
 import type { Connection } from "../../crds/types.gen.ts";
+import { startAuthority } from "../../test/integration/postgres-certificates.ts";
 import { connection } from "../api/fixture.ts";
 import { endpointOf } from "./govern.ts";
-import { buildLease, readCa } from "./lease.ts";
+import { buildLease, readTlsSecrets } from "./lease.ts";
 
 const never = new AbortController().signal;
 const reader =
@@ -125,7 +126,7 @@ describe("a lease", () => {
 
 describe("an endpoint", () => {
   it("follows the scheme of its url and loses the trailing slash", () => {
-    assert.deepEqual(endpointOf(header("x"), undefined), {
+    assert.deepEqual(endpointOf(header("x")), {
       host: "api.openai.com",
       port: 443,
       tls: { mode: "VerifyFull" },
@@ -139,23 +140,85 @@ describe("an endpoint", () => {
         host: "db",
         tls: { mode: "VerifyFull", caSecretRef: { name: "pg-ca", key: "ca.crt" } },
       },
-      postgres: { database: "orders" },
+      postgres: { database: "orders", targetSessionAttrs: "any" },
     });
     const ca = "-----BEGIN CERTIFICATE-----\n…";
-    assert.deepEqual(endpointOf(withCa, await readCa(withCa, reader({ "ca.crt": ca }), never)), {
-      host: "db",
-      port: 5432,
-      tls: { mode: "VerifyFull", ca },
-      basePath: "",
-      database: "orders",
-    });
+    assert.deepEqual(
+      endpointOf(withCa, await readTlsSecrets(withCa, reader({ "ca.crt": ca }), never)),
+      {
+        host: "db",
+        port: 5432,
+        tls: { mode: "VerifyFull", ca },
+        basePath: "",
+        database: "orders",
+      },
+    );
     await assert.rejects(
-      readCa(withCa, reader({ "ca.crt": "no" }), never),
+      readTlsSecrets(withCa, reader({ "ca.crt": "no" }), never),
       /Secret agents\/pg-ca: key ca.crt holds no PEM certificate/,
     );
     await assert.rejects(
-      readCa(withCa, reader(undefined), never),
+      readTlsSecrets(withCa, reader(undefined), never),
       /Secret agents\/pg-ca, named by endpoint.tls.caSecretRef, does not exist/,
+    );
+  });
+
+  it("carries a client certificate with its key, and refuses a pair that does not belong together", async (t) => {
+    const authority = await startAuthority();
+    t.after(() => authority.close());
+    const withCertificate = connection({
+      endpoint: {
+        host: "db",
+        tls: { mode: "VerifyFull", clientCertificateSecretRef: { name: "pg-client" } },
+      },
+    });
+    const one = await authority.client("one");
+    const other = await authority.client("other");
+    const secret = { "tls.crt": one.certificate, "tls.key": one.key };
+    const { tls } = endpointOf(
+      withCertificate,
+      await readTlsSecrets(withCertificate, reader(secret), never),
+    );
+    assert.deepEqual(tls, { mode: "VerifyFull", clientCertificate: one });
+    for (const [values, says] of [
+      [
+        undefined,
+        /Secret agents\/pg-client, named by endpoint.tls.clientCertificateSecretRef, does/,
+      ],
+      [{ "tls.crt": one.certificate }, /Secret agents\/pg-client has no key tls.key/],
+      [{ ...secret, "tls.key": other.key }, /tls.crt and tls.key are no PEM certificate and its/],
+      [{ ...secret, "tls.crt": "nonsense" }, /tls.crt and tls.key are no PEM certificate and its/],
+    ] as const) {
+      await assert.rejects(
+        readTlsSecrets(withCertificate, reader(values), never),
+        (error: Error) => {
+          assert.match(error.message, says);
+          assert.doesNotMatch(error.message, /BEGIN|nonsense/);
+          return true;
+        },
+      );
+    }
+  });
+
+  it("carries further hosts, which of them may be used, and the weaker ways that are allowed", () => {
+    const several = connection({
+      endpoint: { host: "db-1", fallbacks: [{ host: "DB-2" }, { host: "db-3", port: 6432 }] },
+      postgres: {
+        targetSessionAttrs: "prefer-standby",
+        dangerouslyAllowAuthentication: ["md5"],
+      },
+    });
+    const { fallbacks, targetSessionAttrs, dangerouslyAllowAuthentication } = endpointOf(several);
+    assert.deepEqual(
+      { fallbacks, targetSessionAttrs, dangerouslyAllowAuthentication },
+      {
+        fallbacks: [
+          { host: "db-2", port: 5432 },
+          { host: "db-3", port: 6432 },
+        ],
+        targetSessionAttrs: "prefer-standby",
+        dangerouslyAllowAuthentication: ["md5"],
+      },
     );
   });
 });

@@ -1,5 +1,6 @@
 // Turns a Connection's credential into the lease its proxy is given. Errors name the Secret and its key, never a value.
-import type { Lease } from "../../contract/control.ts";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import type { Lease, TlsSettings } from "../../contract/control.ts";
 import type { Connection, CredentialHeader } from "../../crds/types.gen.ts";
 
 export type SecretReader = (
@@ -78,6 +79,55 @@ export async function readCa(
       `${where}: key ${reference.key} holds no PEM certificate`,
     );
   return ca;
+}
+
+export type TlsSecrets = Pick<TlsSettings, "ca" | "clientCertificate">;
+
+/** What `endpoint.tls` takes from Secrets. */
+export async function readTlsSecrets(
+  connection: Connection,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<TlsSecrets> {
+  const ca = await readCa(connection, readSecret, signal);
+  const clientCertificate = await readClientCertificate(connection, readSecret, signal);
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(clientCertificate === undefined ? {} : { clientCertificate }),
+  };
+}
+
+async function readClientCertificate(
+  connection: Connection,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<TlsSettings["clientCertificate"]> {
+  const reference = connection.spec.endpoint.tls?.clientCertificateSecretRef;
+  if (reference === undefined) return undefined;
+  const { namespace } = connection.metadata;
+  const where = `Secret ${namespace}/${reference.name}`;
+  const values = await readSecret(namespace, reference.name, signal);
+  if (values === undefined)
+    throw new LeaseRefused(
+      "SecretNotFound",
+      `${where}, named by endpoint.tls.clientCertificateSecretRef, does not exist; create it`,
+    );
+  const certificate = value({ where, values }, "tls.crt");
+  const key = value({ where, values }, "tls.key");
+  if (!belongTogether(certificate, key))
+    throw new LeaseRefused(
+      "SecretValueUnusable",
+      `${where}: tls.crt and tls.key are no PEM certificate and its unencrypted private key`,
+    );
+  return { certificate, key };
+}
+
+function belongTogether(certificate: string, key: string): boolean {
+  try {
+    return new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
+  } catch {
+    return false;
+  }
 }
 
 interface NamedSecret {

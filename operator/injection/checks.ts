@@ -142,10 +142,12 @@ export function checkSecrets(
   connections: readonly Connection[],
 ): Refusal | undefined {
   const owners = new Map(
-    connections.flatMap((connection) => {
-      const secret = connection.spec.credential?.static?.secretRef.name;
-      return secret === undefined ? [] : [[secret, connection.metadata.name] as const];
-    }),
+    connections.flatMap(({ metadata, spec }) =>
+      [
+        spec.credential?.static?.secretRef.name,
+        spec.endpoint.tls?.clientCertificateSecretRef?.name,
+      ].flatMap((secret) => (secret === undefined ? [] : [[secret, metadata.name] as const])),
+    ),
   );
   if (owners.size === 0) return undefined;
   for (const { where, secret } of secretReferences(fieldAt(pod, "spec"), "spec")) {

@@ -64,6 +64,10 @@ async function refuseSecrets(
       "spec.endpoint.tls.caSecretRef",
       textAt(object, "spec", "endpoint", "tls", "caSecretRef", "name"),
     ],
+    [
+      "spec.endpoint.tls.clientCertificateSecretRef",
+      textAt(object, "spec", "endpoint", "tls", "clientCertificateSecretRef", "name"),
+    ],
   ];
   const refused: string[] = [];
   for (const [path, name] of named) {

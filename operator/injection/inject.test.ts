@@ -19,6 +19,14 @@ const shared = connection(
   },
   "tools",
 );
+const certified = connection("certified-db", {
+  protocol: "postgres",
+  endpoint: {
+    host: "certified.data.svc.cluster.local",
+    tls: { mode: "VerifyFull", clientCertificateSecretRef: { name: "pg-client" } },
+  },
+});
+
 const closed = connection(
   "closed",
   { protocol: "http", endpoint: { url: "http://closed.tools.svc.cluster.local" } },
@@ -113,6 +121,7 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
     "ConnectionSecret",
     podOf({ volumes: [volume("s", { projected: { sources: [{ secret: { name: "openai" } }] } })] }),
   ],
+  ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "pg-client" } })] })],
   ["InterceptionUnavailable", annotated({ "chaperone.dev/interception": "redirect" })],
   ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
   ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
@@ -122,7 +131,7 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
 
 for (const [reason, pod] of refused) {
   test(`${reason}: ${JSON.stringify(pod["spec"]).slice(0, 120)} is refused with its sentence`, () => {
-    const decision = inject(pod, contextOf([ordersDb, openai, shared, closed]));
+    const decision = inject(pod, contextOf([ordersDb, certified, openai, shared, closed]));
     assert.equal(decision.kind, "refuse");
     if (decision.kind !== "refuse") return;
     assert.equal(decision.reason, reason);

@@ -147,6 +147,17 @@ test("who may not read a Secret may not hand it to a Connection, nor send it els
   const request = { ...ofKind("connections"), object: ordersDb };
   const created = await ask("/validate", request, { access: refuse("get") });
   assert.match(created.message, /alice may not get Secret orders-db in namespace agents/);
+  const tls = { mode: "VerifyFull", clientCertificateSecretRef: { name: "pg-client" } };
+  const proven = { ...ordersDb, spec: { ...ordersDb.spec, endpoint: { host: "db", tls } } };
+  const certified = await ask(
+    "/validate",
+    { ...ofKind("connections"), object: proven },
+    { access: refuse("get") },
+  );
+  assert.match(
+    certified.message,
+    /spec.endpoint.tls.clientCertificateSecretRef: alice may not get Secret pg-client/,
+  );
   const moved = {
     ...ordersDb,
     spec: { ...ordersDb.spec, endpoint: { host: "evil.example", tls: { mode: "VerifyFull" } } },

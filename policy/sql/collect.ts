@@ -3,13 +3,15 @@ import type {
   Access,
   FunctionAccess,
   RelationAccess,
+  SessionEffects,
   StatementAccess,
   StatementKind,
 } from "../operation.ts";
 import { dotted, type CatalogNames, type QualifiedName } from "./catalog-names.ts";
 import { isLookUpRelation, isSystemSchema } from "./catalog-relations.ts";
 import { meantBy, type RelationUse } from "./scope.ts";
-import type { ColumnUse, Sink } from "./walk-context.ts";
+import { joinEffects } from "./session-effects.ts";
+import type { ColumnUse, Sink, StatementNote } from "./walk-context.ts";
 
 /** What a caller knows of the database; without it names are over-approximated. */
 export interface SqlResolver {
@@ -33,6 +35,7 @@ interface OpenRelation {
 export interface Collected {
   readonly accesses: readonly Access[];
   readonly refusals: readonly string[];
+  readonly session: SessionEffects | undefined;
 }
 
 export interface Collector {
@@ -46,6 +49,7 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
   let functions: FunctionAccess[] = [];
   let statements: StatementAccess[] = [];
   let refusals: string[] = [];
+  let effects: SessionEffects | undefined;
 
   const refuse = (sentence: string): void => {
     if (!refusals.includes(sentence)) refusals.push(sentence);
@@ -125,7 +129,11 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
     else refuse(tooMany);
   };
 
-  const note = (statement: StatementKind, { opaque = false, basic = false }): void => {
+  const note = (
+    statement: StatementKind,
+    { opaque = false, basic = false, session }: StatementNote,
+  ): void => {
+    effects = joinEffects(effects, session);
     const known = statements.some(
       (other) =>
         other.statement === statement &&
@@ -196,12 +204,14 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
     const collected = {
       accesses: [...relations.map(relationAccess), ...functions, ...statements],
       refusals,
+      session: effects,
     };
+    effects = undefined;
     relations = [];
     functions = [];
     statements = [];
     refusals = [];
-    return { accesses: withFunctionBasics(collected.accesses), refusals: collected.refusals };
+    return { ...collected, accesses: withFunctionBasics(collected.accesses) };
   };
   return { sink, finish };
 }

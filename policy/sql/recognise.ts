@@ -2,6 +2,7 @@
 import type {
   Access,
   RelationAccess,
+  SessionEffects,
   SqlFacts,
   SqlOperation,
   StatementKind,
@@ -9,6 +10,7 @@ import type {
 import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
 import { maxSqlBytes, type SqlGrammar, type SqlSyntaxError } from "./grammar.ts";
+import { joinEffects } from "./session-effects.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
 import { walkStatement } from "./walk-statement.ts";
@@ -76,24 +78,20 @@ export function recogniseSql(
   const collector = createCollector(names, resolver);
   const accesses: Access[] = [];
   const refusals: string[] = [];
+  let session: SessionEffects | undefined;
   for (const statement of parsed.statements) {
     walkStatement(statement.node, collector.sink, names);
     const collected = collector.finish();
     accesses.push(...collected.accesses);
     refusals.push(...collected.refusals);
+    session = joinEffects(session, collected.session);
   }
   // Nothing but blanks and comments: drivers send that to see whether the connection lives.
   if (parsed.statements.length === 0)
     accesses.push({ kind: "statement", statement: "other", basic: true });
-  return {
-    operation: operationOf(
-      text,
-      grammar,
-      mergeAccesses(accesses),
-      parsed.statements.length,
-      refusals,
-    ),
-  };
+  const count = parsed.statements.length;
+  const operation = operationOf(text, grammar, mergeAccesses(accesses), count, refusals);
+  return { operation: session === undefined ? operation : { ...operation, session } };
 }
 
 function operationOf(

@@ -3,10 +3,11 @@
 // The dialect is part of what was decided: with another search_path, role, encoding or quoting the same text means something
 // else. So a setting is either on the list below or refused whatever the rules say. RESET ALL and DISCARD ALL go back to
 // the values of the startup message, which are the proxy's own.
+import type { SessionEffects } from "../operation.ts";
 import { asBody, asList, asText, bodyOf, constantText, type Body } from "./ast.ts";
 
 export type SettingVerdict =
-  | { readonly ok: true; readonly basic: boolean }
+  | { readonly ok: true; readonly basic: boolean; readonly session?: SessionEffects }
   | { readonly ok: false; readonly sentence: string };
 
 type Check = "any" | ((value: string) => boolean);
@@ -25,12 +26,17 @@ const unitMs: Readonly<Record<string, number>> = {
 const isOn = (value: string): boolean => ["on", "true", "yes", "1"].includes(value.toLowerCase());
 const isUtf8 = (value: string): boolean =>
   ["utf8", "utf-8", "unicode"].includes(value.toLowerCase());
+
+/** Milliseconds of a timeout as PostgreSQL reads it; undefined when it is written in another way than `5000`, `5s`, `1.5 min`. */
+export function timeoutMs(value: string): number | undefined {
+  const match = /^(\d{1,12}(?:\.\d{1,6})?) *(us|ms|s|min|h)?$/.exec(value.trim());
+  return match === null ? undefined : Number(match[1]) * (unitMs[match[2] ?? ""] ?? Number.NaN);
+}
+
 /** Zero switches a timeout off. */
 const isBoundedTimeout = (value: string): boolean => {
-  const match = /^(\d{1,12}(?:\.\d{1,6})?) *(us|ms|s|min|h)?$/.exec(value.trim());
-  if (match === null) return false;
-  const ms = Number(match[1]) * (unitMs[match[2] ?? ""] ?? Number.NaN);
-  return ms >= 1 && ms <= maxTimeoutMs;
+  const ms = timeoutMs(value);
+  return ms !== undefined && ms >= 1 && ms <= maxTimeoutMs;
 };
 
 const settable: ReadonlyMap<string, Check> = new Map<string, Check>([
@@ -79,6 +85,11 @@ const showable: ReadonlySet<string> = new Set([
 
 const basic: SettingVerdict = { ok: true, basic: true };
 const ruled: SettingVerdict = { ok: true, basic: false };
+const resets: SettingVerdict = { ok: true, basic: true, session: { resets: true } };
+const readWrite: SettingVerdict = { ok: true, basic: false, session: { readWrite: true } };
+
+/** Settings that a policy holds a session to: taking one back to its start is told apart. */
+const held: ReadonlySet<string> = new Set(["default_transaction_read_only", "statement_timeout"]);
 
 function pinned(name: string): SettingVerdict {
   return {
@@ -92,7 +103,17 @@ function assign(rawName: string, value: string | undefined): SettingVerdict {
   const check = settable.get(name);
   if (check === undefined) return pinned(name);
   if (check === "any") return basic;
-  return value !== undefined && check(value) ? basic : pinned(`${name} to this value`);
+  if (value === undefined || !check(value)) return pinned(`${name} to this value`);
+  const ms = name === "statement_timeout" ? timeoutMs(value) : undefined;
+  return ms === undefined ? basic : { ok: true, basic: true, session: { statementTimeoutMs: ms } };
+}
+
+/** Back to the value of the startup message; but SET ROLE and its like have none that could be relied on. */
+function restore(name: string): SettingVerdict {
+  if (!settable.has(name)) return pinned(name);
+  if (held.has(name)) return resets;
+  // Before PostgreSQL 16 this makes a read-only transaction writable again, as long as it has not begun to read.
+  return name === "transaction_read_only" ? readWrite : basic;
 }
 
 /** The verdict on a VariableSetStmt. */
@@ -104,10 +125,9 @@ export function setStatement(body: Body): SettingVerdict {
       return assign(name, args.length === 1 ? constantText(args[0]) : undefined);
     case "VAR_SET_DEFAULT":
     case "VAR_RESET":
-      // Back to the value of the startup message; but SET ROLE and its like have none that could be relied on.
-      return settable.has(name.toLowerCase()) ? basic : pinned(name.toLowerCase());
+      return restore(name.toLowerCase());
     case "VAR_RESET_ALL":
-      return basic;
+      return resets;
     case "VAR_SET_MULTI":
       return name === "TRANSACTION SNAPSHOT"
         ? pinned("transaction snapshot")
@@ -123,7 +143,8 @@ export function transactionModes(options: readonly unknown[]): SettingVerdict {
     const option = bodyOf(item, "DefElem");
     if (option === undefined) return ruled;
     const name = asText(option["defname"]);
-    if (name === "transaction_read_only" && !isOn(constantText(option["arg"]) ?? "")) return ruled;
+    if (name === "transaction_read_only" && !isOn(constantText(option["arg"]) ?? ""))
+      return readWrite;
   }
   return basic;
 }

@@ -1,5 +1,5 @@
 // What a walk over a statement reports, and the place it is in while it reports.
-import type { StatementKind } from "../operation.ts";
+import type { SessionEffects, StatementKind } from "../operation.ts";
 import type { Tagged } from "./ast.ts";
 import type { QualifiedName, CatalogNames } from "./catalog-names.ts";
 import type { RangeItem, RelationUse, Scope } from "./scope.ts";
@@ -49,6 +49,7 @@ export interface OutputKey {
 export interface StatementNote {
   readonly opaque?: boolean;
   readonly basic?: boolean;
+  readonly session?: SessionEffects;
 }
 
 /** Receives everything a statement touches, in the order of the text. */

@@ -113,7 +113,7 @@ function functionCall(body: Body, context: Context): void {
       ? setConfigCall(asList(body["args"]))
       : undefined;
   if (setting === undefined) context.sink.call(resolved, context.statement, schema === undefined);
-  else if (setting.ok) context.sink.statement("set", { basic: true });
+  else if (setting.ok) context.sink.statement("set", { ...setting, basic: true });
   else context.sink.refuse(setting.sentence);
   const inner = inPlace(context, context.place === "the output" ? "an expression" : context.place);
   forEachChild(body, (child) => {

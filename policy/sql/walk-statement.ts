@@ -104,7 +104,11 @@ const specials: Readonly<Record<string, Special>> = {
   AlterRoleSetStmt: (body, { sink }) => sink.refuse(storedSetting(body)),
   AlterDatabaseSetStmt: (body, { sink }) => sink.refuse(storedSetting(body)),
   AlterSystemStmt: (body, { sink }) => sink.refuse(storedSetting(body)),
-  DiscardStmt: (_body, { sink }) => sink.statement("set", { basic: true }),
+  DiscardStmt: (body, { sink }) =>
+    sink.statement("set", {
+      basic: true,
+      ...(asText(body["target"]) === "DISCARD_ALL" ? { session: { resets: true } } : {}),
+    }),
   ExplainStmt: (body, context) => inner("explain", body["query"], context),
   CopyStmt: copy,
   CreateTableAsStmt: createTableAs,
@@ -120,7 +124,7 @@ const specials: Readonly<Record<string, Special>> = {
 };
 
 function setting(verdict: SettingVerdict, context: Context): void {
-  if (verdict.ok) context.sink.statement("set", { basic: verdict.basic });
+  if (verdict.ok) context.sink.statement("set", verdict);
   else context.sink.refuse(verdict.sentence);
 }
 
@@ -130,11 +134,17 @@ const twoPhase = new Set([
   "TRANS_STMT_ROLLBACK_PREPARED",
 ]);
 
+const ending = new Set(["TRANS_STMT_COMMIT", "TRANS_STMT_ROLLBACK"]);
+
 /** A prepared transaction outlives its session and holds its locks until someone ends it, so it needs a rule. */
 function transaction(body: Body, context: Context): void {
   const modes = transactionModes(asList(body["options"]));
+  const kind = asText(body["kind"]);
+  const ends = ending.has(kind) && body["chain"] !== true;
   context.sink.statement("transaction", {
-    basic: modes.ok && modes.basic && !twoPhase.has(asText(body["kind"])),
+    basic: modes.ok && modes.basic && !twoPhase.has(kind),
+    ...(modes.ok && modes.session !== undefined ? { session: modes.session } : {}),
+    ...(ends ? { session: { ends: true } } : {}),
   });
 }
 

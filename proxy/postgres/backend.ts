@@ -13,7 +13,7 @@ import { Framer, headerBytes, maxInspectedBytes, tooLong, WireError } from "./fr
 import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
-import { noticeMayPass, withoutValues } from "./refusal.ts";
+import { noticeMayPass, withoutValues, withReadOnlyHint } from "./refusal.ts";
 import { Results } from "./results.ts";
 
 /** Calls into the client's direction. */
@@ -34,6 +34,9 @@ export interface BackendHooks {
   /** ReadyForQuery went to the client and nothing is outstanding. */
   settled(): void;
 }
+
+/** query_canceled: what a statement that we cancel ends with. */
+const cancelled = "57014";
 
 export class Backend implements FrameSink {
   readonly framer = new Framer(this);
@@ -225,6 +228,7 @@ export class Backend implements FrameSink {
       x.options.masks.executed(head.execution);
     }
     x.muted = false;
+    x.stopped = undefined;
     if (!head.own) x.client.pass(buffer, start, end);
     this.#shift(head);
     head.capture?.done();
@@ -238,10 +242,12 @@ export class Backend implements FrameSink {
     if (fields.get("V") !== "ERROR") this.saidFatal = true;
     const head = x.queue.head;
     x.copyIn = undefined;
-    const kept = x.options.masks.active ? withoutValues(fields) : fields;
+    const shown = x.options.masks.active ? withoutValues(fields) : fields;
+    const kept = x.settings.readOnly ? withReadOnlyHint(shown, sqlstate) : shown;
     if (head?.capture !== undefined) head.capture.done(`${sqlstate} ${fields.get("M") ?? ""}`);
     else if (!x.muted) {
       if (head?.kind === "poison" && head.refusal !== undefined) x.client.send(head.refusal);
+      else if (x.stopped !== undefined && sqlstate === cancelled) x.client.send(x.stopped);
       else if (kept === fields) x.client.pass(buffer, start, end);
       else x.client.send(fieldsMessage(backend.error, kept));
     }

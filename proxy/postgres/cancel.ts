@@ -1,5 +1,5 @@
 // Cancel keys: the client gets keys of ours, and a CancelRequest with one of them becomes one with the server's key on a connection of its own.
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { cancelRequest } from "./messages.ts";
 import { openSocket } from "./upstream-socket.ts";
 import type { SocketRequest } from "./upstream-socket.ts";
@@ -7,9 +7,13 @@ import type { SocketRequest } from "./upstream-socket.ts";
 /** The server acts on a cancel within milliseconds and closes; a network that swallows it must not hold the session. */
 const cancelTimeoutMs = 5_000;
 
+/** Of protocol 3.0; 3.2 lets a server choose up to 256, and PostgreSQL 18 takes this many. */
+const shortSecretBytes = 4;
+const longSecretBytes = 32;
+
 export interface CancelKey {
   readonly processId: number;
-  readonly secret: number;
+  readonly secret: Buffer;
 }
 
 /** Whoever can be cancelled. Resolves when the request has been dealt with, so that the client's next statement is not hit. */
@@ -18,11 +22,12 @@ export type Cancellable = () => Promise<void>;
 export class CancelKeys {
   readonly #known = new Map<string, Cancellable>();
 
-  issue(cancel: Cancellable): CancelKey {
+  /** @param long the client speaks protocol 3.2 */
+  issue(cancel: Cancellable, long: boolean): CancelKey {
     for (;;) {
       const processId = randomInt(1, 2 ** 31 - 1);
-      const secret = randomInt(-(2 ** 31), 2 ** 31 - 1);
-      const name = `${processId}:${secret}`;
+      const secret = randomBytes(long ? longSecretBytes : shortSecretBytes);
+      const name = nameOf(processId, secret);
       if (this.#known.has(name)) continue;
       this.#known.set(name, cancel);
       return { processId, secret };
@@ -30,14 +35,18 @@ export class CancelKeys {
   }
 
   forget(key: CancelKey): void {
-    this.#known.delete(`${key.processId}:${key.secret}`);
+    this.#known.delete(nameOf(key.processId, key.secret));
   }
 
   /** Cancels whom the key names; a key that names nobody is ignored, as the server does. */
   async cancel(key: Buffer): Promise<void> {
-    if (key.length !== 8) return;
-    await this.#known.get(`${key.readInt32BE(0)}:${key.readInt32BE(4)}`)?.();
+    if (key.length < 4 + shortSecretBytes || key.length > 4 + longSecretBytes) return;
+    await this.#known.get(nameOf(key.readInt32BE(0), key.subarray(4)))?.();
   }
+}
+
+function nameOf(processId: number, secret: Buffer): string {
+  return `${processId}:${secret.toString("hex")}`;
 }
 
 /** Sends the server's own key over a connection of its own, TLS as the main one; resolves once the server has taken it. */

@@ -1,5 +1,6 @@
 // Reads the mask catalog over the session's own upstream connection, between two client requests.
 import { ProxyError } from "../errors.ts";
+import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Rows } from "./mask-source.ts";
 
@@ -12,16 +13,15 @@ const catalogTimeoutMs = 15_000;
  */
 export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<void> {
   const { masks } = exchange.options;
-  const timer = timeout();
+  const timer = bounded(catalogTimeoutMs);
   try {
-    await Promise.race([exchange.drained(), timer.expired]);
+    await timer.race(exchange.drained());
     if (exchange.status === "E")
       throw new Error("the transaction failed earlier; end it with ROLLBACK first");
     if (begun && exchange.status === "I")
       throw new Error("the pipeline is half sent; send the statement again after Sync");
     const results: Rows[] = [];
-    for (const text of masks.queries)
-      results.push(await Promise.race([exchange.ownQuery(text), timer.expired]));
+    for (const text of masks.queries) results.push(await timer.race(exchange.ownQuery(text)));
     masks.loaded(results);
   } catch (error) {
     throw new ProxyError(
@@ -32,13 +32,4 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
   } finally {
     timer.clear();
   }
-}
-
-function timeout(): { readonly expired: Promise<never>; readonly clear: () => void } {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error("no answer in time")), catalogTimeoutMs);
-  });
-  expired.catch(() => undefined);
-  return { expired, clear: () => clearTimeout(timer) };
 }

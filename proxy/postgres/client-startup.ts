@@ -21,7 +21,7 @@ export type ClientStart =
       readonly kind: "session";
       readonly socket: Socket;
       readonly parameters: ReadonlyMap<string, string>;
-      /** 3.0 is spoken; a client that asked for more is told so. */
+      /** As asked for; what is spoken is the session's to say. */
       readonly minor: number;
       readonly rest: Buffer;
     }

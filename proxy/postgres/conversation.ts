@@ -7,6 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import { Frontend } from "./frontend.ts";
 import { terminate } from "./messages.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
+import { SessionClock } from "./session-clock.ts";
 import { chainOf } from "./startup-parameters.ts";
 import { isForeignDialect } from "./upstream.ts";
 
@@ -21,7 +22,6 @@ export interface Ends {
   /** Aborts with a ProxyError when the session must end. */
   readonly ended: AbortSignal;
   readonly setChain: (chain: string) => void;
-  readonly idleTimeoutMs: number | undefined;
 }
 
 export class Conversation {
@@ -31,7 +31,7 @@ export class Conversation {
   readonly #backend: Backend;
   #ending: ProxyError | undefined;
   #deadline: NodeJS.Timeout | undefined;
-  #idleTimer: NodeJS.Timeout | undefined;
+  readonly #clock: SessionClock;
   #clientEnded = false;
   #resolveClosed: (cause: ProxyError | undefined) => void = () => undefined;
   /** Resolves when both sockets are done with, with what ended it unless the client did. */
@@ -51,11 +51,17 @@ export class Conversation {
       parameter: (name, value) => this.#parameter(name, value),
       settled: () => this.#settled(),
     });
+    this.#clock = new SessionClock(exchange, {
+      limits: () => exchange.options.gate.current()?.bundle.limits,
+      quiet: () => this.#frontend.quiet,
+      cancel: () => exchange.cancelUpstream(() => this.#frontend.wake()),
+      finish: (error) => this.#finish(error),
+    });
   }
 
   /** @param clientRest bytes the client sent ahead during the handshake */
   start(clientRest: Buffer, upstreamRest: Buffer): void {
-    const { client, upstream, ended, idleTimeoutMs } = this.#ends;
+    const { client, upstream, ended } = this.#ends;
     client.on("data", this.#fromClient);
     client.on("drain", this.#balance);
     client.on("end", () => this.#clientHalfClosed());
@@ -66,8 +72,7 @@ export class Conversation {
     upstream.on("error", () => upstream.destroy());
     upstream.on("end", () => this.#upstreamGone());
     upstream.on("close", () => this.#upstreamGone());
-    if (idleTimeoutMs !== undefined)
-      this.#idleTimer = setTimeout(() => this.#idleTooLong(idleTimeoutMs), idleTimeoutMs);
+    this.#clock.start();
     if (ended.aborted) this.#onEnded();
     else ended.addEventListener("abort", this.#onEnded, { once: true });
     if (upstreamRest.length > 0) this.#fromUpstream(upstreamRest);
@@ -85,7 +90,7 @@ export class Conversation {
 
   readonly #fromClient = (chunk: Buffer): void => {
     if (this.#x.over) return;
-    this.#idleTimer?.refresh();
+    this.#clock.heard();
     try {
       this.#frontend.push(chunk);
     } catch (error) {
@@ -156,24 +161,16 @@ export class Conversation {
     if (error !== undefined && this.#x.idle && this.#frontend.quiet) this.#finish(error);
   }
 
-  #idleTooLong(idleTimeoutMs: number): void {
-    if (this.#x.queue.size > 0 || !this.#frontend.quiet) {
-      this.#idleTimer?.refresh();
-      return;
-    }
-    this.#finish(
-      new ProxyError(
-        "GrantEnded",
-        `the session on connection ${this.#x.connection} was idle for ${idleTimeoutMs / 1000} s (limits.idleTimeout)`,
-      ),
-    );
-  }
-
   #parameter(name: string, value: string): void {
     if (isForeignDialect(name, value))
       throw new ProxyError(
         "UpstreamProtocol",
         `connection ${this.#x.connection}: ${name} was changed, so SQL would be misread; the session ends`,
+      );
+    if (this.#x.settings.undone(name, value))
+      throw new ProxyError(
+        "UpstreamProtocol",
+        `connection ${this.#x.connection}: a function switched ${name} off while the policy allows only reads; the session ends`,
       );
     if (name !== "application_name") return;
     const chain = chainOf(value);
@@ -190,7 +187,7 @@ export class Conversation {
     this.#x.over = true;
     const { client, upstream, ended } = this.#ends;
     clearTimeout(this.#deadline);
-    clearTimeout(this.#idleTimer);
+    this.#clock.stop();
     ended.removeEventListener("abort", this.#onEnded);
     this.#frontend.abandonHold(false);
     const running = this.#x.queue.size > 0;

@@ -5,6 +5,7 @@ import type { TransactionStatus } from "./messages.ts";
 import { collectRows } from "./capture.ts";
 import { query } from "./messages.ts";
 import { Request, RequestQueue } from "./requests.ts";
+import type { SessionSettings } from "./session-settings.ts";
 import { Registry } from "./statements.ts";
 import type { MaskSource, Rows } from "./mask-source.ts";
 import type { Understood } from "./understanding.ts";
@@ -14,6 +15,7 @@ export interface ExchangeOptions {
   readonly session: GateSession;
   readonly study: (text: string) => Understood;
   readonly masks: MaskSource;
+  readonly settings: SessionSettings;
   readonly client: Outbox;
   readonly upstream: Outbox;
   readonly now: () => number;
@@ -30,12 +32,15 @@ export class Exchange {
   readonly client: Outbox;
   readonly upstream: Outbox;
   readonly now: () => number;
+  readonly settings: SessionSettings;
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
   /** The server waits for the client's COPY data; the request that started it. */
   copyIn: Request | undefined = undefined;
   /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */
   muted = false;
+  /** What runs is being cancelled because it ran too long: what the client is told of it. */
+  stopped: Buffer | undefined = undefined;
   /** The session has ended: nothing is forwarded any more. */
   over = false;
   /** A CancelRequest is on its way: nothing new is forwarded that it could hit. */
@@ -49,6 +54,7 @@ export class Exchange {
     this.client = options.client;
     this.upstream = options.upstream;
     this.now = options.now;
+    this.settings = options.settings;
     const { namespace, name } = options.gate.connection;
     this.connection = `${namespace}/${name}`;
   }

@@ -137,6 +137,7 @@ export class Forwarding {
       execution.startedAt = this.#x.now();
       execution.bytesIn += request.end - request.start;
       this.#x.options.masks.sent(execution);
+      this.#x.settings.sent(execution.operation);
     }
     if (request.kind === "describe-portal" && request.portal !== undefined)
       request.portal.described ||= this.#x.options.masks.active;
@@ -164,6 +165,7 @@ export class Forwarding {
   #endBatch(): void {
     this.#begun = false;
     this.#x.registry.endBatch();
+    this.#x.settings.batchEnded();
   }
 }
 

@@ -93,17 +93,16 @@ export function parameterStatus(name: string, value: string): Buffer {
   return message(backend.parameterStatus, Buffer.from(`${clean(name)}\0${clean(value)}\0`));
 }
 
-export function backendKeyData(processId: number, secret: number): Buffer {
-  const body = Buffer.allocUnsafe(8);
-  body.writeInt32BE(processId, 0);
-  body.writeInt32BE(secret, 4);
-  return message(backend.backendKeyData, body);
+export function backendKeyData(processId: number, secret: Buffer): Buffer {
+  const head = Buffer.allocUnsafe(4);
+  head.writeInt32BE(processId, 0);
+  return message(backend.backendKeyData, Buffer.concat([head, secret]));
 }
 
-/** Protocol 3.x asked for, 3.0 spoken; names the protocol options that were not understood. */
-export function negotiateProtocolVersion(options: readonly string[]): Buffer {
+/** Protocol 3.x asked for, 3.`minor` spoken; names the protocol options that were not understood. */
+export function negotiateProtocolVersion(minor: number, options: readonly string[]): Buffer {
   const head = Buffer.alloc(8);
-  head.writeInt32BE(protocol30, 0);
+  head.writeInt32BE(protocol30 + minor, 0);
   head.writeInt32BE(options.length, 4);
   const names = options.map((name) => Buffer.from(`${clean(name)}\0`));
   return message(backend.negotiateProtocolVersion, Buffer.concat([head, ...names]));
@@ -144,6 +143,10 @@ export function saslInitialResponse(mechanism: string, response: string): Buffer
 
 export function saslResponse(response: string): Buffer {
   return message(frontend.password, Buffer.from(response));
+}
+
+export function passwordMessage(text: string): Buffer {
+  return message(frontend.password, Buffer.from(`${clean(text)}\0`));
 }
 
 export function query(text: string): Buffer {

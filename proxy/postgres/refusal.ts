@@ -107,6 +107,18 @@ export function withoutValues(fields: ReadonlyMap<string, string>): Map<string, 
   return kept;
 }
 
+/** The server refuses a write of its own accord (25006): without the reason people would look for it in the database. */
+export function withReadOnlyHint(
+  fields: ReadonlyMap<string, string>,
+  sqlstate: string,
+): ReadonlyMap<string, string> {
+  if (sqlstate !== "25006" || fields.has("H")) return fields;
+  return new Map([
+    ...fields,
+    ["H", "chaperone: no rule allows a write, so the session is read-only"],
+  ]);
+}
+
 /** A notice whose text may quote values is not passed on at all while masks apply. */
 export function noticeMayPass(fields: ReadonlyMap<string, string>): boolean {
   return isQuiet(fields);

@@ -101,6 +101,17 @@ export class RequestQueue {
     return false;
   }
 
+  /** Commands that are forwarded and not answered, each of a text counted; our own questions apart. */
+  commands(): number {
+    let sum = 0;
+    for (let index = 0; index < this.#size; index++) {
+      const request = this.#ring[(this.#head + index) & (this.#ring.length - 1)];
+      if (request?.execution !== undefined)
+        sum += Math.max(1, request.execution.operation.facts.count);
+    }
+    return sum;
+  }
+
   #grow(): void {
     const wider: (Request | undefined)[] = Array.from({ length: this.#ring.length * 2 });
     for (let index = 0; index < this.#size; index++)

@@ -21,8 +21,10 @@ import {
 import { Outbox } from "./outbox.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import type { Room } from "./room.ts";
+import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
-import { connectUpstream } from "./upstream.ts";
+import type { Startup } from "./startup-parameters.ts";
+import { connectUpstream } from "./upstream-hosts.ts";
 import type { UpstreamLeg } from "./upstream.ts";
 
 /** Everything before the first query together: a client that sends nothing, an operator or a server that does not answer. */
@@ -79,12 +81,22 @@ async function serveSession(
       dial: room.dial,
       clientUser: startup.user,
       database,
-      settings: startup.settings,
+      settings: heldSettings(startup.settings, grant.prepared, connection),
       signal,
     });
     start.socket.off("close", leave);
     session.close(
-      await converse({ start, gate, room, connection, grant, session, upstream, database }),
+      await converse({
+        start,
+        startup,
+        gate,
+        room,
+        connection,
+        grant,
+        session,
+        upstream,
+        database,
+      }),
     );
   } catch (error) {
     session.close(asProxyError(error, connection));
@@ -94,6 +106,7 @@ async function serveSession(
 
 interface Parties {
   readonly start: SessionStart;
+  readonly startup: Startup;
   readonly gate: Gate;
   readonly room: Room;
   readonly connection: string;
@@ -105,8 +118,9 @@ interface Parties {
 
 /** Resolves with what ended it, unless the client did. */
 async function converse(parties: Parties): Promise<ProxyError | undefined> {
-  const { start, gate, room, connection, grant, session, upstream } = parties;
-  const { endpoint } = grant;
+  const { start, startup, gate, room, connection, grant, session, upstream } = parties;
+  // Of several hosts the one that was chosen: cancel requests and catalogs are its own.
+  const { endpoint } = upstream;
   const client = new Outbox(start.socket);
   const exchange = new Exchange({
     gate,
@@ -118,6 +132,11 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       key: `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`,
       current: () => gate.current(),
       now: room.now,
+    }),
+    settings: new SessionSettings({
+      prepared: grant.prepared,
+      asked: startup.settings["default_transaction_read_only"] !== undefined,
+      reported: upstream.parameters.get("default_transaction_read_only"),
     }),
     client,
     upstream: new Outbox(upstream.socket),
@@ -133,9 +152,8 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     upstream: upstream.socket,
     ended: session.ended,
     setChain: (chain) => session.setChain(chain),
-    idleTimeoutMs: milliseconds(grant.bundle.limits.idleTimeoutSeconds),
   });
-  const key = room.cancelKeys.issue(() => conversation.cancel());
+  const key = room.cancelKeys.issue(() => conversation.cancel(), spokenMinor(start.minor) === 2);
   try {
     welcome(client, start, upstream, key);
     conversation.start(start.rest, upstream.rest);
@@ -145,18 +163,21 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   }
 }
 
+/** 3.1 was never defined; 3.2 differs in the length of cancel keys alone. Upstream we speak 3.0, which every server and pooler knows. */
+function spokenMinor(asked: number): 0 | 2 {
+  return asked >= 2 ? 2 : 0;
+}
+
 function welcome(client: Outbox, start: SessionStart, upstream: UpstreamLeg, key: CancelKey): void {
   const options = [...start.parameters.keys()].filter((name) => name.startsWith("_pq_."));
-  if (start.minor > 0 || options.length > 0) client.send(negotiateProtocolVersion(options));
+  const minor = spokenMinor(start.minor);
+  if (start.minor !== minor || options.length > 0)
+    client.send(negotiateProtocolVersion(minor, options));
   client.send(authenticationOk());
   for (const [name, value] of upstream.parameters) client.send(parameterStatus(name, value));
   client.send(backendKeyData(key.processId, key.secret));
   client.send(readyForQuery("I"));
   client.flush();
-}
-
-function milliseconds(seconds: number | undefined): number | undefined {
-  return seconds === undefined ? undefined : seconds * 1000;
 }
 
 /** Before the first query there is no other way to answer: one FATAL, then the end. Returns what was said; undefined when nobody is there. */

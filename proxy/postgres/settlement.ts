@@ -11,6 +11,7 @@ import { errorResponse } from "./messages.ts";
 import { asProxyError, refusalMessage } from "./refusal.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
+import { followRules } from "./session-follow.ts";
 
 /** Where a segment stops: everything from `at` on is not forwarded, and the client gets `answer`. */
 export interface Refused {
@@ -70,11 +71,13 @@ export class Settlement {
       if (execution !== undefined) {
         const passage = this.#pass(execution, begun);
         if (passage instanceof Promise)
-          return passage.then(
-            (taken) =>
-              this.#taken(segment, index, execution, taken) ??
-              this.#from(segment, index + 1, begun),
-          );
+          return passage
+            .then((taken) => this.#stillHeld(execution, taken, begun))
+            .then(
+              (taken) =>
+                this.#taken(segment, index, execution, taken) ??
+                this.#from(segment, index + 1, begun),
+            );
         const refused = this.#taken(segment, index, execution, passage);
         if (refused !== undefined) return refused;
       }
@@ -132,8 +135,18 @@ export class Settlement {
     }
   }
 
-  #passUnder(grant: LiveGrant, execution: Execution, begun: boolean): Passage | Promise<Passage> {
-    const { bundle } = grant;
+  #passUnder(
+    grant: LiveGrant,
+    execution: Execution,
+    begun: boolean,
+    followed = false,
+  ): Passage | Promise<Passage> {
+    const { bundle, prepared } = grant;
+    const { settings } = this.#x;
+    if (!followed && settings.behind(prepared)) return this.#passAfterFollowing(execution, begun);
+    const undoes = settings.refuses(prepared, execution.understood);
+    if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
+    settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
     const masking = execution.understood.onlyTransaction ? undefined : masks.for(bundle);
@@ -153,7 +166,39 @@ export class Settlement {
       masks.stale();
       return this.#passAfterCatalog(execution, begun);
     }
-    return this.#refuseUnproven(execution, unproven);
+    return this.#refuseAs(execution, "MaskNotProvable", unproven);
+  }
+
+  /** The rules may have changed while a person was asked or an intent was written: the database must follow those in force now. */
+  async #stillHeld(execution: Execution, passage: Passage, begun: boolean): Promise<Passage> {
+    const grant = this.#x.options.gate.current();
+    const { settings } = this.#x;
+    if (!passage.go || grant === undefined || !settings.behind(grant.prepared)) return passage;
+    try {
+      await followRules(this.#x, grant.prepared, begun);
+    } catch (error) {
+      passage.done({ status: "denied", error: "UpstreamProtocol" });
+      return { go: false, error: asProxyError(error, this.#x.connection) };
+    }
+    const undoes = settings.refuses(grant.prepared, execution.understood);
+    if (undoes === undefined) return passage;
+    passage.done({ status: "denied", error: "Denied" });
+    return {
+      go: false,
+      decision: passage.decision,
+      error: new ProxyError("Denied", `connection ${this.#x.connection}: ${undoes}`),
+    };
+  }
+
+  /** The rules changed, or the agent reset its session: the database follows first. */
+  async #passAfterFollowing(execution: Execution, begun: boolean): Promise<Passage> {
+    try {
+      const grant = await this.#x.options.gate.grant(this.#signal());
+      await followRules(this.#x, grant.prepared, begun);
+      return await this.#passUnder(grant, execution, begun, true);
+    } catch (error) {
+      return { go: false, error: asProxyError(error, this.#x.connection) };
+    }
   }
 
   async #passAfterCatalog(execution: Execution, begun: boolean): Promise<Passage> {
@@ -161,17 +206,25 @@ export class Settlement {
       await loadCatalog(this.#x, begun);
       return await this.#pass(execution, begun);
     } catch (error) {
-      return this.#refuseUnproven(execution, asProxyError(error, this.#x.connection).message);
+      const why = asProxyError(error, this.#x.connection).message;
+      return this.#refuseAs(execution, "MaskNotProvable", why);
     }
   }
 
-  /** The gate records the refusal: to it, a result that cannot be masked is an operation that is not understood. */
-  async #refuseUnproven(execution: Execution, why: string): Promise<Passage> {
+  /** The gate records the refusal: to it, what cannot be masked or would undo what the session is held to is not understood. */
+  async #refuseAs(
+    execution: Execution,
+    code: "MaskNotProvable" | "Denied",
+    why: string,
+  ): Promise<Passage> {
     const passage = await this.#ask(execution, { ...execution.operation, unrecognised: why });
-    if (passage.go) passage.done({ status: "denied", error: "MaskNotProvable" });
+    if (passage.go) passage.done({ status: "denied", error: code });
     else if (passage.error.code !== "Denied") return passage;
     const { decision } = passage;
-    const error = new ProxyError("MaskNotProvable", why);
+    const error = new ProxyError(
+      code,
+      code === "Denied" ? `connection ${this.#x.connection}: ${why}` : why,
+    );
     return decision === undefined ? { go: false, error } : { go: false, decision, error };
   }
 

@@ -6,7 +6,7 @@ function read(parameters: Record<string, string>) {
   return readStartupParameters(new Map(Object.entries({ user: "agent", ...parameters })), "ns/db");
 }
 
-test("what drivers send passes, and the dialect is ours whatever they ask", () => {
+test("what drivers send passes under lower-case names, and the dialect is ours whatever they ask", () => {
   const { settings, database } = read({
     database: "orders",
     client_encoding: "'utf-8'",
@@ -18,8 +18,8 @@ test("what drivers send passes, and the dialect is ours whatever they ask", () =
   });
   assert.equal(database, "orders");
   assert.deepEqual(settings, {
-    DateStyle: "ISO",
-    TimeZone: "UTC",
+    datestyle: "ISO",
+    timezone: "UTC",
     extra_float_digits: "2",
     application_name: "agent",
     jit: "off",

@@ -58,7 +58,8 @@ export function readStartupParameters(
     if (name === "user" || name === "database" || name.startsWith("_pq_.")) continue;
     if (name === "replication") refuseReplication(value, connection);
     else if (isPinned(name, value, connection)) continue;
-    else settings[name] = passedValue(name, value, connection);
+    // The server takes names in any case, and of one given twice the last.
+    else settings[name.toLowerCase()] = passedValue(name, value, connection);
   }
   const database = parameters.get("database");
   const label = settings["application_name"];

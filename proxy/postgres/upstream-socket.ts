@@ -74,6 +74,9 @@ function secure(socket: Socket, endpoint: Endpoint, signal: AbortSignal): Promis
       // RFC 6066 section 3: an address is no server name; it is still verified against the certificate.
       ...(isIP(host) === 0 ? { servername: host } : {}),
       ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+      ...(tls.clientCertificate === undefined
+        ? {}
+        : { cert: tls.clientCertificate.certificate, key: tls.clientCertificate.key }),
       minVersion: "TLSv1.2",
     });
     const settle = (error: unknown): void => {

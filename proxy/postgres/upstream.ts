@@ -1,4 +1,5 @@
 // The server's side of setting up a connection: TCP, TLS verified in full, SCRAM with the leased password, and the settings we pin.
+import { X509Certificate } from "node:crypto";
 import { TLSSocket } from "node:tls";
 import type { Socket } from "node:net";
 import type { Endpoint, Lease } from "../../contract/control.ts";
@@ -7,7 +8,7 @@ import { authenticate } from "./authenticate.ts";
 import { ByteReader, ConnectionEnded } from "./byte-reader.ts";
 import { readFields, readParameterStatus } from "./decode.ts";
 import { headerBytes, WireError } from "./framer.ts";
-import { backend, startupMessage } from "./messages.ts";
+import { backend, query, startupMessage } from "./messages.ts";
 import { openSocket } from "./upstream-socket.ts";
 import type { DialUpstream } from "./upstream-socket.ts";
 
@@ -24,8 +25,18 @@ export interface UpstreamRequest {
   readonly signal: AbortSignal;
 }
 
+export interface ServerRole {
+  readonly standby: boolean;
+  /** The default of its transactions, as the session has it. */
+  readonly readOnly: boolean;
+}
+
 export interface UpstreamLeg {
   readonly socket: Socket;
+  /** With the host that the session is on. */
+  readonly endpoint: Endpoint;
+  /** Known only where it was asked for. */
+  readonly role: ServerRole | undefined;
   readonly parameters: ReadonlyMap<string, string>;
   /** Process id and secret of the server's BackendKeyData, as they came. */
   readonly key: Buffer | undefined;
@@ -35,12 +46,13 @@ export interface UpstreamLeg {
 /** A handshake message is short; a server that sends more is none. */
 const maxHandshakeMessageBytes = 32 * 1024;
 
-export async function connectUpstream(request: UpstreamRequest): Promise<UpstreamLeg> {
-  const { connection, lease, signal } = request;
+/** One host; `connectUpstream` chooses among several. */
+export async function connectHost(request: UpstreamRequest): Promise<UpstreamLeg> {
+  const { connection, endpoint, lease, signal } = request;
   const socket = await openSocket(request);
   const reader = new ByteReader(socket, signal);
   try {
-    const user = lease.kind === "password" ? lease.username : request.clientUser;
+    const user = userOf(request);
     const { database, settings } = request;
     const named = database === undefined ? { user } : { user, database };
     socket.write(startupMessage({ ...named, ...settings }));
@@ -49,16 +61,60 @@ export async function connectUpstream(request: UpstreamRequest): Promise<Upstrea
       read: () => readMessage(reader, connection),
       write: (bytes) => socket.write(bytes),
       password: lease.kind === "password" ? lease.password : undefined,
+      user,
+      allowed: endpoint.dangerouslyAllowAuthentication ?? [],
       tls,
       connection,
     });
     const { parameters, key } = await readSettings(reader, connection);
     checkDialect(parameters, connection);
-    return { socket, parameters, key, rest: reader.detach() };
+    const role =
+      endpoint.targetSessionAttrs === undefined
+        ? undefined
+        : (reportedRole(parameters) ?? (await askRole(socket, reader, connection)));
+    return { socket, endpoint, role, parameters, key, rest: reader.detach() };
   } catch (error) {
     reader.detach();
     socket.destroy();
     throw translate(error, connection, signal);
+  }
+}
+
+/** Without a credential, the name that the client certificate proves; the client's own word counts only where nothing is proven. */
+function userOf({ endpoint, lease, clientUser }: UpstreamRequest): string {
+  if (lease.kind === "password") return lease.username;
+  const { clientCertificate } = endpoint.tls;
+  if (clientCertificate === undefined) return clientUser;
+  const { CN: name } = new X509Certificate(clientCertificate.certificate).toLegacyObject().subject;
+  return typeof name === "string" ? name : clientUser;
+}
+
+/** Since PostgreSQL 14 servers report what they are. */
+function reportedRole(parameters: ReadonlyMap<string, string>): ServerRole | undefined {
+  const standby = parameters.get("in_hot_standby");
+  const readOnly = parameters.get("default_transaction_read_only");
+  return standby === undefined || readOnly === undefined
+    ? undefined
+    : { standby: standby === "on", readOnly: readOnly === "on" };
+}
+
+const roleQuery =
+  "SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text || ' ' || pg_catalog.current_setting('default_transaction_read_only')";
+
+async function askRole(
+  socket: Socket,
+  reader: ByteReader,
+  connection: string,
+): Promise<ServerRole> {
+  socket.write(query(roleQuery));
+  let answer = "";
+  for (;;) {
+    const { type, bytes } = await readMessage(reader, connection);
+    // One column: its count (2 bytes) and its length (4) stand before the text.
+    if (type === backend.dataRow) answer = bytes.toString("latin1", headerBytes + 6);
+    if (type !== backend.readyForQuery) continue;
+    const [standby, readOnly] = answer.split(" ");
+    return { standby: standby === "true", readOnly: readOnly === "on" };
   }
 }
 
@@ -157,6 +213,14 @@ function translate(error: unknown, connection: string, signal: AbortSignal): unk
     return new ProxyError("UpstreamProtocol", `connection ${connection}: ${error.message}`, {
       cause: error,
     });
+  // With TLS 1.3 a server refuses a client certificate only after the handshake.
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (code.startsWith("ERR_SSL_"))
+    return new ProxyError(
+      "UpstreamTls",
+      `connection ${connection}: the server ended TLS (${code}); check endpoint.tls.clientCertificateSecretRef of the Connection`,
+      { cause: error },
+    );
   const why =
     error instanceof ConnectionEnded
       ? "the server closed the connection while it was being set up"

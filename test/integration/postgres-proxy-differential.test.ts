@@ -7,7 +7,7 @@ import fc from "fast-check";
 import pg from "pg";
 import { serialize } from "pg-protocol";
 import type { Bundle } from "../../policy/bundle.ts";
-import { connectUpstream } from "../../proxy/postgres/upstream.ts";
+import { connectUpstream } from "../../proxy/postgres/upstream-hosts.ts";
 import { everything, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
 import { field, RawClient, rawClient, rowsOf } from "./postgres-proxy-raw.ts";

@@ -6,7 +6,12 @@ import { connect as connectTls } from "node:tls";
 import pg from "pg";
 import { serialize } from "pg-protocol";
 import { ProxyError } from "../../proxy/errors.ts";
-import { message, sslRequest, startupMessage } from "../../proxy/postgres/messages.ts";
+import {
+  cancelRequest,
+  message,
+  sslRequest,
+  startupMessage,
+} from "../../proxy/postgres/messages.ts";
 import { allow, everything, hold, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
 import {
@@ -108,7 +113,7 @@ test("bytes sent behind SSLRequest before its answer end the connection", async 
   assert.match(text, /^E.*FATAL.*08P01/s);
 });
 
-test("GSS encryption is declined and protocol 3.2 negotiated down", async () => {
+test("GSS encryption is declined, options that nobody knows are named", async () => {
   const socket = connect(proxy.port, proxy.host);
   const gss = Buffer.from(sslRequest());
   gss.writeInt32BE(80877104, 4);
@@ -123,6 +128,36 @@ test("GSS encryption is declined and protocol 3.2 negotiated down", async () => 
   assert.match(typesOf(answers), /^vRS+KZ$/);
   assert.match(answers[0]?.body.toString("latin1") ?? "", /_pq_\.future/);
   await raw.end();
+});
+
+test("protocol 3.2 is spoken with long cancel keys, anything else negotiated down to what PostgreSQL knows", async () => {
+  for (const [asked, spoken, secretBytes] of [
+    [0, undefined, 4],
+    [1, 0, 4],
+    [2, undefined, 32],
+    [9999, 2, 32],
+  ] as const) {
+    const raw = new RawClient(connect(proxy.port, proxy.host));
+    const startup = startupMessage({ user: "agent" });
+    startup.writeInt32BE(196608 + asked, 4);
+    raw.send(startup);
+    const answers = await raw.ready();
+    const negotiated = answers.find(({ type }) => type === "v")?.body;
+    assert.equal(negotiated?.readInt32BE(0), spoken === undefined ? undefined : 196608 + spoken);
+    const key = answers.find(({ type }) => type === "K")?.body ?? Buffer.alloc(0);
+    assert.equal(key.length, 4 + secretBytes);
+    raw.send(serialize.query("SELECT pg_sleep(60)"));
+    await eventually(async () => (await running("pg_sleep(60)")) === 1);
+    const wrong = Buffer.from(key);
+    wrong.writeUInt8(wrong.readUInt8(key.length - 1) ^ 1, key.length - 1);
+    for (const sent of [key.subarray(0, 7), wrong, Buffer.concat([key, Buffer.alloc(1)]), key]) {
+      const canceller = connect(proxy.port, proxy.host);
+      canceller.end(cancelRequest(sent));
+      await once(canceller, "close");
+    }
+    assert.deepEqual(errorsOf(await raw.ready()), ["57014"]);
+    await raw.end();
+  }
 });
 
 test("replication, foreign databases and unknown parameters are refused with a sentence", async () => {

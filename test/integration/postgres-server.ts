@@ -3,12 +3,25 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
-import { chmod, chown, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  chown,
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import pg from "pg";
 import { issueServerCertificate } from "./postgres-tls.ts";
+import type { ServerCertificate } from "./postgres-tls.ts";
 
 export interface PostgresOptions {
   /** The server speaks TLS and accepts nothing else; `caFile` names the CA to verify it with. */
@@ -17,6 +30,14 @@ export interface PostgresOptions {
   readonly password?: string;
   /** DNS names for the certificate besides `localhost`. */
   readonly dnsNames?: readonly string[];
+  /** With `tls`: what the server shows, instead of a certificate made for it. */
+  readonly certificate?: ServerCertificate;
+  /** With `tls`: PEM of the CA whose client certificates the server accepts. */
+  readonly clientCaPem?: string;
+  /** Lines of pg_hba.conf, instead of SCRAM for everybody. */
+  readonly hba?: readonly string[];
+  /** A streaming standby of that server, with its data and password. */
+  readonly standbyOf?: PostgresServer;
   /** Server settings, as `-c name=value`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -24,6 +45,8 @@ export interface PostgresOptions {
 export interface PostgresServer {
   readonly host: string;
   readonly port: number;
+  /** The data directory. */
+  readonly data: string;
   readonly superuser: string;
   readonly password: string;
   readonly superuserUrl: string;
@@ -63,22 +86,33 @@ export function postgresAvailable(): boolean {
 }
 
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
-  const password = options.password ?? randomBytes(12).toString("hex");
+  const { standbyOf } = options;
+  const password = standbyOf?.password ?? options.password ?? randomBytes(12).toString("hex");
   const place = await preparePlace();
   try {
-    await initialise(place, password);
-    const tls = options.tls === true ? await writeTls(place, options.dnsNames ?? []) : undefined;
-    await writeFile(
-      join(place.data, "pg_hba.conf"),
-      `${tls === undefined ? "host" : "hostssl"} all all 127.0.0.1/32 scram-sha-256\n`,
-    );
-    const settings = { ...baseSettings, ...tls?.settings, ...options.settings };
+    if (standbyOf === undefined) await initialise(place, password);
+    else await copyForStandby(standbyOf, place);
+    const tls = options.tls === true ? await writeTls(place, options) : undefined;
+    const scram = `${tls === undefined ? "host" : "hostssl"} all all 127.0.0.1/32 scram-sha-256`;
+    const hba = options.hba ?? [scram, "host replication all 127.0.0.1/32 scram-sha-256"];
+    await writeFile(join(place.data, "pg_hba.conf"), `${hba.join("\n")}\n`);
+    const settings = {
+      ...baseSettings,
+      ...tls?.settings,
+      ...(standbyOf === undefined
+        ? {}
+        : {
+            primary_conninfo: `host=${standbyOf.host} port=${standbyOf.port} user=postgres password=${password}`,
+          }),
+      ...options.settings,
+    };
     const { child, port, log } = await launch(place, settings);
     const query =
       tls === undefined ? "" : `?sslmode=verify-full&sslrootcert=${encodeURIComponent(tls.caFile)}`;
     return {
       host,
       port,
+      data: place.data,
       superuser: "postgres",
       password,
       superuserUrl: `postgresql://postgres:${encodeURIComponent(password)}@${host}:${port}/postgres${query}`,
@@ -174,11 +208,36 @@ async function initialise(place: Place, password: string): Promise<void> {
   await rm(passwordFile);
 }
 
+/** An online backup, as pg_basebackup makes one. */
+async function copyForStandby(primary: PostgresServer, place: Place): Promise<void> {
+  const client = new pg.Client({ connectionString: primary.superuserUrl });
+  await client.connect();
+  try {
+    await client.query("SELECT pg_backup_start('standby', true)");
+    await cp(primary.data, place.data, {
+      recursive: true,
+      filter: (from) => !["postmaster.pid", "postmaster.opts"].includes(basename(from)),
+    });
+    const { rows } = await client.query("SELECT labelfile FROM pg_backup_stop(false)");
+    await writeFile(join(place.data, "backup_label"), String(rows[0]?.labelfile));
+    await writeFile(join(place.data, "standby.signal"), "");
+  } finally {
+    await client.end();
+  }
+  const { uid, gid } = place.identity;
+  if (uid === undefined || gid === undefined) return;
+  for (const name of await readdir(place.data, { recursive: true }))
+    await chown(join(place.data, name), uid, gid);
+}
+
 async function writeTls(
   place: Place,
-  dnsNames: readonly string[],
+  { dnsNames = [], certificate, clientCaPem }: PostgresOptions,
 ): Promise<{ caFile: string; caPem: string; settings: Record<string, string> }> {
-  const issued = await issueServerCertificate(["localhost", ...dnsNames], [host, "::1"]);
+  const issued =
+    certificate ?? (await issueServerCertificate(["localhost", ...dnsNames], [host, "::1"]));
+  const clientCaFile = join(place.directory, "client-ca.crt");
+  if (clientCaPem !== undefined) await writeFile(clientCaFile, clientCaPem);
   const caFile = join(place.directory, "ca.crt");
   const certificateFile = join(place.directory, "server.crt");
   const keyFile = join(place.directory, "server.key");
@@ -189,7 +248,12 @@ async function writeTls(
   return {
     caFile,
     caPem: issued.caPem,
-    settings: { ssl: "on", ssl_cert_file: certificateFile, ssl_key_file: keyFile },
+    settings: {
+      ssl: "on",
+      ssl_cert_file: certificateFile,
+      ssl_key_file: keyFile,
+      ...(clientCaPem === undefined ? {} : { ssl_ca_file: clientCaFile }),
+    },
   };
 }
 
@@ -214,7 +278,7 @@ async function launch(
     });
     const log = collect(child);
     const ready = await waitFor(child, startTimeoutMs, log, (text) =>
-      text.includes("ready to accept connections"),
+      /ready to accept (?:read-only )?connections/.test(text),
     );
     if (ready) {
       killWithParent(child, place.directory);

@@ -1,0 +1,55 @@
+// Whether a bundle allows reads alone. Then its sessions are read-only in the database, too, because what a function or a view does cannot be seen in a statement.
+import type { Bundle, BundleRule } from "./bundle.ts";
+import type { StatementKind } from "./operation.ts";
+
+/** Kinds whose target can be seen in the statement. `copy` is missing: what COPY FROM writes is an insert. */
+const visibleWrites: readonly StatementKind[] = [
+  "insert",
+  "update",
+  "delete",
+  "merge",
+  "truncate",
+  "create",
+  "alter",
+  "drop",
+  "grant",
+  "revoke",
+  // COMMENT and REFRESH MATERIALIZED VIEW are among them.
+  "utility",
+];
+/** Kinds that are covered only where a rule names them, because they run what cannot be seen. */
+const opaqueWrites: readonly StatementKind[] = ["call", "do", "other"];
+
+/**
+ * True when no Allow and no RequireApproval can cover a write. Conditions and chains are taken to hold.
+ *
+ * A rule that allows functions without naming statements does not make sessions writable: a function that is to write
+ * needs a rule that names the kind of its writes beside it.
+ */
+export function allowsOnlyReads(bundle: Bundle): boolean {
+  if (bundle.connection.protocol !== "postgres" || bundle.observeOnly) return false;
+  const rules = bundle.rules.filter(({ mode }) => mode === "Enforce");
+  const denied = new Set(rules.flatMap(deniedOutright));
+  return !rules.some((rule) => rule.action !== "Deny" && coversWrite(rule, denied));
+}
+
+/** Kinds of which the rule lets nothing through, whatever they touch. */
+function deniedOutright({ action, sql, http, llm, when }: BundleRule): readonly StatementKind[] {
+  if (action !== "Deny" || when !== undefined || http !== undefined || llm !== undefined) return [];
+  if (sql === undefined) return visibleWrites;
+  const { statements, ...narrowing } = sql;
+  if (Object.values(narrowing).some((field) => field !== undefined)) return [];
+  return visibleWrites.filter((kind) => statements === undefined || statements.includes(kind));
+}
+
+function coversWrite({ sql, http, llm }: BundleRule, denied: ReadonlySet<StatementKind>): boolean {
+  if (http !== undefined || llm !== undefined) return false;
+  const { statements, relations, columns, functions } = sql ?? {};
+  if (statements !== undefined && opaqueWrites.some((kind) => statements.includes(kind)))
+    return true;
+  const onlyFunctions = functions !== undefined && relations === undefined && columns === undefined;
+  if (statements === undefined && onlyFunctions) return false;
+  return visibleWrites.some(
+    (kind) => !denied.has(kind) && (statements === undefined || statements.includes(kind)),
+  );
+}
