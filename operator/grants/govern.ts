@@ -119,6 +119,7 @@ export function endpointOf(connection: Connection, ca: string | undefined): Endp
 export function secretsOf(connection: Connection): string[] {
   return [
     connection.spec.credential?.static?.secretRef.name,
+    connection.spec.credential?.postgresRole?.adminSecretRef.name,
     connection.spec.endpoint.tls?.caSecretRef?.name,
   ].flatMap((name) => name ?? []);
 }

@@ -143,7 +143,8 @@ export function checkSecrets(
 ): Refusal | undefined {
   const owners = new Map(
     connections.flatMap((connection) => {
-      const secret = connection.spec.credential?.static?.secretRef.name;
+      const { static: fixed, postgresRole } = connection.spec.credential ?? {};
+      const secret = fixed?.secretRef.name ?? postgresRole?.adminSecretRef.name;
       return secret === undefined ? [] : [[secret, connection.metadata.name] as const];
     }),
   );
