@@ -26,6 +26,7 @@ function facts(change: Partial<ConnectionFacts> = {}): ConnectionFacts {
     credential: undefined,
     probe: { result: { reason: "Reachable", message: "fine" }, at: now },
     activeGrants: 2,
+    roles: { problem: undefined, notes: [] },
     now,
     ...change,
   };
