@@ -66,3 +66,39 @@ test("a probe that says the same is not written down each time", () => {
   });
   assert.equal(connectionStatus(broken).lastProbe?.reachable, false);
 });
+
+test("a Connection that makes roles says whether they hold exactly what policies permit", () => {
+  const making = connection("a");
+  const of = {
+    ...making,
+    spec: {
+      ...making.spec,
+      credential: {
+        postgresRole: {
+          adminSecretRef: { name: "admin" },
+          usernameKey: "username",
+          passwordKey: "password",
+        },
+      },
+    },
+  };
+  const said = (change: Partial<ConnectionFacts>): string[] =>
+    (connectionStatus(facts(change)).conditions ?? []).map(
+      ({ type, status, reason }) => `${type} ${status} ${reason}`,
+    );
+  const notes = ["PUBLIC holds SELECT on table public.leaky"];
+  const problem = { reason: "AdminRefused", message: "no" };
+  assert.deepEqual(said({ connection: of }), [
+    "Ready True Ready",
+    "PrivilegesGranted True AsPermitted",
+  ]);
+  assert.deepEqual(said({ connection: of, roles: { problem: undefined, notes } }), [
+    "Ready True Ready",
+    "PrivilegesGranted False NotAsPermitted",
+  ]);
+  assert.equal(
+    said({ connection: of, roles: { problem, notes: [] } })[0],
+    "Ready False AdminRefused",
+  );
+  assert.deepEqual(said({ roles: { problem, notes } }), ["Ready True Ready"]);
+});
