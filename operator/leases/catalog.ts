@@ -16,6 +16,8 @@ export interface DatabaseCatalog extends GrantCatalog {
   readonly held: readonly ObjectPrivilege[];
   /** What everybody holds, so that no role can be kept from it. */
   readonly ofPublic: readonly ObjectPrivilege[];
+  /** Schemas in which everybody may make objects, as in `public` before PostgreSQL 15. */
+  readonly openSchemas: readonly string[];
   /** Whether our login owns the object, or may pass the privilege on. */
   mayGrant(item: ObjectPrivilege): boolean;
 }
@@ -36,6 +38,7 @@ const schemasQuery = `
   SELECT n.nspname AS schema,
          pg_has_role(n.nspowner, 'USAGE') OR has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION') AS grantable,
          EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'USAGE') AS everybody,
+         EXISTS (SELECT FROM aclexplode(n.nspacl) a WHERE a.grantee = 0 AND a.privilege_type = 'CREATE') AS open,
          EXISTS (SELECT FROM aclexplode(n.nspacl) a JOIN pg_roles r ON r.oid = a.grantee
                   WHERE r.rolname = $1 AND a.privilege_type = 'USAGE') AS held
     FROM pg_namespace n WHERE ${userSchema}`;
@@ -89,6 +92,7 @@ interface SchemaRow {
   readonly schema: string;
   readonly grantable: boolean;
   readonly everybody: boolean;
+  readonly open: boolean;
   readonly held: boolean;
 }
 
@@ -138,6 +142,7 @@ function catalogFrom(
     })),
     held: [...usage((row) => row.held), ...acl(false)],
     ofPublic: [...usage((row) => row.everybody), ...acl(true)],
+    openSchemas: schemas.flatMap((row) => (row.open ? [row.schema] : [])),
     mayGrant(item) {
       if (item.on === "schema") return passable.has(item.schema);
       const may = grantable.get(objectKey(item.schema, item.name));
@@ -213,6 +218,11 @@ export function planGrants(asked: readonly ObjectPrivilege[], catalog: DatabaseC
         (names) =>
           `PUBLIC holds ${names}, which no rule permits and no role can be kept from: REVOKE it from PUBLIC`,
       ),
+      ...(catalog.openSchemas.length === 0
+        ? []
+        : [
+            `PUBLIC may CREATE in ${listed(catalog.openSchemas)}, and so may every role: REVOKE it from PUBLIC`,
+          ]),
     ],
   };
 }
@@ -228,12 +238,13 @@ function sentence(
   say: (names: string) => string,
 ): readonly string[] {
   if (items.length === 0) return [];
-  const names = items
-    .slice(0, maxNamed)
-    .map((item) => `${item.privilege} on ${item.on} ${nameOf(item)}`)
-    .join(", ");
-  const rest = items.length - maxNamed;
-  return [say(rest > 0 ? `${names} and ${rest} more` : names)];
+  return [say(listed(items.map((item) => `${item.privilege} on ${item.on} ${nameOf(item)}`)))];
+}
+
+function listed(names: readonly string[]): string {
+  const rest = names.length - maxNamed;
+  const named = names.slice(0, maxNamed).join(", ");
+  return rest > 0 ? `${named} and ${rest} more` : named;
 }
 
 function nameOf(item: ObjectPrivilege): string {

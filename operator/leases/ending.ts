@@ -14,6 +14,9 @@ const maxRetryMs = 60_000;
 /** How late a retry may be noticed. */
 const tickMs = 500;
 
+/** Who waits for all to be gone looks this often at what is to be tried again. */
+const settlingMs = 20;
+
 /** Roles ended over one administrator's connection. */
 const maxAtOnce = 50;
 
@@ -91,7 +94,7 @@ export class EndingRoles {
         aborted(signal),
         ...(this.#running.size > 0
           ? this.#running.values()
-          : [new Promise<void>((resolve) => setTimeout(resolve, tickMs))]),
+          : [new Promise<void>((resolve) => setTimeout(resolve, settlingMs))]),
       ]);
     }
   }

@@ -45,6 +45,7 @@ before(async () => {
   );
   await superuser(`
     GRANT CREATE ON SCHEMA public TO owner;
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC; -- as it is from PostgreSQL 15 on
     SET ROLE owner;
     CREATE TABLE orders (id serial PRIMARY KEY, status text NOT NULL DEFAULT 'paid', total int);
     INSERT INTO orders (total) SELECT n FROM generate_series(1, 10) n;
@@ -582,7 +583,7 @@ test("a name that leads to a forbidden address is not dialled", async () => {
 
 test("what the login cannot pass on, what only an owner can do and what PUBLIC may are said", async () => {
   await superuser(
-    "CREATE TABLE foreign_to_us (id int); CREATE TABLE leaky (id int); GRANT SELECT ON leaky TO PUBLIC",
+    "CREATE TABLE foreign_to_us (id int); CREATE TABLE leaky (id int); GRANT SELECT ON leaky TO PUBLIC; GRANT CREATE ON SCHEMA sales TO PUBLIC",
   );
   setRules([
     allow({ statements: ["select"], relations: ["public.foreign_to_us", "public.orders"] }),
@@ -593,11 +594,12 @@ test("what the login cannot pass on, what only an owner can do and what PUBLIC m
   assert.equal(await outcome(client, "SELECT * FROM foreign_to_us"), denied);
   const { notes, problem } = leases.outcome("agents/orders-db");
   assert.equal(problem, undefined);
-  assert.equal(notes.length, 3);
+  assert.equal(notes.length, 4);
   assert.match(notes.join("\n"), /rule drops permits drop, which only the owner/);
   assert.match(notes.join("\n"), /may not grant SELECT on table public\.foreign_to_us/);
   assert.match(notes.join("\n"), /PUBLIC holds SELECT on table public\.leaky/);
-  await superuser("DROP TABLE foreign_to_us, leaky");
+  assert.match(notes.join("\n"), /PUBLIC may CREATE in sales/);
+  await superuser("DROP TABLE foreign_to_us, leaky; REVOKE CREATE ON SCHEMA sales FROM PUBLIC");
 });
 
 test("a database that PUBLIC may not enter is opened for the role, and closed with it", async () => {
