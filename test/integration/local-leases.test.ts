@@ -93,6 +93,8 @@ test("an agent works under a role of its own, which is dropped when local mode e
   await assert.rejects(client.query("DELETE FROM orders"), /Deletions go through the data team/);
   assert.equal(await sessions(), 1);
   const [role] = await roles();
+  const whoami = await client.query("SELECT current_user AS name FROM orders WHERE id = 1");
+  assert.deepEqual(whoami.rows, [{ name: role }]);
   const [may] = await servers.superuser(
     `SELECT has_table_privilege('${role}', 'orders', 'UPDATE') AS "update", has_table_privilege('${role}', 'orders', 'DELETE') AS "delete"`,
   );
