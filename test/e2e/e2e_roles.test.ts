@@ -59,7 +59,8 @@ test("an agent works under a role of its own, and a quarantine drops it", async 
     connection += 1; // a session of its own: those of before keep their login
     const text = "SELECT current_user AS name FROM orders WHERE id = 1";
     const { done } = await world.order<Rows>("/sql", { text, connection: `c${connection}` });
-    return String(done?.rows[0]?.["name"] ?? "");
+    const name = done?.rows[0]?.["name"];
+    return typeof name === "string" ? name : "";
   };
   let role = "";
   await until("the agent to get a role", soonMs, async () => {
