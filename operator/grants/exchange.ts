@@ -195,7 +195,7 @@ export class TokenExchange {
     record("grant", {
       subject: subjectOf(pod),
       connection: grant.connection,
-      grant: { id: grant.id, expiresAt: grant.expiresAt },
+      grant: { id: grant.id, expiresAt: grant.expiresAt, ...roleOf(connection, lease) },
     });
     return { ...answer(signed, ttlSeconds), grant };
   }
@@ -301,6 +301,13 @@ function allowed(governed: Governed): Exclude<Governed, { refused: string }> {
 
 function ttlOf(bundle: Bundle): number {
   return Math.max(1, Math.min(bundle.grantTtlSeconds, maxGrantTtlSeconds));
+}
+
+/** The name of a static credential's user is part of the Secret; that of a role made for the grant is news. */
+function roleOf({ spec }: Connection, lease: Lease): { readonly role?: string } {
+  return spec.credential?.postgresRole !== undefined && lease.kind === "password"
+    ? { role: lease.username }
+    : {};
 }
 
 function answer(grant: SignedGrant, ttlSeconds: number): TokenAnswer {

@@ -31,6 +31,9 @@ export const defaultConnectionLimit = 100;
 /** Above `maxConnections`, which the proxy holds: sessions that are just ending still count in the database. */
 const endingConnections = 4;
 
+/** Between our clock and the server's; what is taken for extended by mistake is found by the sweep. */
+const clockMarginMs = 5_000;
+
 /** Terminated sessions are gone within milliseconds unless the server is very busy. */
 const sessionsEndWithinMs = 3_000;
 const sessionsPollMs = 20;
@@ -152,6 +155,8 @@ export interface FoundRole {
 
 export interface FoundRoles {
   readonly roles: readonly FoundRole[];
+  /** Every role named like ours, also one whose comment somebody has changed. */
+  readonly names: ReadonlySet<string>;
   /** Milliseconds since 1970 by the server's clock. */
   readonly now: number;
 }
@@ -167,6 +172,7 @@ export async function findRoles(client: Client): Promise<FoundRoles> {
   );
   return {
     now,
+    names: new Set(rows.map(({ name }) => name)),
     roles: rows.flatMap(({ name, comment }) => {
       const mark = readMark(comment);
       return mark === undefined ? [] : [{ name, mark }];
@@ -180,15 +186,20 @@ export async function findRoles(client: Client): Promise<FoundRoles> {
  */
 export async function endRoles(
   client: Client,
-  names: readonly string[],
+  roles: readonly { readonly name: string; readonly ifExpired: boolean }[],
   gone: (name: string) => void,
 ): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    "SELECT rolname AS name FROM pg_roles WHERE rolname = ANY($1)",
-    [names],
+  const found = await findRoles(client);
+  const marks = new Map(found.roles.map(({ name, mark }) => [name, mark]));
+  const isOver = (name: string): boolean =>
+    (marks.get(name)?.expiresAt ?? 0) <= found.now + clockMarginMs;
+  const standing = new Set(
+    roles.flatMap(({ name, ifExpired }) =>
+      found.names.has(name) && (!ifExpired || isOver(name)) ? [name] : [],
+    ),
   );
-  const standing = new Set(rows.map(({ name }) => name));
-  for (const name of names) if (!standing.has(name)) gone(name);
+  for (const { name } of roles) if (!standing.has(name)) gone(name);
+  if (standing.size === 0) return;
   let failure: unknown;
   const each = async (work: (name: string) => Promise<void>): Promise<void> => {
     for (const name of standing)

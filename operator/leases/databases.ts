@@ -5,7 +5,7 @@ import { endpointOf } from "../grants/govern.ts";
 import { LeaseRefused, readAdminLogin, readCa } from "../grants/lease.ts";
 import type { ResourceView } from "../resources.ts";
 import type { AdminTarget, DatabaseAccess } from "./admin.ts";
-import type { FoundRoles, RoleMade, RoleRequest } from "./database-role.ts";
+import type { endRoles, FoundRoles, RoleMade, RoleRequest } from "./database-role.ts";
 import { Turns } from "./turns.ts";
 
 export class Databases {
@@ -51,13 +51,15 @@ export class Databases {
   /** Waits for no turn: what has to end goes before what is to be made. Tells of each that is gone; throws when one is not. */
   async end(
     before: AdminTarget,
-    names: readonly string[],
+    roles: Parameters<typeof endRoles>[1],
     gone: (name: string) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { withAdmin, endRoles } = await load();
+    const loaded = await load();
     const target = await this.#freshTarget(before, signal);
-    await withAdmin(target, this.#access, signal, (client) => endRoles(client, names, gone));
+    await loaded.withAdmin(target, this.#access, signal, (client) =>
+      loaded.endRoles(client, roles, gone),
+    );
   }
 
   /** The login may have been changed since; where the Connection is gone, what was used last has to do. */

@@ -12,7 +12,7 @@ const target: AdminTarget = {
 };
 
 function role(name: string, made: Promise<unknown> = Promise.resolve(), of = target) {
-  return { name, connection: of.connection, target: of, made };
+  return { name, connection: of.connection, target: of, made, ifExpired: false };
 }
 
 function queue(end: EndingOptions["end"], now: () => number = Date.now) {
@@ -32,9 +32,9 @@ async function turns(count = 5): Promise<void> {
 
 test("roles that end together go over one connection, those of another database over another", async () => {
   const rounds: string[][] = [];
-  const { roles } = queue(async (_target, names, gone) => {
-    rounds.push([...names]);
-    for (const name of names) gone(name);
+  const { roles } = queue(async (_target, ended, gone) => {
+    rounds.push(ended.map(({ name }) => name));
+    for (const { name } of ended) gone(name);
   });
   const other = { ...target, connection: "agents/other", database: "other" };
   for (const name of ["a", "b", "c"]) roles.add(role(name));
@@ -46,8 +46,8 @@ test("roles that end together go over one connection, those of another database 
 
 test("a role that is still being made is ended afterwards, and holds up nobody", async () => {
   const ended: string[] = [];
-  const { roles } = queue(async (_target, names, gone) => {
-    for (const name of names) {
+  const { roles } = queue(async (_target, over, gone) => {
+    for (const { name } of over) {
       ended.push(name);
       gone(name);
     }
@@ -67,9 +67,9 @@ test("what fails is tried again, ever more seldom, and the others are gone", asy
   let clock = 0;
   let tries = 0;
   const { roles, problems } = queue(
-    async (_target, names, gone) => {
-      for (const name of names) if (name !== "stuck") gone(name);
-      if (!names.includes("stuck")) return;
+    async (_target, over, gone) => {
+      for (const { name } of over) if (name !== "stuck") gone(name);
+      if (!over.some(({ name }) => name === "stuck")) return;
       tries += 1;
       if (tries < 3) throw new Error("depends on something");
       gone("stuck");

@@ -24,6 +24,8 @@ export interface EndingRole {
   readonly name: string;
   /** `namespace/name`. */
   readonly connection: string;
+  /** Only its time is over: another process may have given it more since. */
+  readonly ifExpired: boolean;
   /** Where it was made; the Connection may be gone or lead elsewhere now. */
   readonly target: AdminTarget;
   /** Resolves when nobody is making it any more. */
@@ -42,7 +44,7 @@ export interface EndingOptions {
   /** Ends some roles of one target over one connection and tells of each that is gone; throws when it could not go on. */
   readonly end: (
     target: AdminTarget,
-    names: readonly string[],
+    roles: readonly Pick<EndingRole, "name" | "ifExpired">[],
     gone: (name: string) => void,
   ) => Promise<void>;
   /** A role could not be ended this time. */
@@ -131,11 +133,7 @@ export class EndingRoles {
       .slice(0, maxAtOnce);
     let failure: unknown;
     try {
-      await this.#options.end(
-        first.target,
-        batch.map(({ name }) => name),
-        (name) => this.#waiting.delete(name),
-      );
+      await this.#options.end(first.target, batch, (name) => this.#waiting.delete(name));
     } catch (error) {
       failure = error;
     }

@@ -20,7 +20,7 @@ export const leewayMs = 30_000;
 /** One for each pod and connection; the same bound as for pods (grants/bindings.ts). */
 const maxLeases = 20_000;
 
-/** How late the end of a grant, or a quarantine that begins by the clock, may be noticed here. */
+/** How late the end of a grant may be noticed here. */
 const tickMs = 2_000;
 
 /** One round of ending up to 50 roles; sessions that do not end take 3 s. */
@@ -97,9 +97,9 @@ export class RoleLeases {
     this.#ending = new EndingRoles({
       now: governing.now,
       random,
-      end: async (target, names, gone) => {
+      end: async (target, roles, gone) => {
         const signal = AbortSignal.any([AbortSignal.timeout(endTimeoutMs), this.#closing.signal]);
-        await this.#databases.end(target, names, gone, signal);
+        await this.#databases.end(target, roles, gone, signal);
       },
       onProblem: (role, error) => onProblem("role-not-dropped", role.connection, error),
     });
@@ -241,10 +241,10 @@ export class RoleLeases {
     return password;
   }
 
-  #end(key: string, held: Held): void {
+  #end(key: string, held: Held, ifExpired = false): void {
     if (this.#held.get(key) === held) this.#held.delete(key);
     const { name, connection, target, work } = held;
-    this.#ending.add({ name, connection, target, made: work });
+    this.#ending.add({ name, connection, target, made: work, ifExpired });
   }
 
   #onChange({ kind, namespace, name }: ResourceChange): void {
@@ -278,9 +278,8 @@ export class RoleLeases {
   #tick(): void {
     const { now, view } = this.#options.governing;
     const at = now();
-    this.#endUngoverned(() => true);
     for (const [key, held] of this.#held)
-      if (held.expiresAt !== 0 && held.expiresAt <= at) this.#end(key, held);
+      if (held.expiresAt !== 0 && held.expiresAt <= at) this.#end(key, held, true);
     for (const connection of this.#failures.keys()) {
       const [namespace = "", name = ""] = connection.split("/");
       if (view.connection(namespace, name) === undefined) this.#failures.delete(connection);
@@ -298,7 +297,7 @@ export class RoleLeases {
     const isOrphan = this.#options.podExists?.(mark.podUid) === false;
     const isUsable = mark.connection === target.connection && mark.expiresAt > now && !isOrphan;
     if (isUsable && known === undefined && this.#isGoverned(held)) this.#held.set(key, held);
-    else this.#end(key, held);
+    else this.#end(key, held, mark.expiresAt <= now);
   }
 
   /** Made by us in this very database, for this Connection or for one that is no more. */

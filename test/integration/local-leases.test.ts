@@ -153,6 +153,44 @@ test("a policy that changes changes what the role may do, on the open connection
   assert.deepEqual(await roles(), [role]);
 });
 
+test("what a rule about functions lets through, the database refuses", async () => {
+  await servers.superuser(`
+    CREATE OR REPLACE FUNCTION scribble() RETURNS int LANGUAGE plpgsql VOLATILE AS $$
+      BEGIN INSERT INTO public.orders (id, status) VALUES (999, 'mine'); RETURN 1; END $$`);
+  const started = await begin();
+  const rules = [
+    "{name: call, action: Allow, sql: {statements: [select], functions: ['*']}}",
+    "{name: read, action: Allow, sql: {statements: [select], relations: [public.orders]}}",
+  ];
+  const policy = `apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: invoice-agent, namespace: agents}
+spec:
+  targetRefs: [{group: chaperone.dev, kind: Connection, name: orders-db}]
+  subjects: [{serviceAccounts: [invoice-agent]}]
+  rules:
+${rules.map((rule) => `    - ${rule}\n`).join("")}`;
+  await system.write("database.yaml", policy);
+  await started.said("manifests reloaded");
+  const client = await connect(started);
+  const codeOf = (sql: string): Promise<string | undefined> =>
+    client.query(sql).then(
+      () => undefined,
+      (error: Error & { code?: string }) => error.code,
+    );
+  assert.equal(await codeOf("SELECT id FROM orders WHERE id = 1"), undefined);
+  assert.equal(await codeOf("SELECT number_of(1)"), "42501", "a function that reads customers");
+  assert.equal(await codeOf("SELECT scribble()"), "25006", "a volatile function that writes");
+  for (const sql of [
+    "SET default_transaction_read_only = off",
+    "BEGIN READ WRITE",
+    "SET ROLE app",
+    "SELECT set_config('transaction_read_only', 'off', false)",
+  ])
+    assert.equal(await codeOf(sql), "42501", sql);
+  assert.deepEqual(await servers.superuser("SELECT id FROM orders WHERE id = 999"), []);
+});
+
 test("`chaperone run` leaves no role behind", async () => {
   system = await createSystem(servers.targets);
   await system.write("connections.yaml", rolesYaml(adminPassword));
