@@ -102,7 +102,13 @@ export interface EventBody {
     readonly reason: string;
     readonly state: "added" | "lifted";
   };
-  readonly grant?: { readonly id: string; readonly expiresAt: string; readonly reason?: string };
+  readonly grant?: {
+    readonly id: string;
+    readonly expiresAt: string;
+    readonly reason?: string;
+    /** The database role made for it, as the server's own log names it. */
+    readonly role?: string;
+  };
   readonly gap?: { readonly from: number; readonly to: number; readonly reason: string };
   /** For type `error`: a stable code and a sentence; never a secret. */
   readonly error?: { readonly code: string; readonly message: string };

@@ -24,6 +24,12 @@ const http = caseBuilder("Connection", {
   },
 });
 
+const postgresRole = {
+  adminSecretRef: { name: "db-admin" },
+  usernameKey: "user",
+  passwordKey: "password",
+};
+
 const connectionCases: readonly CelCase[] = [
   postgres("spec.endpoint", "a postgres connection needs endpoint.host", {
     good: {},
@@ -120,7 +126,20 @@ const connectionCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.credential": {} },
   }),
-  ...["postgresRole", "oauth2", "awsSigV4", "sshCertificate"].map((source) =>
+  postgres("spec.credential", "credential has one source: static or postgresRole, not both", {
+    good: { "spec.credential": { postgresRole }, "spec.postgres": { database: "orders" } },
+    bad: { "spec.credential.postgresRole": postgresRole, "spec.postgres": { database: "orders" } },
+  }),
+  postgres("spec.credential.postgresRole", "credential.postgresRole needs postgres.database", {
+    good: { "spec.credential": { postgresRole }, "spec.postgres": { database: "orders" } },
+    bad: { "spec.credential": { postgresRole } },
+  }),
+  http(
+    "spec.credential.postgresRole",
+    "credential.postgresRole belongs to protocol postgres, not to http",
+    { good: {}, bad: { "spec.credential": { postgresRole } } },
+  ),
+  ...["oauth2", "awsSigV4", "sshCertificate"].map((source) =>
     postgres(`spec.credential.${source}`, `credential.${source} ${notAvailable}: use static`, {
       good: {},
       bad: { "spec.credential": { [source]: { any: { thing: 1 } } } },

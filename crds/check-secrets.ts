@@ -135,6 +135,18 @@ function secretUses(spec: Connection["spec"]): readonly SecretUse[] {
     ];
     uses.push({ name: source.secretRef.name, namePath: [...at, "secretRef", "name"], keys });
   }
+  const role = spec.credential?.postgresRole;
+  if (role !== undefined) {
+    const at = ["spec", "credential", "postgresRole"];
+    uses.push({
+      name: role.adminSecretRef.name,
+      namePath: [...at, "adminSecretRef", "name"],
+      keys: [
+        { key: role.usernameKey, path: [...at, "usernameKey"] },
+        { key: role.passwordKey, path: [...at, "passwordKey"] },
+      ],
+    });
+  }
   return uses;
 }
 

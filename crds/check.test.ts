@@ -156,6 +156,19 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
     ],
   ],
   [
+    "a key that the Secret of an administrator lacks",
+    documents(
+      connection
+        .replace("static: {secretRef", "postgresRole: {adminSecretRef")
+        .replace("usernameKey: username", "usernameKey: user"),
+      secret,
+      pgCa,
+    ),
+    [
+      "all.yaml:13: spec.credential.postgresRole.usernameKey: Secret orders-db has no key user; it has username, password",
+    ],
+  ],
+  [
     "a header key that the Secret lacks",
     documents(openai, openaiSecret.replace("apiKey", "key")),
     [

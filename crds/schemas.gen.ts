@@ -57,6 +57,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "fieldPath": ".credential",
        "messageExpression": "'the static credential of protocol ' + self.protocol + ' is header, with name and value'",
        "message": "the static credential of this protocol is header, with name and value"
+      },
+      {
+       "rule": "self.protocol == 'postgres' || !has(self.credential) || !has(self.credential.postgresRole)",
+       "fieldPath": ".credential.postgresRole",
+       "messageExpression": "'credential.postgresRole belongs to protocol postgres, not to ' + self.protocol",
+       "message": "credential.postgresRole belongs to protocol postgres"
+      },
+      {
+       "rule": "!has(self.credential) || !has(self.credential.postgresRole) || (has(self.postgres) && has(self.postgres.database))",
+       "fieldPath": ".credential.postgresRole",
+       "message": "credential.postgresRole needs postgres.database: privileges are given in one database"
       }
      ],
      "properties": {
@@ -288,9 +299,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "message": "credential names no source; use static, or leave credential out when the upstream asks for none"
         },
         {
-         "rule": "!has(self.postgresRole)",
-         "fieldPath": ".postgresRole",
-         "message": "credential.postgresRole is not available in this version: use static"
+         "rule": "!(has(self.static) && has(self.postgresRole))",
+         "message": "credential has one source: static or postgresRole, not both"
         },
         {
          "rule": "!has(self.oauth2)",
@@ -379,7 +389,39 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         },
         "postgresRole": {
          "type": "object",
-         "x-kubernetes-preserve-unknown-fields": true
+         "required": [
+          "adminSecretRef",
+          "usernameKey",
+          "passwordKey"
+         ],
+         "properties": {
+          "adminSecretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            }
+           }
+          },
+          "usernameKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "passwordKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          }
+         }
         },
         "oauth2": {
          "type": "object",

@@ -98,10 +98,27 @@ export interface StaticCredential {
   readonly header?: CredentialHeader;
 }
 
+/** The Secret of this namespace that holds the login which makes the roles; proxies never see it. */
+export interface AdminSecretReference {
+  readonly name: string;
+}
+
+/** A role made in the database for each grant, with the privileges its policies give, and dropped with it. Protocol postgres only. */
+export interface PostgresRoleCredential {
+  /** The Secret of this namespace that holds the login which makes the roles; proxies never see it. */
+  readonly adminSecretRef: AdminSecretReference;
+  /** Key of the Secret that holds its user, which needs CREATEROLE and the right to grant what policies permit. */
+  readonly usernameKey: string;
+  /** Key of the Secret that holds its password. */
+  readonly passwordKey: string;
+}
+
 /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
 export interface ConnectionCredential {
   /** A credential kept in a Secret of this namespace. */
   readonly static?: StaticCredential;
+  /** A role made in the database for each grant, with the privileges its policies give, and dropped with it. Protocol postgres only. */
+  readonly postgresRole?: PostgresRoleCredential;
 }
 
 /** What is put into the agent's containers. */

@@ -13,6 +13,8 @@ export interface ResourceChange {
 /** A view of the resources that govern; reads are synchronous and cheap, the view is kept fresh behind it. */
 export interface ResourceView {
   connection(namespace: string, name: string): Connection | undefined;
+  /** Of every namespace. */
+  allConnections(): Iterable<Connection>;
   /** Sorted by name. */
   connectionsIn(namespace: string): readonly Connection[];
   policiesIn(namespace: string): readonly AccessPolicy[];

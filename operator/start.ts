@@ -6,7 +6,9 @@ import type { EventBody, EventType } from "../contract/event.ts";
 import { startApi, type Api } from "./api/server.ts";
 import { createRecorder, type Recorder } from "./audit/record.ts";
 import { serviceNames, servicePort, type OperatorConfig } from "./config.ts";
+import { openDialling, type Dialling } from "./connections/dialling.ts";
 import { layFoundations, messageOf, type Closers, type Foundations } from "./foundations.ts";
+import type { DatabaseAccess } from "./leases/admin.ts";
 import { operatorMetrics, startHealth, type OperatorMetrics } from "./health.ts";
 import { notInjected } from "./injection/injected.ts";
 import type { InjectionSettings } from "./injection/settings.ts";
@@ -94,6 +96,12 @@ async function assemble(
     logger,
   );
 
+  const dialling = await openDialling(
+    config,
+    foundations,
+    problem("own-addresses-failed"),
+    closers,
+  );
   const settings = (): InjectionSettings => injectionSettings(config, version, foundations);
   const api = await startApi({
     view,
@@ -121,6 +129,7 @@ async function assemble(
     origins: serviceNames(config).map((name) => `https://${name}:${servicePort}`),
     operatorNamespace: config.namespace,
     isLocal: false,
+    databases: { access: accessBy(dialling), podExists: (podUid) => view.hasPod(podUid) },
   });
   running.api = api;
   closers.push(() => api.close());
@@ -162,8 +171,8 @@ async function assemble(
   bundle.start();
   closers.push(() => bundle.close());
 
-  running.controllers = await startUpkeep(
-    { config, foundations, watch, view, requests, people, api, record, problem },
+  running.controllers = startUpkeep(
+    { config, foundations, dialling, watch, view, requests, people, api, record, problem },
     closers,
   );
   running.isReady = true;
@@ -174,6 +183,10 @@ async function assemble(
     policies: view.policies.store.size,
     pods: view.pods.store.size,
   });
+}
+
+function accessBy({ resolve, forbidden, roots }: Dialling): DatabaseAccess {
+  return { resolve, forbidden, ...(roots === undefined ? {} : { roots }) };
 }
 
 function injectionSettings(

@@ -1,13 +1,11 @@
 // What goes on beside serving: the status of our resources, and clearing away what is over.
-import { lookup } from "node:dns/promises";
-import { rootCertificates } from "node:tls";
 import type { EventBody, EventType } from "../contract/event.ts";
 import { createValidator } from "../crds/validate.ts";
 import type { Api } from "./api/server.ts";
-import { serviceNames, type OperatorConfig } from "./config.ts";
+import type { OperatorConfig } from "./config.ts";
 import { connectionController } from "./connections/controller.ts";
-import { OwnAddresses } from "./connections/own-addresses.ts";
-import { openTimeoutMs, type Closers, type Foundations } from "./foundations.ts";
+import type { Dialling } from "./connections/dialling.ts";
+import type { Closers, Foundations } from "./foundations.ts";
 import type { Governing } from "./grants/govern.ts";
 import type { WatchParts } from "./kube/collection.ts";
 import type { Controller } from "./kube/controller.ts";
@@ -22,6 +20,7 @@ import { Retention } from "./policies/retention.ts";
 export interface UpkeepParts {
   readonly config: OperatorConfig;
   readonly foundations: Foundations;
+  readonly dialling: Dialling;
   readonly watch: WatchParts;
   readonly view: KubeView;
   readonly requests: KubeRequests;
@@ -32,11 +31,8 @@ export interface UpkeepParts {
 }
 
 /** Starts everything and returns the controllers, for their numbers. */
-export async function startUpkeep(
-  parts: UpkeepParts,
-  closers: Closers,
-): Promise<readonly Controller[]> {
-  const controllers = await statusControllers(parts, closers);
+export function startUpkeep(parts: UpkeepParts, closers: Closers): readonly Controller[] {
+  const controllers = statusControllers(parts);
   for (const controller of controllers) {
     closers.push(() => controller.close());
     controller.start();
@@ -66,22 +62,10 @@ export async function startUpkeep(
   return controllers;
 }
 
-async function statusControllers(parts: UpkeepParts, closers: Closers): Promise<Controller[]> {
-  const { config, foundations, watch, view, api, record, problem } = parts;
+function statusControllers(parts: UpkeepParts): Controller[] {
+  const { config, foundations, dialling, watch, view, api, record } = parts;
   const { client, keys } = foundations;
   const { now, random, log } = watch;
-  const resolve = async (host: string): Promise<readonly string[]> =>
-    (await lookup(host, { all: true })).map(({ address }) => address);
-  const forbidden = await OwnAddresses.open(
-    {
-      client,
-      resolve,
-      known: ownNames(config, foundations.server),
-      onProblem: problem("own-addresses-failed"),
-    },
-    AbortSignal.timeout(openTimeoutMs),
-  );
-  closers.push(() => forbidden.close());
   const governing: Governing = {
     view,
     now,
@@ -95,9 +79,8 @@ async function statusControllers(parts: UpkeepParts, closers: Closers): Promise<
       now,
       random,
       log,
-      forbidden,
-      resolve,
-      roots: config.extraCa === "" ? undefined : [...rootCertificates, config.extraCa].join("\n"),
+      ...dialling,
+      leases: api.leases,
       activeGrants: (name) => api.live.activeOn(name),
     }),
     policyController({
@@ -119,15 +102,4 @@ async function statusControllers(parts: UpkeepParts, closers: Closers): Promise<
       record,
     }),
   ];
-}
-
-/** Whom no probe may dial, by name; own-addresses.ts finds out more. */
-function ownNames(config: OperatorConfig, server: string): ReadonlyMap<string, string> {
-  const names = new Map<string, string>([
-    [new URL(server).hostname.replace(/^\[|\]$/g, ""), "the API server"],
-    ["kubernetes.default.svc", "the API server"],
-  ]);
-  for (const name of serviceNames(config)) names.set(name, "the operator itself");
-  if (config.podAddress !== undefined) names.set(config.podAddress, "the operator itself");
-  return names;
 }

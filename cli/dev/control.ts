@@ -116,6 +116,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       listen: { socketPath: paths.socket },
       isLocal: true,
       streamsOf: () => [stream],
+      // One process works in this state directory, so roles of another start are nobody's.
+      databases: { podExists: (podUid) => podUid === identity.subject.podUid },
     });
     closers.push(() => api.close());
     let orders = quarantines.list();

@@ -53,7 +53,6 @@ export class FileView implements ResourceView {
       .toSorted(byName);
   }
 
-  /** Every connection of every namespace, for the plan of addresses. */
   allConnections(): readonly Connection[] {
     return this.#loaded.connections;
   }

@@ -41,6 +41,9 @@ export class MemoryResources implements ResourceView {
   connection(namespace: string, name: string): Connection | undefined {
     return this.#connections.get(`${namespace}/${name}`);
   }
+  allConnections(): Iterable<Connection> {
+    return this.#connections.values();
+  }
   connectionsIn(namespace: string): readonly Connection[] {
     return [...this.#connections.values()]
       .filter(({ metadata }) => metadata.namespace === namespace)

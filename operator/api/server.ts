@@ -1,5 +1,6 @@
 // The operator's API for proxies and people: one HTTPS server in a cluster, a unix socket or loopback port in local mode.
 import { chmod, mkdir, rm } from "node:fs/promises";
+import { lookup } from "node:dns/promises";
 import { createConnection } from "node:net";
 import { dirname } from "node:path";
 import fastify, {
@@ -23,6 +24,7 @@ import { LiveGrants } from "../grants/live.ts";
 import { serverNonces } from "../grants/nonces.ts";
 import { refusalRecorder } from "../grants/refusals.ts";
 import { ReplayCache } from "../grants/replay.ts";
+import { RoleLeases, type RoleLeasesOptions } from "../leases/role-leases.ts";
 import type { IdentityVerifier, RequestStore, ResourceView } from "../resources.ts";
 import type { ApiReader, EventSink } from "./audit.ts";
 import { createContext, requestTimeoutMs } from "./context.ts";
@@ -54,6 +56,9 @@ const closeGraceMs = 3_000;
 
 /** Expired requests, old grants and due key rotations are looked at this often. */
 const housekeepingMs = 30_000;
+
+/** 96 bits of a digest: enough to tell installations that share a database apart. */
+const installationLength = 16;
 
 /** Bodies of routes that say nothing else. */
 const defaultBodyBytes = 64 * 1024;
@@ -92,6 +97,8 @@ export interface ApiOptions {
   readonly details?: DetailStore;
   readonly barred?: (request: AccessRequest, signal: AbortSignal) => Promise<readonly Barred[]>;
   readonly streamsOf?: (subject: EventSubject) => readonly string[];
+  /** How the databases of `credential.postgresRole` are reached, and whose roles may be dropped. */
+  readonly databases?: Partial<Pick<RoleLeasesOptions, "access" | "podExists">>;
 }
 
 /** The API and what it keeps; `close` ends streams first. */
@@ -99,6 +106,7 @@ export interface Api {
   /** `https://host:port`, `http://127.0.0.1:port`, or `http://localhost` behind a socket. */
   readonly origin: string;
   readonly live: LiveGrants;
+  readonly leases: RoleLeases;
   readonly views: ProxyViews;
   readonly hub: StreamHub;
   readonly approvals: Approvals;
@@ -132,6 +140,20 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     record,
     onProblem: (err) => options.logger.error({ event: "change-not-told", err }),
   });
+  const leases = new RoleLeases({
+    governing,
+    installation: keys.derive("installation").toString("base64url").slice(0, installationLength),
+    access: { resolve: everyAddress },
+    ...options.databases,
+    dropsAtClose: options.isLocal,
+    random: Math.random,
+    onProblem: (what, connection, error) =>
+      options.logger.warn({
+        event: what,
+        connection,
+        error: error instanceof Error ? error.message : String(error),
+      }),
+  });
   const bindings = new KeyBindings(now);
   const proofs = new ProofVerifier({
     nonces: serverNonces(keys.derive("nonce"), now),
@@ -147,9 +169,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     replay,
     bindings,
     live,
+    leases,
     record,
     onRefused: refusalRecorder(record, now),
-    onRebound: (podUid) => hub.forgetPod(podUid),
+    onRebound: (podUid) => {
+      hub.forgetPod(podUid);
+      leases.end(podUid);
+    },
     onIssued: (pod, connection, bundle) => hub.issued(pod, connection, bundle),
   });
   const approvals = new Approvals({
@@ -228,14 +254,17 @@ export async function startApi(options: ApiOptions): Promise<Api> {
 
   const origin = await listenOn(app, options.listen);
   origins.push(origin);
+  void leases.sweep();
   return {
     origin,
     live,
+    leases,
     views,
     hub,
     approvals,
     forgetPod(podUid) {
       exchange.forgetPod(podUid);
+      leases.end(podUid);
       hub.forgetPod(podUid);
       views.forgetPod(podUid);
     },
@@ -251,8 +280,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       await hub.close();
       const force = setTimeout(() => app.server.closeAllConnections(), closeGraceMs);
       await app.close().finally(() => clearTimeout(force));
+      await leases.close();
     },
   };
+}
+
+async function everyAddress(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true })).map(({ address }) => address);
 }
 
 function createApp(

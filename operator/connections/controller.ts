@@ -1,11 +1,12 @@
 // Keeps every Connection's status true: what others claim, whether its Secrets can be used, whether its upstream answers, how many grants are out.
 import type { Connection } from "../../crds/types.gen.ts";
-import { buildLease, LeaseRefused, readTlsSecrets } from "../grants/lease.ts";
+import { buildLease, LeaseRefused, readAdminLogin, readTlsSecrets } from "../grants/lease.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
 import type { KubeView } from "../kube/view.ts";
+import type { RoleLeases } from "../leases/role-leases.ts";
 import { connectionName, connectionTarget } from "./endpoint.ts";
 import { probe, type ProbeOptions, type ProbeResult } from "./probe.ts";
 import { connectionStatus } from "./status.ts";
@@ -36,6 +37,8 @@ export interface ConnectionControllerOptions {
   readonly roots: string | undefined;
   /** Grants in force on `namespace/name`. */
   readonly activeGrants: (connection: string) => number;
+  /** What became of the roles made for `namespace/name`. */
+  readonly leases: Pick<RoleLeases, "outcome">;
 }
 
 interface Probed {
@@ -88,6 +91,7 @@ export function connectionController(options: ConnectionControllerOptions): Cont
         credential,
         probe: await probeNow(connection, ca, signal),
         activeGrants: options.activeGrants(key),
+        roles: options.leases.outcome(key),
         now: now(),
       });
       await applyStatus(
@@ -132,6 +136,7 @@ async function readSecrets(
   try {
     const { ca } = await readTlsSecrets(connection, readSecret, signal);
     await buildLease(connection, readSecret, signal);
+    await readAdminLogin(connection, readSecret, signal);
     return { ca, credential: undefined };
   } catch (error) {
     if (error instanceof LeaseRefused)

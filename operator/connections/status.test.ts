@@ -26,6 +26,7 @@ function facts(change: Partial<ConnectionFacts> = {}): ConnectionFacts {
     credential: undefined,
     probe: { result: { reason: "Reachable", message: "fine" }, at: now },
     activeGrants: 2,
+    roles: { problem: undefined, notes: [] },
     now,
     ...change,
   };
@@ -64,4 +65,40 @@ test("a probe that says the same is not written down each time", () => {
     probe: { result: { reason: "Timeout", message: "late" }, at: now },
   });
   assert.equal(connectionStatus(broken).lastProbe?.reachable, false);
+});
+
+test("a Connection that makes roles says whether they hold exactly what policies permit", () => {
+  const making = connection("a");
+  const of = {
+    ...making,
+    spec: {
+      ...making.spec,
+      credential: {
+        postgresRole: {
+          adminSecretRef: { name: "admin" },
+          usernameKey: "username",
+          passwordKey: "password",
+        },
+      },
+    },
+  };
+  const said = (change: Partial<ConnectionFacts>): string[] =>
+    (connectionStatus(facts(change)).conditions ?? []).map(
+      ({ type, status, reason }) => `${type} ${status} ${reason}`,
+    );
+  const notes = ["PUBLIC holds SELECT on table public.leaky"];
+  const problem = { reason: "AdminRefused", message: "no" };
+  assert.deepEqual(said({ connection: of }), [
+    "Ready True Ready",
+    "PrivilegesGranted True AsPermitted",
+  ]);
+  assert.deepEqual(said({ connection: of, roles: { problem: undefined, notes } }), [
+    "Ready True Ready",
+    "PrivilegesGranted False NotAsPermitted",
+  ]);
+  assert.equal(
+    said({ connection: of, roles: { problem, notes: [] } })[0],
+    "Ready False AdminRefused",
+  );
+  assert.deepEqual(said({ roles: { problem, notes } }), ["Ready True Ready"]);
 });

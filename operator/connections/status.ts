@@ -1,6 +1,7 @@
 // What a Connection's status says, from what was found out about it: pure.
 import { connectionFindings } from "../../crds/conditions.ts";
 import type { Connection, ConnectionProbe, ConnectionStatus } from "../../crds/types.gen.ts";
+import type { LeaseOutcome } from "../leases/role-leases.ts";
 import { mergeConditions, type WantedCondition } from "../kube/conditions.ts";
 import type { ProbeResult } from "./probe.ts";
 
@@ -15,6 +16,8 @@ export interface ConnectionFacts {
   readonly credential: { readonly reason: string; readonly message: string } | undefined;
   readonly probe: { readonly result: ProbeResult; readonly at: number };
   readonly activeGrants: number;
+  /** Counts only where the credential is a `postgresRole`. */
+  readonly roles: LeaseOutcome;
   readonly now: number;
 }
 
@@ -26,6 +29,7 @@ const checks: readonly Check[] = [
   ({ connection, siblings }) => connectionFindings(connection, siblings)[0], // nobody else claims its address
   ({ credential }) => credential, // its Secrets are there and usable
   ({ probe: { result } }) => (result.reason === "Reachable" ? undefined : result), // and its upstream answers
+  ({ connection, roles }) => (makesRoles(connection) ? roles.problem : undefined), // and lets roles be made
 ];
 
 export function connectionStatus(facts: ConnectionFacts): ConnectionStatus {
@@ -35,7 +39,12 @@ export function connectionStatus(facts: ConnectionFacts): ConnectionStatus {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     activeGrants,
     lastProbe: lastProbe(facts),
-    conditions: mergeConditions(connection.status?.conditions, [ready(facts)], generation, now),
+    conditions: mergeConditions(
+      connection.status?.conditions,
+      [ready(facts), ...privilegesGranted(facts)],
+      generation,
+      now,
+    ),
   };
 }
 
@@ -46,6 +55,26 @@ function ready(facts: ConnectionFacts): WantedCondition {
       return { type: "Ready", status: "False", reason: wrong.reason, message: wrong.message };
   }
   return { type: "Ready", status: "True", reason: "Ready", message: facts.probe.result.message };
+}
+
+function makesRoles({ spec }: Connection): boolean {
+  return spec.credential?.postgresRole !== undefined;
+}
+
+/** Whether the roles of the grants in force can do what their policies permit, and nothing else. */
+function privilegesGranted({ connection, roles: { notes } }: ConnectionFacts): WantedCondition[] {
+  if (!makesRoles(connection)) return [];
+  const type = "PrivilegesGranted";
+  return notes.length === 0
+    ? [
+        {
+          type,
+          status: "True",
+          reason: "AsPermitted",
+          message: "roles hold exactly what policies permit",
+        },
+      ]
+    : [{ type, status: "False", reason: "NotAsPermitted", message: notes.join("\n") }];
 }
 
 function lastProbe({ connection, probe: { result, at } }: ConnectionFacts): ConnectionProbe {

@@ -4,6 +4,8 @@ import {
   grantTokenType,
   podAudience,
   type ConnectionGrant,
+  type Endpoint,
+  type Lease,
   type TokenAnswer,
 } from "../../contract/control.ts";
 import type { Connection } from "../../crds/types.gen.ts";
@@ -49,6 +51,21 @@ export interface ExchangeRefusal {
   readonly connection?: string;
 }
 
+/** Leases that have to be made, and ended with their grant. */
+export interface LeaseMaker {
+  /** Throws LeaseRefused, or the signal's reason. */
+  lease(
+    request: {
+      readonly connection: Connection;
+      readonly bundle: Bundle;
+      readonly pod: PodIdentity;
+      readonly ttlSeconds: number;
+    },
+    signal: AbortSignal,
+  ): Promise<Lease>;
+  end(podUid: string, connection?: string): void;
+}
+
 export interface ExchangeOptions extends Governing {
   readonly keys: SigningKeys;
   readonly identity: IdentityVerifier;
@@ -56,6 +73,8 @@ export interface ExchangeOptions extends Governing {
   readonly replay: ReplayCache;
   readonly bindings: KeyBindings;
   readonly live: LiveGrants;
+  /** Makes the roles of `credential.postgresRole`. */
+  readonly leases: LeaseMaker;
   /** Audit events of the operator's own stream. */
   readonly record: (type: EventType, body: EventBody) => void;
   readonly onRefused: (refusal: ExchangeRefusal) => void;
@@ -135,7 +154,7 @@ export class TokenExchange {
     name: string,
     signal: AbortSignal,
   ): Promise<TokenAnswer> {
-    const { keys, now, live, view, record } = this.#options;
+    const { keys, now, live, record } = this.#options;
     if (!pod.connections.includes(name)) {
       throw new ExchangeRefused(
         "invalid_target",
@@ -143,14 +162,12 @@ export class TokenExchange {
         `pod ${pod.namespace}/${pod.pod} has no connection ${name}; see its annotation chaperone.dev/connections`,
       );
     }
-    const { connection } = allowed(govern(this.#options, pod, pod, name));
-    const readSecret = view.secret.bind(view);
-    const lease = await buildLease(connection, readSecret, signal);
-    const endpoint = endpointOf(connection, await readTlsSecrets(connection, readSecret, signal));
+    const governed = allowed(govern(this.#options, pod, pod, name));
+    const { connection } = governed;
+    const { lease, endpoint } = await this.#upstream(pod, governed, signal);
     // Reading the Secrets took time: what was revoked or cut off meanwhile must not slip through.
-    const { bundle } = allowed(govern(this.#options, pod, pod, name));
-    this.#refuseGone(pod);
-    const ttlSeconds = Math.max(1, Math.min(bundle.grantTtlSeconds, maxGrantTtlSeconds));
+    const { bundle } = this.#stillAllowed(pod, name);
+    const ttlSeconds = ttlOf(bundle);
     const { namespace, name: local } = connection.metadata;
     const signed = signGrant(
       keys,
@@ -178,9 +195,35 @@ export class TokenExchange {
     record("grant", {
       subject: subjectOf(pod),
       connection: grant.connection,
-      grant: { id: grant.id, expiresAt: grant.expiresAt },
+      grant: { id: grant.id, expiresAt: grant.expiresAt, ...roleOf(connection, lease) },
     });
     return { ...answer(signed, ttlSeconds), grant };
+  }
+
+  async #upstream(
+    pod: PodIdentity,
+    { connection, bundle }: { readonly connection: Connection; readonly bundle: Bundle },
+    signal: AbortSignal,
+  ): Promise<{ readonly lease: Lease; readonly endpoint: Endpoint }> {
+    const { view, leases } = this.#options;
+    const readSecret = view.secret.bind(view);
+    const endpoint = endpointOf(connection, await readTlsSecrets(connection, readSecret, signal));
+    const lease =
+      connection.spec.credential?.postgresRole === undefined
+        ? await buildLease(connection, readSecret, signal)
+        : await leases.lease({ connection, bundle, pod, ttlSeconds: ttlOf(bundle) }, signal);
+    return { lease, endpoint };
+  }
+
+  #stillAllowed(pod: PodIdentity, name: string): { readonly bundle: Bundle } {
+    try {
+      const governed = allowed(govern(this.#options, pod, pod, name));
+      this.#refuseGone(pod);
+      return governed;
+    } catch (error) {
+      this.#options.leases.end(pod.podUid, name);
+      throw error;
+    }
   }
 
   /** The pod is deleted: nothing is issued to it any more, also when its token is still believed. */
@@ -256,6 +299,17 @@ function allowed(governed: Governed): Exclude<Governed, { refused: string }> {
   return governed;
 }
 
+function ttlOf(bundle: Bundle): number {
+  return Math.max(1, Math.min(bundle.grantTtlSeconds, maxGrantTtlSeconds));
+}
+
+/** The name of a static credential's user is part of the Secret; that of a role made for the grant is news. */
+function roleOf({ spec }: Connection, lease: Lease): { readonly role?: string } {
+  return spec.credential?.postgresRole !== undefined && lease.kind === "password"
+    ? { role: lease.username }
+    : {};
+}
+
 function answer(grant: SignedGrant, ttlSeconds: number): TokenAnswer {
   return {
     access_token: grant.token,
@@ -302,7 +356,12 @@ function asRefused(error: unknown): ExchangeRefused {
     );
   }
   if (error instanceof LeaseRefused)
-    return new ExchangeRefused("invalid_target", error.reason, error.message, { cause: error });
+    return new ExchangeRefused(
+      error.temporary ? "temporarily_unavailable" : "invalid_target",
+      error.reason,
+      error.message,
+      { cause: error },
+    );
   const isTimeout =
     error instanceof Error && (error.name === "TimeoutError" || error.name === "AbortError");
   return new ExchangeRefused(

@@ -123,6 +123,7 @@ export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): En
 export function secretsOf(connection: Connection): string[] {
   return [
     connection.spec.credential?.static?.secretRef.name,
+    connection.spec.credential?.postgresRole?.adminSecretRef.name,
     connection.spec.endpoint.tls?.caSecretRef?.name,
     connection.spec.endpoint.tls?.clientCertificateSecretRef?.name,
   ].flatMap((name) => name ?? []);

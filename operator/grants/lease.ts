@@ -9,21 +9,37 @@ export type SecretReader = (
   signal: AbortSignal,
 ) => Promise<Readonly<Record<string, string>> | undefined>;
 
-/** `reason`: SecretNotFound, SecretKeyNotFound, SecretValueUnusable, CredentialUnusable. */
-export class LeaseRefused extends Error {
-  readonly reason:
-    | "SecretNotFound"
-    | "SecretKeyNotFound"
-    | "SecretValueUnusable"
-    | "CredentialUnusable";
+export type LeaseRefusal =
+  | "SecretNotFound"
+  | "SecretKeyNotFound"
+  | "SecretValueUnusable"
+  | "CredentialUnusable"
+  // Of `postgresRole` alone:
+  | "DatabaseUnreachable"
+  | "DatabaseUntrusted"
+  | "AdminRefused"
+  | "AdminNotAble"
+  | "RoleNotMade"
+  | "TooManyLeases";
 
-  constructor(reason: LeaseRefused["reason"], message: string) {
-    super(message);
+export class LeaseRefused extends Error {
+  readonly reason: LeaseRefusal;
+  /** True: nothing was said against the grant, so what is held may live to its end. */
+  readonly temporary: boolean;
+
+  constructor(
+    reason: LeaseRefusal,
+    message: string,
+    options?: { cause?: unknown; temporary?: boolean },
+  ) {
+    super(message, options);
     this.name = "LeaseRefused";
     this.reason = reason;
+    this.temporary = options?.temporary ?? false;
   }
 }
 
+/** The lease of a connection whose credential is static or none; a `postgresRole` is made by leases/. */
 export async function buildLease(
   connection: Connection,
   readSecret: SecretReader,
@@ -32,15 +48,7 @@ export async function buildLease(
   const credential = connection.spec.credential?.static;
   if (credential === undefined) return { kind: "none" };
   const { namespace, name: connectionName } = connection.metadata;
-  const { name } = credential.secretRef;
-  const values = await readSecret(namespace, name, signal);
-  if (values === undefined) {
-    throw new LeaseRefused(
-      "SecretNotFound",
-      `Secret ${namespace}/${name}, which holds the credential of connection ${namespace}/${connectionName}, does not exist; create it`,
-    );
-  }
-  const secret: NamedSecret = { where: `Secret ${namespace}/${name}`, values };
+  const secret = await namedSecret(connection, credential.secretRef.name, readSecret, signal);
   if (credential.header !== undefined)
     return { kind: "headers", headers: [substitute(credential.header, secret)] };
   if (credential.usernameKey === undefined || credential.passwordKey === undefined) {
@@ -54,6 +62,41 @@ export async function buildLease(
     username: passwordPart(secret, credential.usernameKey),
     password: passwordPart(secret, credential.passwordKey),
   };
+}
+
+export interface AdminLogin {
+  readonly username: string;
+  readonly password: string;
+}
+
+/** The login that makes the roles of `credential.postgresRole`; undefined where the credential is another. */
+export async function readAdminLogin(
+  connection: Connection,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<AdminLogin | undefined> {
+  const role = connection.spec.credential?.postgresRole;
+  if (role === undefined) return undefined;
+  const secret = await namedSecret(connection, role.adminSecretRef.name, readSecret, signal);
+  return {
+    username: passwordPart(secret, role.usernameKey),
+    password: passwordPart(secret, role.passwordKey),
+  };
+}
+
+async function namedSecret(
+  connection: Connection,
+  name: string,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<NamedSecret> {
+  const { namespace, name: connectionName } = connection.metadata;
+  const values = await readSecret(namespace, name, signal);
+  if (values !== undefined) return { where: `Secret ${namespace}/${name}`, values };
+  throw new LeaseRefused(
+    "SecretNotFound",
+    `Secret ${namespace}/${name}, which holds the credential of connection ${namespace}/${connectionName}, does not exist; create it`,
+  );
 }
 
 /** The CA bundle of `endpoint.tls.caSecretRef`; undefined when none is named. */

@@ -145,6 +145,7 @@ export function checkSecrets(
     connections.flatMap(({ metadata, spec }) =>
       [
         spec.credential?.static?.secretRef.name,
+        spec.credential?.postgresRole?.adminSecretRef.name,
         spec.endpoint.tls?.clientCertificateSecretRef?.name,
       ].flatMap((secret) => (secret === undefined ? [] : [[secret, metadata.name] as const])),
     ),

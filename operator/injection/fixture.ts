@@ -43,6 +43,20 @@ export const ordersDb = connection("orders-db", {
   inject: { env: { DATABASE_URL: "postgresql://agent@${address}/orders" } },
 });
 
+/** The same, under roles made for each grant. */
+export const rolesDb = connection("roles-db", {
+  protocol: "postgres",
+  endpoint: { host: "roles.data.svc.cluster.local", port: 5432 },
+  postgres: { database: "orders" },
+  credential: {
+    postgresRole: {
+      adminSecretRef: { name: "roles-admin" },
+      usernameKey: "username",
+      passwordKey: "password",
+    },
+  },
+});
+
 export const openai = connection("openai", {
   protocol: "openai",
   endpoint: { url: "https://api.openai.com/v1" },

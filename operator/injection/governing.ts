@@ -61,6 +61,10 @@ async function refuseSecrets(
       textAt(object, "spec", "credential", "static", "secretRef", "name"),
     ],
     [
+      "spec.credential.postgresRole.adminSecretRef",
+      textAt(object, "spec", "credential", "postgresRole", "adminSecretRef", "name"),
+    ],
+    [
       "spec.endpoint.tls.caSecretRef",
       textAt(object, "spec", "endpoint", "tls", "caSecretRef", "name"),
     ],

@@ -4,7 +4,16 @@ import fastJsonPatch from "fast-json-patch";
 import fc from "fast-check";
 import { parseAddressMap } from "../../contract/addresses.ts";
 import { fieldAt, listAt, textAt, type JsonObject } from "../kube/objects.ts";
-import { annotated, asPod, connection, contextOf, openai, ordersDb, podOf } from "./fixture.ts";
+import {
+  annotated,
+  asPod,
+  connection,
+  contextOf,
+  openai,
+  ordersDb,
+  podOf,
+  rolesDb,
+} from "./fixture.ts";
 import { inject, type InjectionContext } from "./inject.ts";
 import { notInjected } from "./injected.ts";
 import { annotationOf } from "./pod.ts";
@@ -128,6 +137,15 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
   ["ConnectionNotFound", annotated({ "chaperone.dev/connections": "orders-db, nothing" })],
   ["ConnectionNotAllowed", annotated({ "chaperone.dev/connections": "tools/closed" })],
 ];
+
+test("a pod that names the login which makes the roles of its Connection is refused", () => {
+  const pod = podOf({
+    containers: [container({ envFrom: [{ secretRef: { name: "roles-admin" } }] })],
+  });
+  const decision = inject(pod, contextOf([rolesDb]));
+  assert.equal(decision.kind, "refuse");
+  assert.equal("reason" in decision && decision.reason, "ConnectionSecret");
+});
 
 for (const [reason, pod] of refused) {
   test(`${reason}: ${JSON.stringify(pod["spec"]).slice(0, 120)} is refused with its sentence`, () => {

@@ -4,7 +4,7 @@ import fastify from "fastify";
 import type { AccessRequest } from "../../crds/types.gen.ts";
 import type { AccessQuestion, AccessUser } from "../kube/access.ts";
 import { fieldAt, textAt, type JsonObject } from "../kube/objects.ts";
-import { annotated, contextOf, ordersDb, podOf, settings } from "./fixture.ts";
+import { annotated, contextOf, ordersDb, rolesDb, podOf, settings } from "./fixture.ts";
 import { createWebhookRoutes, type WebhookOptions } from "./webhook.ts";
 
 const now = Date.parse("2026-01-01T00:00:00Z");
@@ -168,6 +168,16 @@ test("who may not read a Secret may not hand it to a Connection, nor send it els
     { access: refuse("get") },
   );
   assert.equal(updated.allowed, false);
+  assert.equal((await ask("/validate", request)).allowed, true);
+});
+
+test("the login that makes roles is asked about as any other Secret", async () => {
+  const request = { ...ofKind("connections"), object: rolesDb };
+  const created = await ask("/validate", request, { access: refuse("get") });
+  assert.match(
+    created.message,
+    /spec\.credential\.postgresRole\.adminSecretRef: alice may not get Secret roles-admin/,
+  );
   assert.equal((await ask("/validate", request)).allowed, true);
 });
 

@@ -53,6 +53,10 @@ export class KubeView implements ResourceView {
     return this.connections.store.get(`${namespace}/${name}`);
   }
 
+  allConnections(): Iterable<Connection> {
+    return this.connections.store.values();
+  }
+
   connectionsIn(namespace: string): readonly Connection[] {
     return this.connections.store.by("namespace", namespace);
   }
@@ -85,6 +89,13 @@ export class KubeView implements ResourceView {
   onPodGone(listener: (podUid: string) => void): () => void {
     this.#podListeners.add(listener);
     return () => this.#podListeners.delete(listener);
+  }
+
+  /** Whether a pod that opted in has this uid, and has not ended. */
+  hasPod(podUid: string): boolean {
+    for (const pod of this.pods.store.values())
+      if (pod.metadata.uid === podUid) return !hasEnded(pod);
+    return false;
   }
 
   generation(): number {

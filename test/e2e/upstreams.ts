@@ -29,6 +29,12 @@ INSERT INTO public.orders SELECT i, 1 + i % 2, 'paid', 0 FROM generate_series(1,
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;
 
+CREATE ROLE lessor LOGIN CREATEROLE PASSWORD '${password}';
+
+GRANT USAGE ON SCHEMA public TO lessor WITH GRANT OPTION;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO lessor WITH GRANT OPTION;
+
 `;
 
 const sql = (text: string) => ({ toolCalls: [{ name: "run_sql", arguments: { sql: text } }] });

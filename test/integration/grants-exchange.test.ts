@@ -436,6 +436,32 @@ describe("POST /v1/token", () => {
     await refused(await form(), await proof(), "temporarily_unavailable", "ApiServerAway");
   });
 
+  it("says temporarily_unavailable when a role cannot be made, and what is wrong with which connection", async () => {
+    api.view.put(
+      connection({
+        endpoint: { host: "127.0.0.1", port: 1, tls: { mode: "Disable" } },
+        postgres: { database: "orders", targetSessionAttrs: "any" },
+        credential: {
+          postgresRole: {
+            adminSecretRef: { name: "orders-db" },
+            usernameKey: "username",
+            passwordKey: "password",
+          },
+        },
+      }),
+    );
+    const ask = async (reason: string, error: string): Promise<string> => {
+      const answer = await refused(await form({ audience: orders }), await proof(), error, reason);
+      return String(answer["error_description"]);
+    };
+    const said = await ask("DatabaseUnreachable", "temporarily_unavailable");
+    assert.match(said, /^connection agents\/orders-db: its database cannot be reached/);
+    assert.doesNotMatch(said, /s3cret/);
+    assert.equal(api.leases.outcome(ordersDb).problem?.reason, "DatabaseUnreachable");
+    api.view.delete("Secret", "agents", "orders-db");
+    await ask("SecretNotFound", "invalid_target");
+  });
+
   it("binds the first key to the pod and refuses another until the container has restarted", async () => {
     assert.equal((await send(await form(), await proof())).status, 200);
     const first = key;
