@@ -49,6 +49,11 @@ export class Forwarding {
     this.#skipping = "upstream";
   }
 
+  /** What is forwarded of this batch is about to be waited for: the server ignores a Flush during COPY, so its answers may still be held back. */
+  flushBatch(): void {
+    if (this.#begun) this.#x.upstream.send(flush());
+  }
+
   segment(segment: readonly Request[], refused: Refused | undefined): void {
     const last = segment.at(-1);
     if (this.#skipping !== "no") {

@@ -2,9 +2,9 @@
 import type { FrontendSide } from "./backend.ts";
 import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
-import { Framer, maxInspectedBytes } from "./framer.ts";
+import { Framer, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
-import { frontend, message } from "./messages.ts";
+import { frontend } from "./messages.ts";
 import { Reader } from "./reader.ts";
 import { maxOutstanding, Request } from "./requests.ts";
 import { Settlement } from "./settlement.ts";
@@ -39,6 +39,9 @@ export class Frontend implements FrameSink, FrontendSide {
   #until: Request | "all" | undefined;
   #then: (() => void) | undefined;
   #terminated = false;
+  /** Part of a CopyData message has come, and whether it was forwarded. */
+  #inPiece = false;
+  #passesPiece = false;
 
   constructor(exchange: Exchange, hooks: FrontendHooks) {
     this.#x = exchange;
@@ -89,13 +92,23 @@ export class Frontend implements FrameSink, FrontendSide {
   oversize(type: number, total: number, limit: number): void {
     if (this.#terminated || this.#forwarding.skips) return;
     if (this.#x.copyIn !== undefined && this.#duringCopy(type, noBytes, 0, 0)) return;
+    if (this.#isQueryInBatch(type)) {
+      this.#afterBatchSoFar(() => this.oversize(type, total, limit));
+      return;
+    }
     const { request } = this.#reader.oversize(type, total, limit);
     this.#add(request);
     if (request.kind === "query") this.#close(undefined);
   }
 
-  piece(_type: number, buffer: Buffer, start: number, end: number, _last: boolean): void {
-    this.#copyBytes(buffer, start, end);
+  /** A message that the server has the beginning of goes there to its end, also when its COPY fails meanwhile; else what follows would be read as its rest. */
+  piece(_type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
+    const begins = !this.#inPiece;
+    this.#inPiece = !last;
+    if (begins) this.#passesPiece = this.#x.copyIn !== undefined && !this.#terminated;
+    if (!this.#passesPiece) return;
+    if (this.#x.copyIn === undefined) this.#x.upstream.pass(buffer, start, end);
+    else this.#copyBytes(buffer, start, end);
   }
 
   message(type: number, buffer: Buffer, start: number, end: number): void {
@@ -124,13 +137,17 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #request(type: number, buffer: Buffer, start: number, end: number): void {
     const again = (): void => this.message(type, buffer, start, end);
-    if (type === frontend.execute && this.#mustFollowAnswer()) {
-      this.#close(undefined, () => this.#waitFor("all", again));
+    if (this.#isQueryInBatch(type) || (type === frontend.execute && this.#mustFollowAnswer())) {
+      this.#afterBatchSoFar(again);
       return;
     }
     const read = this.#reader.read(type, buffer, start, end);
     if (read === "wait") {
       this.#waitFor("all", again);
+      return;
+    }
+    if (read === "settle") {
+      this.#afterBatchSoFar(again);
       return;
     }
     const { request, waits } = read;
@@ -147,6 +164,16 @@ export class Frontend implements FrameSink, FrontendSide {
     if (limits?.rowsPerResult === undefined && limits?.bytesPerResult === undefined) return false;
     if (this.#forwarding.begun && this.#x.queue.size > 0) return true;
     return this.#segment.some((request) => request.kind === "execute");
+  }
+
+  /** A Query behind messages without Sync is ignored if one of them failed; a refusal of ours must not end what the server still skips. */
+  #isQueryInBatch(type: number): boolean {
+    if (type !== frontend.query && type !== frontend.functionCall) return false;
+    return this.#segment.length > 0 || (this.#forwarding.begun && this.#x.queue.size > 0);
+  }
+
+  #afterBatchSoFar(then: () => void): void {
+    this.#close(undefined, () => this.#waitFor("all", then));
   }
 
   #add(request: Request): void {
@@ -204,6 +231,7 @@ export class Frontend implements FrameSink, FrontendSide {
       then?.();
       return;
     }
+    if (until === "all") this.#forwarding.flushBatch();
     this.#until = until;
     this.#then = then;
   }
@@ -253,23 +281,23 @@ export class Frontend implements FrameSink, FrontendSide {
         if (request?.kind === "query") this.#waitFor(request, undefined);
         return true;
       case frontend.sync:
-      case frontend.flush:
+        if (request !== undefined) request.syncAmidData ||= request.hasCopyData;
         return true; // The server ignores both here, for clients that send them right behind Execute.
+      case frontend.flush:
+        return true;
       case frontend.terminate:
         return false;
       default:
-        this.#x.copyIn = undefined;
-        this.#x.upstream.send(
-          message(frontend.copyFail, Buffer.from(`message of type ${type} during COPY\0`)),
-        );
-        return true;
+        // The server says so and closes, for it cannot tell where the next message begins.
+        throw new WireError(`a message of type ${type} came where COPY data was expected`);
     }
   }
 
   #copyBytes(buffer: Buffer, start: number, end: number): void {
-    const execution = this.#x.copyIn?.execution;
-    if (execution === undefined) return;
-    execution.bytesIn += end - start;
+    const request = this.#x.copyIn;
+    if (request?.execution === undefined) return;
+    request.hasCopyData = true;
+    request.execution.bytesIn += end - start;
     this.#x.upstream.pass(buffer, start, end);
   }
 

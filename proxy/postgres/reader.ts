@@ -25,6 +25,8 @@ export interface Read {
   readonly waits: boolean;
 }
 
+type Unsettled = "wait" | "settle";
+
 export class Reader {
   readonly #x: Exchange;
 
@@ -32,8 +34,8 @@ export class Reader {
     this.#x = exchange;
   }
 
-  /** `wait`: a name it uses is being changed by an earlier batch; ask again when that is answered. */
-  read(type: number, buffer: Buffer, start: number, end: number): Read | "wait" {
+  /** A name it uses is being changed by an earlier batch (`wait`) or by this one (`settle`); ask again when that is answered. */
+  read(type: number, buffer: Buffer, start: number, end: number): Read | Unsettled {
     switch (type) {
       case frontend.query:
         return this.#query(buffer, start, end);
@@ -91,10 +93,10 @@ export class Reader {
     return flows(request);
   }
 
-  #bind(buffer: Buffer, start: number, end: number): Read | "wait" {
+  #bind(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const body = readBind(buffer, start, end);
     const statement = this.#x.registry.statements.find(body.statement);
-    if (statement === "wait") return "wait";
+    if (statement === "wait" || statement === "settle") return statement;
     if (statement === undefined) return refused(unknownStatement(body.statement));
     if (!this.#x.registry.hasRoomFor(end - start)) return refused(this.#noRoom());
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
@@ -110,18 +112,18 @@ export class Reader {
     return flows(request);
   }
 
-  #describe(buffer: Buffer, start: number, end: number): Read | "wait" {
+  #describe(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const target = readTarget(buffer, start, end);
     if (target.statement) {
       const statement = this.#x.registry.statements.find(target.name);
-      if (statement === "wait") return "wait";
+      if (statement === "wait" || statement === "settle") return statement;
       if (statement === undefined) return refused(unknownStatement(target.name));
       const request = new Request("describe-statement", buffer, start, end);
       request.statement = statement;
       return flows(request);
     }
     const portal = this.#x.registry.portals.find(target.name);
-    if (portal === "wait") return "wait";
+    if (portal === "wait" || portal === "settle") return portal;
     const request = new Request("describe-portal", buffer, start, end);
     // psycopg describes cursors that it declared in SQL; a description runs nothing.
     if (portal === undefined) return flows(request);
@@ -130,10 +132,10 @@ export class Reader {
     return flows(request);
   }
 
-  #execute(buffer: Buffer, start: number, end: number): Read | "wait" {
+  #execute(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const { portal: name } = readExecute(buffer, start, end);
     const portal = this.#x.registry.portals.find(name);
-    if (portal === "wait") return "wait";
+    if (portal === "wait" || portal === "settle") return portal;
     if (portal === undefined) return refused(unknownPortal(name));
     const request = new Request("execute", buffer, start, end);
     request.portal = portal;

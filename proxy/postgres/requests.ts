@@ -47,6 +47,10 @@ export class Request {
   changesNames = false;
   /** The server answered it with an error itself (it was not merely skipped). */
   failed = false;
+  /** Data of its COPY was forwarded. */
+  hasCopyData = false;
+  /** A Sync came amid the data of its COPY: the server ignored it, unless the COPY had failed before. */
+  syncAmidData = false;
   /** Ours: where the rows of our own query go. */
   capture: Capture | undefined = undefined;
 

@@ -221,9 +221,11 @@ export class Registry {
     this.#bytes -= this.statements.confirmed(name)?.bytes ?? 0;
   }
 
+  /** SQL reaches named statements only (DropAllPreparedStatements); the unnamed one stays. */
   #forgetStatements(): void {
-    for (const statement of this.statements.values()) this.#bytes -= statement.bytes;
-    this.statements.forgetAll();
+    for (const statement of this.statements.values())
+      if (statement.name !== "") this.#bytes -= statement.bytes;
+    this.statements.forgetAll("");
   }
 
   #settleDoubt(request: Request, here: boolean): void {
