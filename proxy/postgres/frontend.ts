@@ -2,7 +2,7 @@
 import type { FrontendSide } from "./backend.ts";
 import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
-import { Framer, maxInspectedBytes, WireError } from "./framer.ts";
+import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
 import { frontend } from "./messages.ts";
 import { Reader } from "./reader.ts";
@@ -16,6 +16,18 @@ export const maxSegmentRequests = 1_000;
 /** Parameters of a statement: a document or an image among them is no rarity. */
 export const maxBindBytes = 8 * 1024 * 1024;
 const noBytes = Buffer.alloc(0);
+/** Nothing is gathered of a message that could only be refused. */
+const clientTypes: ReadonlySet<number> = new Set(
+  Object.values(frontend).filter((type) => type !== frontend.password),
+);
+
+/** The server calls their bodies an error, at a Flush one that makes it skip to Sync. */
+const emptyTypes: ReadonlySet<number> = new Set([
+  frontend.sync,
+  frontend.flush,
+  frontend.copyDone,
+  frontend.terminate,
+]);
 
 export interface FrontendHooks {
   /** Something went forward: bytes may be read again, or the session may end. */
@@ -84,6 +96,7 @@ export class Frontend implements FrameSink, FrontendSide {
   }
 
   limit(type: number): number {
+    checkType(type);
     if (type === frontend.copyData) return 0;
     return type === frontend.bind ? maxBindBytes : maxInspectedBytes;
   }
@@ -113,6 +126,9 @@ export class Frontend implements FrameSink, FrontendSide {
 
   message(type: number, buffer: Buffer, start: number, end: number): void {
     if (this.#terminated) return;
+    checkType(type);
+    if (emptyTypes.has(type) && end - start !== headerBytes)
+      throw new WireError(`a message of type ${type} has a body, which it never has`);
     if (this.#x.copyIn !== undefined && this.#duringCopy(type, buffer, start, end)) return;
     switch (type) {
       case frontend.sync:
@@ -320,4 +336,9 @@ export class Frontend implements FrameSink, FrontendSide {
       this.#hooks.failed(error);
     }
   }
+}
+
+function checkType(type: number): void {
+  if (!clientTypes.has(type))
+    throw new WireError(`a client message of type ${type} is not expected here`);
 }

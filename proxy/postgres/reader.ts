@@ -9,10 +9,11 @@ import {
   readQuery,
   readTarget,
 } from "./decode.ts";
+import type { ParseBody } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import { WireError } from "./framer.ts";
-import { frontend } from "./messages.ts";
+import { errorResponse, frontend } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
 import { maxNamedBytes, Portal, Statement } from "./statements.ts";
@@ -74,7 +75,7 @@ export class Reader {
   }
 
   #query(buffer: Buffer, start: number, end: number): Read {
-    const understood = this.#x.options.study(readQuery(buffer, start, end));
+    const understood = this.#understand(readQuery(buffer, start, end));
     const request = new Request("query", buffer, start, end);
     request.execution = new Execution(understood, understood.operation, undefined);
     request.changesNames = understood.changesNames;
@@ -82,10 +83,15 @@ export class Reader {
     return { request, waits: understood.copies };
   }
 
+  #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
+    return isUtf8 ? this.#x.options.study(text) : notUtf8;
+  }
+
   #parse(buffer: Buffer, start: number, end: number): Read {
-    const { name, text, parameterTypes } = readParse(buffer, start, end);
+    const body = readParse(buffer, start, end);
+    const { name, text, parameterTypes } = body;
     if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
-    const understood = this.#x.options.study(text);
+    const understood = this.#understand(body);
     const request = new Request("parse", buffer, start, end);
     request.name = name;
     request.statement = new Statement(name, understood, parameterTypes);
@@ -223,6 +229,16 @@ function textless(summary: string, unrecognised: string): Understood {
   };
   return understand("", { operation });
 }
+
+/** Refused in the server's own words; a rule that allows what is not recognised leaves it to the server. */
+const notUtf8: Understood = {
+  ...textless("statement that is not UTF-8", "its text is not UTF-8"),
+  syntaxError: errorResponse({
+    severity: "ERROR",
+    sqlstate: "22021",
+    message: 'invalid byte sequence for encoding "UTF8"',
+  }),
+};
 
 const functionCall = textless(
   "function call of the protocol",

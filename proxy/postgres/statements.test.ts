@@ -50,6 +50,7 @@ test("SQL forgets every named statement and leaves the unnamed one", () => {
     names.change(name, `of ${name}`);
     names.applied(name, `of ${name}`, true);
   }
+  names.endBatch();
   names.forgetAll("");
   assert.equal(names.find(""), "of ");
   assert.equal(names.find("a"), undefined);
