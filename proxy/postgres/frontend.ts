@@ -29,6 +29,13 @@ const emptyTypes: ReadonlySet<number> = new Set([
   frontend.terminate,
 ]);
 
+/** What may come while the server takes COPY data. */
+const copyTypes: ReadonlySet<number> = new Set([
+  frontend.copyData,
+  frontend.copyFail,
+  ...emptyTypes,
+]);
+
 export interface FrontendHooks {
   /** Something went forward: bytes may be read again, or the session may end. */
   readonly moved: () => void;
@@ -97,6 +104,7 @@ export class Frontend implements FrameSink, FrontendSide {
 
   limit(type: number): number {
     checkType(type);
+    if (this.#x.copyIn !== undefined && !copyTypes.has(type)) throw amidCopy(type);
     if (type === frontend.copyData) return 0;
     return type === frontend.bind ? maxBindBytes : maxInspectedBytes;
   }
@@ -304,8 +312,7 @@ export class Frontend implements FrameSink, FrontendSide {
       case frontend.terminate:
         return false;
       default:
-        // The server says so and closes, for it cannot tell where the next message begins.
-        throw new WireError(`a message of type ${type} came where COPY data was expected`);
+        throw amidCopy(type);
     }
   }
 
@@ -341,4 +348,9 @@ export class Frontend implements FrameSink, FrontendSide {
 function checkType(type: number): void {
   if (!clientTypes.has(type))
     throw new WireError(`a client message of type ${type} is not expected here`);
+}
+
+/** The server says so and closes, for it cannot tell where the next message begins. */
+function amidCopy(type: number): WireError {
+  return new WireError(`a message of type ${type} came where COPY data was expected`);
 }

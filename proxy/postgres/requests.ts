@@ -41,6 +41,8 @@ export class Request {
   own = false;
   /** On `poison`: the ErrorResponse the client gets. */
   refusal: Buffer | undefined = undefined;
+  /** On `poison`: it stands for a Parse of the unnamed statement, which a server that refuses it forgets. */
+  forgetsUnnamed = false;
   /** The Sync-delimited batch it belongs to. */
   batch = 0;
   /** An Execute or Query that may prepare, deallocate, declare or close names by SQL. */

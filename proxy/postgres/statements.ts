@@ -156,10 +156,10 @@ export class Registry {
         this.#bytes -= request.statement?.bytes ?? 0;
         this.statements.settled(here);
         // A failing Parse of the unnamed statement leaves none (exec_parse_message drops it first).
-        if (request.name === "" && request.failed) {
-          this.#replaced("");
-          this.statements.forget("");
-        }
+        if (request.name === "" && request.failed) this.forgetUnnamed();
+        break;
+      case "poison":
+        if (request.forgetsUnnamed && request.failed) this.forgetUnnamed();
         break;
       case "close-statement":
         this.statements.settled(here);
@@ -174,6 +174,12 @@ export class Registry {
       default:
         this.#settleDoubt(request, here);
     }
+  }
+
+  /** A Parse of the unnamed statement was refused: the one before must not run in its place. */
+  forgetUnnamed(): void {
+    this.#replaced("");
+    this.statements.forget("");
   }
 
   /** A command that changes names by SQL is done. */

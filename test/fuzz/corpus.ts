@@ -7,6 +7,8 @@ export interface Kept {
   readonly name: string;
   readonly mode: Mode;
   readonly fuzzCase: FuzzCase;
+  /** Compared to its end; no refusal may cut it short. */
+  readonly whole: boolean;
 }
 
 const directory = new URL("./corpus/", import.meta.url);
@@ -17,7 +19,7 @@ export function corpus(): Kept[] {
     .toSorted()
     .map((file) => {
       const kept: unknown = JSON.parse(readFileSync(new URL(file, directory), "utf8"));
-      const { mode, ...fuzzCase } = kept as FuzzCase & { readonly mode: Mode };
-      return { name: file.slice(0, -".json".length), mode, fuzzCase };
+      const { mode, whole, ...fuzzCase } = kept as FuzzCase & { mode: Mode; whole?: boolean };
+      return { name: file.slice(0, -".json".length), mode, fuzzCase, whole: whole === true };
     });
 }
