@@ -256,6 +256,10 @@ export class Backend implements FrameSink {
     const said = `${fields.get("V") ?? "ERROR"} ${sqlstate}: ${kept.get("M") ?? ""}`;
     if (head.kind === "execute" || head.kind === "query")
       head.execution?.finish("error", x.now(), said);
+    if (head.syncAmidData)
+      throw new WireError(
+        "a Sync came amid COPY data that failed, so nobody can tell whether it counts",
+      );
     if (head.kind !== "query" && head.kind !== "sync") this.#skipToSync(head);
   }
 

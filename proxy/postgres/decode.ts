@@ -1,9 +1,12 @@
 // Reads the bodies of the messages that are looked into. Pure; every read is checked against the message's own end.
+import { isUtf8 } from "node:buffer";
 import { headerBytes, WireError } from "./framer.ts";
 
 export interface ParseBody {
   readonly name: string;
   readonly text: string;
+  /** The text says the same as its bytes. */
+  readonly isUtf8: boolean;
   readonly parameterTypes: readonly number[];
 }
 
@@ -48,11 +51,21 @@ export function readString(buffer: Buffer, start: number, end: number): string {
     : buffer.toString("utf8", start, stringEnd(buffer, start, end));
 }
 
-export function readQuery(buffer: Buffer, start: number, end: number): string {
-  const text = start + headerBytes;
-  const stop = stringEnd(buffer, text, end);
+export function readQuery(
+  buffer: Buffer,
+  start: number,
+  end: number,
+): Pick<ParseBody, "text" | "isUtf8"> {
+  const from = start + headerBytes;
+  const stop = stringEnd(buffer, from, end);
   if (stop !== end - 1) throw new WireError("a Query message has bytes behind its text");
-  return buffer.toString("utf8", text, stop);
+  const text = buffer.toString("utf8", from, stop);
+  return { text, isUtf8: isSame(text, buffer, from, stop) };
+}
+
+/** Bytes that are no UTF-8 are decoded to U+FFFD, and then a text stands for many. */
+function isSame(text: string, buffer: Buffer, start: number, stop: number): boolean {
+  return !text.includes("\ufffd") || isUtf8(buffer.subarray(start, stop));
 }
 
 export function readParse(buffer: Buffer, start: number, end: number): ParseBody {
@@ -60,9 +73,11 @@ export function readParse(buffer: Buffer, start: number, end: number): ParseBody
   const textEnd = stringEnd(buffer, nameEnd + 1, end);
   const count = readInt16(buffer, textEnd + 1, end);
   if (textEnd + 3 + 4 * count !== end) throw new WireError("a Parse message has a wrong length");
+  const text = buffer.toString("utf8", nameEnd + 1, textEnd);
   return {
     name: readName(buffer, start + headerBytes, nameEnd),
-    text: buffer.toString("utf8", nameEnd + 1, textEnd),
+    text,
+    isUtf8: isSame(text, buffer, nameEnd + 1, textEnd),
     parameterTypes: count === 0 ? noNumbers : readOids(buffer, textEnd + 3, count),
   };
 }

@@ -49,6 +49,11 @@ export class Forwarding {
     this.#skipping = "upstream";
   }
 
+  /** What is forwarded of this batch is about to be waited for: the server ignores a Flush during COPY, so its answers may still be held back. */
+  flushBatch(): void {
+    if (this.#begun) this.#x.upstream.send(flush());
+  }
+
   segment(segment: readonly Request[], refused: Refused | undefined): void {
     const last = segment.at(-1);
     if (this.#skipping !== "no") {
@@ -62,8 +67,14 @@ export class Forwarding {
       const byQuery = segment[at]?.kind === "query";
       const ends = byQuery || last?.kind === "sync" ? last : undefined;
       this.drop(segment, at, "not sent because a statement of the same pipeline was refused");
-      if (this.#unknownToServer && at === 0) this.#refuseHere(answer, ends);
-      else this.#refuseThere(segment, at, answer, ends);
+      const replaced = segment[at];
+      const forgetsUnnamed = replaced?.kind === "parse" && replaced.name === "";
+      if (!this.#unknownToServer || at > 0)
+        this.#refuseThere(segment, at, { answer, forgetsUnnamed }, ends);
+      else {
+        if (forgetsUnnamed) this.#x.registry.forgetUnnamed();
+        this.#refuseHere(answer, ends);
+      }
     }
   }
 
@@ -100,14 +111,14 @@ export class Forwarding {
   #refuseThere(
     segment: readonly Request[],
     at: number,
-    answer: Buffer,
+    refusal: { readonly answer: Buffer; readonly forgetsUnnamed: boolean },
     ends: Request | undefined,
   ): void {
     for (let index = 0; index < at; index++) {
       const request = segment[index];
       if (request !== undefined) this.#send(request);
     }
-    this.#poison(answer);
+    this.#poison(refusal.answer, refusal.forgetsUnnamed);
     if (ends?.kind === "query") this.#resync(ownSync());
     else if (ends !== undefined) this.#resync(ends);
     else {
@@ -116,10 +127,11 @@ export class Forwarding {
     }
   }
 
-  #poison(answer: Buffer | undefined): void {
+  #poison(answer: Buffer | undefined, forgetsUnnamed = false): void {
     const bytes = executePortal(this.#x.options.poisonPortal);
     const poison = new Request("poison", bytes, 0, bytes.length);
     poison.refusal = answer;
+    poison.forgetsUnnamed = forgetsUnnamed;
     this.#send(poison);
   }
 

@@ -2,9 +2,9 @@
 import type { FrontendSide } from "./backend.ts";
 import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
-import { Framer, maxInspectedBytes } from "./framer.ts";
+import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
-import { frontend, message } from "./messages.ts";
+import { frontend } from "./messages.ts";
 import { Reader } from "./reader.ts";
 import { maxOutstanding, Request } from "./requests.ts";
 import { Settlement } from "./settlement.ts";
@@ -16,6 +16,25 @@ export const maxSegmentRequests = 1_000;
 /** Parameters of a statement: a document or an image among them is no rarity. */
 export const maxBindBytes = 8 * 1024 * 1024;
 const noBytes = Buffer.alloc(0);
+/** Nothing is gathered of a message that could only be refused. */
+const clientTypes: ReadonlySet<number> = new Set(
+  Object.values(frontend).filter((type) => type !== frontend.password),
+);
+
+/** The server calls their bodies an error, at a Flush one that makes it skip to Sync. */
+const emptyTypes: ReadonlySet<number> = new Set([
+  frontend.sync,
+  frontend.flush,
+  frontend.copyDone,
+  frontend.terminate,
+]);
+
+/** What may come while the server takes COPY data. */
+const copyTypes: ReadonlySet<number> = new Set([
+  frontend.copyData,
+  frontend.copyFail,
+  ...emptyTypes,
+]);
 
 export interface FrontendHooks {
   /** Something went forward: bytes may be read again, or the session may end. */
@@ -39,6 +58,9 @@ export class Frontend implements FrameSink, FrontendSide {
   #until: Request | "all" | undefined;
   #then: (() => void) | undefined;
   #terminated = false;
+  /** Part of a CopyData message has come, and whether it was forwarded. */
+  #inPiece = false;
+  #passesPiece = false;
 
   constructor(exchange: Exchange, hooks: FrontendHooks) {
     this.#x = exchange;
@@ -81,6 +103,8 @@ export class Frontend implements FrameSink, FrontendSide {
   }
 
   limit(type: number): number {
+    checkType(type);
+    if (this.#x.copyIn !== undefined && !copyTypes.has(type)) throw amidCopy(type);
     if (type === frontend.copyData) return 0;
     return type === frontend.bind ? maxBindBytes : maxInspectedBytes;
   }
@@ -89,17 +113,30 @@ export class Frontend implements FrameSink, FrontendSide {
   oversize(type: number, total: number, limit: number): void {
     if (this.#terminated || this.#forwarding.skips) return;
     if (this.#x.copyIn !== undefined && this.#duringCopy(type, noBytes, 0, 0)) return;
+    if (this.#isQueryInBatch(type)) {
+      this.#afterBatchSoFar(() => this.oversize(type, total, limit));
+      return;
+    }
     const { request } = this.#reader.oversize(type, total, limit);
     this.#add(request);
     if (request.kind === "query") this.#close(undefined);
   }
 
-  piece(_type: number, buffer: Buffer, start: number, end: number, _last: boolean): void {
-    this.#copyBytes(buffer, start, end);
+  /** A message that the server has the beginning of goes there to its end, also when its COPY fails meanwhile; else what follows would be read as its rest. */
+  piece(_type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
+    const begins = !this.#inPiece;
+    this.#inPiece = !last;
+    if (begins) this.#passesPiece = this.#x.copyIn !== undefined && !this.#terminated;
+    if (!this.#passesPiece) return;
+    if (this.#x.copyIn === undefined) this.#x.upstream.pass(buffer, start, end);
+    else this.#copyBytes(buffer, start, end);
   }
 
   message(type: number, buffer: Buffer, start: number, end: number): void {
     if (this.#terminated) return;
+    checkType(type);
+    if (emptyTypes.has(type) && end - start !== headerBytes)
+      throw new WireError(`a message of type ${type} has a body, which it never has`);
     if (this.#x.copyIn !== undefined && this.#duringCopy(type, buffer, start, end)) return;
     switch (type) {
       case frontend.sync:
@@ -124,13 +161,17 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #request(type: number, buffer: Buffer, start: number, end: number): void {
     const again = (): void => this.message(type, buffer, start, end);
-    if (type === frontend.execute && this.#mustFollowAnswer()) {
-      this.#close(undefined, () => this.#waitFor("all", again));
+    if (this.#isQueryInBatch(type) || (type === frontend.execute && this.#mustFollowAnswer())) {
+      this.#afterBatchSoFar(again);
       return;
     }
     const read = this.#reader.read(type, buffer, start, end);
     if (read === "wait") {
       this.#waitFor("all", again);
+      return;
+    }
+    if (read === "settle") {
+      this.#afterBatchSoFar(again);
       return;
     }
     const { request, waits } = read;
@@ -147,6 +188,16 @@ export class Frontend implements FrameSink, FrontendSide {
     if (limits?.rowsPerResult === undefined && limits?.bytesPerResult === undefined) return false;
     if (this.#forwarding.begun && this.#x.queue.size > 0) return true;
     return this.#segment.some((request) => request.kind === "execute");
+  }
+
+  /** A Query behind messages without Sync is ignored if one of them failed; a refusal of ours must not end what the server still skips. */
+  #isQueryInBatch(type: number): boolean {
+    if (type !== frontend.query && type !== frontend.functionCall) return false;
+    return this.#segment.length > 0 || (this.#forwarding.begun && this.#x.queue.size > 0);
+  }
+
+  #afterBatchSoFar(then: () => void): void {
+    this.#close(undefined, () => this.#waitFor("all", then));
   }
 
   #add(request: Request): void {
@@ -204,6 +255,7 @@ export class Frontend implements FrameSink, FrontendSide {
       then?.();
       return;
     }
+    if (until === "all") this.#forwarding.flushBatch();
     this.#until = until;
     this.#then = then;
   }
@@ -253,23 +305,22 @@ export class Frontend implements FrameSink, FrontendSide {
         if (request?.kind === "query") this.#waitFor(request, undefined);
         return true;
       case frontend.sync:
-      case frontend.flush:
+        if (request !== undefined) request.syncAmidData ||= request.hasCopyData;
         return true; // The server ignores both here, for clients that send them right behind Execute.
+      case frontend.flush:
+        return true;
       case frontend.terminate:
         return false;
       default:
-        this.#x.copyIn = undefined;
-        this.#x.upstream.send(
-          message(frontend.copyFail, Buffer.from(`message of type ${type} during COPY\0`)),
-        );
-        return true;
+        throw amidCopy(type);
     }
   }
 
   #copyBytes(buffer: Buffer, start: number, end: number): void {
-    const execution = this.#x.copyIn?.execution;
-    if (execution === undefined) return;
-    execution.bytesIn += end - start;
+    const request = this.#x.copyIn;
+    if (request?.execution === undefined) return;
+    request.hasCopyData = true;
+    request.execution.bytesIn += end - start;
     this.#x.upstream.pass(buffer, start, end);
   }
 
@@ -292,4 +343,14 @@ export class Frontend implements FrameSink, FrontendSide {
       this.#hooks.failed(error);
     }
   }
+}
+
+function checkType(type: number): void {
+  if (!clientTypes.has(type))
+    throw new WireError(`a client message of type ${type} is not expected here`);
+}
+
+/** The server says so and closes, for it cannot tell where the next message begins. */
+function amidCopy(type: number): WireError {
+  return new WireError(`a message of type ${type} came where COPY data was expected`);
 }

@@ -3,7 +3,8 @@
 // A pipeline makes this matter: `Parse a`, skipped after an error, must not hide the older `a` that the server still holds.
 //   overlay    changes of the batch being sent; right inside it, because an error skips the rest of the batch
 //   confirmed  changes the server has answered, in its order
-// A name of an earlier batch is only looked up once that batch is answered (`wait`).
+// A name of an earlier batch is only looked up once that batch is answered (`wait`), and one behind a command that may
+// have changed any name once this batch is answered so far (`settle`).
 
 export class Names<T> {
   readonly #confirmed = new Map<string, T>();
@@ -16,10 +17,13 @@ export class Names<T> {
     return this.#confirmed.size;
   }
 
-  find(name: string): T | "wait" | undefined {
+  find(name: string): T | "wait" | "settle" | undefined {
     const here = this.#overlay.get(name);
     if (here !== undefined || this.#overlay.has(name)) return here;
-    if (this.#doubtful) return undefined;
+    if (this.#doubtful) {
+      if (this.#pendingHere + this.#pendingBefore > 0) return "settle";
+      this.#doubtful = false;
+    }
     if (this.#pendingBefore > 0) return "wait";
     return this.#confirmed.get(name);
   }
@@ -30,7 +34,7 @@ export class Names<T> {
     this.#pendingHere += 1;
   }
 
-  /** Something is being sent that may change any name (DEALLOCATE, DECLARE, DISCARD …): until Sync, only what is named anew is known. */
+  /** Something is being sent that may change any name (DEALLOCATE, DECLARE, DISCARD …): until it is answered, only what is named anew is known. */
   doubt(): void {
     this.#overlay.clear();
     this.#doubtful = true;
@@ -69,7 +73,10 @@ export class Names<T> {
     this.#confirmed.delete(name);
   }
 
-  forgetAll(): void {
+  /** All but `kept`. */
+  forgetAll(kept?: string): void {
+    const stays = kept === undefined ? undefined : this.#confirmed.get(kept);
     this.#confirmed.clear();
+    if (kept !== undefined && stays !== undefined) this.#confirmed.set(kept, stays);
   }
 }

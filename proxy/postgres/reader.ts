@@ -9,10 +9,11 @@ import {
   readQuery,
   readTarget,
 } from "./decode.ts";
+import type { ParseBody } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import { WireError } from "./framer.ts";
-import { frontend } from "./messages.ts";
+import { errorResponse, frontend } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
 import { maxNamedBytes, Portal, Statement } from "./statements.ts";
@@ -25,6 +26,8 @@ export interface Read {
   readonly waits: boolean;
 }
 
+type Unsettled = "wait" | "settle";
+
 export class Reader {
   readonly #x: Exchange;
 
@@ -32,8 +35,8 @@ export class Reader {
     this.#x = exchange;
   }
 
-  /** `wait`: a name it uses is being changed by an earlier batch; ask again when that is answered. */
-  read(type: number, buffer: Buffer, start: number, end: number): Read | "wait" {
+  /** A name it uses is being changed by an earlier batch (`wait`) or by this one (`settle`); ask again when that is answered. */
+  read(type: number, buffer: Buffer, start: number, end: number): Read | Unsettled {
     switch (type) {
       case frontend.query:
         return this.#query(buffer, start, end);
@@ -72,7 +75,7 @@ export class Reader {
   }
 
   #query(buffer: Buffer, start: number, end: number): Read {
-    const understood = this.#x.options.study(readQuery(buffer, start, end));
+    const understood = this.#understand(readQuery(buffer, start, end));
     const request = new Request("query", buffer, start, end);
     request.execution = new Execution(understood, understood.operation, undefined);
     request.changesNames = understood.changesNames;
@@ -80,10 +83,15 @@ export class Reader {
     return { request, waits: understood.copies };
   }
 
+  #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
+    return isUtf8 ? this.#x.options.study(text) : notUtf8;
+  }
+
   #parse(buffer: Buffer, start: number, end: number): Read {
-    const { name, text, parameterTypes } = readParse(buffer, start, end);
+    const body = readParse(buffer, start, end);
+    const { name, text, parameterTypes } = body;
     if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
-    const understood = this.#x.options.study(text);
+    const understood = this.#understand(body);
     const request = new Request("parse", buffer, start, end);
     request.name = name;
     request.statement = new Statement(name, understood, parameterTypes);
@@ -91,10 +99,10 @@ export class Reader {
     return flows(request);
   }
 
-  #bind(buffer: Buffer, start: number, end: number): Read | "wait" {
+  #bind(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const body = readBind(buffer, start, end);
     const statement = this.#x.registry.statements.find(body.statement);
-    if (statement === "wait") return "wait";
+    if (statement === "wait" || statement === "settle") return statement;
     if (statement === undefined) return refused(unknownStatement(body.statement));
     if (!this.#x.registry.hasRoomFor(end - start)) return refused(this.#noRoom());
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
@@ -110,18 +118,18 @@ export class Reader {
     return flows(request);
   }
 
-  #describe(buffer: Buffer, start: number, end: number): Read | "wait" {
+  #describe(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const target = readTarget(buffer, start, end);
     if (target.statement) {
       const statement = this.#x.registry.statements.find(target.name);
-      if (statement === "wait") return "wait";
+      if (statement === "wait" || statement === "settle") return statement;
       if (statement === undefined) return refused(unknownStatement(target.name));
       const request = new Request("describe-statement", buffer, start, end);
       request.statement = statement;
       return flows(request);
     }
     const portal = this.#x.registry.portals.find(target.name);
-    if (portal === "wait") return "wait";
+    if (portal === "wait" || portal === "settle") return portal;
     const request = new Request("describe-portal", buffer, start, end);
     // psycopg describes cursors that it declared in SQL; a description runs nothing.
     if (portal === undefined) return flows(request);
@@ -130,10 +138,10 @@ export class Reader {
     return flows(request);
   }
 
-  #execute(buffer: Buffer, start: number, end: number): Read | "wait" {
+  #execute(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const { portal: name } = readExecute(buffer, start, end);
     const portal = this.#x.registry.portals.find(name);
-    if (portal === "wait") return "wait";
+    if (portal === "wait" || portal === "settle") return portal;
     if (portal === undefined) return refused(unknownPortal(name));
     const request = new Request("execute", buffer, start, end);
     request.portal = portal;
@@ -221,6 +229,16 @@ function textless(summary: string, unrecognised: string): Understood {
   };
   return understand("", { operation });
 }
+
+/** Refused in the server's own words; a rule that allows what is not recognised leaves it to the server. */
+const notUtf8: Understood = {
+  ...textless("statement that is not UTF-8", "its text is not UTF-8"),
+  syntaxError: errorResponse({
+    severity: "ERROR",
+    sqlstate: "22021",
+    message: 'invalid byte sequence for encoding "UTF8"',
+  }),
+};
 
 const functionCall = textless(
   "function call of the protocol",

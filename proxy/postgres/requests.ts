@@ -41,12 +41,18 @@ export class Request {
   own = false;
   /** On `poison`: the ErrorResponse the client gets. */
   refusal: Buffer | undefined = undefined;
+  /** On `poison`: it stands for a Parse of the unnamed statement, which a server that refuses it forgets. */
+  forgetsUnnamed = false;
   /** The Sync-delimited batch it belongs to. */
   batch = 0;
   /** An Execute or Query that may prepare, deallocate, declare or close names by SQL. */
   changesNames = false;
   /** The server answered it with an error itself (it was not merely skipped). */
   failed = false;
+  /** Data of its COPY was forwarded. */
+  hasCopyData = false;
+  /** A Sync came amid the data of its COPY: the server ignored it, unless the COPY had failed before. */
+  syncAmidData = false;
   /** Ours: where the rows of our own query go. */
   capture: Capture | undefined = undefined;
 

@@ -29,15 +29,31 @@ test("a change that the server skipped leaves what was there before", () => {
   assert.equal(names.find("a"), "old");
 });
 
-test("after a command that may change any name, only what is named anew is known until Sync", () => {
+test("after a command that may change any name, only what is named anew is known until it is answered", () => {
   const names = new Names<string>();
   names.change("a", "old");
   names.applied("a", "old", true);
   names.endBatch();
   names.doubt();
-  assert.equal(names.find("a"), undefined);
+  assert.equal(names.find("a"), "settle");
   names.change("b", "new");
   assert.equal(names.find("b"), "new");
+  names.settled(true);
+  assert.equal(names.find("a"), "settle");
+  names.applied("b", "new", true);
+  assert.equal(names.find("a"), "old");
+});
+
+test("SQL forgets every named statement and leaves the unnamed one", () => {
+  const names = new Names<string>();
+  for (const name of ["", "a"]) {
+    names.change(name, `of ${name}`);
+    names.applied(name, `of ${name}`, true);
+  }
+  names.endBatch();
+  names.forgetAll("");
+  assert.equal(names.find(""), "of ");
+  assert.equal(names.find("a"), undefined);
 });
 
 for (const [text, name] of [

@@ -156,10 +156,10 @@ export class Registry {
         this.#bytes -= request.statement?.bytes ?? 0;
         this.statements.settled(here);
         // A failing Parse of the unnamed statement leaves none (exec_parse_message drops it first).
-        if (request.name === "" && request.failed) {
-          this.#replaced("");
-          this.statements.forget("");
-        }
+        if (request.name === "" && request.failed) this.forgetUnnamed();
+        break;
+      case "poison":
+        if (request.forgetsUnnamed && request.failed) this.forgetUnnamed();
         break;
       case "close-statement":
         this.statements.settled(here);
@@ -174,6 +174,12 @@ export class Registry {
       default:
         this.#settleDoubt(request, here);
     }
+  }
+
+  /** A Parse of the unnamed statement was refused: the one before must not run in its place. */
+  forgetUnnamed(): void {
+    this.#replaced("");
+    this.statements.forget("");
   }
 
   /** A command that changes names by SQL is done. */
@@ -221,9 +227,11 @@ export class Registry {
     this.#bytes -= this.statements.confirmed(name)?.bytes ?? 0;
   }
 
+  /** SQL reaches named statements only (DropAllPreparedStatements); the unnamed one stays. */
   #forgetStatements(): void {
-    for (const statement of this.statements.values()) this.#bytes -= statement.bytes;
-    this.statements.forgetAll();
+    for (const statement of this.statements.values())
+      if (statement.name !== "") this.#bytes -= statement.bytes;
+    this.statements.forgetAll("");
   }
 
   #settleDoubt(request: Request, here: boolean): void {

@@ -40,6 +40,11 @@ export class RawClient implements FrameSink {
     socket.on("close", over);
   }
 
+  /** The connection stands, or ended, inside a message. */
+  get inMessage(): boolean {
+    return !this.#framer.atBoundary;
+  }
+
   limit(): number {
     return 64 * 1024 * 1024;
   }
