@@ -9,6 +9,8 @@ import type {
 import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
 import { maxSqlBytes, type SqlGrammar, type SqlSyntaxError } from "./grammar.ts";
+import { substituteFor } from "./setting-substitutes.ts";
+import { sqlNameUse, type SqlNameUse } from "./sql-names.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
 import { walkStatement } from "./walk-statement.ts";
@@ -19,6 +21,10 @@ export interface SqlRecognition {
   readonly operation: RecognisedSql;
   /** The text is not SQL at all: answer with SQLSTATE 42601, PostgreSQL's message and position. */
   readonly syntaxError?: SqlSyntaxError;
+  /** The text prepares, executes or forgets one statement by SQL. An EXECUTE stays unrecognised: only its session knows what it runs. */
+  readonly nameUse?: SqlNameUse;
+  /** The text that was recognised, and must be sent, in place of the one given. */
+  readonly instead?: string;
 }
 
 export interface SqlRecogniserOptions {
@@ -73,6 +79,9 @@ export function recogniseSql(
       ? { operation }
       : { operation, syntaxError: parsed.syntaxError };
   }
+  const trees = parsed.statements.map((statement) => statement.node);
+  const instead = substituteFor(trees);
+  if (instead !== undefined) return { ...recogniseSql(instead, grammar, names, resolver), instead };
   const collector = createCollector(names, resolver);
   const accesses: Access[] = [];
   const refusals: string[] = [];
@@ -85,15 +94,15 @@ export function recogniseSql(
   // Nothing but blanks and comments: drivers send that to see whether the connection lives.
   if (parsed.statements.length === 0)
     accesses.push({ kind: "statement", statement: "other", basic: true });
-  return {
-    operation: operationOf(
-      text,
-      grammar,
-      mergeAccesses(accesses),
-      parsed.statements.length,
-      refusals,
-    ),
-  };
+  const operation = operationOf(
+    text,
+    grammar,
+    mergeAccesses(accesses),
+    parsed.statements.length,
+    refusals,
+  );
+  const nameUse = sqlNameUse(text, trees, grammar);
+  return nameUse === undefined ? { operation } : { operation, nameUse };
 }
 
 function operationOf(

