@@ -13,6 +13,16 @@ const installTimeoutMs = 5 * 60_000;
 const scriptTimeoutMs = 120_000;
 const maxOutputBytes = 16 * 1024 * 1024;
 
+/** Drivers, SQLAlchemy and LangChain, installed together once. */
+export const pythonDrivers: readonly string[] = [
+  "psycopg[binary]==3.3.9",
+  "psycopg2-binary==2.9.13",
+  "asyncpg==0.32.0",
+  "pg8000==1.31.6",
+  "SQLAlchemy[asyncio]==2.1.9",
+  "langchain-community==0.4.2",
+];
+
 /** Why no Python client can be tested here; undefined when it can. */
 export function reasonWithoutPython(): string | undefined {
   try {

@@ -115,8 +115,9 @@ export function libpqEnvironment(way: Way): Record<string, string> {
   };
 }
 
-export function connectionUri(way: Way, scheme = "postgresql"): string {
-  return `${scheme}://${way.user}:${way.password}@${way.host}:${way.port}/${way.database}?sslmode=verify-full&sslrootcert=${encodeURIComponent(way.caFile)}`;
+/** The same as one URI, for libpq and what reads its words. */
+export function libpqUri(way: Way): string {
+  return `postgresql://${way.user}:${way.password}@${way.host}:${way.port}/${way.database}?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert=${encodeURIComponent(way.caFile)}`;
 }
 
 export const notes: readonly string[] = [
@@ -176,12 +177,23 @@ export async function setPolicyScene(room: ClientRoom): Promise<void> {
 }
 
 export const denialMessage = "Ask the data team.";
-export const maskedSsn = "*******1120";
+export const maskedRow = ["Ada", "*******1120"];
 
-/** What each driver reports of the policy scene. */
-export const policyScene = {
-  /** Each way the driver can ask for a row: simple, prepared, text, binary … */
-  masked: ["Ada", maskedSsn],
-  denied: ["42501", denialMessage],
-  after: 2,
-};
+/** Names of the scenes that a script has played. */
+export function scenesOf(result: unknown): readonly string[] {
+  assert.ok(typeof result === "object" && result !== null);
+  return Object.keys(result);
+}
+
+/** What each driver reports of the policy scene: whatever way it asked the same masked row and denial, and both people still there. */
+export function assertPolicyScene(seen: unknown): void {
+  assert.ok(typeof seen === "object" && seen !== null && "policy" in seen);
+  assert.ok(typeof seen.policy === "object" && seen.policy !== null);
+  const reported: Record<string, unknown> = { ...seen.policy };
+  const { masked, after: left, ...denials } = reported;
+  assert.ok(Array.isArray(masked) && masked.length > 1);
+  for (const rows of masked) assert.deepEqual(rows, [maskedRow]);
+  assert.ok(Object.keys(denials).length > 0);
+  for (const denial of Object.values(denials)) assert.deepEqual(denial, ["42501", denialMessage]);
+  assert.equal(left, 2);
+}
