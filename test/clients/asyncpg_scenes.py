@@ -159,7 +159,11 @@ async def time_out_and_cancel(connection):
     except asyncio.TimeoutError:
         seen.append("timeout")
     sleeping = asyncio.create_task(connection.fetch("SELECT pg_sleep(60)"))
-    await asyncio.sleep(0.3)
+    watching = await asyncpg.connect(**connecting())
+    count = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(60)'"
+    while not await watching.fetchval(count):
+        await asyncio.sleep(0.02)
+    await watching.close()
     sleeping.cancel()
     try:
         await sleeping

@@ -1,7 +1,8 @@
 // psycopg 3, unmodified and over verified TLS, behind the proxy: the same results as straight from the server, and refusals it understands.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { pythonDrivers, pythonPackages, runPython } from "./python.ts";
+import { pythonDrivers } from "./drivers.ts";
+import { pythonPackages, runPython } from "./python.ts";
 import {
   denialMessage,
   libpqUri,

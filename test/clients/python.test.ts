@@ -1,7 +1,8 @@
 // Python's drivers and what is built on them, each unmodified and over verified TLS: scene by scene the same as straight from the server.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { pythonDrivers, pythonPackages, runPython } from "./python.ts";
+import { pythonDrivers } from "./drivers.ts";
+import { pythonPackages, runPython } from "./python.ts";
 import {
   assertPolicyScene,
   notes,
