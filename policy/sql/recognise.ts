@@ -11,6 +11,8 @@ import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
 import { maxSqlBytes, type SqlGrammar, type SqlSyntaxError } from "./grammar.ts";
 import { joinEffects } from "./session-effects.ts";
+import { substituteFor } from "./setting-substitutes.ts";
+import { sqlNameUse, type SqlNameUse } from "./sql-names.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
 import { walkStatement } from "./walk-statement.ts";
@@ -21,6 +23,10 @@ export interface SqlRecognition {
   readonly operation: RecognisedSql;
   /** The text is not SQL at all: answer with SQLSTATE 42601, PostgreSQL's message and position. */
   readonly syntaxError?: SqlSyntaxError;
+  /** The text prepares, executes or forgets one statement by SQL. An EXECUTE stays unrecognised: only its session knows what it runs. */
+  readonly nameUse?: SqlNameUse;
+  /** The text that was recognised, and must be sent, in place of the one given. */
+  readonly instead?: string;
 }
 
 export interface SqlRecogniserOptions {
@@ -75,6 +81,9 @@ export function recogniseSql(
       ? { operation }
       : { operation, syntaxError: parsed.syntaxError };
   }
+  const trees = parsed.statements.map((statement) => statement.node);
+  const instead = substituteFor(trees);
+  if (instead !== undefined) return { ...recogniseSql(instead, grammar, names, resolver), instead };
   const collector = createCollector(names, resolver);
   const accesses: Access[] = [];
   const refusals: string[] = [];
@@ -90,8 +99,10 @@ export function recogniseSql(
   if (parsed.statements.length === 0)
     accesses.push({ kind: "statement", statement: "other", basic: true });
   const count = parsed.statements.length;
-  const operation = operationOf(text, grammar, mergeAccesses(accesses), count, refusals);
-  return { operation: session === undefined ? operation : { ...operation, session } };
+  const recognised = operationOf(text, grammar, mergeAccesses(accesses), count, refusals);
+  const operation = session === undefined ? recognised : { ...recognised, session };
+  const nameUse = sqlNameUse(text, trees, grammar);
+  return nameUse === undefined ? { operation } : { operation, nameUse };
 }
 
 function operationOf(

@@ -4,7 +4,7 @@
 // else. So a setting is either on the list below or refused whatever the rules say. RESET ALL and DISCARD ALL go back to
 // the values of the startup message, which are the proxy's own.
 import type { SessionEffects } from "../operation.ts";
-import { asBody, asList, asText, bodyOf, constantText, type Body } from "./ast.ts";
+import { asBody, asList, asText, bodyOf, constantText, strings, type Body } from "./ast.ts";
 
 export type SettingVerdict =
   | { readonly ok: true; readonly basic: boolean; readonly session?: SessionEffects }
@@ -12,8 +12,18 @@ export type SettingVerdict =
 
 type Check = "any" | ((value: string) => boolean);
 
+/** The settings that end what takes too long. */
+const timeouts: ReadonlySet<string> = new Set([
+  "idle_in_transaction_session_timeout",
+  "lock_timeout",
+  "statement_timeout",
+  "transaction_timeout",
+]);
+export const isTimeout = (name: string): boolean => timeouts.has(name);
+
 /** An hour: long enough for every driver's default, short enough that a statement cannot run for ever. */
 const maxTimeoutMs = 60 * 60 * 1000;
+export const maxTimeout = "1h";
 const unitMs: Readonly<Record<string, number>> = {
   "": 1,
   us: 0.001,
@@ -26,6 +36,11 @@ const unitMs: Readonly<Record<string, number>> = {
 const isOn = (value: string): boolean => ["on", "true", "yes", "1"].includes(value.toLowerCase());
 const isUtf8 = (value: string): boolean =>
   ["utf8", "utf-8", "unicode"].includes(value.toLowerCase());
+/**
+ * With no path a bare name is PostgreSQL's own or an error: what was decided for `public` cannot run, and nothing else can
+ * run in its place, because temporary objects are refused. pg_dump and the scripts it writes begin with it.
+ */
+const isEmptyPath = (value: string): boolean => value === "" || value === '""';
 
 /** Milliseconds of a timeout as PostgreSQL reads it; undefined when it is written in another way than `5000`, `5s`, `1.5 min`. */
 export function timeoutMs(value: string): number | undefined {
@@ -34,27 +49,38 @@ export function timeoutMs(value: string): number | undefined {
 }
 
 /** Zero switches a timeout off. */
-const isBoundedTimeout = (value: string): boolean => {
+export const isBoundedTimeout = (value: string): boolean => {
   const ms = timeoutMs(value);
   return ms !== undefined && ms >= 1 && ms <= maxTimeoutMs;
 };
 
 const settable: ReadonlyMap<string, Check> = new Map<string, Check>([
+  ...[...timeouts].map((name): [string, Check] => [name, isBoundedTimeout]),
   ["application_name", "any"],
   ["bytea_output", "any"],
+  ["check_function_bodies", "any"],
   ["client_encoding", isUtf8],
   ["client_min_messages", "any"],
   ["datestyle", "any"],
+  // Where and how tables to come are stored; what a script of pg_dump sets before each.
+  ["default_table_access_method", "any"],
+  ["default_tablespace", "any"],
   ["default_transaction_deferrable", "any"],
   ["default_transaction_isolation", "any"],
   ["default_transaction_read_only", isOn],
   ["extra_float_digits", "any"],
-  ["idle_in_transaction_session_timeout", isBoundedTimeout],
   ["intervalstyle", "any"],
   // asyncpg switches it off around its type look-ups.
   ["jit", "any"],
-  ["lock_timeout", isBoundedTimeout],
-  ["statement_timeout", isBoundedTimeout],
+  // How the server spells names in the definitions it shows.
+  ["quote_all_identifiers", "any"],
+  // Takes kinds of relations away from this session; pg_dump counts on it.
+  ["restrict_nonsystem_relation_kind", (value) => value.trim() !== ""],
+  // Off never shows more: what a row policy would filter becomes an error.
+  ["row_security", "any"],
+  ["search_path", isEmptyPath],
+  ["standard_conforming_strings", isOn],
+  ["synchronize_seqscans", "any"],
   ["timezone", "any"],
   ["transaction_deferrable", "any"],
   ["transaction_isolation", "any"],
@@ -64,7 +90,6 @@ const settable: ReadonlyMap<string, Check> = new Map<string, Check>([
 
 const showable: ReadonlySet<string> = new Set([
   ...settable.keys(),
-  "default_table_access_method",
   "in_hot_standby",
   "integer_datetimes",
   "is_superuser",
@@ -75,12 +100,10 @@ const showable: ReadonlySet<string> = new Set([
   "max_identifier_length",
   "max_index_keys",
   "role",
-  "search_path",
   "server_encoding",
   "server_version",
   "server_version_num",
   "session_authorization",
-  "standard_conforming_strings",
 ]);
 
 const basic: SettingVerdict = { ok: true, basic: true };
@@ -96,6 +119,11 @@ function pinned(name: string): SettingVerdict {
     ok: false,
     sentence: `SET ${name} is pinned by Chaperone; leave it as the connection has it`,
   };
+}
+
+/** The path that names are resolved by (proxy/postgres/startup-parameters.ts). */
+function isPinnedPath(values: readonly (string | undefined)[]): boolean {
+  return values.length === 2 && values[0] === "public" && values[1] === "pg_temp";
 }
 
 function assign(rawName: string, value: string | undefined): SettingVerdict {
@@ -122,6 +150,8 @@ export function setStatement(body: Body): SettingVerdict {
   const args = asList(body["args"]);
   switch (asText(body["kind"])) {
     case "VAR_SET_VALUE":
+      if (name.toLowerCase() === "search_path" && isPinnedPath(args.map(constantText)))
+        return basic;
       return assign(name, args.length === 1 ? constantText(args[0]) : undefined);
     case "VAR_SET_DEFAULT":
     case "VAR_RESET":
@@ -129,9 +159,8 @@ export function setStatement(body: Body): SettingVerdict {
     case "VAR_RESET_ALL":
       return resets;
     case "VAR_SET_MULTI":
-      return name === "TRANSACTION SNAPSHOT"
-        ? pinned("transaction snapshot")
-        : transactionModes(args);
+      // Another transaction's view of the same tables: parallel pg_dump shares one.
+      return name === "TRANSACTION SNAPSHOT" ? ruled : transactionModes(args);
     default:
       return pinned(name.toLowerCase());
   }
@@ -153,10 +182,17 @@ export function showStatement(body: Body): SettingVerdict {
   return showable.has(asText(body["name"]).toLowerCase()) ? basic : ruled;
 }
 
-/** `set_config(name, value, local)` is SET by another name; what it sets must be readable here. */
-export function setConfigCall(args: readonly unknown[]): SettingVerdict {
+/**
+ * `set_config(name, value, local)` is SET by another name; what it sets must be readable here.
+ * @param settingName what a bare `name` is in this place: see `onlySettingOf`
+ */
+export function setConfigCall(
+  args: readonly unknown[],
+  settingName: string | undefined,
+): SettingVerdict {
   const named = args.some((argument) => bodyOf(argument, "NamedArgExpr") !== undefined);
-  const name = named ? undefined : constantText(args[0]);
+  const isNameColumn = strings(bodyOf(args[0], "ColumnRef")?.["fields"]).join(".") === "name";
+  const name = named ? undefined : isNameColumn ? settingName : constantText(args[0]);
   if (name === undefined) {
     return {
       ok: false,
@@ -165,6 +201,25 @@ export function setConfigCall(args: readonly unknown[]): SettingVerdict {
     };
   }
   return assign(name, constantText(args[1]));
+}
+
+/**
+ * The one value of `name` in `SELECT … FROM pg_settings WHERE name = 'x'`, which is how pg_dump sets what an older server may not
+ * know. Undefined for any other query.
+ */
+export function onlySettingOf(query: Body): string | undefined {
+  const from = asList(query["fromClause"]);
+  const relation = from.length === 1 ? bodyOf(from[0], "RangeVar") : undefined;
+  if (relation === undefined || asText(relation["relname"]) !== "pg_settings") return undefined;
+  if (relation["alias"] !== undefined || query["withClause"] !== undefined) return undefined;
+  if (!["", "pg_catalog"].includes(asText(relation["schemaname"]))) return undefined;
+  const where = bodyOf(query["whereClause"], "A_Expr");
+  if (where === undefined || asText(where["kind"]) !== "AEXPR_OP") return undefined;
+  if (strings(where["name"]).join(".") !== "=") return undefined;
+  if (strings(bodyOf(where["lexpr"], "ColumnRef")?.["fields"]).join(".") !== "name")
+    return undefined;
+  const text = asBody(bodyOf(where["rexpr"], "A_Const")?.["sval"]);
+  return text === undefined ? undefined : asText(text["sval"]);
 }
 
 /** SET inside ALTER ROLE, ALTER DATABASE, ALTER SYSTEM: it would change sessions to come, so nothing is on its list. */

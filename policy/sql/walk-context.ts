@@ -90,10 +90,12 @@ export interface Context {
   readonly scope: Scope;
   readonly statement: StatementKind;
   readonly place: Place;
+  /** What a bare `name` is in this output list: see `onlySettingOf`. */
+  readonly settingName?: string | undefined;
   /** Direct output of the outermost SELECT of a statement whose rows go to the agent. */
   readonly top: boolean;
 }
 
 export function inPlace(context: Context, place: Place, scope: Scope = context.scope): Context {
-  return { ...context, place, scope, top: false };
+  return { ...context, place, scope, settingName: undefined, top: false };
 }

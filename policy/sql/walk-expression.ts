@@ -110,7 +110,7 @@ function functionCall(body: Body, context: Context): void {
   refuseTemporary(resolved.schema, context);
   const setting =
     resolved.schema === "pg_catalog" && name === "set_config"
-      ? setConfigCall(asList(body["args"]))
+      ? setConfigCall(asList(body["args"]), context.settingName)
       : undefined;
   if (setting === undefined) context.sink.call(resolved, context.statement, schema === undefined);
   else if (setting.ok) context.sink.statement("set", { ...setting, basic: true });

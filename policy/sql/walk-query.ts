@@ -5,6 +5,7 @@ import { itemOf, relationUse } from "./relation-use.ts";
 import { childScope, type RelationUse, type Scope } from "./scope.ts";
 import { inPlace, type Context } from "./walk-context.ts";
 import { walkExpression, walkTarget } from "./walk-expression.ts";
+import { onlySettingOf } from "./settings.ts";
 import { fromClause } from "./walk-from.ts";
 
 /** @param exists the query's output is never evaluated (`EXISTS (…)`). */
@@ -56,7 +57,7 @@ function withClause(body: Body, context: Context): Scope {
 }
 
 function select(body: Body, context: Context, exists: boolean): void {
-  const reading: Context = { ...context, statement: "select" };
+  const reading: Context = { ...context, statement: "select", settingName: undefined };
   const outer = withClause(body, reading);
   const into = asBody(body["intoClause"]);
   if (into !== undefined) createTarget(into, context);
@@ -74,7 +75,12 @@ function select(body: Body, context: Context, exists: boolean): void {
   const plainRows = here.top && asList(body["distinctClause"]).length === 0;
   fromClause(body["fromClause"], here);
   const targets = asList(body["targetList"]);
-  const output: Context = { ...here, place: "the output", top: plainRows };
+  const output: Context = {
+    ...here,
+    place: "the output",
+    settingName: onlySettingOf(body),
+    top: plainRows,
+  };
   for (const target of targets) walkTarget(target, output, exists);
   walkExpression(body["valuesLists"], inPlace(here, "VALUES"));
   walkExpression(body["whereClause"], inPlace(here, "WHERE"));

@@ -112,12 +112,12 @@ const specials: Readonly<Record<string, Special>> = {
   ExplainStmt: (body, context) => inner("explain", body["query"], context),
   CopyStmt: copy,
   CreateTableAsStmt: createTableAs,
-  // Decided where the query is written; EXECUTE is refused and FETCH brings nothing new.
+  // Decided where the query is written; FETCH brings nothing new, and EXECUTE is decided by its session or not at all.
   PrepareStmt: nested,
   DeclareCursorStmt: nested,
   ExecuteStmt: (_body, { sink }) =>
     sink.refuse(
-      "EXECUTE of a statement prepared in SQL cannot be decided; use the protocol's prepared statements or send the query itself",
+      "EXECUTE is decided only as a statement of its own, sent as a simple query with bare literals as arguments; otherwise use the protocol's prepared statements",
     ),
   DoStmt: (_body, { sink }) => sink.statement("do", { opaque: true }),
   CallStmt: call,

@@ -200,8 +200,10 @@ export class Backend implements FrameSink {
     if (type === backend.commandComplete && (countless || head.changesNames)) {
       const tag = readString(buffer, start + headerBytes, end);
       if (countless) execution.rows += affectedRows(tag);
-      if (head.changesNames) this.#x.registry.commandTag(tag, execution.understood.text);
+      if (head.changesNames)
+        this.#x.registry.commandTag(tag, execution.understood, this.#x.options.study);
     }
+    if (execution.understood.runsCode) this.#x.registry.codeRan();
     execution.rowsBefore = execution.rows;
     this.#pass(buffer, start, end);
     if (head.kind === "query") return;
@@ -253,6 +255,7 @@ export class Backend implements FrameSink {
     }
     if (head === undefined) return;
     head.failed = true;
+    if (head.execution?.understood.runsCode === true) x.registry.codeRan();
     const said = `${fields.get("V") ?? "ERROR"} ${sqlstate}: ${kept.get("M") ?? ""}`;
     if (head.kind === "execute" || head.kind === "query")
       head.execution?.finish("error", x.now(), said);

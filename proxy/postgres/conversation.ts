@@ -9,7 +9,7 @@ import { terminate } from "./messages.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import { SessionClock } from "./session-clock.ts";
 import { chainOf } from "./startup-parameters.ts";
-import { isForeignDialect } from "./upstream.ts";
+import { becomesForeignDialect } from "./upstream.ts";
 
 /** Client bytes kept while an operation is held or a COPY begins; enough to see that the client left. */
 const maxWaitingBytes = 64 * 1024;
@@ -162,7 +162,7 @@ export class Conversation {
   }
 
   #parameter(name: string, value: string): void {
-    if (isForeignDialect(name, value))
+    if (becomesForeignDialect(name, value))
       throw new ProxyError(
         "UpstreamProtocol",
         `connection ${this.#x.connection}: ${name} was changed, so SQL would be misread; the session ends`,

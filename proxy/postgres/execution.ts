@@ -15,6 +15,8 @@ export class Execution {
   /** With the parameters bound to it. */
   readonly operation: SqlOperation;
   readonly portal: Portal | undefined;
+  /** What an approval is bound to, where it is neither the text alone nor the text with a portal's parameters. */
+  readonly exact: string | undefined;
   readonly quota: Quota;
   /** Once allowed. */
   passage: (Passage & { readonly go: true }) | undefined = undefined;
@@ -35,10 +37,16 @@ export class Execution {
   startedAt = 0;
   #finished = false;
 
-  constructor(understood: Understood, operation: SqlOperation, portal: Portal | undefined) {
+  constructor(
+    understood: Understood,
+    operation: SqlOperation,
+    portal: Portal | undefined,
+    exact?: string,
+  ) {
     this.understood = understood;
     this.operation = operation;
     this.portal = portal;
+    this.exact = exact;
     this.quota = portal?.quota ?? { rows: 0, bytes: 0 };
   }
 

@@ -153,6 +153,15 @@ export function query(text: string): Buffer {
   return message(frontend.query, Buffer.from(`${clean(text)}\0`));
 }
 
+/** @param name as latin1, as it was read */
+export function parse(name: string, text: string, types: readonly number[]): Buffer {
+  const oids = Buffer.alloc(2 + 4 * types.length);
+  oids.writeUInt16BE(types.length, 0);
+  for (const [index, type] of types.entries()) oids.writeUInt32BE(type, 2 + 4 * index);
+  const names = [Buffer.from(`${name}\0`, "latin1"), Buffer.from(`${clean(text)}\0`)];
+  return message(frontend.parse, Buffer.concat([...names, oids]));
+}
+
 export function sync(): Buffer {
   return message(frontend.sync, Buffer.alloc(0));
 }

@@ -28,6 +28,11 @@ export class Names<T> {
     return this.#confirmed.get(name);
   }
 
+  /** Nothing sent so far can change a name any more. */
+  get settledAll(): boolean {
+    return !this.#doubtful && this.#pendingHere === 0 && this.#pendingBefore === 0;
+  }
+
   /** A change is being sent; `undefined` closes the name. */
   change(name: string, value: T | undefined): void {
     this.#overlay.set(name, value);

@@ -13,9 +13,10 @@ import type { ParseBody } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import { WireError } from "./framer.ts";
-import { errorResponse, frontend } from "./messages.ts";
+import { errorResponse, frontend, parse, query } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
+import { executionBySql, protocolName } from "./sql-prepared.ts";
 import { maxNamedBytes, Portal, Statement } from "./statements.ts";
 import { understand } from "./understanding.ts";
 import type { Understood } from "./understanding.ts";
@@ -74,10 +75,20 @@ export class Reader {
     return flows(request);
   }
 
-  #query(buffer: Buffer, start: number, end: number): Read {
+  #query(buffer: Buffer, start: number, end: number): Read | "wait" {
     const understood = this.#understand(readQuery(buffer, start, end));
-    const request = new Request("query", buffer, start, end);
+    const { nameUse, replaced, text } = understood;
+    const request = replaced
+      ? whole("query", query(text))
+      : new Request("query", buffer, start, end);
+    if (nameUse?.kind === "execute") {
+      if (this.#x.queue.size > 0) return "wait";
+      request.execution = this.#executeBySql(understood, nameUse.name, nameUse.values);
+      return flows(request);
+    }
     request.execution = new Execution(understood, understood.operation, undefined);
+    if (nameUse?.kind === "prepare" && !this.#x.registry.hasRoomFor(understood.text.length))
+      request.refusal = this.#noRoom();
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
     return { request, waits: understood.copies };
@@ -87,12 +98,27 @@ export class Reader {
     return isUtf8 ? this.#x.options.study(text) : notUtf8;
   }
 
+  /** Nothing is outstanding: what the name stands for is certain, or not known and refused as the server would. */
+  #executeBySql(
+    understood: Understood,
+    name: string,
+    values: readonly (string | null)[],
+  ): Execution {
+    const known = protocolName(name);
+    const prepared = this.#x.registry.preparedAs(known);
+    if (prepared !== undefined) return executionBySql(prepared, values, understood.text);
+    const unknown = { ...understood, syntaxError: unknownStatement(known) };
+    return new Execution(unknown, understood.operation, undefined);
+  }
+
   #parse(buffer: Buffer, start: number, end: number): Read {
     const body = readParse(buffer, start, end);
     const { name, text, parameterTypes } = body;
     if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
     const understood = this.#understand(body);
-    const request = new Request("parse", buffer, start, end);
+    const request = understood.replaced
+      ? whole("parse", parse(name, understood.text, parameterTypes))
+      : new Request("parse", buffer, start, end);
     request.name = name;
     request.statement = new Statement(name, understood, parameterTypes);
     this.#x.registry.sent(request);
@@ -250,6 +276,11 @@ const statementMessages: ReadonlyMap<number, string> = new Map([
   [frontend.parse, "Parse"],
   [frontend.bind, "Bind"],
 ]);
+
+/** A request of a message that was written anew. */
+function whole(kind: "query" | "parse", bytes: Buffer): Request {
+  return new Request(kind, bytes, 0, bytes.length);
+}
 
 function flows(request: Request): Read {
   return { request, waits: false };

@@ -19,11 +19,12 @@ function spoken(error: ProxyError): { message: string; hint: string } {
 
 /** What PostgreSQL itself would say of a name it does not know; nothing was refused by a rule. */
 export function unknownStatement(name: string): Buffer {
-  const which = name === "" ? "unnamed prepared statement" : `prepared statement "${name}"`;
+  const spelled = Buffer.from(name, "latin1").toString("utf8");
+  const which = name === "" ? "unnamed prepared statement" : `prepared statement "${spelled}"`;
   return errorResponse({
     severity: "ERROR",
     sqlstate: "26000",
-    message: `${which} does not exist (only statements prepared through the protocol can be bound here)`,
+    message: `${which} does not exist`,
   });
 }
 

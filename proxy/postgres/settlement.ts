@@ -232,7 +232,8 @@ export class Settlement {
     const { understood, portal } = execution;
     return this.#x.options.session.pass(operation, {
       exact: () =>
-        portal === undefined ? understood.text : `${understood.text}\0${portal.exact()}`,
+        execution.exact ??
+        (portal === undefined ? understood.text : `${understood.text}\0${portal.exact()}`),
       content: () =>
         operation.params.length === 0
           ? { part: "request", text: understood.text }

@@ -31,6 +31,18 @@ test("what drivers send passes under lower-case names, and the dialect is ours w
 
 for (const parameters of [
   { options: "-c search_path=evil" },
+  { options: "--search-path=evil" },
+  { options: "-c statement_timeout=5s -csearch_path=evil" },
+  { options: "-c search_path=public,\\ evil" },
+  { options: "-c role=postgres" },
+  { options: "-c standard_conforming_strings=off" },
+  { options: "-c" },
+  { options: "-c statement_timeout" },
+  { options: "-d 5" },
+  { options: "statement_timeout=5s" },
+  { options: "-O" },
+  { statement_timeout: "2h" },
+  { lock_timeout: "x" },
   { replication: "database" },
   { replication: "true" },
   { client_encoding: "SJIS" },
@@ -45,6 +57,23 @@ for (const parameters of [
     assert.throws(() => read(parameters), { code: "NotSupported", message: /connection ns\/db/ });
   });
 }
+
+test("settings in options are settings, and no timeout is off", () => {
+  const { settings } = read({
+    options:
+      "-c statement_timeout=5s  --lock-timeout=0 -cDateStyle=ISO,\\ MDY -c search_path=public",
+    idle_in_transaction_session_timeout: "0",
+  });
+  assert.deepEqual(settings, {
+    statement_timeout: "5s",
+    lock_timeout: "1h",
+    DateStyle: "ISO, MDY",
+    idle_in_transaction_session_timeout: "1h",
+    client_encoding: "UTF8",
+    standard_conforming_strings: "on",
+    search_path: "public, pg_temp",
+  });
+});
 
 test("a database equal to the user is libpq's default, not a wish", () => {
   assert.equal(read({ database: "agent" }).database, undefined);

@@ -1,5 +1,8 @@
-// What a client may set at startup: a closed list. The dialect (search_path, encoding, string syntax) is ours, because the SQL is understood under it.
+// What a client may set at startup, by name or in `options`: a closed list. The dialect (search_path, encoding, string syntax) is ours, because the SQL is understood under it.
+import { switchesOff } from "../../policy/sql/setting-substitutes.ts";
+import { isBoundedTimeout, isTimeout, maxTimeout } from "../../policy/sql/settings.ts";
 import { ProxyError } from "../errors.ts";
+import { readOptions } from "./startup-options.ts";
 
 /** Settings that change how values look or how long things may take, never what a statement means. */
 const passed: ReadonlySet<string> = new Set([
@@ -10,9 +13,6 @@ const passed: ReadonlySet<string> = new Set([
   "extra_float_digits",
   "bytea_output",
   "jit",
-  "statement_timeout",
-  "lock_timeout",
-  "idle_in_transaction_session_timeout",
   "default_transaction_isolation",
   "default_transaction_read_only",
   "client_min_messages",
@@ -54,12 +54,17 @@ export function readStartupParameters(
 ): Startup {
   const user = parameters.get("user") ?? "";
   const settings: Record<string, string> = {};
+  const set = (name: string, value: string): void => {
+    // The server takes names in any case, and of one given twice the last.
+    if (!isPinned(name, value, connection))
+      settings[name.toLowerCase()] = passedValue(name, value, connection);
+  };
   for (const [name, value] of parameters) {
     if (name === "user" || name === "database" || name.startsWith("_pq_.")) continue;
     if (name === "replication") refuseReplication(value, connection);
-    else if (isPinned(name, value, connection)) continue;
-    // The server takes names in any case, and of one given twice the last.
-    else settings[name.toLowerCase()] = passedValue(name, value, connection);
+    else if (name === "options")
+      for (const [option, given] of readOptions(value)) set(option, given);
+    else set(name, value);
   }
   const database = parameters.get("database");
   const label = settings["application_name"];
@@ -113,10 +118,7 @@ function isPinned(name: string, value: string, connection: string): boolean {
       if (["on", "true", "yes", "1"].includes(said)) return true;
       break;
     case "search_path":
-      if (/^("\$user"\s*,\s*)?public$/.test(said)) return true;
-      break;
-    case "options":
-      if (said === "") return true;
+      if (/^("\$user"\s*,\s*)?"?public"?$/.test(said)) return true;
       break;
     default:
       return false;
@@ -128,6 +130,7 @@ function isPinned(name: string, value: string, connection: string): boolean {
 }
 
 function passedValue(name: string, value: string, connection: string): string {
+  if (isTimeout(name.toLowerCase())) return timeoutValue(name, value, connection);
   if (!passed.has(name.toLowerCase()))
     throw new ProxyError(
       "NotSupported",
@@ -145,6 +148,16 @@ function passedValue(name: string, value: string, connection: string): string {
       `connection ${connection}: the startup parameter ${name} is longer than ${maxValueLength} characters`,
     );
   return value;
+}
+
+/** As SET does (policy/sql/settings.ts): none is the longest there is. */
+function timeoutValue(name: string, value: string, connection: string): string {
+  if (switchesOff(value)) return maxTimeout;
+  if (isBoundedTimeout(value)) return value;
+  throw new ProxyError(
+    "NotSupported",
+    `connection ${connection} does not let a client set ${name} to this value at startup; ask for ${maxTimeout} or less`,
+  );
 }
 
 function printable(name: string): string {

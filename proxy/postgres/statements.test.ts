@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Names } from "./names.ts";
-import { singleDeallocate } from "./statements.ts";
 
 test("a name changed in the batch being sent is known inside it at once", () => {
   const names = new Names<string>();
@@ -55,16 +54,3 @@ test("SQL forgets every named statement and leaves the unnamed one", () => {
   assert.equal(names.find(""), "of ");
   assert.equal(names.find("a"), undefined);
 });
-
-for (const [text, name] of [
-  ["DEALLOCATE a", "a"],
-  ["deallocate PREPARE Abc;", "abc"],
-  ['DEALLOCATE "A""b"', 'A"b'],
-  ["DEALLOCATE _pg3_0", "_pg3_0"],
-  ["DEALLOCATE a; PREPARE a AS SELECT 1", undefined],
-  ["/* */ DEALLOCATE a", undefined],
-] as const) {
-  test(`the name in ${text} is ${name ?? "not read"}`, () => {
-    assert.equal(singleDeallocate(text), name);
-  });
-}

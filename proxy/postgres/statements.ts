@@ -4,6 +4,7 @@ import type { Field } from "./decode.ts";
 import type { Execution } from "./execution.ts";
 import { Names } from "./names.ts";
 import type { Request } from "./requests.ts";
+import { protocolName, SqlPrepared, type Prepared } from "./sql-prepared.ts";
 import type { Understood } from "./understanding.ts";
 
 /** What a session may keep prepared or bound; a driver that leaks statements is told so before we run out of memory. */
@@ -77,6 +78,7 @@ export class Portal {
 export class Registry {
   readonly statements = new Names<Statement>();
   readonly portals = new Names<Portal>();
+  readonly #inSql = new SqlPrepared();
   #batch = 0;
   #bytes = 0;
 
@@ -129,10 +131,12 @@ export class Registry {
     switch (request.kind) {
       case "parse":
         this.#replaced(request.name);
+        this.#forgetInSql(request.name);
         this.statements.applied(request.name, request.statement, here);
         break;
       case "close-statement":
         this.#replaced(request.name);
+        this.#forgetInSql(request.name);
         this.statements.applied(request.name, undefined, here);
         break;
       case "bind":
@@ -182,19 +186,37 @@ export class Registry {
     this.statements.forget("");
   }
 
+  /** What `EXECUTE name` runs; undefined when no such statement is known, or its name may just be changing. */
+  preparedAs(name: string): Prepared | Statement | undefined {
+    if (!this.statements.settledAll) return undefined;
+    return this.#inSql.get(name) ?? this.statements.confirmed(name);
+  }
+
+  /** Code that nobody here has read has run: it may have given a name to another statement. */
+  codeRan(): void {
+    this.#bytes -= this.#inSql.forgetAll();
+  }
+
   /** A command that changes names by SQL is done. */
-  commandTag(tag: string, text: string): void {
+  commandTag(
+    tag: string,
+    { text, nameUse }: Understood,
+    study: (text: string) => Understood,
+  ): void {
     switch (tag) {
-      case "DEALLOCATE":
-      case "PREPARE": {
-        const name = singleDeallocate(text);
-        if (name === undefined) this.#forgetStatements();
+      case "PREPARE":
+        if (nameUse?.kind !== "prepare") this.#forgetStatements();
         else {
-          this.#replaced(name);
-          this.statements.forget(name);
+          const name = protocolName(nameUse.name);
+          this.#forgetNamed(name);
+          this.#inSql.add(name, { text, understood: study(nameUse.query) });
+          this.#bytes += text.length;
         }
         break;
-      }
+      case "DEALLOCATE":
+        if (nameUse?.kind !== "deallocate" || nameUse.name === undefined) this.#forgetStatements();
+        else this.#forgetNamed(protocolName(nameUse.name));
+        break;
       case "DEALLOCATE ALL":
         this.#forgetStatements();
         break;
@@ -227,11 +249,22 @@ export class Registry {
     this.#bytes -= this.statements.confirmed(name)?.bytes ?? 0;
   }
 
+  #forgetNamed(name: string): void {
+    this.#replaced(name);
+    this.statements.forget(name);
+    this.#forgetInSql(name);
+  }
+
+  #forgetInSql(name: string): void {
+    this.#bytes -= this.#inSql.forget(name);
+  }
+
   /** SQL reaches named statements only (DropAllPreparedStatements); the unnamed one stays. */
   #forgetStatements(): void {
     for (const statement of this.statements.values())
       if (statement.name !== "") this.#bytes -= statement.bytes;
     this.statements.forgetAll("");
+    this.#bytes -= this.#inSql.forgetAll();
   }
 
   #settleDoubt(request: Request, here: boolean): void {
@@ -239,15 +272,4 @@ export class Registry {
     this.statements.settled(here);
     this.portals.settled(here);
   }
-}
-
-/** The name in `DEALLOCATE name`, as the protocol spells it; undefined for any other text. */
-export function singleDeallocate(text: string): string | undefined {
-  const found =
-    /^\s*deallocate\s+(?:prepare\s+)?(?:"((?:[^"]|"")+)"|([a-z_\u0080-\uffff][\w$\u0080-\uffff]*))\s*;?\s*$/i.exec(
-      text,
-    );
-  if (found === null) return undefined;
-  const name = found[1]?.replaceAll('""', '"') ?? found[2]?.toLowerCase() ?? "";
-  return Buffer.from(name, "utf8").toString("latin1");
 }

@@ -1,6 +1,7 @@
 // What this room needs to know of a text beside its facts, kept per distinct text so that drivers' statements are looked at once.
-import type { SqlOperation, StatementKind } from "../../policy/operation.ts";
+import type { Access, SqlOperation, StatementKind } from "../../policy/operation.ts";
 import type { SqlRecognition } from "../../policy/sql/recognise.ts";
+import type { SqlNameUse } from "../../policy/sql/sql-names.ts";
 import { summarise } from "../../policy/sql/summary.ts";
 import { errorResponse } from "./messages.ts";
 import { shapeOf } from "./shape.ts";
@@ -9,7 +10,10 @@ import { shapeOf } from "./shape.ts";
 export type Recognise = (text: string) => SqlRecognition;
 
 export interface Understood {
+  /** What runs: the client's text, or what is sent in its place. */
   readonly text: string;
+  /** The client's text is not the one to send. */
+  readonly replaced: boolean;
   /** The text, or one that differs from it in compared integers only; proofs are kept by it. */
   readonly shape: string;
   /** Without parameters. */
@@ -20,6 +24,10 @@ export interface Understood {
   readonly returnsFromWrite: boolean;
   /** May prepare, deallocate, declare, close or discard names by SQL. */
   readonly changesNames: boolean;
+  /** What the text does to one name of a statement prepared by SQL, where that can be read off it. */
+  readonly nameUse: SqlNameUse | undefined;
+  /** Runs code that nobody here has read (DO, a function of the user's own), which may prepare and deallocate by itself. */
+  readonly runsCode: boolean;
   /** May change what tables and columns there are. */
   readonly changesSchema: boolean;
   /** Begins or ends transactions and does nothing else. */
@@ -94,18 +102,21 @@ function noTokens(): never {
 
 export function understand(
   text: string,
-  { operation: recognised, syntaxError }: SqlRecognition,
+  { operation: recognised, syntaxError, nameUse, instead }: SqlRecognition,
 ): Understood {
   const operation: SqlOperation = { ...recognised, params: [] };
   const { statements } = operation.facts;
   const opaque = operation.unrecognised !== undefined;
   return {
-    text,
-    shape: text,
+    text: instead ?? text,
+    replaced: instead !== undefined,
+    shape: instead ?? text,
     operation,
     copies: opaque || statements.includes("copy"),
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
     changesNames: opaque || namesPattern.test(text),
+    nameUse,
+    runsCode: operation.accesses.some(isForeignCode),
     changesSchema: opaque || statements.some((kind) => schemaKinds.has(kind)),
     onlyTransaction:
       !opaque &&
@@ -118,6 +129,13 @@ export function understand(
         ? undefined
         : errorResponse({ severity: "ERROR", sqlstate: "42601", ...syntaxError }),
   };
+}
+
+function isForeignCode(access: Access): boolean {
+  if (access.kind === "statement") return access.opaque === true;
+  return (
+    access.kind === "function" && !/^(?:pg_catalog|information_schema)\./.test(access.function)
+  );
 }
 
 function mayReturnFromWrite(text: string, operation: SqlOperation): boolean {

@@ -179,6 +179,12 @@ export function isForeignDialect(name: string, value: string): boolean {
   }
 }
 
+/** What a session may turn a pinned setting into later: no path at all (policy/sql/settings.ts). */
+export function becomesForeignDialect(name: string, value: string): boolean {
+  if (name === "search_path" && (value === "" || value === '""')) return false;
+  return isForeignDialect(name, value);
+}
+
 function checkDialect(parameters: ReadonlyMap<string, string>, connection: string): void {
   for (const [name, value] of parameters) {
     if (isForeignDialect(name, value))

@@ -1,15 +1,10 @@
 // Python for the tests of clients: packages are installed once into the user's cache, from the index pip is set up with.
 import { execFile, execFileSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { cached, installTimeoutMs } from "./cache.ts";
 
 const run = promisify(execFile);
-/** A few wheels from a slow index. */
-const installTimeoutMs = 5 * 60_000;
 const scriptTimeoutMs = 120_000;
 const maxOutputBytes = 16 * 1024 * 1024;
 
@@ -28,26 +23,13 @@ export function reasonWithoutPython(): string | undefined {
 /** The folder that holds these packages, for PYTHONPATH. */
 export async function pythonPackages(requirements: readonly string[]): Promise<string> {
   const { stdout: version } = await run("python3", ["--version"]);
-  const key = createHash("sha256")
-    .update([process.arch, version, ...requirements].join("\n"))
-    .digest("hex")
-    .slice(0, 12);
-  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-  const kept = join(cache, "chaperone", "python", key);
-  if (existsSync(kept)) return kept;
-  const fresh = `${kept}.${process.pid}`;
-  await mkdir(fresh, { recursive: true });
-  try {
-    await run(
+  return cached("python", [process.arch, version, ...requirements], (folder) =>
+    run(
       "python3",
-      ["-m", "pip", "install", "--quiet", "--no-input", "--target", fresh, ...requirements],
+      ["-m", "pip", "install", "--quiet", "--no-input", "--target", folder, ...requirements],
       { timeout: installTimeoutMs },
-    );
-    await rename(fresh, kept);
-  } finally {
-    await rm(fresh, { recursive: true, force: true });
-  }
-  return kept;
+    ),
+  );
 }
 
 /** Runs a script of this folder and reads the JSON it prints. */

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import pg from "pg";
-import { connectUpstream } from "../../proxy/postgres/upstream.ts";
+import { connectUpstream } from "../../proxy/postgres/upstream-hosts.ts";
 import { cancelRequest, startupMessage } from "../../proxy/postgres/messages.ts";
 import { deny, everything, startHarness } from "../integration/postgres-proxy-harness.ts";
 import type { Harness } from "../integration/postgres-proxy-harness.ts";

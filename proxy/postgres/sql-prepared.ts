@@ -1,0 +1,56 @@
+// Statements that a session prepared by SQL (PREPARE), so that an EXECUTE is decided by what it runs. They share the server's names with the protocol's.
+import type { SqlOperation } from "../../policy/operation.ts";
+import { Execution } from "./execution.ts";
+import type { Statement } from "./statements.ts";
+import type { Understood } from "./understanding.ts";
+
+export interface Prepared {
+  /** The statement behind AS. */
+  readonly understood: Understood;
+  /** The whole PREPARE, with the types it declares. */
+  readonly text: string;
+}
+
+/** As the protocol spells names: bytes as latin1. */
+export function protocolName(name: string): string {
+  return Buffer.from(name, "utf8").toString("latin1");
+}
+
+export class SqlPrepared {
+  readonly #known = new Map<string, Prepared>();
+
+  get(name: string): Prepared | undefined {
+    return this.#known.get(name);
+  }
+
+  add(name: string, prepared: Prepared): void {
+    this.#known.set(name, prepared);
+  }
+
+  /** Returns the bytes that are free again. */
+  forget(name: string): number {
+    const bytes = this.#known.get(name)?.text.length ?? 0;
+    this.#known.delete(name);
+    return bytes;
+  }
+
+  forgetAll(): number {
+    let bytes = 0;
+    for (const { text } of this.#known.values()) bytes += text.length;
+    this.#known.clear();
+    return bytes;
+  }
+}
+
+/** What `EXECUTE name(values)` does: the prepared statement with these parameters, decided and masked as that. */
+export function executionBySql(
+  prepared: Prepared | Statement,
+  values: readonly (string | null)[],
+  text: string,
+): Execution {
+  const { understood } = prepared;
+  const operation: SqlOperation = { ...understood.operation, params: values };
+  const preparedAs =
+    "text" in prepared ? prepared.text : `${understood.text}\0${prepared.declaredTypes.join(",")}`;
+  return new Execution(understood, operation, undefined, `${preparedAs}\0${text}`);
+}

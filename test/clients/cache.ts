@@ -1,0 +1,53 @@
+// What tests of clients install lives in the user's cache: made once, whole or not at all, and found again by what was asked for.
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+/** A few packages from a slow index. */
+export const installTimeoutMs = 5 * 60_000;
+
+/** @param key everything the content depends on */
+export async function cached(
+  kind: string,
+  key: readonly string[],
+  fill: (folder: string) => Promise<unknown>,
+): Promise<string> {
+  const hash = createHash("sha256").update(key.join("\n")).digest("hex").slice(0, 12);
+  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+  const kept = join(cache, "chaperone", kind, hash);
+  if (existsSync(kept)) return kept;
+  const fresh = `${kept}.${process.pid}`;
+  await mkdir(fresh, { recursive: true });
+  try {
+    await fill(fresh);
+    await rename(fresh, kept);
+  } finally {
+    await rm(fresh, { recursive: true, force: true });
+  }
+  return kept;
+}
+
+/** The folder whose `node_modules` holds these packages; their install scripts are not run. */
+export function npmPackages(packages: readonly string[]): Promise<string> {
+  return cached("npm", [process.platform, process.arch, ...packages], (folder) =>
+    run(
+      "npm",
+      [
+        "install",
+        "--prefix",
+        folder,
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        ...packages,
+      ],
+      { timeout: installTimeoutMs },
+    ),
+  );
+}

@@ -1,0 +1,120 @@
+// psql 18, unmodified and over verified TLS: everything it shows is the same behind the proxy.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { installPrograms, programEnvironment, runProgram, type Programs } from "./programs.ts";
+import { notes, openRoom, sameBothWays, setPolicyScene, type ClientRoom } from "./room.ts";
+import { shop } from "./shop.ts";
+
+const run = promisify(execFile);
+const terminalScript = join(import.meta.dirname, "psql_terminal.py");
+
+let programs: Programs;
+let room: ClientRoom;
+
+before(async () => {
+  programs = await installPrograms();
+  room = await openRoom();
+});
+
+after(async () => {
+  await room?.close();
+});
+
+test("a long session with every kind of command shows the same as straight from the server", async () => {
+  const script = await readFile(join(import.meta.dirname, "psql.sql"), "utf8");
+  await writeFile(join(room.directory, "in.csv"), "id,note\n10,ten\n11,\n");
+  const commands = script.split("\n");
+  const result = await sameBothWays(room, [...shop, ...notes], async (way) => {
+    // One output for both: an error stands where it happened.
+    const ran = await runProgram(programs, way, "psql", ["-X", "-a", "-f", "-"], {
+      input: script.replaceAll("\\echo ", "\\warn "),
+      cwd: room.directory,
+    });
+    return {
+      ...ran,
+      stdout: ran.stdout.replaceAll(/PID \d+/g, "PID n").split("\n"),
+      stderr: ran.stderr.split("\n"),
+      copied: await readFile(join(room.directory, "out.csv"), "utf8"),
+      redirected: await readFile(join(room.directory, "out.txt"), "utf8"),
+    };
+  });
+  assert.ok(typeof result === "object" && result !== null && "status" in result);
+  assert.equal(result.status, 0, `every one of ${commands.length} lines was played`);
+});
+
+test("ctrl-C at a terminal ends the statement that runs, in and out of a transaction, and the session goes on", async () => {
+  const result = await sameBothWays(room, notes, async (way) => {
+    const seen = join(room.directory, `running-${way.name}`);
+    const { LD_PRELOAD = "", ...environment } = programEnvironment(programs, way);
+    const played = run("python3", [terminalScript, join(programs.folder, "psql"), seen], {
+      env: { ...environment, PSQL_PRELOAD: LD_PRELOAD, TERM: "dumb" },
+      timeout: 60_000,
+    });
+    const [{ stdout }] = await Promise.all([played, whenSleeping(() => writeFile(seen, ""), 2)]);
+    return JSON.parse(stdout) as unknown;
+  });
+  assert.ok(Array.isArray(result));
+  assert.match(String(result[1]), /canceling statement due to user request/);
+  assert.match(String(result.at(-1)), /alive/);
+});
+
+test("a policy is understood: masks, a denial with its message, and the look-ups of \\d go on", async () => {
+  await room.run("DROP SCHEMA public CASCADE", "CREATE SCHEMA public");
+  await setPolicyScene(room);
+  const { stdout, stderr } = await runProgram(programs, room.proxied, "psql", ["-XAt"], {
+    input: [
+      "SELECT name, ssn FROM people WHERE id = 1;",
+      "SELECT name, ssn FROM people WHERE id = $1 \\bind 1 \\g",
+      "\\copy people TO STDOUT",
+      "DROP TABLE people;",
+      "\\dt",
+      "\\echo :SQLSTATE",
+      "BEGIN;",
+      "DELETE FROM people;",
+      "SELECT 1;",
+      "ROLLBACK;",
+      "SELECT count(*) FROM people;",
+    ].join("\n"),
+  });
+  assert.deepEqual(stdout.split("\n"), [
+    "Ada|*******1120",
+    "Ada|*******1120",
+    "public|people|table|postgres",
+    "42501",
+    "BEGIN",
+    "ROLLBACK",
+    "2",
+    "",
+  ]);
+  assert.deepEqual(stderr.split("\n"), [
+    "ERROR:  column public.people.ssn is masked and may only be read as a plain output column of the outermost SELECT, not in a column list of COPY",
+    "HINT:  chaperone: MaskNotProvable",
+    "ERROR:  Ask the data team.",
+    "HINT:  chaperone: Denied",
+    "ERROR:  Ask the data team.",
+    "HINT:  chaperone: Denied",
+    "ERROR:  current transaction is aborted, commands ignored until end of transaction block",
+    "",
+  ]);
+});
+
+/** Calls back each time another sleep of a client is seen at the server. */
+async function whenSleeping(seen: () => Promise<void>, times: number): Promise<void> {
+  const query =
+    "SELECT query_start::text AS began FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%FROM pg_sleep(60)%' AND pid <> pg_backend_pid()";
+  let before: unknown;
+  for (let at = 0; at < times; at += 1) {
+    let began: unknown;
+    while (began === undefined || began === before) {
+      await delay(20);
+      began = (await room.run(query))[0]?.["began"];
+    }
+    before = began;
+    await seen();
+  }
+}
