@@ -67,7 +67,7 @@ test("settings in options are settings, and no timeout is off", () => {
   assert.deepEqual(settings, {
     statement_timeout: "5s",
     lock_timeout: "1h",
-    DateStyle: "ISO, MDY",
+    datestyle: "ISO, MDY",
     idle_in_transaction_session_timeout: "1h",
     client_encoding: "UTF8",
     standard_conforming_strings: "on",
