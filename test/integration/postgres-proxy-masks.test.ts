@@ -41,6 +41,8 @@ before(async () => {
     INSERT INTO customers SELECT g, 'name ' || g, '${secret}', date '1984-07-01' + g % 9, g FROM generate_series(1, 500) g;
     CREATE VIEW customer_view AS SELECT id, ssn FROM customers;
     CREATE VIEW harmless_view AS SELECT id, name FROM customers;
+    CREATE TABLE odd (a text, b text, c int);
+    INSERT INTO odd VALUES (E'x\\t\\\\y', E'l1\\nl2\\t\\\\N', 1), (NULL, NULL, 2);
     CREATE TABLE notes (id int, body text, doc jsonb);
     INSERT INTO notes VALUES (1, 'write to ann@example.com or bob@example.org', '{"mail":"ann@example.com","n":1}');
   `);
@@ -277,8 +279,8 @@ test("a cursor is masked by what declared it, and one that nobody here declared 
       ["2", "[redacted]"],
     ],
   );
-  // Under one name two texts are known: their columns count together.
-  assert.deepEqual(other, ["[redacted]", null]);
+  // Under one name two texts are known; what is the column itself needs none of them.
+  assert.deepEqual(other, ["[redacted]", "1"]);
   assert.deepEqual(last, ['\u0001"[redacted]"']);
   raw.send(
     serialize.parse({ text: "SELECT upper(ssn) FROM customers", types: [] }),
@@ -295,9 +297,6 @@ test("a cursor is masked by what declared it, and one that nobody here declared 
 });
 
 test("COPY TO in text format is masked field by field; other formats are refused", async () => {
-  proxy.setRules(everything, ssnMask);
-  await admin.query(`CREATE TABLE odd (a text, b text, c int);
-    INSERT INTO odd VALUES (E'x\\t\\\\y', E'l1\\nl2\\t\\\\N', 1), (NULL, NULL, 2)`);
   proxy.setRules(everything, {
     columnMasks: [
       ...(ssnMask.columnMasks ?? []),
@@ -346,7 +345,6 @@ test("COPY TO in text format is masked field by field; other formats are refused
       [],
     );
   }
-  await admin.query("DROP TABLE odd");
   await raw.end();
 });
 

@@ -1,6 +1,7 @@
 // Output lists for the lineage engine: SELECT and RETURNING, stars expanded in the catalog's order.
 import { asList, asText, bodyOf, strings } from "../../sql/ast.ts";
-import { union, unknownColumns, wholeOf, type Column, type Rows } from "./columns.ts";
+import { union, unknownColumns, wholeOf, type Rows } from "./columns.ts";
+import { columnName } from "./column-name.ts";
 import { flow } from "./expression.ts";
 import { reach, starItems, type Level } from "./level.ts";
 import type { Trace } from "./trace.ts";
@@ -32,7 +33,7 @@ function targetRows(target: unknown, star: Rows, level: Level, trace: Trace): Ro
     return { columns: [unknownColumns(flow(value, level, trace).taint)], shifty: false };
   const { taint, identity } = flow(value, level, trace);
   const alias = asText(body?.["name"]);
-  const name = alias === "" ? nameOf(value) : alias;
+  const name = alias === "" ? columnName(value) : alias;
   return { columns: [{ name, taint, identity }], shifty: false };
 }
 
@@ -48,11 +49,4 @@ function starColumns(qualifier: readonly string[], level: Level): Rows {
   const taint =
     items === undefined ? reach(level) : union(...items.map(({ rows }) => wholeOf(rows.columns)));
   return { columns: [unknownColumns(taint)], shifty: false };
-}
-
-/** The name PostgreSQL gives an output column without an alias (FigureColname), where it is beyond doubt. */
-function nameOf(value: unknown): Column["name"] {
-  const fields = strings(bodyOf(value, "ColumnRef")?.["fields"]);
-  if (fields.length > 0) return fields.at(-1);
-  return strings(bodyOf(value, "FuncCall")?.["funcname"]).at(-1);
 }
