@@ -248,9 +248,15 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.masking[0].restore": true },
   }),
-  policy("spec.masking[0].marks", `masking marks are not available in this version`, {
-    good: {},
-    bad: { "spec.masking[0].marks": ["pii"] },
+  policy("spec.masking[0].predicates", "predicates are about columns", {
+    good: { "spec.masking[0].predicates": "Allow" },
+    bad: {
+      "spec.masking[0]": { detect: ["email"], predicates: "Deny", transform: { redact: {} } },
+    },
+  }),
+  policy("spec.masking[0].predicates", "columns marked secret may not decide", {
+    good: { "spec.masking[0].predicates": "Allow", "spec.masking[0].marks": ["pii"] },
+    bad: { "spec.masking[0].predicates": "Allow", "spec.masking[0].marks": ["pii", "secret"] },
   }),
   policy("spec.masking[0].direction", `masking direction 'both' ${notAvailable}: use response`, {
     good: { "spec.masking[0].direction": "response" },
@@ -258,16 +264,12 @@ const policyCases: readonly CelCase[] = [
   }),
   policy(
     "spec.masking[0].transform",
-    "transform has exactly one of redact, nullify, partial, hash, fixed and truncateDate",
+    "transform has exactly one of redact, nullify, partial, hash, tokenize, fixed and truncateDate",
     {
       good: { "spec.masking[0].transform": { nullify: {} } },
       bad: { "spec.masking[0].transform": { redact: {}, hash: {} } },
     },
   ),
-  policy("spec.masking[0].transform.tokenize", `transform tokenize ${notAvailable}: use hash`, {
-    good: { "spec.masking[0].transform": { hash: {} } },
-    bad: { "spec.masking[0].transform": { tokenize: { vault: "v" } } },
-  }),
   policy("spec.masking[0].transform.partial", "transform partial keeps nothing", {
     good: { "spec.masking[0].transform.partial": { keepFirst: 2 } },
     bad: { "spec.masking[0].transform.partial": {} },

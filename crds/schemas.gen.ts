@@ -1089,9 +1089,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "masking restore is not available in this version: remove it"
          },
          {
-          "rule": "!has(self.marks)",
-          "fieldPath": ".marks",
-          "message": "masking marks are not available in this version: remove them"
+          "rule": "!has(self.detect) || !has(self.predicates)",
+          "fieldPath": ".predicates",
+          "message": "predicates are about columns: remove it from an entry with detect"
+         },
+         {
+          "rule": "!has(self.predicates) || self.predicates != 'Allow' || !has(self.marks) || !('secret' in self.marks)",
+          "fieldPath": ".predicates",
+          "message": "columns marked secret may not decide which rows are shown: set predicates to Deny, or remove the mark"
          }
         ],
         "properties": {
@@ -1149,13 +1154,22 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "restore": {
           "type": "boolean"
          },
+         "predicates": {
+          "type": "string",
+          "maxLength": 8,
+          "enum": [
+           "Allow",
+           "Deny"
+          ]
+         },
          "marks": {
           "type": "array",
           "maxItems": 32,
-          "x-kubernetes-list-type": "atomic",
+          "x-kubernetes-list-type": "set",
           "items": {
            "type": "string",
-           "maxLength": 64
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
           }
          },
          "transform": {
@@ -1163,12 +1177,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "x-kubernetes-validations": [
            {
             "rule": "[has(self.redact), has(self.nullify), has(self.partial), has(self.hash), has(self.fixed), has(self.truncateDate), has(self.tokenize)].filter(t, t).size() == 1",
-            "message": "transform has exactly one of redact, nullify, partial, hash, fixed and truncateDate"
-           },
-           {
-            "rule": "!has(self.tokenize)",
-            "fieldPath": ".tokenize",
-            "message": "transform tokenize is not available in this version: use hash"
+            "message": "transform has exactly one of redact, nullify, partial, hash, tokenize, fixed and truncateDate"
            }
           ],
           "properties": {
@@ -1236,8 +1245,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
             }
            },
            "tokenize": {
-            "type": "object",
-            "x-kubernetes-preserve-unknown-fields": true
+            "type": "object"
            }
           }
          }

@@ -292,6 +292,8 @@ export interface MaskingTransform {
   readonly hash?: Readonly<Record<string, never>>;
   readonly fixed?: FixedTransform;
   readonly truncateDate?: TruncateDateTransform;
+  /** Every digit becomes a digit and every letter a letter, the rest stays; equal values stay equal within the namespace. */
+  readonly tokenize?: Readonly<Record<string, never>>;
 }
 
 export interface MaskingEntry {
@@ -300,6 +302,10 @@ export interface MaskingEntry {
   /** Detectors run over the text of result cells. */
   readonly detect?: readonly ("email" | "credit-card" | "iban" | "us-ssn" | "phone" | "ip" | "jwt" | "private-key" | "aws-key" | "national-id" | "cloud-key")[];
   readonly direction: "response";
+  /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
+  readonly predicates?: "Allow" | "Deny";
+  /** Classes of the values, such as `pii`. Columns marked `secret` never have predicates. */
+  readonly marks?: readonly string[];
   readonly transform: MaskingTransform;
 }
 

@@ -65,6 +65,7 @@ export type Transform =
   | { readonly kind: "nullify" }
   | { readonly kind: "fixed"; readonly value: string }
   | { readonly kind: "hash" }
+  | { readonly kind: "tokenize" }
   | { readonly kind: "partial"; readonly keepFirst: number; readonly keepLast: number }
   | { readonly kind: "truncateDate"; readonly to: "year" | "month" | "day" };
 
@@ -73,6 +74,8 @@ export interface ColumnMask {
   /** `schema.table.column`, each part may be `*`. */
   readonly column: string;
   readonly transform: Transform;
+  /** Its values may choose rows, their order, number or grouping; absent means they may not. */
+  readonly predicates?: "Allow";
   /** `namespace/name` of the policy whose transform stayed. */
   readonly policy: string;
 }

@@ -304,7 +304,28 @@ test("every feature that a bundle needs is one that this version has, and an unk
   );
   assert.deepEqual(bundle.requires, ["limits.maxConnections", "observe", "when"]);
   assert.deepEqual(missingFeatures(bundle.requires), []);
-  assert.deepEqual(missingFeatures(["when", "mask.tokenize"]), ["mask.tokenize"]);
+  assert.deepEqual(missingFeatures(["when", "mask.restore"]), ["mask.restore"]);
+});
+
+test("predicates on a masked column need the leave of every mask on it, and never have it where it is marked secret", () => {
+  const entry = (more: Record<string, unknown>) => ({
+    columns: ["public.c.ssn"],
+    direction: "response" as const,
+    transform: { tokenize: {} },
+    ...more,
+  });
+  const allow = policy("a", { masking: [entry({ predicates: "Allow", marks: ["pii"] })] });
+  const silent = policy("b", { masking: [entry({})] });
+  const secret = policy("s", { masking: [entry({ predicates: "Allow", marks: ["secret"] })] });
+  const transform = { kind: "tokenize" };
+  assert.deepEqual(compiled(allow).columnMasks, [
+    { column: "public.c.ssn", transform, predicates: "Allow", policy: "agents/a" },
+  ]);
+  assert.deepEqual(compiled(allow).requires, ["mask.columns", "mask.predicates", "mask.tokenize"]);
+  assert.deepEqual(compiled(allow, silent).columnMasks, [
+    { column: "public.c.ssn", transform, policy: "agents/a" },
+  ]);
+  assert.equal(compiled(secret).columnMasks[0]?.predicates, undefined);
 });
 
 const durations: [string, number][] = [

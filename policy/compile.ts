@@ -117,12 +117,15 @@ function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTe
 }
 
 function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
-  return (policy.spec.masking ?? []).flatMap(({ columns = [], transform }) =>
-    columns.map((column) => ({
-      column,
-      transform: transformOf(transform),
-      policy: policyName(policy),
-    })),
+  return (policy.spec.masking ?? []).flatMap(
+    ({ columns = [], transform, predicates, marks = [] }) =>
+      columns.map((column) => ({
+        column,
+        transform: transformOf(transform),
+        // Admission refuses Allow beside the mark; what got past it is denied here.
+        ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
+        policy: policyName(policy),
+      })),
   );
 }
 
@@ -137,11 +140,12 @@ function detectMasksOf(policy: AccessPolicy): DetectMask[] {
 }
 
 function transformOf(transform: MaskingTransform): Transform {
-  const { redact, nullify, fixed, hash, truncateDate, partial } = transform;
+  const { redact, nullify, fixed, hash, tokenize, truncateDate, partial } = transform;
   if (redact) return { kind: "redact" };
   if (nullify) return { kind: "nullify" };
   if (fixed) return { kind: "fixed", value: fixed.value };
   if (hash) return { kind: "hash" };
+  if (tokenize) return { kind: "tokenize" };
   if (truncateDate) return { kind: "truncateDate", to: truncateDate.to };
   if (partial) return { kind: "partial", keepFirst: partial.keepFirst, keepLast: partial.keepLast };
   throw new Error(

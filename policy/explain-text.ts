@@ -75,7 +75,8 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
     "",
     "obligations",
     ...columnMasks.map(
-      (mask) => `  mask ${mask.column}: ${transform(mask.transform)} (${mask.policy})`,
+      (mask) =>
+        `  mask ${mask.column}: ${transform(mask.transform)}${mask.predicates === "Allow" ? ", predicates allowed" : ""} (${mask.policy})`,
     ),
     ...detectMasks.map(
       (mask) => `  mask detected ${mask.detector}: ${transform(mask.transform)} (${mask.policy})`,

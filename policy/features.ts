@@ -13,6 +13,8 @@ export const supportedFeatures = [
   "limits.statementTimeoutSeconds",
   "mask.columns",
   "mask.detect",
+  "mask.predicates",
+  "mask.tokenize",
   "observe",
   "recording.strict",
   "when",
@@ -33,6 +35,10 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "limits.statementTimeoutSeconds": ({ limits }) => limits.statementTimeoutSeconds !== undefined,
   "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
   "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
+  "mask.predicates": ({ columnMasks }) =>
+    columnMasks.some(({ predicates }) => predicates === "Allow"),
+  "mask.tokenize": ({ columnMasks, detectMasks }) =>
+    [...columnMasks, ...detectMasks].some(({ transform }) => transform.kind === "tokenize"),
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
   "recording.strict": ({ recording }) => recording.strict,
   when: ({ rules }) => rules.some((rule) => rule.when !== undefined),

@@ -6,7 +6,12 @@ import { mergeMasks, stricterLimits, stricterRecording, stricterTransform } from
 
 const keep = fc.nat({ max: 4 });
 const transform: fc.Arbitrary<Transform> = fc.oneof(
-  fc.constantFrom<Transform>({ kind: "redact" }, { kind: "nullify" }, { kind: "hash" }),
+  fc.constantFrom<Transform>(
+    { kind: "redact" },
+    { kind: "nullify" },
+    { kind: "hash" },
+    { kind: "tokenize" },
+  ),
   fc.constantFrom("a", "b").map((value) => ({ kind: "fixed" as const, value })),
   fc.constantFrom("year", "month", "day").map((to) => ({ kind: "truncateDate" as const, to })),
   fc
@@ -43,7 +48,13 @@ promises("limits", limits, stricterLimits);
 promises("recordings", recording, stricterRecording);
 
 test("merging masks does not depend on their order, the named policy included", () => {
-  const mask = fc.record({ transform, policy: fc.constantFrom("ns/a", "ns/b", "ns/c") });
+  const mask = fc
+    .record({
+      transform,
+      policy: fc.constantFrom("ns/a", "ns/b", "ns/c"),
+      predicates: fc.constantFrom<("Allow" | undefined)[]>("Allow", undefined),
+    })
+    .map(({ predicates, ...rest }) => (predicates === undefined ? rest : { ...rest, predicates }));
   const lists = fc
     .array(mask, { minLength: 1, maxLength: 4 })
     .chain((given) =>

@@ -2,7 +2,15 @@
 import type { Limits, Recording, RecordingDetail, Transform } from "./bundle.ts";
 
 /** Strictest first; the first three hide everything and differ in looks only. */
-const transformOrder = ["redact", "nullify", "fixed", "hash", "truncateDate", "partial"] as const;
+const transformOrder = [
+  "redact",
+  "nullify",
+  "fixed",
+  "hash",
+  "tokenize",
+  "truncateDate",
+  "partial",
+] as const;
 const dateOrder = ["year", "month", "day"] as const;
 const detailOrder: readonly RecordingDetail[] = ["Metadata", "Statements", "Full"];
 
@@ -44,15 +52,18 @@ function transformKey(transform: Transform): string {
 interface Mask {
   readonly transform: Transform;
   readonly policy: string;
+  readonly predicates?: "Allow";
 }
 
-/** All masks on one thing as one; it carries the name of the policy whose transform stayed. */
+/** All masks on one thing as one; it carries the name of the policy whose transform stayed. Predicates need every mask's leave. */
 export function mergeMasks<M extends Mask>(masks: readonly [M, ...M[]]): M {
   const transform = masks.map((mask) => mask.transform).reduce(stricterTransform);
   const stayed = masks.filter((mask) => sameTransform(mask.transform, transform));
   const alike = masks.filter((mask) => mask.transform.kind === transform.kind);
   const policies = (stayed.length > 0 ? stayed : alike).map((mask) => mask.policy);
-  return { ...masks[0], transform, policy: policies.reduce((a, b) => (a <= b ? a : b)) };
+  // If any mask denies predicates, one that does is the base.
+  const base = masks.find(({ predicates }) => predicates === undefined) ?? masks[0];
+  return { ...base, transform, policy: policies.reduce((a, b) => (a <= b ? a : b)) };
 }
 
 const limitNames = [

@@ -21,9 +21,13 @@ const userSchema = (alias: string): string =>
 
 const relationsQuery = `
   SELECT c.oid, n.nspname, c.relname, c.relkind,
-         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(a.attname, a.attnum) ORDER BY a.attnum)
-            FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-         CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END
+         (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+                   a.attname, a.attnum, CASE t.typbasetype WHEN 0 THEN t.oid ELSE t.typbasetype END::pg_catalog.int8)
+                 ORDER BY a.attnum)
+            FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+         CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END,
+         EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type OPERATOR(pg_catalog.<>) '1')
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE ${userSchema("n")}
    ORDER BY c.oid LIMIT ${maxCatalogRelations}`;
@@ -89,7 +93,7 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
   const named = (oids: readonly string[] = []): string[] =>
     oids.flatMap((oid) => names.get(oid) ?? []);
   const relations = relationRows.map((row): CatalogRelation => {
-    const [oid = "", schema, name, kind, columns, definition] = row;
+    const [oid = "", schema, name, kind, columns, definition, rules] = row;
     const readOids = reads.get(oid ?? "") ?? [];
     return {
       oid: Number(oid),
@@ -104,6 +108,7 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
       reads: named(readOids),
       // A relation that was not loaded could be anything, a function as well.
       callsFunctions: readOids.some((read) => !names.has(read)),
+      hasRules: rules !== "f",
       ...(definition === null || definition === undefined ? {} : { definition }),
     };
   });
@@ -134,11 +139,16 @@ function kindOf(relkind: string): RelationKind {
 
 function columnsOf(json: string | null, generated: TextRows): CatalogColumn[] {
   const parsed: unknown = json === null ? [] : JSON.parse(json);
-  const pairs = (Array.isArray(parsed) ? parsed : []) as readonly (readonly [string, number])[];
+  const pairs = (Array.isArray(parsed) ? parsed : []) as readonly (readonly [
+    string,
+    number,
+    number,
+  ])[];
   const nameOf = new Map(pairs.map(([name, number]) => [String(number), name]));
-  return pairs.map(([name, number]) => ({
+  return pairs.map(([name, number, type]) => ({
     name,
     number,
+    type,
     generatedFrom: generated.flatMap(([, column, source]) =>
       column === String(number) ? (nameOf.get(source ?? "") ?? []) : [],
     ),

@@ -6,6 +6,8 @@ export type RelationKind = "table" | "view" | "other";
 export interface CatalogColumn {
   readonly name: string;
   readonly number: number;
+  /** Oid of its type, of a domain's base type; 0 where that is not known. */
+  readonly type: number;
   /** Columns of the same relation that a generated column is computed from. */
   readonly generatedFrom: readonly string[];
 }
@@ -23,6 +25,8 @@ export interface CatalogRelation {
   readonly reads: readonly string[];
   /** A view whose query calls functions that are not PostgreSQL's own. */
   readonly callsFunctions: boolean;
+  /** Writes to it are rewritten by rules, whose RETURNING may show anything. */
+  readonly hasRules: boolean;
   /** The query of a view, written under the pinned search_path. */
   readonly definition?: string;
 }

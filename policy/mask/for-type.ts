@@ -10,7 +10,7 @@
 // A value that cannot be said in the column's type is NULL, never the original and never text that breaks the client.
 import type { Transform } from "../bundle.ts";
 import { partialBytes } from "./partial.ts";
-import { createTransform, truncateDate, type MaskValue } from "./transform.ts";
+import { createTransform, redactedText, truncateDate, type MaskValue } from "./transform.ts";
 
 export type WireFormat = "text" | "binary";
 
@@ -59,6 +59,24 @@ const dates: ReadonlySet<number> = new Set([oid.date, oid.timestamp, oid.timesta
 const uuidPattern = /^[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}$/i;
 const hashPattern = /^[0-9a-f]{32}$/;
 const jsonbVersion = Buffer.from([1]);
+
+/**
+ * What every cell of a field computed from masked columns becomes, NULL or not: whatever the values were, the same.
+ *
+ * @param nullified one of the columns is to be NULL
+ */
+export function derivedConstant(
+  nullified: boolean,
+  typeOid: number,
+  format: WireFormat,
+): Buffer | null {
+  if (nullified) return null;
+  if (textLike.has(typeOid)) return Buffer.from(redactedText);
+  const json = JSON.stringify(redactedText);
+  if (typeOid === oid.json) return Buffer.from(json);
+  if (typeOid !== oid.jsonb) return null;
+  return format === "text" ? Buffer.from(json) : Buffer.concat([jsonbVersion, Buffer.from(json)]);
+}
 
 export function createMaskBytes(
   transform: Transform,

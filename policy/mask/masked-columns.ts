@@ -2,10 +2,10 @@
 //
 // Reading a parent shows its children's rows under the parent's own number, and a generated column shows what it was
 // computed from. So a mask spreads along inheritance and partitioning in both directions, by column name, and to generated
-// columns. It does not spread to views: reading a view over a masked column is refused instead (column-use.ts).
+// columns. What a view shows is traced through its own query instead (lineage/).
 import type { ColumnMask, Transform } from "../bundle.ts";
 import { compilePattern, matches, type Pattern } from "../pattern.ts";
-import { stricterTransform } from "../strictness.ts";
+import { mergeMasks } from "../strictness.ts";
 import { dotted } from "../sql/catalog-names.ts";
 import { relationKey, type CatalogRelation, type MaskCatalog } from "./catalog.ts";
 
@@ -13,6 +13,12 @@ export interface MaskedColumn {
   /** `schema.table.column` */
   readonly column: string;
   readonly transform: Transform;
+  /** Oid of its type. */
+  readonly type: number;
+  /** Equal for columns that are masked alike. */
+  readonly key: string;
+  /** Whether its values may choose rows, their order, number or grouping. */
+  readonly predicates: "Allow" | "Deny";
 }
 
 export interface MaskedColumns {
@@ -27,7 +33,7 @@ export interface MaskedColumns {
 /** Objects below this oid are PostgreSQL's own; every table of a user's has a larger one. */
 export const firstUserOid = 16_384;
 
-type Found = Map<string, Map<string, Transform>>;
+type Found = Map<string, Map<string, ColumnMask>>;
 
 export function maskedColumns(masks: readonly ColumnMask[], catalog: MaskCatalog): MaskedColumns {
   const found: Found = new Map();
@@ -35,15 +41,18 @@ export function maskedColumns(masks: readonly ColumnMask[], catalog: MaskCatalog
   spread(catalog, found);
   const byName = new Map<string, Map<string, MaskedColumn>>();
   const byOid = new Map<number, Map<number, MaskedColumn>>();
-  for (const [key, transforms] of found) {
+  for (const [key, masks] of found) {
     const relation = catalog.relations.get(key);
     if (relation === undefined) continue;
     const names = new Map<string, MaskedColumn>();
     const numbers = new Map<number, MaskedColumn>();
-    for (const { name, number } of relation.columns) {
-      const transform = transforms.get(name);
-      if (transform === undefined) continue;
-      const masked = { column: dotted(relation.schema, relation.name, name), transform };
+    for (const { name, number, type } of relation.columns) {
+      const mask = masks.get(name);
+      if (mask === undefined) continue;
+      const { transform, predicates = "Deny" } = mask;
+      const key = JSON.stringify(transform);
+      const column = dotted(relation.schema, relation.name, name);
+      const masked: MaskedColumn = { column, transform, type, key, predicates };
       names.set(name, masked);
       numbers.set(number, masked);
     }
@@ -61,7 +70,7 @@ function applyMask(mask: ColumnMask, catalog: MaskCatalog, found: Found): boolea
     for (const { name } of relation.columns) {
       if (!names(pattern, relation, name)) continue;
       matched = true;
-      add(found, relationKey(relation), name, mask.transform);
+      add(found, relationKey(relation), name, mask);
     }
   }
   return matched;
@@ -75,14 +84,29 @@ function names(pattern: Pattern, { schema, name }: CatalogRelation, column: stri
 }
 
 /** Returns whether anything changed. */
-function add(found: Found, relation: string, column: string, transform: Transform): boolean {
-  const columns = found.get(relation) ?? new Map<string, Transform>();
+function add(found: Found, relation: string, column: string, mask: ColumnMask): boolean {
+  const columns = found.get(relation) ?? new Map<string, ColumnMask>();
   found.set(relation, columns);
   const known = columns.get(column);
-  const stricter = known === undefined ? transform : stricterTransform(known, transform);
-  if (known !== undefined && JSON.stringify(known) === JSON.stringify(stricter)) return false;
+  const stricter = known === undefined ? mask : mergeMasks([known, mask]);
+  if (known !== undefined && sameMask(known, stricter)) return false;
   columns.set(column, stricter);
   return true;
+}
+
+/** What is computed from a value is hidden whole: part of it could be another part of the value. */
+function whole(mask: ColumnMask): ColumnMask {
+  const { kind } = mask.transform;
+  return kind === "redact" || kind === "nullify"
+    ? mask
+    : { ...mask, transform: { kind: "redact" } };
+}
+
+function sameMask(one: ColumnMask, other: ColumnMask): boolean {
+  return (
+    one.predicates === other.predicates &&
+    JSON.stringify(one.transform) === JSON.stringify(other.transform)
+  );
 }
 
 /** Runs until nothing changes: every step masks one more column or masks it more strictly, so it ends. */
@@ -97,8 +121,8 @@ function spread(catalog: MaskCatalog, found: Found): void {
       }
       for (const { name, generatedFrom } of relation.columns) {
         for (const source of generatedFrom) {
-          const transform = found.get(key)?.get(source);
-          if (transform !== undefined) changed = add(found, key, name, transform) || changed;
+          const mask = found.get(key)?.get(source);
+          if (mask !== undefined) changed = add(found, key, name, whole(mask)) || changed;
         }
       }
     }
@@ -108,9 +132,9 @@ function spread(catalog: MaskCatalog, found: Found): void {
 function shareColumns(found: Found, catalog: MaskCatalog, from: string, to: string): boolean {
   let changed = false;
   const target = catalog.relations.get(to);
-  for (const [column, transform] of found.get(from) ?? []) {
+  for (const [column, mask] of found.get(from) ?? []) {
     if (target?.columns.some(({ name }) => name === column) === true) {
-      changed = add(found, to, column, transform) || changed;
+      changed = add(found, to, column, mask) || changed;
     }
   }
   return changed;

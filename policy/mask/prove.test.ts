@@ -22,11 +22,13 @@ function relation(
     columns: columns.map((column, index) => ({
       name: column,
       number: index + 1,
+      type: 25,
       generatedFrom: [],
     })),
     parents: [],
     reads: [],
     callsFunctions: false,
+    hasRules: false,
     ...more,
   };
 }
@@ -93,45 +95,210 @@ before(async () => {
 
 const prove = (sql: string): MaskProof => prover.prove(sql);
 
-describe("a masked column may be read", () => {
-  const cases: [string, string[]][] = [
-    ["SELECT ssn FROM customers", ["public.customers.ssn"]],
-    ["SELECT id, ssn AS x, name FROM public.customers", ["public.customers.ssn"]],
-    ["SELECT * FROM customers", ["public.customers.ssn", "public.customers.card"]],
+/**
+ * One word a column: its name, or ? where nobody can tell, with * for any number of columns, ! where masked values may be in
+ * it, and = where it is the masked column itself. A dash stands for a statement that shows nothing masked.
+ */
+function notation(proof: MaskProof): string {
+  if (!proof.ok) return proof.message;
+  return proof.shown
+    .map(({ declares = "", fetches = "", rows }) => {
+      const columns = rows?.columns.map(
+        ({ name = "?", many, taint, identity }) =>
+          `${many === true ? "*" : ""}${name}${taint.size > 0 ? "!" : ""}${identity === undefined ? "" : "="}`,
+      );
+      return `${declares}${fetches}${columns === undefined ? "-" : `[${columns.join(" ")}]`}`;
+    })
+    .join("; ");
+}
+
+describe("what a statement shows of masked columns is known column by column", () => {
+  const cases: [string, string][] = [
+    ["SELECT ssn FROM customers", "[ssn!=]"],
+    ["SELECT id, ssn AS x, name FROM public.customers", "[id x!= name]"],
+    ["SELECT * FROM customers", "[id name ssn!= card!= tags]"],
     [
       "SELECT c.* FROM customers c WHERE c.id = 1 ORDER BY c.name LIMIT 3",
-      ["public.customers.ssn", "public.customers.card"],
+      "[id name ssn!= card!= tags]",
     ],
-    ["TABLE customers", ["public.customers.ssn", "public.customers.card"]],
+    ["TABLE customers", "[id name ssn!= card!= tags]"],
     [
       "SELECT c.ssn, o.total FROM customers c LEFT JOIN orders o ON o.customer_id = c.id",
-      ["public.customers.ssn"],
+      "[ssn!= total]",
     ],
-    ["SELECT (c.ssn) FROM customers c", ["public.customers.ssn"]],
-    ["SELECT public.customers.ssn FROM public.customers", ["public.customers.ssn"]],
-    ["SELECT ssn FROM ONLY customers FOR UPDATE", ["public.customers.ssn"]],
+    ["SELECT (c.ssn) FROM customers c", "[ssn!=]"],
+    ["SELECT public.customers.ssn FROM public.customers", "[ssn!=]"],
+    ["SELECT ssn FROM ONLY customers FOR UPDATE", "[ssn!=]"],
     [
       "WITH big AS (SELECT customer_id FROM orders WHERE total > 9) SELECT c.ssn FROM customers c JOIN big ON big.customer_id = c.id",
-      ["public.customers.ssn"],
+      "[ssn!=]",
     ],
-    ["SELECT ssn, total FROM customers JOIN orders USING (id)", ["public.customers.ssn"]],
+    ["SELECT ssn, total FROM customers JOIN orders USING (id)", "[ssn!= total]"],
     [
       "SELECT ssn FROM customers WHERE EXISTS (SELECT * FROM customers x WHERE x.id = 2)",
-      ["public.customers.ssn"],
+      "[ssn!=]",
     ],
-    ["EXPLAIN SELECT ssn FROM customers", ["public.customers.ssn"]],
-    ["SELECT 1; SELECT ssn FROM customers", ["public.customers.ssn"]],
-    ["SELECT email.email FROM email", ["public.email.email"]],
-    ["SELECT secret FROM events", ["public.events.secret"]],
-    ["SELECT secret FROM events_2025", ["public.events_2025.secret"]],
-    ["SELECT age FROM people", ["public.people.age"]],
-    ["SELECT name, id, ssn FROM customers ORDER BY 1, 2", ["public.customers.ssn"]],
+    ["EXPLAIN SELECT ssn FROM customers", "-"],
+    ["SELECT 1; SELECT ssn FROM customers", "-; [ssn!=]"],
+    ["SELECT email.email FROM email", "[email!=]"],
+    ["SELECT secret FROM events", "[secret!=]"],
+    ["SELECT secret FROM events_2025", "[secret!=]"],
+    ["SELECT age FROM people", "[age!=]"],
+    ["SELECT name, id, ssn FROM customers ORDER BY 1, 2", "[name id ssn!=]"],
+    ["SELECT ssn || '' FROM customers", "[?column?!]"],
+    ["SELECT lower(ssn) FROM customers", "[lower!]"],
+    ["SELECT ssn::text FROM customers", "[ssn!=]"],
+    ['SELECT c.ssn COLLATE "C" FROM customers c', "[ssn!]"],
+    ["SELECT ARRAY[ssn] FROM customers", "[array!]"],
+    ["SELECT ROW(ssn) FROM customers", "[row!]"],
+    ["SELECT CASE WHEN ssn IS NULL THEN 1 END FROM customers", "-"],
+    ["SELECT coalesce(ssn, card) FROM customers", "[coalesce!]"],
+    ["SELECT ssn IS NOT NULL FROM customers", "-"],
+    ["SELECT max(ssn), count(ssn) FROM customers", "[max! count]"],
+    ["SELECT (ssn).x FROM customers", "[x!]"],
+    ["SELECT ssn[1] FROM customers", "[ssn!]"],
+    ["SELECT substring(ssn from 1 for 3) FROM customers", "[substring!]"],
+    ["SELECT json_build_object('s', ssn) FROM customers", "[json_build_object!]"],
+    ["SELECT GREATEST(ssn, 'a') FROM customers", "[greatest!]"],
+    ["SELECT (SELECT ssn FROM customers LIMIT 1)", "[ssn!]"],
+    ["SELECT x.ssn FROM (SELECT ssn FROM customers) x", "[ssn!=]"],
+    ["SELECT x.s FROM (SELECT ssn AS s FROM customers) x", "[s!=]"],
+    ["SELECT * FROM (SELECT * FROM customers) x", "[id name ssn!= card!= tags]"],
+    ["WITH x AS (SELECT ssn FROM customers) SELECT * FROM x", "[ssn!=]"],
+    ["WITH x AS (SELECT * FROM customers) SELECT name FROM x", "-"],
+    ["SELECT ssn FROM customers UNION ALL SELECT 'x'", "[ssn!=]"],
+    ["SELECT (SELECT ssn) FROM customers", "[ssn!]"],
+    [
+      "SELECT (SELECT c.ssn FROM (orders a JOIN orders c ON true) AS j LIMIT 1) FROM customers c",
+      "[ssn!]",
+    ],
+    ["SELECT (SELECT ssn FROM orders LIMIT 1) FROM customers", "[ssn!]"],
+    ["SELECT x.s FROM customers c, LATERAL (SELECT c.ssn AS s) x", "[s!=]"],
+    ["SELECT ARRAY(SELECT ssn FROM customers)", "[array!]"],
+    ["VALUES ((SELECT ssn FROM customers LIMIT 1))", "[column1!]"],
+    ["SELECT c FROM customers c", "[c!]"],
+    ["SELECT customers FROM customers", "[customers!]"],
+    ["SELECT row_to_json(c) FROM customers c", "[row_to_json!]"],
+    ["SELECT to_jsonb(customers) FROM customers", "[to_jsonb!]"],
+    ["SELECT row_to_json(c.*) FROM customers c", "[row_to_json!]"],
+    ["SELECT c.*::text FROM customers c", "[c!]"],
+    ["SELECT (c).ssn FROM customers c", "[ssn!]"],
+    ["SELECT (c).* FROM customers c", "[*?!]"],
+    ["SELECT (c.*).ssn FROM customers c", "[ssn!]"],
+    ["SELECT c.row_to_json FROM customers c", "[row_to_json!]"],
+    ["SELECT c.max FROM customers c", "[max!]"],
+    ["SELECT c.anything FROM customers c", "[anything!]"],
+    ["SELECT array_agg(c) FROM customers c", "[array_agg!]"],
+    ["SELECT email FROM email", "[email!]"],
+    ["SELECT json_agg(x) FROM (SELECT * FROM customers) x", "[json_agg!]"],
+    ["SELECT count(c) FROM customers c", "[count!]"],
+    ["SELECT c.a FROM customers AS c (a, b, s)", "-"],
+    ["SELECT s FROM customers AS c (a, b, s)", "[s!=]"],
+    ["SELECT j.ssn FROM (customers c JOIN orders o ON o.id = c.id) AS j", "[ssn!=]"],
+    [
+      "SELECT j.* FROM (customers c JOIN orders o ON o.id = c.id) AS j",
+      "[id name ssn!= card!= tags id customer_id total note]",
+    ],
+    ["SELECT x FROM (customers JOIN orders USING (id)) AS j (a, x)", "[x!]"],
+    ["UPDATE customers SET ssn = '1' WHERE id = 1", "-"],
+    ["UPDATE customers SET name = 'x' RETURNING ssn", "[ssn!=]"],
+    ["UPDATE customers SET name = 'x' RETURNING *", "[id name ssn!= card!= tags]"],
+    ["UPDATE customers SET name = 'x' RETURNING old.ssn", "[ssn!=]"],
+    [
+      "UPDATE customers SET name = 'x' RETURNING WITH (OLD AS o) o.*",
+      "[id name ssn!= card!= tags]",
+    ],
+    ["UPDATE orders SET note = 'x' FROM customers c RETURNING c.ssn", "[ssn!=]"],
+    ["UPDATE orders SET note = 'x' FROM customers RETURNING *", "[*?!]"],
+    ["DELETE FROM customers RETURNING ssn", "[ssn!=]"],
+    ["INSERT INTO customers (ssn) VALUES ('1')", "-"],
+    ["INSERT INTO customers VALUES (1, 'x', '1')", "-"],
+    ["INSERT INTO customers (name) VALUES ('x') RETURNING *", "[id name ssn!= card!= tags]"],
+    ["INSERT INTO customers (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET ssn = 'x'", "-"],
+    ["MERGE INTO customers c USING orders o ON true WHEN NOT MATCHED THEN INSERT VALUES (1)", "-"],
+    [
+      "MERGE INTO orders o USING customers c ON o.id = c.id WHEN MATCHED THEN DELETE RETURNING c.ssn",
+      "[ssn!=]",
+    ],
+    [
+      "MERGE INTO orders o USING customers c ON o.id = c.id WHEN MATCHED THEN DELETE RETURNING *",
+      "[*?!]",
+    ],
+    ["COPY customers TO STDOUT", "[id name ssn!= card!= tags]"],
+    ["COPY customers (ssn) TO STDOUT", "[ssn!=]"],
+    ["COPY (SELECT ssn FROM customers) TO STDOUT", "[ssn!=]"],
+    ["COPY (SELECT * FROM customers) TO STDOUT", "[id name ssn!= card!= tags]"],
+    ["COPY customers FROM STDIN", "-"],
+    ["DECLARE c CURSOR FOR SELECT ssn FROM customers", "c[ssn!=]"],
+    ["PREPARE p AS SELECT ssn FROM customers", "-"],
+    [
+      "WITH d AS (DELETE FROM customers RETURNING *) SELECT * FROM d",
+      "[id name ssn!= card!= tags]",
+    ],
+    ["WITH u AS (UPDATE customers SET name = 'x' RETURNING ssn) SELECT * FROM u", "[ssn!=]"],
+    ["SELECT * FROM leaky_view", "[id x!=]"],
+    ["SELECT id FROM leaky_view", "-"],
+    ["SELECT * FROM view_of_view", "[x!=]"],
+    ["SELECT * FROM row_view", "[c!]"],
+    ["SELECT secret || '' FROM events", "[?column?!]"],
+    ["SELECT secret || '' FROM events_2025", "[?column?!]"],
+    ["SELECT 1; SELECT ssn || '' FROM customers", "-; [?column?!]"],
+    ["FETCH 3 FROM c", "c-"],
+    ["MOVE c", "-"],
+    ["SELECT ssn FROM customers LIMIT 3", "[ssn!=]"],
+    ["SELECT (c).*, id FROM customers c", "[*?! id]"],
+    [
+      "SELECT o.*, upper_case.x FROM orders o, LATERAL (SELECT lower(ssn) AS x FROM customers WHERE id = o.id) upper_case",
+      "[id customer_id total note x!]",
+    ],
+    [
+      "WITH RECURSIVE t AS (SELECT id, ssn FROM customers UNION ALL SELECT t.id, t.ssn FROM t WHERE id < 3) SELECT * FROM t",
+      "[id ssn!=]",
+    ],
+    [
+      "WITH RECURSIVE t (a, b) AS (SELECT id, '' FROM orders UNION ALL SELECT t.a, c.ssn || t.b FROM t JOIN customers c ON c.id = t.a) SELECT b, a FROM t",
+      "[b! a]",
+    ],
+    [
+      "WITH RECURSIVE a AS (SELECT x FROM b), b AS (SELECT lower(ssn) AS x FROM customers) SELECT * FROM a",
+      "[x!]",
+    ],
+    ["SELECT id, ssn FROM customers UNION ALL SELECT id, secret FROM events", "[id ssn!=]"],
+    [
+      "SELECT o.*, lower(c.ssn) FROM orders o JOIN customers c ON c.id = o.id UNION ALL SELECT o.*, '' FROM orders o",
+      "[id! customer_id! total! note! lower!]",
+    ],
+    [
+      "SELECT c.*, lower(c.ssn) FROM customers c UNION ALL SELECT c.*, '' FROM customers c",
+      "[id name ssn!= card!= tags lower!]",
+    ],
+    [
+      "SELECT s.d FROM (SELECT o.*, lower(c.ssn) FROM orders o JOIN customers c ON c.id = o.id) AS s (a, b, c, d, e)",
+      "[d!]",
+    ],
+    [
+      "SELECT mode() WITHIN GROUP (ORDER BY total), any_value(ssn) FROM customers, orders",
+      "[mode any_value!]",
+    ],
+    ["SELECT id, CASE WHEN id = 1 THEN ssn ELSE card END FROM customers", "[id card!]"],
+    ["SELECT nullif(id, 1), lag(ssn) OVER (ORDER BY id) FROM customers", "[nullif lag!]"],
+    ["SELECT count(*), count(ssn), count(lower(ssn)) FROM customers", "[count count count!]"],
+    ["SELECT json_agg(json_build_object('id', id, 'ssn', ssn)) FROM customers", "[json_agg!]"],
+    ["SELECT name FROM customers WHERE ssn IS NOT NULL", "-"],
+    [
+      "INSERT INTO customers (id, ssn) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET ssn = excluded.ssn RETURNING id, ssn",
+      "[id ssn!=]",
+    ],
+    [
+      "SELECT u.x FROM customers c JOIN orders o USING (id) AS u, LATERAL (SELECT c.ssn AS x) AS y",
+      "-",
+    ],
+    ["SELECT id, v.x FROM leaky_view v UNION ALL SELECT id, ssn FROM customers", "[id x!=]"],
+    ["SELECT newer FROM customers", "[newer!]"],
   ];
-  for (const [sql, plain] of cases) {
+  for (const [sql, expected] of cases) {
     test(sql, () => {
-      const proof = prove(sql);
-      assert.ok(proof.ok);
-      assert.deepEqual([proof.touchesMasked, proof.plainColumns], [true, plain]);
+      assert.equal(notation(prove(sql)), expected);
     });
   }
 });
@@ -186,39 +353,22 @@ describe("statements that show no masked column go ahead", () => {
     test(sql === "" ? "(nothing)" : sql, () => {
       const proof = prove(sql);
       assert.equal(proof.ok, true, proof.ok ? "" : proof.message);
-      if (proof.ok) assert.deepEqual(proof.plainColumns, []);
+      if (proof.ok) assert.ok(proof.shown.every(({ rows }) => rows === undefined));
     });
   }
 });
 
-describe("every other use of a masked column is refused", () => {
+describe("every use that could tell a masked value, or take it away, is refused", () => {
   const cases: [string, RegExp][] = [
-    // Computed.
-    ["SELECT ssn || '' FROM customers", /public\.customers\.ssn.*in an expression/],
-    ["SELECT lower(ssn) FROM customers", /ssn/],
-    ["SELECT ssn::text FROM customers", /ssn/],
-    ['SELECT c.ssn COLLATE "C" FROM customers c', /ssn/],
-    ["SELECT ARRAY[ssn] FROM customers", /ssn/],
-    ["SELECT ROW(ssn) FROM customers", /ssn/],
-    ["SELECT CASE WHEN ssn IS NULL THEN 1 END FROM customers", /ssn/],
-    ["SELECT coalesce(ssn, card) FROM customers", /masked/],
-    ["SELECT ssn IS NOT NULL FROM customers", /ssn/],
     ["SELECT ssn = '1' FROM customers", /ssn/],
-    ["SELECT max(ssn), count(ssn) FROM customers", /ssn/],
     ["SELECT count(DISTINCT ssn) FROM customers", /ssn/],
     ["SELECT string_agg(name, ',' ORDER BY ssn) FROM customers", /ssn/],
     ["SELECT count(*) FILTER (WHERE ssn LIKE '1%') FROM customers", /ssn/],
     ["SELECT rank() OVER (ORDER BY ssn) FROM customers", /ssn/],
     ["SELECT rank() OVER w FROM customers WINDOW w AS (PARTITION BY ssn)", /ssn/],
-    ["SELECT (ssn).x FROM customers", /ssn/],
-    ["SELECT ssn[1] FROM customers", /ssn/],
-    ["SELECT substring(ssn from 1 for 3) FROM customers", /ssn/],
-    ["SELECT json_build_object('s', ssn) FROM customers", /ssn/],
     ["SELECT json_object('s' : ssn) FROM customers", /ssn/],
     ["SELECT xmlelement(name x, ssn) FROM customers", /ssn/],
-    ["SELECT GREATEST(ssn, 'a') FROM customers", /ssn/],
     ["SELECT -ssn FROM customers", /ssn/],
-    // Compared, sorted, grouped.
     ["SELECT id FROM customers WHERE ssn = '123'", /WHERE/],
     ["SELECT id FROM customers WHERE ssn LIKE '1%'", /WHERE/],
     ["SELECT id FROM customers WHERE (ssn, id) = ('1', 1)", /WHERE/],
@@ -242,70 +392,18 @@ describe("every other use of a masked column is refused", () => {
     ["SELECT DISTINCT ON (ssn) id FROM customers", /DISTINCT/],
     ["SELECT DISTINCT * FROM customers", /DISTINCT/],
     ["SELECT id FROM customers LIMIT (SELECT length(ssn) FROM customers LIMIT 1)", /ssn/],
-    // Sub-queries, CTEs, set operations.
-    ["SELECT (SELECT ssn FROM customers LIMIT 1)", /sub-query/],
-    ["SELECT x.ssn FROM (SELECT ssn FROM customers) x", /sub-query/],
-    ["SELECT x.s FROM (SELECT ssn AS s FROM customers) x", /sub-query/],
-    ["SELECT * FROM (SELECT * FROM customers) x", /sub-query/],
-    ["WITH x AS (SELECT ssn FROM customers) SELECT * FROM x", /sub-query/],
-    ["WITH x AS (SELECT * FROM customers) SELECT name FROM x", /sub-query/],
-    ["SELECT ssn FROM customers UNION ALL SELECT 'x'", /set operation/],
-    ["SELECT 'x' UNION SELECT ssn FROM customers", /set operation/],
-    ["(SELECT ssn FROM customers) EXCEPT SELECT '1'", /set operation/],
-    ["SELECT (SELECT ssn) FROM customers", /ssn/],
-    [
-      "SELECT (SELECT c.ssn FROM (orders a JOIN orders c ON true) AS j LIMIT 1) FROM customers c",
-      /ssn/,
-    ],
-    ["SELECT (SELECT ssn FROM orders LIMIT 1) FROM customers", /ssn/],
-    ["SELECT x.s FROM customers c, LATERAL (SELECT c.ssn AS s) x", /ssn/],
+    ["SELECT 'x' UNION SELECT ssn FROM customers", /UNION/],
+    ["(SELECT ssn FROM customers) EXCEPT SELECT '1'", /EXCEPT/],
     ["SELECT f FROM customers c, LATERAL regexp_split_to_table(c.ssn, '') f", /ssn/],
-    ["SELECT ARRAY(SELECT ssn FROM customers)", /ssn/],
-    ["VALUES ((SELECT ssn FROM customers LIMIT 1))", /ssn/],
     ["SELECT 1 WHERE EXISTS (SELECT 1 FROM customers WHERE ssn = '1')", /WHERE/],
     ["SELECT 1 WHERE EXISTS (SELECT ssn FROM customers UNION SELECT '1')", /ssn/],
-    // Whole rows.
-    ["SELECT c FROM customers c", /whole row/],
-    ["SELECT customers FROM customers", /whole row/],
-    ["SELECT row_to_json(c) FROM customers c", /whole row/],
-    ["SELECT to_jsonb(customers) FROM customers", /whole row/],
-    ["SELECT row_to_json(c.*) FROM customers c", /masked/],
-    ["SELECT c.*::text FROM customers c", /masked/],
-    ["SELECT (c).ssn FROM customers c", /masked/],
-    ["SELECT (c).* FROM customers c", /masked/],
-    ["SELECT (c.*).ssn FROM customers c", /masked/],
-    ["SELECT c.row_to_json FROM customers c", /no column/],
-    ["SELECT c.max FROM customers c", /no column/],
-    ["SELECT c.anything FROM customers c", /no column/],
-    ["SELECT 1 FROM customers c WHERE c IS NOT NULL", /whole row/],
-    ["SELECT 1 FROM customers c WHERE c = c", /whole row/],
-    ["SELECT array_agg(c) FROM customers c", /whole row/],
-    ["SELECT email FROM email", /whole row/],
-    ["SELECT json_agg(x) FROM (SELECT * FROM customers) x", /masked/],
-    ["SELECT count(c) FROM customers c", /whole row/],
-    // Names that hide.
-    ["SELECT c.a FROM customers AS c (a, b, s)", /column list/],
-    ["SELECT s FROM customers AS c (a, b, s)", /column list/],
-    ["SELECT j.ssn FROM (customers c JOIN orders o ON o.id = c.id) AS j", /masked/],
-    ["SELECT j.* FROM (customers c JOIN orders o ON o.id = c.id) AS j", /masked/],
-    ["SELECT x FROM (customers JOIN orders USING (id)) AS j (a, x)", /masked/],
-    // Written, copied, stored.
-    ["UPDATE customers SET ssn = '1' WHERE id = 1", /written by UPDATE/],
-    ["UPDATE customers SET name = ssn", /in SET/],
+    ["SELECT 1 FROM customers c WHERE c IS NOT NULL", /WHERE/],
+    ["SELECT 1 FROM customers c WHERE c = c", /WHERE/],
+    ["UPDATE customers SET name = ssn", /store/],
     ["UPDATE customers SET (name, tags) = (SELECT ssn, card FROM customers LIMIT 1)", /masked/],
-    ["UPDATE orders SET note = c.ssn FROM customers c WHERE c.id = customer_id", /in SET/],
+    ["UPDATE orders SET note = c.ssn FROM customers c WHERE c.id = customer_id", /store/],
     ["UPDATE customers SET name = 'x' WHERE ssn = '1'", /WHERE/],
-    ["UPDATE customers SET name = 'x' RETURNING ssn", /RETURNING/],
-    ["UPDATE customers SET name = 'x' RETURNING *", /RETURNING/],
-    ["UPDATE customers SET name = 'x' RETURNING old.ssn", /RETURNING/],
-    ["UPDATE customers SET name = 'x' RETURNING WITH (OLD AS o) o.*", /RETURNING/],
-    ["UPDATE orders SET note = 'x' FROM customers c RETURNING c.ssn", /RETURNING/],
-    ["UPDATE orders SET note = 'x' FROM customers RETURNING *", /RETURNING/],
-    ["DELETE FROM customers RETURNING ssn", /RETURNING/],
     ["DELETE FROM orders USING customers c WHERE c.ssn = note", /WHERE/],
-    ["INSERT INTO customers (ssn) VALUES ('1')", /written by INSERT/],
-    ["INSERT INTO customers VALUES (1, 'x', '1')", /written by INSERT/],
-    ["INSERT INTO customers (name) VALUES ('x') RETURNING *", /RETURNING/],
     ["INSERT INTO orders (note) SELECT ssn FROM customers", /masked/],
     ["INSERT INTO orders SELECT id, id, id, ssn FROM customers", /masked/],
     ["INSERT INTO customers (id) VALUES (1) ON CONFLICT (ssn) DO NOTHING", /masked/],
@@ -313,48 +411,18 @@ describe("every other use of a masked column is refused", () => {
       "INSERT INTO customers (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = customers.ssn",
       /masked/,
     ],
-    ["INSERT INTO customers (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET ssn = 'x'", /written/],
     ["MERGE INTO orders o USING customers c ON o.note = c.ssn WHEN MATCHED THEN DELETE", /masked/],
     [
       "MERGE INTO orders o USING customers c ON true WHEN MATCHED THEN UPDATE SET note = c.ssn",
       /masked/,
     ],
-    [
-      "MERGE INTO customers c USING orders o ON true WHEN NOT MATCHED THEN INSERT VALUES (1)",
-      /masked/,
-    ],
-    [
-      "MERGE INTO orders o USING customers c ON o.id = c.id WHEN MATCHED THEN DELETE RETURNING c.ssn",
-      /masked/,
-    ],
-    [
-      "MERGE INTO orders o USING customers c ON o.id = c.id WHEN MATCHED THEN DELETE RETURNING *",
-      /masked/,
-    ],
-    ["COPY customers TO STDOUT", /COPY/],
-    ["COPY customers (ssn) TO STDOUT", /column list of COPY|SELECT/],
-    ["COPY (SELECT ssn FROM customers) TO STDOUT", /stored result|sub-query/],
-    ["COPY (SELECT * FROM customers) TO STDOUT", /masked/],
-    ["COPY customers FROM STDIN", /masked/],
-    ["SELECT ssn INTO stolen FROM customers", /stored result/],
-    ["CREATE TABLE stolen AS SELECT ssn FROM customers", /stored result/],
-    ["CREATE TABLE stolen AS TABLE customers", /stored result/],
-    ["CREATE MATERIALIZED VIEW m AS SELECT * FROM customers", /stored result/],
-    ["CREATE VIEW v AS SELECT ssn FROM customers", /stored result/],
-    ["DECLARE c CURSOR FOR SELECT ssn FROM customers", /cursor/],
-    ["PREPARE p AS SELECT ssn FROM customers", /masked/],
+    ["SELECT ssn INTO stolen FROM customers", /store/],
+    ["CREATE TABLE stolen AS SELECT ssn FROM customers", /store/],
+    ["CREATE TABLE stolen AS TABLE customers", /store/],
+    ["CREATE MATERIALIZED VIEW m AS SELECT * FROM customers", /store/],
+    ["CREATE VIEW v AS SELECT ssn FROM customers", /store/],
     ["EXECUTE p", /EXECUTE/],
     ["EXPLAIN ANALYZE SELECT 1 FROM customers WHERE ssn = '1'", /WHERE/],
-    ["WITH d AS (DELETE FROM customers RETURNING *) SELECT * FROM d", /RETURNING/],
-    ["WITH u AS (UPDATE customers SET name = 'x' RETURNING ssn) SELECT * FROM u", /RETURNING/],
-    // Detours.
-    [
-      "SELECT * FROM leaky_view",
-      /view public\.leaky_view shows the masked column public\.customers\.ssn/,
-    ],
-    ["SELECT id FROM leaky_view", /leaky_view/],
-    ["SELECT * FROM view_of_view", /leaky_view/],
-    ["SELECT * FROM row_view", /row_view/],
     ["SELECT * FROM function_view", /functions/],
     ["SELECT * FROM opaque_view", /public\.customers/],
     ["SELECT * FROM brand_new", /not known yet/],
@@ -414,15 +482,12 @@ describe("every other use of a masked column is refused", () => {
     ["CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION f()", /f|CREATE/],
     ["CREATE POLICY p ON customers USING (ssn = '1')", /ALTER/],
     ["SET search_path = evil", /pinned/],
-    ["SELECT secret || '' FROM events", /secret/],
-    ["SELECT secret || '' FROM events_2025", /secret/],
     ["SELECT age + 1 FROM people", /age/],
-    ["SELECT 1; SELECT ssn || '' FROM customers", /ssn/],
   ];
   for (const [sql, message] of cases) {
     test(sql, () => {
       const proof = prove(sql);
-      assert.equal(proof.ok, false, JSON.stringify(proof));
+      assert.equal(proof.ok, false, notation(proof));
       if (!proof.ok) assert.match(proof.message, message);
     });
   }

@@ -2,6 +2,7 @@
 import { createHmac } from "node:crypto";
 import type { Transform } from "../bundle.ts";
 import { partialText } from "./partial.ts";
+import { createTokenize } from "./tokenize.ts";
 
 export type MaskValue = (value: string | null) => string | null;
 
@@ -9,7 +10,7 @@ export const redactedText = "[redacted]";
 /** 128 bits of HMAC-SHA256: no collisions among the rows of any table, half the width. */
 const hashHexLength = 32;
 
-/** @param key of the `hash` transform; one per namespace. */
+/** @param key of the `hash` and `tokenize` transforms; one per namespace. */
 export function createTransform(transform: Transform, key: Uint8Array): MaskValue {
   const mask = maskText(transform, key);
   // NULL stays NULL: it hides nothing that was there.
@@ -27,6 +28,8 @@ function maskText(transform: Transform, key: Uint8Array): (value: string) => str
     case "hash":
       return (value) =>
         createHmac("sha256", key).update(value, "utf8").digest("hex").slice(0, hashHexLength);
+    case "tokenize":
+      return createTokenize(key);
     case "partial":
       return (value) => partialText(value, transform.keepFirst, transform.keepLast);
     case "truncateDate":

@@ -194,7 +194,6 @@ export function createCollector(names: CatalogNames, resolver: SqlResolver | und
       if (!recordFields.has(attribute) || resolver?.publicFunctions?.has(attribute) === true)
         call(names.resolveFunction(undefined, attribute), statement, true);
     },
-    outputKey: () => undefined,
     statement: note,
     refuse,
     within,

@@ -38,14 +38,6 @@ export interface ColumnUse {
   readonly ignored: boolean;
 }
 
-/** An ORDER BY, GROUP BY or DISTINCT ON key that names an output column by position or by name. */
-export interface OutputKey {
-  readonly targets: readonly unknown[];
-  readonly key: unknown;
-  readonly scope: Scope;
-  readonly place: Place;
-}
-
 export interface StatementNote {
   readonly opaque?: boolean;
   readonly basic?: boolean;
@@ -66,7 +58,6 @@ export interface Sink {
   readonly cast: (name: QualifiedName, statement: StatementKind) => void;
   /** `(expression).name`: a field, or a function called on a row. */
   readonly attribute: (name: string, statement: StatementKind) => void;
-  readonly outputKey: (key: OutputKey) => void;
   readonly statement: (kind: StatementKind, note: StatementNote) => void;
   /** The statement is refused whatever the rules say, with this sentence. */
   readonly refuse: (sentence: string) => void;

@@ -86,21 +86,12 @@ function select(body: Body, context: Context, exists: boolean): void {
   walkExpression(body["whereClause"], inPlace(here, "WHERE"));
   walkExpression(body["havingClause"], inPlace(here, "HAVING"));
   walkExpression(body["windowClause"], inPlace(here, "a window"));
-  keys(body["groupClause"], targets, inPlace(here, "GROUP BY"));
-  keys(body["distinctClause"], targets, inPlace(here, "DISTINCT"));
-  keys(body["sortClause"], targets, inPlace(here, "ORDER BY"));
+  walkExpression(body["groupClause"], inPlace(here, "GROUP BY"));
+  walkExpression(body["distinctClause"], inPlace(here, "DISTINCT"));
+  walkExpression(body["sortClause"], inPlace(here, "ORDER BY"));
   limits(body, here);
   for (const clause of asList(body["lockingClause"]))
     locking(bodyOf(clause, "LockingClause") ?? {}, here);
-}
-
-function keys(list: unknown, targets: readonly unknown[], context: Context): void {
-  for (const item of asList(list)) {
-    const sort = bodyOf(item, "SortBy");
-    const key = sort === undefined ? item : sort["node"];
-    context.sink.outputKey({ targets, key, scope: context.scope, place: context.place });
-    walkExpression(item, context);
-  }
 }
 
 function limits(body: Body, context: Context): void {

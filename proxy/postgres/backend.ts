@@ -66,7 +66,7 @@ export class Backend implements FrameSink {
 
   limit(type: number): number {
     if (type === backend.dataRow) return this.#results.rowLimit();
-    return type === backend.copyData ? 0 : maxInspectedBytes;
+    return type === backend.copyData ? this.#results.copyLimit() : maxInspectedBytes;
   }
 
   oversize(_type: number, total: number, limit: number): void {
@@ -297,7 +297,7 @@ export class Backend implements FrameSink {
           `connection ${this.#x.connection} masks what detectors find, which COPY TO would show; use SELECT`,
         ),
       );
-    }
+    } else this.#results.copyShape(head.execution, buffer, start, end);
     this.#pass(buffer, start, end);
     this.#frontend.answered(head);
   }

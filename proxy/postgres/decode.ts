@@ -180,6 +180,17 @@ export function readRowDescription(buffer: Buffer, start: number, end: number): 
   return fields;
 }
 
+/** Overall format (0 text, 1 binary) and number of columns of a CopyOutResponse. */
+export function readCopyResponse(
+  buffer: Buffer,
+  start: number,
+  end: number,
+): { readonly format: number; readonly columns: number } {
+  const at = start + headerBytes;
+  if (at >= end) throw new WireError("a CopyOutResponse has a wrong length");
+  return { format: buffer[at] ?? 1, columns: readInt16(buffer, at + 1, end) };
+}
+
 export function readParameterTypes(buffer: Buffer, start: number, end: number): readonly number[] {
   const count = readInt16(buffer, start + headerBytes, end);
   if (start + headerBytes + 2 + 4 * count !== end)

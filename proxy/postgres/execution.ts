@@ -28,6 +28,8 @@ export class Execution {
   /** The masks of the result in hand; null when it needs none, undefined before its shape is known. */
   plan: RowPlan | null | undefined = undefined;
   detected: Detected | undefined = undefined;
+  /** Which statement of its text the next result is of. */
+  statement = 0;
   maskedColumns: Set<string> | undefined = undefined;
   rows = 0;
   /** `rows` when the command before this one of a multi-statement text was complete. */

@@ -1,18 +1,13 @@
-// Compiles the masks of a bundle for this room: proof by the policy core, then one cell function a column, chosen by table and attribute number.
+// Compiles the masks of a bundle for this room: proof by the policy core, then a plan for each result (mask-plan.ts).
 import type { Bundle } from "../../policy/bundle.ts";
-import { relationKey, type MaskCatalog } from "../../policy/mask/catalog.ts";
+import type { MaskCatalog } from "../../policy/mask/catalog.ts";
 import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catalog-query.ts";
 import { createTextMasker } from "../../policy/mask/detect.ts";
-import type { TextMasker } from "../../policy/mask/detect.ts";
-import { createMaskBytes } from "../../policy/mask/for-type.ts";
-import { firstUserOid } from "../../policy/mask/masked-columns.ts";
 import { createMaskProver } from "../../policy/mask/prove.ts";
-import type { MaskProver } from "../../policy/mask/prove.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
-import type { Field } from "./decode.ts";
-import { createDetectingMask } from "./detecting-mask.ts";
+import { objectionTo, planCopy, planRow, type Compiled } from "./mask-plan.ts";
 import type { MaskEngine } from "./mask-source.ts";
-import type { CellMask, Detected, Masking, RowPlan } from "./masking.ts";
+import type { Masking } from "./masking.ts";
 
 export function createMaskEngine(grammar: SqlGrammar): MaskEngine {
   return {
@@ -20,13 +15,6 @@ export function createMaskEngine(grammar: SqlGrammar): MaskEngine {
     catalog: maskCatalogFromRows,
     masking: (bundle, catalog) => compile(bundle, catalog, grammar),
   };
-}
-
-interface Compiled {
-  readonly catalog: MaskCatalog | undefined;
-  readonly prover: MaskProver | undefined;
-  readonly detector: TextMasker | undefined;
-  readonly key: Buffer;
 }
 
 function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlGrammar): Masking {
@@ -49,6 +37,10 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
       if (operation.unrecognised !== undefined) return undefined;
       const proof = compiled.prover?.prove(understood.shape);
       if (proof?.ok === false) return proof.message;
+      for (const { rows, copies } of proof?.shown ?? []) {
+        const objection = rows === undefined ? undefined : objectionTo(copies);
+        if (copies !== undefined && objection !== undefined) return objection;
+      }
       const copiesOut =
         operation.facts.statements.includes("copy") &&
         operation.facts.relationsWritten.length === 0;
@@ -61,51 +53,11 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
         operation.unrecognised === undefined ? compiled.prover?.prove(shape) : undefined;
       return proof?.ok === true && proof.readsViews;
     },
-    plan: (fields, detected, { shape }) => planRow(compiled, fields, detected, shape),
+    declares: ({ shape }) => {
+      const proof = compiled.prover?.prove(shape);
+      return proof?.ok === true ? proof.shown.flatMap(({ declares }) => declares ?? []) : [];
+    },
+    plan: (fields, detected, shape) => planRow(compiled, fields, detected, shape),
+    copyPlan: (columns, shape) => planCopy(compiled, columns, shape),
   };
-}
-
-function planRow(
-  compiled: Compiled,
-  fields: readonly Field[],
-  detected: Detected,
-  text: string,
-): RowPlan | "unknown" | undefined {
-  const cells: (CellMask | undefined)[] = [];
-  const columns: string[] = [];
-  let masks = false;
-  const proof = compiled.prover?.prove(text);
-  const named = proof?.ok === true ? proof.relations : nothing;
-  for (const field of fields) {
-    if (isUnknown(compiled, field, named)) return "unknown";
-    const masked = compiled.prover?.masked.byOid.get(field.table)?.get(field.attribute);
-    let cell: CellMask | undefined;
-    if (masked !== undefined) {
-      const format = field.format === 0 ? "text" : "binary";
-      const bytes = createMaskBytes(masked.transform, compiled.key, field.type, format);
-      cell = (buffer, start, end) => bytes(buffer.subarray(start, end));
-      columns.push(masked.column);
-    } else if (compiled.detector !== undefined)
-      cell = createDetectingMask(compiled.detector, field, detected);
-    cells.push(cell);
-    masks ||= cell !== undefined;
-  }
-  return masks ? { cells, columns } : undefined;
-}
-
-const nothing: ReadonlySet<string> = new Set();
-
-/**
- * A column of a table that the catalog has not seen could be masked under a name that is not known yet; and one of a
- * table that the text does not name shows that a table has taken another's name since the catalog was read. FETCH names none.
- */
-function isUnknown(
-  { catalog, prover }: Compiled,
-  field: Field,
-  named: ReadonlySet<string>,
-): boolean {
-  if (prover === undefined || field.table < firstUserOid) return false;
-  const relation = catalog?.byOid.get(field.table);
-  if (relation === undefined || (named.size > 0 && !named.has(relationKey(relation)))) return true;
-  return field.attribute > 0 && !relation.columns.some(({ number }) => number === field.attribute);
 }

@@ -25,6 +25,11 @@ const rereadAfterMs = 1_000;
 /** Databases a pod talks to; each catalog may hold thousands of columns. */
 const maxCatalogs = 16;
 
+/** Names of cursors a session may use under masks; FETCH from one that is not remembered is refused. */
+const maxCursors = 256;
+/** Different texts under one name, which programs that read different tables by one cursor need; more is refused at FETCH. */
+const maxTextsPerCursor = 64;
+
 interface CachedCatalog {
   readonly catalog: MaskCatalog;
   readonly loadedAt: number;
@@ -72,6 +77,7 @@ export class MaskSource {
   #masking: Masking | undefined;
   /** The agent's own DDL was forwarded: what others have read before it does not count. */
   #rereads = false;
+  readonly #cursors = new Map<string, readonly string[] | undefined>();
 
   constructor(options: MaskSourceOptions) {
     this.#options = options;
@@ -137,7 +143,23 @@ export class MaskSource {
 
   /** The agent's own DDL changes what there is to mask: the next statement waits for it and reads the catalog again. */
   sent(execution: Execution): void {
-    if (execution.understood.changesSchema) this.#rereads = true;
+    const { understood } = execution;
+    if (understood.changesSchema) this.#rereads = true;
+    for (const name of execution.masking?.declares(understood) ?? [])
+      this.#declared(name, understood.shape);
+  }
+
+  /** The texts that declared each cursor: whichever of them is open when it is fetched from, its masks apply. */
+  get cursors(): ReadonlyMap<string, readonly string[] | undefined> {
+    return this.#cursors;
+  }
+
+  #declared(name: string, text: string): void {
+    const known = this.#cursors.has(name) ? this.#cursors.get(name) : [];
+    if (known?.includes(text) === true) return;
+    const tooMany = known === undefined || known.length >= maxTextsPerCursor;
+    if (this.#cursors.size < maxCursors || this.#cursors.has(name))
+      this.#cursors.set(name, tooMany ? undefined : [...known, text]);
   }
 
   executed(execution: Execution): void {

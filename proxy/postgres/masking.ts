@@ -3,12 +3,17 @@ import type { SqlOperation } from "../../policy/operation.ts";
 import type { Field } from "./decode.ts";
 import type { Understood } from "./understanding.ts";
 
+/** Every cell of a computed field, NULL or not. */
+export interface CellConstant {
+  readonly bytes: Buffer | null;
+}
+
 /** A masked cell: the bytes that replace it, null for SQL NULL, or undefined when it stays as it is. */
 export type CellMask = (buffer: Buffer, start: number, end: number) => Buffer | null | undefined;
 
 export interface RowPlan {
   /** One entry a column; undefined where nothing needs looking at. */
-  readonly cells: readonly (CellMask | undefined)[];
+  readonly cells: readonly (CellMask | CellConstant | undefined)[];
   /** `schema.table.column` of the masked columns in this shape. */
   readonly columns: readonly string[];
 }
@@ -16,15 +21,28 @@ export interface RowPlan {
 /** What detectors found in one result, by detector. */
 export type Detected = Map<string, number>;
 
+/** A result as it is about to come. */
+export interface ResultShape {
+  /** Of the operation, in the form that proofs are kept by. */
+  readonly text: string;
+  /** Which statement of the text it is of. */
+  readonly statement: number;
+  /** Texts that declared the cursors of this session, by name; undefined for a name of which too many are known. */
+  readonly cursors: ReadonlyMap<string, readonly string[] | undefined>;
+}
+
+/** `unknown`: a column's origin is not in the catalog, or not where the text says. A sentence says what else is wrong. */
+export type Plan = RowPlan | "unknown" | { readonly refused: string } | undefined;
+
 export interface Masking {
   /** Why the result of this operation cannot be masked for sure; undefined when it can. */
   prove(understood: Understood, operation: SqlOperation): string | undefined;
   /** Names a view: whether it may be read depends on what it reads at the moment. */
   readsViews(understood: Understood): boolean;
-  /** Undefined: nothing to mask in this shape. `unknown`: a column's origin is not in the catalog, or not where the text says. */
-  plan(
-    fields: readonly Field[],
-    detected: Detected,
-    understood: Understood,
-  ): RowPlan | "unknown" | undefined;
+  /** Names of the cursors that this text declares. */
+  declares(understood: Understood): readonly string[];
+  /** Undefined: nothing to mask in this shape. */
+  plan(fields: readonly Field[], detected: Detected, shape: ResultShape): Plan;
+  /** The same for COPY TO in text format, of which the server says only the number of columns. */
+  copyPlan(columns: number, shape: ResultShape): Plan;
 }

@@ -1,16 +1,20 @@
 // Rows on their way to the client: counted, limited, masked, kept for the recording, and ended early where a limit or a mask says so.
 import { ProxyError } from "../errors.ts";
 import type { FrontendSide } from "./backend.ts";
-import { readRowDescription } from "./decode.ts";
+import { maskCopyRow } from "./copy-rows.ts";
+import { readCopyResponse, readRowDescription } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
 import { WireError } from "./framer.ts";
+import type { Plan, ResultShape } from "./masking.ts";
 import { backend } from "./messages.ts";
 import { refusalMessage } from "./refusal.ts";
 import { RowWriter } from "./row-writer.ts";
 
 /** A row under masks is looked at whole; a longer one cannot be shown. */
 export const maxMaskedRowBytes = 8 * 1024 * 1024;
+
+const copyBinary = "COPY TO in binary format cannot be masked; use the text format, or SELECT";
 
 export class Results {
   readonly #x: Exchange;
@@ -33,15 +37,50 @@ export class Results {
       : 0;
   }
 
+  /** Longest CopyData to look at whole. */
+  copyLimit(): number {
+    const plan = this.#x.queue.head?.execution?.plan;
+    return plan === undefined || plan === null ? 0 : maxMaskedRowBytes;
+  }
+
   /** A RowDescription for a simple query. */
   shape(execution: Execution, buffer: Buffer, start: number, end: number): void {
     execution.plan = undefined;
     if (execution.masking === undefined) return;
     execution.detected ??= new Map();
     const fields = readRowDescription(buffer, start, end);
-    const plan = execution.masking.plan(fields, execution.detected, execution.understood);
+    this.#take(execution, execution.masking.plan(fields, execution.detected, this.#of(execution)));
+  }
+
+  /** COPY TO begins. */
+  copyShape(execution: Execution, buffer: Buffer, start: number, end: number): void {
+    execution.plan = undefined;
+    const { masking } = execution;
+    if (masking === undefined) return;
+    const { format, columns } = readCopyResponse(buffer, start, end);
+    this.#take(
+      execution,
+      format === 0 ? masking.copyPlan(columns, this.#of(execution)) : { refused: copyBinary },
+    );
+  }
+
+  #of(execution: Execution): ResultShape {
+    const { understood, statement } = execution;
+    return { text: understood.shape, statement, cursors: this.#x.options.masks.cursors };
+  }
+
+  /** Returns whether rows may come. */
+  #take(execution: Execution, plan: Plan): boolean {
     if (plan === "unknown") this.#failUnknown();
-    else execution.setPlan(plan);
+    else if (plan !== undefined && "refused" in plan)
+      this.fail(
+        new ProxyError("MaskNotProvable", `connection ${this.#x.connection}: ${plan.refused}`),
+      );
+    else {
+      execution.setPlan(plan);
+      return true;
+    }
+    return false;
   }
 
   /** One whole row: a DataRow or, under COPY TO, a CopyData. */
@@ -63,12 +102,17 @@ export class Results {
       this.#failLimit(execution);
       return;
     }
-    if (type === backend.copyData || execution.masking === undefined) {
+    if (type === backend.copyData) this.#copied(execution, buffer, start, end);
+    else if (execution.masking === undefined) {
       this.#x.client.pass(buffer, start, end);
-      if (type === backend.dataRow) execution.recorder?.row(buffer, start, end);
-      return;
-    }
-    this.#masked(execution, buffer, start, end);
+      execution.recorder?.row(buffer, start, end);
+    } else this.#masked(execution, buffer, start, end);
+  }
+
+  #copied(execution: Execution, buffer: Buffer, start: number, end: number): void {
+    const { plan } = execution;
+    if (plan === undefined || plan === null) this.#x.client.pass(buffer, start, end);
+    else this.#x.client.send(maskCopyRow(plan, buffer, start, end));
   }
 
   #masked(execution: Execution, buffer: Buffer, start: number, end: number): void {
@@ -91,13 +135,8 @@ export class Results {
     const plan =
       fields === undefined
         ? "unknown"
-        : execution.masking?.plan(fields, execution.detected, execution.understood);
-    if (plan === "unknown") {
-      this.#failUnknown();
-      return false;
-    }
-    execution.setPlan(plan);
-    return true;
+        : execution.masking?.plan(fields, execution.detected, this.#of(execution));
+    return this.#take(execution, plan);
   }
 
   /** Part of a large row without masks, already passed on. A limit ends the result behind the whole row: the client has its beginning. */
@@ -118,6 +157,7 @@ export class Results {
     if (this.#x.muted) execution.finish("error", this.#x.now(), "ended early");
     if (execution.portal !== undefined) return;
     execution.plan = undefined;
+    execution.statement += 1;
     execution.quota.rows = 0;
     execution.quota.bytes = 0;
   }

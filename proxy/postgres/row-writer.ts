@@ -1,6 +1,6 @@
 // Rewrites DataRow messages cell by cell into a slab that is handed to the outbox when it is full; rows without a masked value are not copied.
 import { headerBytes, WireError } from "./framer.ts";
-import type { RowPlan } from "./masking.ts";
+import type { CellConstant, CellMask, RowPlan } from "./masking.ts";
 import type { Outbox } from "./outbox.ts";
 
 /** One slab holds hundreds of ordinary rows; a longer row gets a slab of its own size. */
@@ -34,9 +34,9 @@ export class RowWriter {
       at = length < 0 ? valueAt : valueAt + length;
       if (at > end) throw new WireError("a row is shorter than it says");
       const mask = cells[index];
-      if (mask === undefined || length < 0) continue;
-      const value = mask(buffer, valueAt, at);
-      if (value === undefined) continue;
+      if (mask === undefined) continue;
+      const value = replacement(mask, length, buffer, valueAt, at);
+      if (value === undefined || (value === null && length < 0)) continue;
       if (copied < 0) {
         this.#reserve(end - start);
         rowAt = this.#at;
@@ -92,4 +92,16 @@ export class RowWriter {
     }
     return moved;
   }
+}
+
+/** NULL stays NULL where a value would be masked by itself; a constant hides that too. */
+function replacement(
+  mask: CellMask | CellConstant,
+  length: number,
+  buffer: Buffer,
+  start: number,
+  end: number,
+): Buffer | null | undefined {
+  if (typeof mask !== "function") return mask.bytes;
+  return length < 0 ? undefined : mask(buffer, start, end);
 }

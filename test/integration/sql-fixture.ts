@@ -23,6 +23,9 @@ export const schema = `
   CREATE VIEW leaky_view AS SELECT id, ssn AS x FROM customers;
   CREATE VIEW row_view AS SELECT c AS whole FROM customers c;
   CREATE VIEW deep_view AS SELECT * FROM leaky_view;
+  CREATE VIEW mixed_view AS SELECT c.id, upper(c.ssn) AS loud, c.card, o.total, c.ssn = 'x' AS is_x FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.ssn > '';
+  CREATE TABLE ruled (id int, note text);
+  CREATE RULE r AS ON INSERT TO ruled DO INSTEAD INSERT INTO orders (id) VALUES (NEW.id + 100) RETURNING id, (SELECT ssn FROM customers LIMIT 1);
   CREATE MATERIALIZED VIEW stored_view AS SELECT id, card FROM customers;
   CREATE FUNCTION get_ssn(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM customers WHERE id = $1';
   CREATE FUNCTION reveal(customers) RETURNS text LANGUAGE sql AS 'SELECT $1.ssn';

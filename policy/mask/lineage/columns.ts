@@ -1,0 +1,152 @@
+// Columns as the lineage engine sees them: what each is called, and which masked columns' values may be in it.
+import type { MaskedColumn } from "../masked-columns.ts";
+
+/** The masked columns whose values may be in a value, over-approximated. */
+export type Taint = ReadonlySet<MaskedColumn>;
+
+export const clean: Taint = new Set();
+
+export function union(...taints: readonly Taint[]): Taint {
+  let all: Taint = clean;
+  for (const taint of taints) {
+    if (taint.size === 0 || taint === all) continue;
+    all = all.size === 0 ? taint : new Set([...all, ...taint]);
+  }
+  return all;
+}
+
+/** Table oid and attribute number that RowDescription carries for a column that is nothing but this one. */
+export interface Origin {
+  readonly table: number;
+  readonly attribute: number;
+}
+
+export interface Column {
+  /** Undefined where it cannot be told: it may be called anything. */
+  readonly name: string | undefined;
+  readonly taint: Taint;
+  /** The value is that of this masked column, untouched, or nothing masked at all: its own transform may be applied. */
+  readonly identity?: MaskedColumn | undefined;
+  /** Only of columns that a star brought in; what came must be what was counted on. */
+  readonly origin?: Origin | undefined;
+  /** Stands for any number of columns, none among them. */
+  readonly many?: boolean;
+}
+
+/** What a query, a relation or a FROM item yields. */
+export interface Rows {
+  readonly columns: readonly Column[];
+  /**
+   * A star over a relation that the agent may be able to alter: by the time the statement runs, the columns may stand in
+   * other places than the catalog says.
+   */
+  readonly shifty: boolean;
+}
+
+export const noRows: Rows = { columns: [], shifty: false };
+
+export function wholeOf(columns: readonly Column[]): Taint {
+  return union(...columns.map(({ taint }) => taint));
+}
+
+/** Any number of columns with any names. */
+export function unknownColumns(taint: Taint): Column {
+  return { name: undefined, taint, many: true };
+}
+
+/** Before columns are told by their place: where places are uncertain, each may be any. */
+export function byPlace({ columns, shifty }: Rows): readonly Column[] {
+  const whole = wholeOf(columns);
+  if (whole.size === 0 || (!shifty && !columns.some(({ many }) => many === true))) return columns;
+  return columns.map(({ name, many }) => ({
+    name,
+    taint: whole,
+    ...(many === true ? { many } : {}),
+  }));
+}
+
+/** `AS x(a, b)`: the first columns get names of their own. */
+export function renamed(rows: Rows, names: readonly string[]): Rows {
+  if (names.length === 0) return rows;
+  const columns = byPlace(rows);
+  if (columns.some(({ many }) => many === true)) {
+    const whole = wholeOf(columns);
+    return {
+      columns: [...names.map((name) => ({ name, taint: whole })), unknownColumns(whole)],
+      shifty: rows.shifty,
+    };
+  }
+  return {
+    columns: columns.map((column, index) => ({ ...column, name: names[index] ?? column.name })),
+    shifty: rows.shifty,
+  };
+}
+
+/** Column by column: UNION and its kin, and the rounds of a recursive query. The names are the first one's. */
+export function merged(first: Rows, second: Rows): Rows {
+  const one = byPlace(first);
+  const other = byPlace(second);
+  const even = one.length === other.length;
+  const uncertain = [...one, ...other].some(({ many }) => many === true) || !even;
+  const shifty = first.shifty || second.shifty;
+  const whole = union(wholeOf(one), wholeOf(other));
+  if (uncertain)
+    return {
+      columns: one.map(({ name, many }) => ({
+        name,
+        taint: whole,
+        ...(many === true ? { many } : {}),
+      })),
+      shifty,
+    };
+  const columns = one.map((column, index): Column => {
+    const match = other[index] ?? column;
+    return {
+      name: column.name,
+      taint: union(column.taint, match.taint),
+      identity: sameIdentity(column, match),
+    };
+  });
+  return { columns: columns, shifty };
+}
+
+/** Two columns under one transform are masked alike; what holds nothing masked may go through it as well. */
+function sameIdentity(one: Column, other: Column): MaskedColumn | undefined {
+  if (other.taint.size === 0) return one.identity;
+  if (one.taint.size === 0) return other.identity;
+  const { identity } = one;
+  return identity !== undefined && other.identity?.key === identity.key ? identity : undefined;
+}
+
+export function sameRows(one: Rows, other: Rows): boolean {
+  return (
+    one.columns.length === other.columns.length &&
+    one.columns.every((column, index) => {
+      const match = other.columns[index];
+      return (
+        match !== undefined &&
+        match.name === column.name &&
+        match.many === column.many &&
+        match.identity === column.identity &&
+        match.taint.size === column.taint.size &&
+        [...column.taint].every((masked) => match.taint.has(masked))
+      );
+    })
+  );
+}
+
+/** The columns of a result that has this many; undefined when it cannot have. */
+export function placed({ columns }: Rows, count: number): readonly Column[] | undefined {
+  const from = columns.findIndex(({ many }) => many === true);
+  if (from < 0) return columns.length === count ? columns : undefined;
+  const to = columns.findLastIndex(({ many }) => many === true) + 1;
+  const uncertain = columns.slice(from, to);
+  const size = count - (columns.length - uncertain.length);
+  if (size < uncertain.filter(({ many }) => many !== true).length) return undefined;
+  const any: Column = { name: undefined, taint: wholeOf(uncertain) };
+  return [
+    ...columns.slice(0, from),
+    ...Array.from({ length: size }, () => any),
+    ...columns.slice(to),
+  ];
+}

@@ -1,0 +1,44 @@
+// Functions that put values together or cut them without ever failing, giving rows or taking their time depending on them.
+import { bodyOf, constantText } from "../../sql/ast.ts";
+
+/** Every overload takes any value of its types: none parses its argument, divides or allocates by it. */
+const total: ReadonlySet<string> = new Set(
+  [
+    // Aggregates and window functions.
+    "count min max sum avg any_value lag lead first_value last_value",
+    "array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg",
+    // Builders.
+    "to_json to_jsonb row_to_json array_to_json concat concat_ws",
+    "json_build_object jsonb_build_object json_build_array jsonb_build_array",
+    "jsonb_strip_nulls json_strip_nulls",
+    // Text.
+    "lower upper initcap btrim ltrim rtrim reverse md5 quote_literal quote_nullable quote_ident",
+    "char_length character_length octet_length bit_length",
+  ].flatMap((line) => line.split(" ")),
+);
+/** These fail or work by their other arguments, so those must stand in the text. `substring` by a pattern is none of them. */
+const totalByConstants: ReadonlySet<string> = new Set([
+  "left",
+  "lpad",
+  "right",
+  "rpad",
+  "split_part",
+  "substr",
+  "substring",
+]);
+
+export function formats(name: string, args: readonly unknown[]): boolean {
+  // Counting characters of bytes fails where they are no text.
+  if (name === "length") return args.length === 1;
+  if (total.has(name)) return true;
+  if (!totalByConstants.has(name)) return false;
+  const others = args.slice(1);
+  return others.every((arg) =>
+    name.startsWith("sub") ? isInteger(arg) : constantText(arg) !== undefined,
+  );
+}
+
+function isInteger(arg: unknown): boolean {
+  const constant = bodyOf(arg, "A_Const");
+  return constant !== undefined && "ival" in constant;
+}
