@@ -58,6 +58,8 @@ export interface PodIdentity {
   readonly chain?: string;
   /** `namespace/name` of every connection this pod may ask a grant for. */
   readonly connections: readonly string[];
+  /** Names of the Secrets that the pod itself mounts or reads as it stands now; none on a laptop. */
+  readonly secrets?: readonly string[];
   /** Start time of our container as the kubelet reports it (RFC 3339); a new key is accepted only after a restart. */
   readonly proxyStartedAt?: string;
 }

@@ -1,6 +1,7 @@
 // What governs one subject on one connection right now, read from the resources alone: the same answer for a grant, for a
 // spent approval and for the question whether a change touches a live grant.
 import type { Endpoint } from "../../contract/control.ts";
+import { credentialSecretsOf } from "../connections/credential-secrets.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import type { Bundle } from "../../policy/bundle.ts";
 import { compile } from "../../policy/compile.ts";
@@ -121,10 +122,6 @@ export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): En
 
 /** The Secrets a connection depends on, in its own namespace. */
 export function secretsOf(connection: Connection): string[] {
-  return [
-    connection.spec.credential?.static?.secretRef.name,
-    connection.spec.credential?.postgresRole?.adminSecretRef.name,
-    connection.spec.endpoint.tls?.caSecretRef?.name,
-    connection.spec.endpoint.tls?.clientCertificateSecretRef?.name,
-  ].flatMap((name) => name ?? []);
+  const ca = connection.spec.endpoint.tls?.caSecretRef?.name;
+  return [...credentialSecretsOf(connection), ...(ca === undefined ? [] : [ca])];
 }

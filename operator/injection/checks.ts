@@ -1,7 +1,9 @@
 // What a pod may not be if its proxy is to stand between the agent and its targets: pure checks in order, the first that speaks refuses.
 import { podAudience } from "../../contract/control.ts";
 import type { Connection } from "../../crds/types.gen.ts";
-import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
+import { fieldAt, listAt, textAt, type JsonObject } from "../kube/objects.ts";
+import { credentialSecretsOf } from "../connections/credential-secrets.ts";
+import { secretsNamed } from "../kube/pod-secrets.ts";
 import {
   annotations,
   containerNames,
@@ -142,16 +144,12 @@ export function checkSecrets(
   connections: readonly Connection[],
 ): Refusal | undefined {
   const owners = new Map(
-    connections.flatMap(({ metadata, spec }) =>
-      [
-        spec.credential?.static?.secretRef.name,
-        spec.credential?.postgresRole?.adminSecretRef.name,
-        spec.endpoint.tls?.clientCertificateSecretRef?.name,
-      ].flatMap((secret) => (secret === undefined ? [] : [[secret, metadata.name] as const])),
+    connections.flatMap((connection) =>
+      credentialSecretsOf(connection).map((secret) => [secret, connection.metadata.name] as const),
     ),
   );
   if (owners.size === 0) return undefined;
-  for (const { where, secret } of secretReferences(fieldAt(pod, "spec"), "spec")) {
+  for (const { where, secret } of secretsNamed(pod)) {
     const connection = owners.get(secret);
     if (connection !== undefined)
       return refusal(
@@ -160,25 +158,4 @@ export function checkSecrets(
       );
   }
   return undefined;
-}
-
-/** Members that hold the name of a Secret, in env, envFrom, volumes of every kind and projected sources. Pull secrets are the kubelet's. */
-const referenceMembers = new Set(["secretRef", "secretKeyRef", "secret", "nodePublishSecretRef"]);
-
-function* secretReferences(
-  value: unknown,
-  where: string,
-): Generator<{ readonly where: string; readonly secret: string }> {
-  if (Array.isArray(value)) {
-    for (const [index, entry] of value.entries())
-      yield* secretReferences(entry, `${where}[${index}]`);
-  } else if (isJsonObject(value)) {
-    for (const [member, entry] of Object.entries(value)) {
-      const at = `${where}.${member}`;
-      if (member === "secretName" && typeof entry === "string") yield { where: at, secret: entry };
-      const named = referenceMembers.has(member) ? textAt(entry, "name") : undefined;
-      if (named !== undefined) yield { where: at, secret: named };
-      yield* secretReferences(entry, at);
-    }
-  }
 }

@@ -6,6 +6,8 @@ import { fieldAt } from "../kube/objects.ts";
 import { sessionLifeMs } from "../kube/people.ts";
 import type { AdmissionAnswer, AdmissionRequest } from "./review.ts";
 
+/** Everybody may create sessions: what else stands in one must not fill the cluster's store. */
+const maxExtraBytes = 2_048;
 /** The schema's bound on spec.user.groups. */
 const maxGroups = 512;
 
@@ -32,6 +34,15 @@ export function stampSession({ user }: AdmissionRequest, now: number): Admission
 export function admitSession({ user, object }: AdmissionRequest, now: number): AdmissionAnswer {
   const expiresAt = Date.parse(String(fieldAt(object, "spec", "expiresAt")));
   const isOurs = isDeepStrictEqual(fieldAt(object, "spec", "user"), stamped(user));
+  const extra =
+    sizeOf(fieldAt(object, "metadata", "annotations")) +
+    sizeOf(fieldAt(object, "metadata", "labels"));
+  if (extra > maxExtraBytes)
+    return {
+      allowed: false,
+      code: 422,
+      message: `annotations and labels of an access session take ${extra} bytes and may take ${maxExtraBytes}: leave them out`,
+    };
   return isOurs && expiresAt <= now + sessionLifeMs
     ? { allowed: true }
     : {
@@ -39,6 +50,10 @@ export function admitSession({ user, object }: AdmissionRequest, now: number): A
         code: 403,
         message: "something changed the access session after it was stamped with its author",
       };
+}
+
+function sizeOf(value: unknown): number {
+  return value === undefined ? 0 : JSON.stringify(value).length;
 }
 
 function stamped({ username, uid, groups }: AccessUser): AuthenticatedUser {

@@ -311,6 +311,9 @@ test("an access session belongs to its author for ten minutes", async () => {
   const spec = { publicKey: {}, user, expiresAt: "2026-01-01T00:10:00.000Z" };
   assert.equal((await ask("/validate", { ...request, object: { ...object, spec } })).allowed, true);
   assert.equal((await ask("/validate", request)).allowed, false);
+  const metadata = { ...object.metadata, annotations: { filler: "x".repeat(200_000) } };
+  const large = await ask("/validate", { ...request, object: { ...object, metadata, spec } });
+  assert.match(large.message, /annotations and labels of an access session take 200013 bytes/);
 });
 
 test("an interception that does not exist is named in the answer", async () => {

@@ -174,6 +174,7 @@ test("a token of a running, injected pod that calls from its own address proves 
     podUid: "uid-1",
     chain: "summarise",
     connections: [],
+    secrets: [],
     proxyStartedAt: "2026-11-21T09:59:00Z",
   });
 });

@@ -2,6 +2,7 @@
 import { parseAddressMap } from "../../contract/addresses.ts";
 import { TokenRefused, type PodIdentity } from "../resources.ts";
 import { fieldAt, isJsonObject, listAt, textAt, type KubeObject } from "./objects.ts";
+import { secretsNamed } from "./pod-secrets.ts";
 import { injectLabel } from "./resource-types.ts";
 import type { PodClaims } from "./token-claims.ts";
 import { hasEnded } from "./view.ts";
@@ -46,6 +47,7 @@ export function identityOf(standing: Standing): PodIdentity {
     pod: claims.pod,
     podUid: claims.podUid,
     connections: connectionsOf(pod),
+    secrets: [...new Set([...secretsNamed(pod)].map(({ secret }) => secret))],
     ...(chain === undefined ? {} : { chain }),
     ...(proxyStartedAt === undefined ? {} : { proxyStartedAt }),
   };

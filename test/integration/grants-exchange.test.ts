@@ -473,6 +473,20 @@ describe("POST /v1/token", () => {
     await refused(await form(), await proof(), "invalid_request", "KeyAlreadyBound");
   });
 
+  it("gives no grant for a connection whose Secret the pod reads itself, however late it came to it", async () => {
+    assert.equal((await send(await form({ audience: orders }), await proof())).status, 200);
+    api.issuer.setPod(podIdentity({ secrets: ["unrelated", "orders-db"] }));
+    const answer = await refused(
+      await form({ audience: orders }),
+      await proof(),
+      "invalid_target",
+      "ConnectionSecretHeld",
+    );
+    assert.match(String(answer["error_description"]), /itself reads Secret orders-db/);
+    api.issuer.setPod(podIdentity({ secrets: ["unrelated"] }));
+    assert.equal((await send(await form({ audience: orders }), await proof())).status, 200);
+  });
+
   it("issues nothing to a pod that is gone, whatever its token says", async () => {
     assert.equal((await send(await form({ audience: orders }), await proof())).status, 200);
     api.forgetPod(podIdentity().podUid);
