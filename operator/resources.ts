@@ -60,6 +60,8 @@ export interface PodIdentity {
   readonly connections: readonly string[];
   /** Names of the Secrets that the pod itself mounts or reads as it stands now; none on a laptop. */
   readonly secrets?: readonly string[];
+  /** The pod's author chose its name servers: what a name leads to is their word. */
+  readonly ownNameServers?: boolean;
   /** Start time of our container as the kubelet reports it (RFC 3339); a new key is accepted only after a restart. */
   readonly proxyStartedAt?: string;
 }

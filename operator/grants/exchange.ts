@@ -11,12 +11,11 @@ import {
 import type { Connection } from "../../crds/types.gen.ts";
 import type { Bundle } from "../../policy/bundle.ts";
 import type { EventBody, EventSubject, EventType } from "../../contract/event.ts";
-import { credentialSecretsOf } from "../connections/credential-secrets.ts";
-import { connectionName } from "../connections/endpoint.ts";
 import { TokenRefused, type IdentityVerifier, type PodIdentity } from "../resources.ts";
 import type { Binding, KeyBindings } from "./bindings.ts";
 import { ProofRefused, type Proof, type ProofVerifier } from "./dpop.ts";
 import { ExchangeRefused, readExchangeForm } from "./exchange-form.ts";
+import { refuseExposed } from "./exposed.ts";
 import { endpointOf, govern, type Governed, type Governing } from "./govern.ts";
 import type { SigningKeys } from "./keys.ts";
 import { buildLease, LeaseRefused, readTlsSecrets } from "./lease.ts";
@@ -166,7 +165,7 @@ export class TokenExchange {
     }
     const governed = allowed(govern(this.#options, pod, pod, name));
     const { connection } = governed;
-    refuseHeldSecret(pod, connection);
+    refuseExposed(pod, connection);
     const { lease, endpoint } = await this.#upstream(pod, governed, signal);
     // Reading the Secrets took time: what was revoked or cut off meanwhile must not slip through.
     const { bundle } = this.#stillAllowed(pod, name);
@@ -289,20 +288,6 @@ export class TokenExchange {
     if (verdict.replaced !== undefined) this.#options.onRebound?.(pod.podUid);
     return verdict.bound;
   }
-}
-
-/** Admission looks once; containers added later and Connections made later come by here. Pods name Secrets of their own namespace only. */
-function refuseHeldSecret(pod: PodIdentity, connection: Connection): void {
-  if (connection.metadata.namespace !== pod.namespace) return;
-  const held = credentialSecretsOf(connection).find(
-    (secret) => pod.secrets?.includes(secret) === true,
-  );
-  if (held === undefined) return;
-  throw new ExchangeRefused(
-    "invalid_target",
-    "ConnectionSecretHeld",
-    `pod ${pod.namespace}/${pod.pod} itself reads Secret ${held} of connection ${connectionName(connection)}, which is for its proxy alone: take it out of the pod (ephemeral containers too) and create the pod anew`,
-  );
 }
 
 interface Progress {

@@ -48,9 +48,17 @@ export function identityOf(standing: Standing): PodIdentity {
     podUid: claims.podUid,
     connections: connectionsOf(pod),
     secrets: [...new Set([...secretsNamed(pod)].map(({ secret }) => secret))],
+    ...(hasOwnNameServers(pod) ? { ownNameServers: true } : {}),
     ...(chain === undefined ? {} : { chain }),
     ...(proxyStartedAt === undefined ? {} : { proxyStartedAt }),
   };
+}
+
+function hasOwnNameServers(pod: KubeObject): boolean {
+  return (
+    textAt(pod, "spec", "dnsPolicy") === "None" ||
+    listAt(pod, "spec", "dnsConfig", "nameservers").length > 0
+  );
 }
 
 function isThatPod({ pod, claims }: Standing): void {

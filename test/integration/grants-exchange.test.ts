@@ -1,5 +1,6 @@
 // The token exchange over a real socket: the happy path, and each refusal in the words of its RFC.
 import assert from "node:assert/strict";
+import type { Connection } from "../../crds/types.gen.ts";
 import { createHash, generateKeyPairSync, randomUUID, type KeyObject } from "node:crypto";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import {
@@ -485,6 +486,29 @@ describe("POST /v1/token", () => {
     assert.match(String(answer["error_description"]), /itself reads Secret orders-db/);
     api.issuer.setPod(podIdentity({ secrets: ["unrelated"] }));
     assert.equal((await send(await form({ audience: orders }), await proof())).status, 200);
+  });
+
+  it("gives no credential that would travel without TLS to a pod that chooses its own name servers", async () => {
+    const plain = (url: string): Connection =>
+      connection({
+        protocol: "http",
+        endpoint: { url },
+        credential: {
+          static: {
+            secretRef: { name: "orders-db" },
+            header: { name: "x-api-key", value: "${password}" },
+          },
+        },
+      });
+    const ask = async () => form({ audience: orders });
+    api.issuer.setPod(podIdentity({ ownNameServers: true }));
+    api.view.put(plain("http://orders.data.svc"));
+    await refused(await ask(), await proof(), "invalid_target", "NameServersNotTrusted");
+    api.view.put(plain("https://orders.data.svc"));
+    assert.equal((await send(await ask(), await proof())).status, 200);
+    api.issuer.setPod(podIdentity());
+    api.view.put(plain("http://orders.data.svc"));
+    assert.equal((await send(await ask(), await proof())).status, 200);
   });
 
   it("issues nothing to a pod that is gone, whatever its token says", async () => {
