@@ -18,3 +18,5 @@ export const nodeDrivers: readonly string[] = [
   "postgres@3.4.9",
   "drizzle-orm@0.45.4",
 ];
+
+export const javaDriver = "org.postgresql:postgresql:42.7.14";
