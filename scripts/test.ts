@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { readConfig } from "../test/cluster/config.ts";
 import { reasonWithoutPython } from "../test/clients/python.ts";
+import { reasonWithoutGo, reasonWithoutJava } from "../test/clients/toolchains.ts";
 import { providerOf } from "../test/cluster/provider.ts";
 import { runAll, type Step } from "./steps.ts";
 
@@ -23,7 +24,7 @@ const steps: Step[] = [
     leftOut: withoutPostgres,
   },
   {
-    name: "clients of other languages",
+    name: "clients",
     command: ["npm", "run", "--silent", "test:clients"],
     leftOut: withoutPostgres ?? reasonWithoutPython(),
   },
@@ -31,6 +32,12 @@ const steps: Step[] = [
   { name: "cluster suite", command: [node, "test/e2e/run.ts"], leftOut: withoutCluster },
   { name: "chart", command: [node, "scripts/chart.ts"], leftOut: withoutCluster },
 ];
+// They leave themselves out of the step above; here they are named.
+for (const [name, reason] of [
+  ["client pgx", reasonWithoutGo()],
+  ["client pgjdbc", reasonWithoutJava()],
+] as const)
+  if (reason !== undefined) steps.push({ name, command: [node], leftOut: reason });
 if (withoutCluster === undefined && !wasUp)
   steps.push({ name: "cluster down", command: [node, "test/cluster/down.ts"] });
 await runAll(steps);

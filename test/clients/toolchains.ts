@@ -1,0 +1,25 @@
+// Which languages this machine can run; a client of one that is missing is left out by name, and nothing is left out where CI=true.
+import { execFileSync } from "node:child_process";
+
+function reasonWithout(program: string, args: readonly string[], what: string): string | undefined {
+  try {
+    execFileSync(program, args, { stdio: "ignore" });
+    return undefined;
+  } catch {
+    return what;
+  }
+}
+
+export const reasonWithoutGo = (): string | undefined =>
+  reasonWithout("go", ["version"], "pgx needs go (1.25 or newer)");
+
+export const reasonWithoutJava = (): string | undefined =>
+  reasonWithout("java", ["--version"], "pgjdbc needs java (17 or newer)") ??
+  reasonWithout("mvn", ["--version"], "pgjdbc needs mvn to fetch its jar");
+
+/** Options of a test that is left out for this reason, if there is one. */
+export function skipped(reason: string | undefined): { readonly skip: string | false } {
+  if (reason !== undefined && process.env["CI"] === "true")
+    throw new Error(`CI=true, but ${reason}`);
+  return { skip: reason ?? false };
+}
