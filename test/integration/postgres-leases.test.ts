@@ -29,6 +29,7 @@ let view: MemoryResources;
 let leases: RoleLeases;
 let clock: number;
 let problems: string[];
+let noted: string[];
 const open: pg.Client[] = [];
 
 before(async () => {
@@ -73,6 +74,7 @@ after(async () => {
 beforeEach(() => {
   clock = Date.now();
   problems = [];
+  noted = [];
   view = new MemoryResources();
   view.put(rolesConnection());
   view.putSecret("agents", "orders-admin", { username: "lessor", password: "admin-password-1" });
@@ -118,6 +120,7 @@ function start(changes: Partial<RoleLeasesOptions> = {}): RoleLeases {
     random: Math.random,
     onProblem: (what, on, error) =>
       problems.push(`${what} ${on}: ${error instanceof Error ? error.message : String(error)}`),
+    onNotes: (on, notes) => noted.push(`${on}: ${notes.length}`),
     ...changes,
   });
 }
@@ -733,6 +736,8 @@ test("what the login cannot pass on, what only an owner can do and what PUBLIC m
   assert.match(notes.join("\n"), /may not grant SELECT on table public\.foreign_to_us/);
   assert.match(notes.join("\n"), /PUBLIC holds SELECT on table public\.leaky/);
   assert.match(notes.join("\n"), /PUBLIC may CREATE in sales/);
+  await lease();
+  assert.deepEqual(noted, ["agents/orders-db: 4"], "logged once, not at every renewal");
   await superuser("DROP TABLE foreign_to_us, leaky; REVOKE CREATE ON SCHEMA sales FROM PUBLIC");
 });
 
