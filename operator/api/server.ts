@@ -153,6 +153,8 @@ export async function startApi(options: ApiOptions): Promise<Api> {
         connection,
         error: error instanceof Error ? error.message : String(error),
       }),
+    onNotes: (connection, notes) =>
+      options.logger.warn({ event: "privileges-not-as-permitted", connection, notes }),
   });
   const bindings = new KeyBindings(now);
   const proofs = new ProofVerifier({

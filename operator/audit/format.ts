@@ -1,5 +1,5 @@
 // Events and sessions as lines for people: aligned, bounded, and safe to show on a terminal.
-import type { StoredEvent } from "../../contract/event.ts";
+import type { EventBody, StoredEvent } from "../../contract/event.ts";
 import type { SessionSummary } from "./queries.ts";
 import { cells, clip, escapeLine, pad, paint, type Style } from "./terminal.ts";
 
@@ -62,13 +62,18 @@ export function summaryOf({ header, body }: StoredEvent): string {
   if (body.operation !== undefined) return body.operation.summary;
   if (body.gap !== undefined)
     return `events ${body.gap.from} to ${body.gap.to}: ${body.gap.reason}`;
-  if (body.grant !== undefined)
-    return `${body.grant.id} until ${body.grant.expiresAt}${body.grant.reason === undefined ? "" : `: ${body.grant.reason}`}`;
+  if (body.grant !== undefined) return grantText(body.grant);
   if (body.request !== undefined) return requestText(body.request);
   if (body.quarantine !== undefined)
     return `${body.quarantine.name} ${body.quarantine.state}: ${body.quarantine.reason}`;
   if (body.error !== undefined) return `${body.error.code}: ${body.error.message}`;
   return header.type === "operation" ? "(pruned)" : "";
+}
+
+/** `g1 until 2026-11-20T10:05:00Z as chaperone_5f0c…`. */
+function grantText({ id, expiresAt, reason, role }: NonNullable<EventBody["grant"]>): string {
+  const why = reason === undefined ? "" : `: ${reason}`;
+  return `${id} until ${expiresAt}${role === undefined ? "" : ` as ${role}`}${why}`;
 }
 
 /** `ar-1 Approved by jo: fine`. Not escaped. */

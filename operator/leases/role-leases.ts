@@ -32,6 +32,9 @@ const closeTimeoutMs = 5_000;
 /** Sentences of one Connection in its status. */
 const maxNotes = 10;
 
+/** Sentences of one Connection that are remembered as logged. */
+const maxSaid = 100;
+
 export type LeasedPod = Pick<PodIdentity, "namespace" | "serviceAccount" | "pod" | "podUid">;
 
 export interface LeaseRequest {
@@ -53,6 +56,8 @@ export interface RoleLeasesOptions {
   readonly random: () => number;
   /** For the log: what was tried on which connection, and the error. */
   readonly onProblem: (what: string, connection: string, error: unknown) => void;
+  /** Also for the log: sentences of `LeaseOutcome.notes` that are new. */
+  readonly onNotes: (connection: string, notes: readonly string[]) => void;
 }
 
 /** What a Connection's status says of its roles. */
@@ -85,6 +90,8 @@ export class RoleLeases {
   readonly #busy = new Map<string, Promise<unknown>>();
   /** Why the last role of a Connection was not made; bounded by the Connections that exist. */
   readonly #failures = new Map<string, LeaseRefused>();
+  /** Sentences that were logged; bounded alike, and by `maxSaid` for each. */
+  readonly #said = new Map<string, Set<string>>();
   readonly #ticker: NodeJS.Timeout;
   readonly #unsubscribe: () => void;
   readonly #closing = new AbortController();
@@ -188,6 +195,7 @@ export class RoleLeases {
           { temporary: true },
         );
       this.#failures.delete(name);
+      this.#say(name, held.notes);
       return { kind: "password", username: held.name, password };
     } catch (error) {
       if (error instanceof LeaseRefused) this.#failures.set(name, error);
@@ -280,10 +288,21 @@ export class RoleLeases {
     const at = now();
     for (const [key, held] of this.#held)
       if (held.expiresAt !== 0 && held.expiresAt <= at) this.#end(key, held, true);
-    for (const connection of this.#failures.keys()) {
-      const [namespace = "", name = ""] = connection.split("/");
-      if (view.connection(namespace, name) === undefined) this.#failures.delete(connection);
-    }
+    for (const map of [this.#failures, this.#said])
+      for (const connection of map.keys()) {
+        const [namespace = "", name = ""] = connection.split("/");
+        if (view.connection(namespace, name) === undefined) map.delete(connection);
+      }
+  }
+
+  #say(connection: string, notes: readonly string[]): void {
+    const known = this.#said.get(connection);
+    const said = known === undefined || known.size > maxSaid ? new Set<string>() : known;
+    const news = notes.filter((note) => !said.has(note));
+    if (news.length === 0) return;
+    for (const note of news) said.add(note);
+    this.#said.set(connection, said);
+    this.#options.onNotes(connection, news);
   }
 
   /** Takes over a role of an earlier process that a pod may still be using; ends one that nobody can be. */

@@ -143,6 +143,9 @@ function may(
     : isPermitted(access, rules);
 }
 
+/** A DELETE touches whole rows whatever its WHERE names, so a rule of some columns permits none. */
+const ofWholeRows: ReadonlySet<StatementKind> = new Set(["delete"]);
+
 /** Which accesses call for which privilege. */
 const byColumn = [
   ["SELECT", ["select", "update", "delete", "merge"]],
@@ -180,7 +183,11 @@ function ofRelation(relation: GrantRelation, rules: Rules): readonly ObjectPrivi
   for (const [privilege, statements] of byColumn) {
     if (!able.includes(privilege)) continue;
     const touches = (column: string | undefined): boolean =>
-      statements.some((statement) => may(statement, relation, column, rules));
+      statements.some(
+        (statement) =>
+          (column === undefined || !ofWholeRows.has(statement)) &&
+          may(statement, relation, column, rules),
+      );
     if (touches(undefined)) add(privilege);
     else for (const column of relation.columns.filter(touches)) add(privilege, column);
   }

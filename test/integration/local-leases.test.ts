@@ -99,6 +99,11 @@ test("an agent works under a role of its own, which is dropped when local mode e
     `SELECT has_table_privilege('${role}', 'orders', 'UPDATE') AS "update", has_table_privilege('${role}', 'orders', 'DELETE') AS "delete"`,
   );
   assert.deepEqual(may, { update: true, delete: false });
+  const events = await system.cli(["events", "--state", system.state, "-o", "json"]);
+  assert.equal(events.code, 0, events.stderr);
+  const granted = events.stdout.split("\n").filter((line) => line.includes('"type":"grant"'));
+  assert.match(granted.join("\n"), new RegExp(`"role":"${role}"`), "the grant names it");
+  assert.doesNotMatch(events.stdout, new RegExp(adminPassword));
   await started.stop();
   assert.deepEqual(await roles(), []);
 });

@@ -1,6 +1,7 @@
 // Roles made for grants, in a real PostgreSQL: what they can do is what the policy permits, and they go when the grant does.
 import assert from "node:assert/strict";
 import { after, before, beforeEach, afterEach, test } from "node:test";
+import fc from "fast-check";
 import pg from "pg";
 import type { Lease } from "../../contract/control.ts";
 import type { AccessPolicy, Connection, PolicyRule } from "../../crds/types.gen.ts";
@@ -14,6 +15,9 @@ import {
 import { govern, type Governing } from "../../operator/grants/govern.ts";
 import { LeaseRefused } from "../../operator/grants/lease.ts";
 import { RoleLeases, type RoleLeasesOptions } from "../../operator/leases/role-leases.ts";
+import { decide, prepare } from "../../policy/decide.ts";
+import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
+import { createSqlRecogniser } from "../../policy/sql/recognise.ts";
 import { eventually } from "./local-system.ts";
 import { startPostgres, type PostgresServer } from "./postgres-server.ts";
 
@@ -25,6 +29,7 @@ let view: MemoryResources;
 let leases: RoleLeases;
 let clock: number;
 let problems: string[];
+let noted: string[];
 const open: pg.Client[] = [];
 
 before(async () => {
@@ -69,6 +74,7 @@ after(async () => {
 beforeEach(() => {
   clock = Date.now();
   problems = [];
+  noted = [];
   view = new MemoryResources();
   view.put(rolesConnection());
   view.putSecret("agents", "orders-admin", { username: "lessor", password: "admin-password-1" });
@@ -114,6 +120,7 @@ function start(changes: Partial<RoleLeasesOptions> = {}): RoleLeases {
     random: Math.random,
     onProblem: (what, on, error) =>
       problems.push(`${what} ${on}: ${error instanceof Error ? error.message : String(error)}`),
+    onNotes: (on, notes) => noted.push(`${on}: ${notes.length}`),
     ...changes,
   });
 }
@@ -301,6 +308,109 @@ test("columns, kinds and Denies hold in the database as the policy says them", a
   const tried: Record<string, string> = {};
   for (const sql of Object.keys(expected)) tried[sql] = await outcome(client, sql);
   assert.deepEqual(tried, expected);
+});
+
+const tables: Readonly<Record<string, readonly string[]>> = {
+  "public.orders": ["id", "status", "total"],
+  "public.customers": ["id", "name", "ssn"],
+  "sales.leads": ["id", "note"],
+};
+
+/** Every kind of access by itself, on every table and column. */
+const probes = Object.entries(tables).flatMap(([table, columns]) => [
+  { table, sql: `SELECT * FROM ${table}` },
+  { table, sql: `DELETE FROM ${table} WHERE id = 0` },
+  { table, sql: `DELETE FROM ${table}` },
+  { table, sql: `TRUNCATE ${table}` },
+  ...columns.flatMap((column) => [
+    { table, column, sql: `SELECT ${column} FROM ${table}` },
+    { table, column, sql: `INSERT INTO ${table} (${column}) VALUES (DEFAULT)` },
+    { table, column, sql: `UPDATE ${table} SET ${column} = NULL` },
+    { table, column, sql: `UPDATE ${table} SET ${column} = NULL WHERE ${column} IS NULL` },
+  ]),
+]);
+
+const some = <T>(values: readonly T[]) =>
+  fc.option(fc.uniqueArray(fc.constantFrom(...values), { minLength: 1, maxLength: 3 }), {
+    nil: undefined,
+  });
+
+const anyRule: fc.Arbitrary<PolicyRule> = fc
+  .record({
+    name: fc.uuid(),
+    action: fc.constantFrom<PolicyRule["action"]>("Allow", "Allow", "RequireApproval", "Deny"),
+    statements: some(["select", "insert", "update", "delete", "truncate", "merge"] as const),
+    relations: some(["public.*", "public.orders", "sales.leads", "*", "public.c*"]),
+    columns: some(["public.orders.id", "public.customers.*", "*.ssn", "sales.leads.id"]),
+    hasWhere: fc.option(fc.boolean(), { nil: undefined }),
+  })
+  .map(({ name, action, statements, relations, columns, hasWhere }) => ({
+    name,
+    action,
+    sql: {
+      ...(statements && { statements }),
+      ...(relations && { relations }),
+      ...(columns && { columns }),
+      ...(hasWhere !== undefined && { hasWhere }),
+    },
+  }));
+
+/** The same write with a WHERE or without: no privilege tells them apart. */
+function otherWhere(sql: string): readonly string[] {
+  const [table, column] = [/(?:FROM|UPDATE) (\S+)/.exec(sql)?.[1], /SET (\S+)/.exec(sql)?.[1]];
+  if (sql.startsWith("DELETE"))
+    return [`DELETE FROM ${table}`, `DELETE FROM ${table} WHERE id = 0`];
+  if (!sql.startsWith("UPDATE")) return [];
+  const all = `UPDATE ${table} SET ${column} = NULL`;
+  return [all, `${all} WHERE ${column} IS NULL`];
+}
+
+test("whatever the rules, the database lets pass what they permit, and refuses the rest", async () => {
+  const recogniser = createSqlRecogniser({ grammar: await loadSqlGrammar() });
+  const pod = podIdentity();
+  const context = { session: { id: "s", operations: 0 }, time: new Date() };
+  const decided = (sql: string): string => {
+    const governed = govern(governing(), pod, pod, "agents/orders-db");
+    if ("refused" in governed) throw new Error(governed.message);
+    const { operation } = recogniser.recognise(sql);
+    return decide(prepare(governed.bundle), pod, { ...operation, params: [] }, context).verdict;
+  };
+  /** A write that reads its own columns brings SELECT on them along. */
+  const readsByWriting = (table: string, column: string | undefined): boolean => {
+    const columns = column === undefined ? tables[table] : [column];
+    return [
+      ...(columns ?? []).flatMap((name) => [
+        `UPDATE ${table} SET ${name} = NULL`,
+        `UPDATE ${table} SET ${name} = NULL WHERE ${name} IS NULL`,
+        `MERGE INTO ${table} t USING (SELECT 1 AS x) s ON t.${name} IS NULL WHEN MATCHED THEN DO NOTHING`,
+      ]),
+      `DELETE FROM ${table}`,
+      `DELETE FROM ${table} WHERE id = 0`,
+    ].some((sql) => decided(sql) !== "deny");
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(anyRule, { maxLength: 4 }), async (rules) => {
+      setRules(rules);
+      const client = await connect(await lease());
+      for (const { sql, table, column } of probes.map((probe) => ({
+        column: undefined,
+        ...probe,
+      }))) {
+        const code = await outcome(client, sql);
+        const passes = code !== denied && code !== readOnly;
+        if (decided(sql) !== "deny") assert.ok(passes, `${code}: ${sql}`);
+        else if (passes && sql.startsWith("SELECT"))
+          assert.ok(readsByWriting(table, column), `too much: ${sql}`);
+        else if (passes)
+          assert.ok(
+            otherWhere(sql).some((twin) => decided(twin) !== "deny"),
+            `too much: ${sql}`,
+          );
+      }
+      await client.end();
+    }),
+    { numRuns: 30 },
+  );
 });
 
 test("a renewal keeps role and password, and gives what is due now: new tables, fewer rules", async () => {
@@ -627,6 +737,8 @@ test("what the login cannot pass on, what only an owner can do and what PUBLIC m
   assert.match(notes.join("\n"), /may not grant SELECT on table public\.foreign_to_us/);
   assert.match(notes.join("\n"), /PUBLIC holds SELECT on table public\.leaky/);
   assert.match(notes.join("\n"), /PUBLIC may CREATE in sales/);
+  await lease();
+  assert.deepEqual(noted, ["agents/orders-db: 4"], "logged once, not at every renewal");
   await superuser("DROP TABLE foreign_to_us, leaky; REVOKE CREATE ON SCHEMA sales FROM PUBLIC");
 });
 
