@@ -45,6 +45,8 @@ export class Request {
   batch = 0;
   /** An Execute or Query that may prepare, deallocate, declare or close names by SQL. */
   changesNames = false;
+  /** A FunctionCall, whose answer is one value. */
+  callsFunction = false;
   /** The server answered it with an error itself (it was not merely skipped). */
   failed = false;
   /** Ours: where the rows of our own query go. */
