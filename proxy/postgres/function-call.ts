@@ -11,8 +11,11 @@ import type { Understood } from "./understanding.ts";
 /** A look-up by number in the catalog takes no time; a server that does not answer must not hold the client for ever. */
 const lookUpTimeoutMs = 15_000;
 
+/** SET by another name: which setting it is about can only be read in SQL. */
+const setter = "pg_catalog.set_config";
+
 export interface CalledFunction {
-  /** `schema.name`; undefined when there is none of that number. */
+  /** `schema.name`; undefined when there is none of that number, or none that may be called in this way. */
   readonly name: string | undefined;
 }
 
@@ -38,10 +41,9 @@ export async function lookUpFunction(
       ),
     );
     const [schema, name] = rows[0] ?? [];
-    return {
-      name:
-        typeof schema === "string" && typeof name === "string" ? dotted(schema, name) : undefined,
-    };
+    if (typeof schema !== "string" || typeof name !== "string") return { name: undefined };
+    const called = dotted(schema, name);
+    return { name: called === setter ? undefined : called };
   } finally {
     deadline.clear();
   }

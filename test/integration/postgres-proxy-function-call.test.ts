@@ -105,6 +105,16 @@ test("any other is refused, recorded, and never runs", async () => {
   assert.equal(await touched(), 0);
 });
 
+test("settings are not changed by a call, whatever the rules allow", async () => {
+  const { rows } = await direct.query("SELECT 'set_config'::regproc::oid::int AS oid");
+  const raw = await rawClient(proxy.port);
+  raw.send(call(rows[0].oid, "search_path", "evil", "f"), serialize.query("SHOW search_path"));
+  const answers = await raw.ready(2);
+  assert.deepEqual(errorsOf(answers), ["42501"]);
+  assert.match(answers.find(({ type }) => type === "D")?.body.toString() ?? "", /public, pg_temp/);
+  await raw.end();
+});
+
 test("numbers of no function, and calls that are cut short, get an error and the session lives", async () => {
   const raw = await rawClient(proxy.port);
   raw.send(call(0), call(2_000_000_000), call(echo), serialize.query("SELECT 1"));
