@@ -65,7 +65,8 @@ export class Backend implements FrameSink {
   }
 
   limit(type: number): number {
-    if (type === backend.dataRow) return this.#results.rowLimit();
+    if (type === backend.dataRow || type === backend.functionCallResponse)
+      return this.#results.rowLimit();
     return type === backend.copyData ? this.#results.copyLimit() : maxInspectedBytes;
   }
 
@@ -83,6 +84,7 @@ export class Backend implements FrameSink {
     switch (type) {
       case backend.dataRow:
       case backend.copyData:
+      case backend.functionCallResponse:
         this.#results.row(type, buffer, start, end);
         return;
       case backend.parseComplete:

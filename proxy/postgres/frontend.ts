@@ -4,6 +4,8 @@ import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
 import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
+import { lookUpFunction, mayAllowFunctions } from "./function-call.ts";
+import type { CalledFunction } from "./function-call.ts";
 import { frontend } from "./messages.ts";
 import { Reader } from "./reader.ts";
 import { maxOutstanding, Request } from "./requests.ts";
@@ -161,6 +163,10 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #request(type: number, buffer: Buffer, start: number, end: number): void {
     const again = (): void => this.message(type, buffer, start, end);
+    if (type === frontend.functionCall) {
+      this.#functionCall(buffer, start, end);
+      return;
+    }
     if (this.#isQueryInBatch(type) || (type === frontend.execute && this.#mustFollowAnswer())) {
       this.#afterBatchSoFar(again);
       return;
@@ -180,6 +186,34 @@ export class Frontend implements FrameSink, FrontendSide {
       this.#segmentBytes > maxSegmentBytes || this.#segment.length >= maxSegmentRequests;
     if (waits || large || request.kind === "query" || request.kind === "flush")
       this.#close(waits ? request : undefined);
+  }
+
+  /** Its name is asked of the server when all before it is answered; then it is decided like a Query. */
+  #functionCall(buffer: Buffer, start: number, end: number): void {
+    const decide = (called: CalledFunction | undefined): void => {
+      this.#add(this.#reader.functionCall(buffer, start, end, called));
+      this.#close(undefined);
+    };
+    this.#close(undefined, () =>
+      this.#waitFor("all", () => {
+        const x = this.#x;
+        const bundle = x.options.gate.current()?.bundle;
+        const askable = !this.#forwarding.begun && x.status !== "E" && !x.options.masks.active;
+        if (bundle === undefined || !askable || !mayAllowFunctions(bundle)) {
+          if (!this.#forwarding.skips) decide(undefined);
+          return;
+        }
+        this.#deciding = true;
+        lookUpFunction(x, buffer, start, end).then(
+          (called) => {
+            this.#deciding = false;
+            this.#guarded(() => decide(called));
+            this.wake();
+          },
+          (error: unknown) => this.#hooks.failed(error),
+        );
+      }),
+    );
   }
 
   /** With limits on results, one Execute of a batch is answered before the next is sent: a result that is cut off must stop the rest. */

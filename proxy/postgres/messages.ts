@@ -35,6 +35,7 @@ export const backend = {
   authentication: 0x52, // R
   parameterStatus: 0x53, // S
   rowDescription: 0x54, // T
+  functionCallResponse: 0x56, // V
   copyBoth: 0x57, // W
   readyForQuery: 0x5a, // Z
   copyDone: 0x63, // c

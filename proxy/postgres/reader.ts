@@ -12,7 +12,9 @@ import {
 import type { ParseBody } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
-import { WireError } from "./framer.ts";
+import { headerBytes, WireError } from "./framer.ts";
+import { understandCall } from "./function-call.ts";
+import type { CalledFunction } from "./function-call.ts";
 import { errorResponse, frontend, parse, query } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
@@ -53,8 +55,6 @@ export class Reader {
         return this.#close(buffer, start, end);
       case frontend.flush:
         return flows(new Request("flush", buffer, start, end));
-      case frontend.functionCall:
-        return this.#functionCall(buffer, start, end);
       default:
         throw new WireError(`a client message of type ${type} is not expected here`);
     }
@@ -67,7 +67,7 @@ export class Reader {
     const refusal = refusalMessage(
       new ProxyError("TooLarge", `connection ${this.#x.connection}: ${why}`),
     );
-    if (type !== frontend.query) return refused(refusal);
+    if (type !== frontend.query && type !== frontend.functionCall) return refused(refusal);
     const understood = textless("statement that is too large", why);
     const request = new Request("query", refusal, 0, 0);
     request.execution = new Execution(understood, understood.operation, undefined);
@@ -194,17 +194,31 @@ export class Reader {
     return flows(request);
   }
 
-  /** The fast-path call names a function by number and passes by SQL altogether. It is answered like a Query. */
-  #functionCall(buffer: Buffer, start: number, end: number): Read {
+  /** @param called undefined: no rule could allow it, or its name cannot be asked for now. It is answered like a Query. */
+  functionCall(
+    buffer: Buffer,
+    start: number,
+    end: number,
+    called: CalledFunction | undefined,
+  ): Request {
     const request = new Request("query", buffer, start, end);
-    request.execution = new Execution(functionCall, functionCall.operation, undefined);
-    request.refusal = refusalMessage(
+    const understood =
+      called?.name === undefined
+        ? unnamedCall
+        : understandCall(called.name, buffer.subarray(start + headerBytes, end));
+    request.execution = new Execution(understood, understood.operation, undefined);
+    request.callsFunction = true;
+    if (called?.name === undefined) request.refusal = this.#refuseCall();
+    return request;
+  }
+
+  #refuseCall(): Buffer {
+    return refusalMessage(
       new ProxyError(
         "NotSupported",
-        `connection ${this.#x.connection}: function calls of the protocol are refused; use SELECT`,
+        `connection ${this.#x.connection}: this function call of the protocol is refused; use SELECT`,
       ),
     );
-    return flows(request);
   }
 
   #noRoom(): Buffer {
@@ -266,9 +280,9 @@ const notUtf8: Understood = {
   }),
 };
 
-const functionCall = textless(
+const unnamedCall = textless(
   "function call of the protocol",
-  "a function call of the protocol names its function by number",
+  "a function call of the protocol names its function by number; a rule has to allow the function by name, no masks may apply, and it cannot stand in a pipeline or a failed transaction",
 );
 
 const statementMessages: ReadonlyMap<number, string> = new Map([

@@ -47,6 +47,8 @@ export class Request {
   batch = 0;
   /** An Execute or Query that may prepare, deallocate, declare or close names by SQL. */
   changesNames = false;
+  /** A FunctionCall, whose answer is one value. */
+  callsFunction = false;
   /** The server answered it with an error itself (it was not merely skipped). */
   failed = false;
   /** Data of its COPY was forwarded. */

@@ -97,12 +97,20 @@ export class Results {
       (head.kind !== "execute" && head.kind !== "query")
     )
       throw new WireError("the server sent a row that nobody asked for");
+    if ((type === backend.functionCallResponse) !== head.callsFunction)
+      throw new WireError(`the server answered ${head.kind} with type ${type}`);
     if (this.#x.muted) return;
     if (!execution.admitRow(end - start)) {
       this.#failLimit(execution);
       return;
     }
+    // Where its value comes from is not known. Masks came while its name was asked for.
+    if (type === backend.functionCallResponse && execution.masking !== undefined) {
+      this.#failUnknown();
+      return;
+    }
     if (type === backend.copyData) this.#copied(execution, buffer, start, end);
+    else if (type !== backend.dataRow) this.#x.client.pass(buffer, start, end);
     else if (execution.masking === undefined) {
       this.#x.client.pass(buffer, start, end);
       execution.recorder?.row(buffer, start, end);

@@ -139,7 +139,7 @@ export class SessionSettings {
     if (this.#batch === "doubtful-in-another-transaction" && !onlyTransaction)
       return "its policy allows only reads, so no other transaction can follow a function or a RESET in one pipeline; send Sync between them";
     // One text may hold a function, the end of its transaction, and another function.
-    return facts.count > 2 && isDoubtful(operation) && controlsTransaction(operation)
+    return facts.count > 2 && this.#isDoubtful(operation) && controlsTransaction(operation)
       ? "its policy allows only reads, so a function or a RESET and transaction control cannot stand in one text with more; send them one by one"
       : undefined;
   }
@@ -147,14 +147,27 @@ export class SessionSettings {
   /** A statement was decided and will be sent; in the order of sending. */
   passes(operation: SqlOperation): void {
     if (!this.#readOnly) return;
-    if (this.#batch === "doubtful" && controlsTransaction(operation))
+    // DISCARD ALL commits at once, even in a pipeline: what stands behind it is another transaction.
+    if ((this.#batch === "doubtful" && controlsTransaction(operation)) || this.#resets(operation))
       this.#batch = "doubtful-in-another-transaction";
-    if (this.#batch === "clean" && isDoubtful(operation)) this.#batch = "doubtful";
+    if (this.#batch === "clean" && this.#isDoubtful(operation)) this.#batch = "doubtful";
+  }
+
+  /** What it does beside its relations cannot be seen, or it takes settings back to where they were not read-only. */
+  #isDoubtful(operation: SqlOperation): boolean {
+    return (
+      this.#resets(operation) ||
+      operation.accesses.some((access) => access.kind === "function" && !access.safe)
+    );
+  }
+
+  #resets({ session }: SqlOperation): boolean {
+    return session?.resets === true && !this.#beganReadOnly;
   }
 
   /** A statement is on its way. */
   sent(operation: SqlOperation): void {
-    if (this.#readOnly && isDoubtful(operation)) this.#doubt = true;
+    if (this.#readOnly && this.#isDoubtful(operation)) this.#doubt = true;
     if (operation.session?.resets !== true) return;
     this.#readOnly = this.#beganReadOnly;
     this.#limit = limitMs(this.#start.prepared);
@@ -169,14 +182,6 @@ export class SessionSettings {
   undone(name: string, value: string): boolean {
     return name === readOnlySetting && value !== "on" && this.#readOnly;
   }
-}
-
-/** What it does beside its relations cannot be seen, or it takes settings back. */
-function isDoubtful({ accesses, session }: SqlOperation): boolean {
-  return (
-    session?.resets === true ||
-    accesses.some((access) => access.kind === "function" && !access.safe)
-  );
 }
 
 function controlsTransaction({ facts }: SqlOperation): boolean {

@@ -277,6 +277,9 @@ test("a reset leaves the session as the policy wants it, however it began", asyn
         ["25006", "25006"],
         reset,
       );
+      raw.send(...extended(reset), ...extended("SELECT bump()"), serialize.sync());
+      raw.send(...extended("SELECT bump()"), serialize.sync());
+      assert.equal(errorsOf(await raw.ready(2)).length, 2, reset);
       assert.equal(await touched(), 0, reset);
       proxy.setRules(everything);
       assert.deepEqual(errorsOf(await pipelined(raw, "SELECT 1", reset, "SELECT bump()")), []);

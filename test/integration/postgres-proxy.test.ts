@@ -334,23 +334,6 @@ test("portals: row limits, several fetches, and one event a fetch", async () => 
   await raw.end();
 });
 
-test("a function call of the protocol is refused and recorded", async () => {
-  proxy.setRules(everything);
-  const raw = await rawClient(proxy.port);
-  const seen = proxy.operations().length;
-  raw.send(
-    Buffer.concat([
-      Buffer.from([0x46, 0, 0, 0, 14]),
-      Buffer.from([0, 0, 6, 0x5d]),
-      Buffer.alloc(6),
-    ]),
-  );
-  const answers = await raw.ready();
-  assert.equal(typesOf(answers), "EZ");
-  assert.equal(proxy.operations().slice(seen).at(0)?.body.outcome?.status, "denied");
-  await raw.end();
-});
-
 test("a name prepared anew in a batch that is not answered yet is decided as what it is now", async () => {
   await admin("CREATE SEQUENCE IF NOT EXISTS untouched");
   // With a condition, Parse passes and only Execute can tell.
