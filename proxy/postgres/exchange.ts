@@ -25,6 +25,9 @@ export interface ExchangeOptions {
   readonly poisonPortal: string;
 }
 
+/** Begins every query of our own, for whoever reads the server's log or pg_stat_activity. */
+export const ownMark = "/* chaperone */ ";
+
 export class Exchange {
   readonly options: ExchangeOptions;
   readonly queue = new RequestQueue();
@@ -90,7 +93,7 @@ export class Exchange {
 
   /** A query of our own on the client's upstream connection; only while nothing is outstanding. */
   ownQuery(text: string): Promise<Rows> {
-    const bytes = query(text);
+    const bytes = query(`${ownMark}${text}`);
     const request = new Request("query", bytes, 0, bytes.length);
     request.own = true;
     const collected = collectRows();

@@ -2,10 +2,11 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { Socket } from "node:net";
+import { ownMark } from "../../proxy/postgres/exchange.ts";
 
 export interface Tap {
   readonly port: number;
-  /** Queries and Executes forwarded since the last call of `forget`, without those that fail for sure. */
+  /** Queries and Executes forwarded since the last call of `forget`, without those that fail for sure and the proxy's own. */
   forwarded(): number;
   /** Texts of the Query messages among them. */
   texts(): readonly string[];
@@ -43,8 +44,10 @@ export async function startTap(target: {
     }
     const read = messages((type, body) => {
       if (type === query) {
+        const text = body.toString("utf8", 0, body.length - 1);
+        if (text.startsWith(ownMark)) return;
         forwarded += 1;
-        texts.push(body.toString("utf8", 0, body.length - 1));
+        texts.push(text);
       } else if (type === execute && !body.toString("latin1").startsWith(poison)) forwarded += 1;
     });
     client.on("data", read);
