@@ -44,12 +44,23 @@ export async function withAdmin<T>(
   signal: AbortSignal,
   work: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
+  const trying: { socket?: Socket } = {};
   let session: Session | undefined;
-  const abort = (): void => void session?.socket.destroy(new Error("aborted"));
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => undefined);
+  const abort = (): void => {
+    trying.socket?.destroy(new Error("aborted"));
+    aborted.reject(signal.reason);
+  };
   signal.addEventListener("abort", abort, { once: true });
   try {
     signal.throwIfAborted();
-    session = await open(target, access);
+    // The resolver cannot be told to stop, so nobody waits for it longer than they want to.
+    const addresses = await Promise.race([allowedAddresses(target, access), aborted.promise]);
+    session = await open(target, access, addresses, (socket) => {
+      signal.throwIfAborted();
+      trying.socket = socket;
+    });
     signal.throwIfAborted();
     // Nothing that stands in a schema of theirs may pass for a function or operator of PostgreSQL's (CVE-2018-1058).
     await session.client.query("SELECT pg_catalog.set_config('search_path', '', false)");
@@ -68,11 +79,16 @@ interface Session {
   readonly socket: Socket;
 }
 
-/** The first address that answers. */
-async function open(target: AdminTarget, access: DatabaseAccess): Promise<Session> {
-  const addresses = await allowedAddresses(target, access);
+/** The first address that answers; `onTry` hears of each socket before it is used. */
+async function open(
+  target: AdminTarget,
+  access: DatabaseAccess,
+  addresses: readonly string[],
+  onTry: (socket: Socket) => void,
+): Promise<Session> {
   for (const [index, address] of addresses.entries()) {
     const session = createSession(target, access, address);
+    onTry(session.socket);
     try {
       await session.client.connect();
       return session;
