@@ -44,12 +44,25 @@ export async function withAdmin<T>(
   signal: AbortSignal,
   work: (client: pg.Client) => Promise<T>,
 ): Promise<T> {
+  const trying: { socket?: Socket } = {};
   let session: Session | undefined;
-  const abort = (): void => void session?.socket.destroy(new Error("aborted"));
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => undefined);
+  const abort = (): void => {
+    trying.socket?.destroy(new Error("aborted"));
+    aborted.reject(signal.reason);
+  };
   signal.addEventListener("abort", abort, { once: true });
   try {
     signal.throwIfAborted();
-    session = await open(target, access);
+    session = await open(target, access, {
+      signal,
+      aborted: aborted.promise,
+      onTry: (socket) => {
+        signal.throwIfAborted();
+        trying.socket = socket;
+      },
+    });
     signal.throwIfAborted();
     // Nothing that stands in a schema of theirs may pass for a function or operator of PostgreSQL's (CVE-2018-1058).
     await session.client.query("SELECT pg_catalog.set_config('search_path', '', false)");
@@ -68,18 +81,32 @@ interface Session {
   readonly socket: Socket;
 }
 
+/** What gives up together. */
+interface Attempt {
+  readonly signal: AbortSignal;
+  /** Rejects with the signal's reason. */
+  readonly aborted: Promise<never>;
+  /** Hears of each socket before it is used. */
+  readonly onTry: (socket: Socket) => void;
+}
+
 /** The first server that answers; of several, the first that is no standby: roles are made where they can be written. */
-async function open(target: AdminTarget, access: DatabaseAccess): Promise<Session> {
+async function open(
+  target: AdminTarget,
+  access: DatabaseAccess,
+  trying: Attempt,
+): Promise<Session> {
   const { fallbacks = [] } = target.endpoint;
   const hosts: readonly HostAddress[] = [target.endpoint, ...fallbacks];
   let failure: unknown;
   for (const host of hosts) {
     try {
-      const session = await openHost(target, access, host);
+      const session = await openHost(target, access, host, trying);
       if (hosts.length === 1 || !(await isStandby(session))) return session;
       await close(session);
       failure ??= refused(target.connection, "DatabaseUnreachable", "no server is its primary");
     } catch (error) {
+      trying.signal.throwIfAborted();
       failure ??= error;
     }
   }
@@ -98,10 +125,16 @@ async function openHost(
   target: AdminTarget,
   access: DatabaseAccess,
   host: HostAddress,
+  trying: Attempt,
 ): Promise<Session> {
-  const addresses = await allowedAddresses(target.connection, access, host);
+  // The resolver cannot be told to stop, so nobody waits for it longer than they want to.
+  const addresses = await Promise.race([
+    allowedAddresses(target.connection, access, host),
+    trying.aborted,
+  ]);
   for (const [index, address] of addresses.entries()) {
     const session = createSession(target, access, host, address);
+    trying.onTry(session.socket);
     try {
       await session.client.connect();
       return session;
