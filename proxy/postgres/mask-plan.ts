@@ -6,6 +6,7 @@ import {
   byPlace,
   placed,
   union,
+  wholeOf,
   type Column,
   type Rows,
   type Taint,
@@ -45,9 +46,12 @@ export function planRow(
   shape: ResultShape,
 ): Plan {
   const { prover, detector } = compiled;
-  const named = prover === undefined ? nothing : namedBy(prover, shape);
-  const shown = prover === undefined ? open : lineage(prover, shape, fields.length);
-  if ("refused" in shown) return shown;
+  const proof = prover?.prove(shape.text);
+  const statement = proof?.ok === true ? proof.shown[shape.statement] : undefined;
+  const shown = prover === undefined ? open : lineage(prover, statement, shape, fields.length);
+  if (shown === "unknown" || "refused" in shown) return shown;
+  // FETCH names no relation.
+  const named = proof?.ok === true && statement?.fetches === undefined ? proof.relations : nothing;
   const draft: Draft = { cells: [], columns: new Set() };
   for (const [index, field] of fields.entries()) {
     const column = shown.columns[index];
@@ -69,30 +73,19 @@ function finished({ cells, columns }: Draft): Plan {
 
 const nothing: ReadonlySet<string> = new Set();
 
-function namedBy(prover: MaskProver, { text }: ResultShape): ReadonlySet<string> {
-  const proof = prover.prove(text);
-  return proof.ok ? proof.relations : nothing;
-}
-
 /** Nothing masked is in any column, except where its own table and number say so. */
 const open: Rows = { columns: [], shifty: false };
 
 /** The columns of a result of this many, or why there cannot be such a result. */
-function lineage(prover: MaskProver, shape: ResultShape, count: number): Rows | Refused {
-  const shown = shownOf(prover, shape.text, shape.statement);
-  if (shown?.fetches !== undefined) return fetched(prover, shown.fetches, shape, count);
-  if (shown?.rows === undefined) return shown === undefined ? miscounted : open;
-  return expected(shown.rows, count) ?? miscounted;
-}
-
-const miscounted = {
-  refused:
-    "the result has other columns than its text and the catalog say, so its masks are not known; send the statement again",
-};
-
-function shownOf(prover: MaskProver, text: string, statement: number): Shown | undefined {
-  const proof = prover.prove(text);
-  return proof.ok ? proof.shown[statement] : undefined;
+function lineage(
+  prover: MaskProver,
+  statement: Shown | undefined,
+  shape: ResultShape,
+  count: number,
+): Rows | Refused | "unknown" {
+  if (statement === undefined) return "unknown";
+  if (statement.fetches !== undefined) return fetched(prover, statement.fetches, shape, count);
+  return statement.rows === undefined ? open : (expected(statement.rows, count) ?? "unknown");
 }
 
 function expected(rows: Rows, count: number): Rows | undefined {
@@ -100,32 +93,39 @@ function expected(rows: Rows, count: number): Rows | undefined {
   return columns === undefined ? undefined : { columns, shifty: rows.shifty };
 }
 
-/** Whichever text of that name is open: its columns together with those of the others that have as many. */
+/** The rows of a cursor, by whichever of the texts that declared one of its name. */
 function fetched(
   prover: MaskProver,
   name: string,
   { cursors }: ResultShape,
   count: number,
-): Rows | Refused {
+): Rows | Refused | "unknown" {
   const candidates: Rows[] = [];
   for (const text of cursors.get(name) ?? []) {
     const proof = prover.prove(text);
     if (!proof.ok) return { refused: proof.message };
-    for (const { declares, rows } of proof.shown) {
-      if (declares !== name) continue;
-      const columns = rows === undefined ? open : expected(rows, count);
-      if (columns !== undefined) candidates.push(columns);
-    }
+    for (const { declares, rows = open } of proof.shown)
+      if (declares === name) candidates.push(rows);
   }
   const [first, ...more] = candidates;
   if (first === undefined)
     return {
       refused: `what the cursor "${name}" reads is not known here, so its rows cannot be masked; DECLARE it again, as a cursor of SQL`,
     };
-  if (more.length === 0) return first;
+  if (more.length > 0) return anyOf(candidates, count);
+  return first === open ? open : (expected(first, count) ?? "unknown");
+}
+
+/** Whichever of these it is: those of another width could be it only if the catalog were wrong, and then anything goes. */
+function anyOf(candidates: readonly Rows[], count: number): Rows {
+  const placing = candidates.map((rows) =>
+    rows === open ? [] : placed({ ...rows, columns: byPlace(rows) }, count),
+  );
+  const astray = candidates.filter((_, index) => placing[index] === undefined);
+  const stray = union(...astray.map(({ columns }) => wholeOf(columns)));
   const columns = Array.from({ length: count }, (_, index) => ({
     name: undefined,
-    taint: union(...candidates.flatMap((one) => one.columns[index]?.taint ?? [])),
+    taint: union(stray, ...placing.flatMap((one) => one?.[index]?.taint ?? [])),
   }));
   return { columns, shifty: false };
 }
@@ -188,7 +188,8 @@ function isUnknown(
 export function planCopy(compiled: Compiled, count: number, shape: ResultShape): Plan {
   const { prover } = compiled;
   if (prover === undefined) return undefined;
-  const shown = shownOf(prover, shape.text, shape.statement);
+  const proof = prover.prove(shape.text);
+  const shown = proof.ok ? proof.shown[shape.statement] : undefined;
   if (shown === undefined) return "unknown";
   if (shown.rows === undefined) return undefined;
   const refused = objectionTo(shown.copies);
