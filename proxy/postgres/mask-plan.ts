@@ -17,7 +17,7 @@ import type { MaskedColumn } from "../../policy/mask/masked-columns.ts";
 import type { MaskProver } from "../../policy/mask/prove.ts";
 import type { Field } from "./decode.ts";
 import { createDetectingMask } from "./detecting-mask.ts";
-import type { CellConstant, CellMask, Detected, Plan, ResultShape } from "./masking.ts";
+import type { CellConstant, CellMask, Detected, Plan, ResultShape, RowPlan } from "./masking.ts";
 
 /** The masks of one bundle over one catalog. */
 export interface Compiled {
@@ -192,8 +192,8 @@ export function planCopy(compiled: Compiled, count: number, shape: ResultShape):
   const shown = proof.ok ? proof.shown[shape.statement] : undefined;
   if (shown === undefined) return "unknown";
   if (shown.rows === undefined) return undefined;
-  const refused = objectionTo(shown.copies);
-  if (refused !== undefined) return { refused };
+  const copy = copyOf(shown.copies);
+  if (typeof copy === "string") return { refused: copy };
   const columns = placed({ ...shown.rows, columns: byPlace(shown.rows) }, count);
   if (columns === undefined) return "unknown";
   const draft: Draft = { cells: [], columns: new Set() };
@@ -205,16 +205,17 @@ export function planCopy(compiled: Compiled, count: number, shape: ResultShape):
       draft.cells.push(itself(compiled, field, identity, draft));
     }
   }
-  return finished(draft);
+  return { cells: draft.cells, columns: [...draft.columns], copy };
 }
 
 const unknownField: Field = { name: "", table: 0, attribute: 0, type: 0, format: 0 };
 
-export function objectionTo(copies: CopyFormat | undefined): string | undefined {
-  if (copies === undefined || copies.format !== "text")
-    return `COPY TO in ${copies?.format ?? "another"} format cannot be masked; use the text format, or SELECT`;
-  if (copies.header) return "COPY TO with HEADER cannot be masked; leave HEADER out, or use SELECT";
+/** How its rows are written, or why they cannot be masked. */
+export function copyOf(copies: CopyFormat | undefined): NonNullable<RowPlan["copy"]> | string {
+  const format = copies?.format ?? "another";
+  if (copies === undefined || (format !== "text" && format !== "csv"))
+    return `COPY TO in ${format} format cannot be masked; use text or csv, or SELECT`;
   return copies.special === undefined
-    ? undefined
-    : `COPY TO with the option ${copies.special} cannot be masked; use the text format without options, or SELECT`;
+    ? { notation: format, header: copies.header }
+    : `COPY TO with the option ${copies.special} cannot be masked; use text or csv without it, or SELECT`;
 }

@@ -296,7 +296,7 @@ test("a cursor is masked by what declared it, and one that nobody here declared 
   await raw.end();
 });
 
-test("COPY TO in text format is masked field by field; other formats are refused", async () => {
+test("COPY TO in text and CSV is masked field by field; binary and other delimiters are refused", async () => {
   proxy.setRules(everything, {
     columnMasks: [
       ...(ssnMask.columnMasks ?? []),
@@ -330,12 +330,26 @@ test("COPY TO in text format is masked field by field; other formats are refused
     (await copied("COPY customers (id, name) TO STDOUT (FORMAT csv, HEADER)"))[1],
     "1,name 1\n",
   );
+  assert.deepEqual(await copied("COPY odd TO STDOUT (FORMAT csv, HEADER)"), [
+    "a,b,c\n",
+    "x\t\\y,******\\N,1\n",
+    ",,2\n",
+  ]);
+  assert.deepEqual(
+    await copied(
+      "COPY (SELECT 'a,\"b\n', ssn, upper(ssn), '' FROM customers WHERE id = 1) TO STDOUT CSV",
+    ),
+    [`"a,""b\n",${masked},,""\n`],
+  );
+  assert.deepEqual(
+    await copied("COPY (SELECT id, ssn FROM customers WHERE id < 2) TO STDOUT (HEADER)"),
+    ["id\tssn\n", `1\t${masked}\n`],
+  );
   for (const options of [
-    "(FORMAT csv)",
     "(FORMAT binary)",
-    "(HEADER)",
     "(DELIMITER ';')",
     "(NULL 'x')",
+    "(FORMAT csv, FORCE_QUOTE *)",
   ]) {
     raw.send(serialize.query(`COPY customers TO STDOUT ${options}`));
     const answers = await raw.ready();
