@@ -5,7 +5,7 @@ import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catal
 import { createTextMasker } from "../../policy/mask/detect.ts";
 import { createMaskProver } from "../../policy/mask/prove.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
-import { objectionTo, planCopy, planRow, type Compiled } from "./mask-plan.ts";
+import { copyOf, planCopy, planRow, type Compiled } from "./mask-plan.ts";
 import type { MaskEngine } from "./mask-source.ts";
 import type { Masking } from "./masking.ts";
 
@@ -38,8 +38,8 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
       const proof = compiled.prover?.prove(understood.shape);
       if (proof?.ok === false) return proof.message;
       for (const { rows, copies } of proof?.shown ?? []) {
-        const objection = rows === undefined ? undefined : objectionTo(copies);
-        if (copies !== undefined && objection !== undefined) return objection;
+        const copy = rows === undefined || copies === undefined ? undefined : copyOf(copies);
+        if (typeof copy === "string") return copy;
       }
       const copiesOut =
         operation.facts.statements.includes("copy") &&

@@ -6,6 +6,7 @@ import {
   byPlace,
   placed,
   union,
+  wholeOf,
   type Column,
   type Rows,
   type Taint,
@@ -16,7 +17,7 @@ import type { MaskedColumn } from "../../policy/mask/masked-columns.ts";
 import type { MaskProver } from "../../policy/mask/prove.ts";
 import type { Field } from "./decode.ts";
 import { createDetectingMask } from "./detecting-mask.ts";
-import type { CellConstant, CellMask, Detected, Plan, ResultShape } from "./masking.ts";
+import type { CellConstant, CellMask, Detected, Plan, ResultShape, RowPlan } from "./masking.ts";
 
 /** The masks of one bundle over one catalog. */
 export interface Compiled {
@@ -45,9 +46,12 @@ export function planRow(
   shape: ResultShape,
 ): Plan {
   const { prover, detector } = compiled;
-  const named = prover === undefined ? nothing : namedBy(prover, shape);
-  const shown = prover === undefined ? open : lineage(prover, shape, fields.length);
-  if ("refused" in shown) return shown;
+  const proof = prover?.prove(shape.text);
+  const statement = proof?.ok === true ? proof.shown[shape.statement] : undefined;
+  const shown = prover === undefined ? open : lineage(prover, statement, shape, fields.length);
+  if (shown === "unknown" || "refused" in shown) return shown;
+  // FETCH names no relation.
+  const named = proof?.ok === true && statement?.fetches === undefined ? proof.relations : nothing;
   const draft: Draft = { cells: [], columns: new Set() };
   for (const [index, field] of fields.entries()) {
     const column = shown.columns[index];
@@ -69,30 +73,19 @@ function finished({ cells, columns }: Draft): Plan {
 
 const nothing: ReadonlySet<string> = new Set();
 
-function namedBy(prover: MaskProver, { text }: ResultShape): ReadonlySet<string> {
-  const proof = prover.prove(text);
-  return proof.ok ? proof.relations : nothing;
-}
-
 /** Nothing masked is in any column, except where its own table and number say so. */
 const open: Rows = { columns: [], shifty: false };
 
 /** The columns of a result of this many, or why there cannot be such a result. */
-function lineage(prover: MaskProver, shape: ResultShape, count: number): Rows | Refused {
-  const shown = shownOf(prover, shape.text, shape.statement);
-  if (shown?.fetches !== undefined) return fetched(prover, shown.fetches, shape, count);
-  if (shown?.rows === undefined) return shown === undefined ? miscounted : open;
-  return expected(shown.rows, count) ?? miscounted;
-}
-
-const miscounted = {
-  refused:
-    "the result has other columns than its text and the catalog say, so its masks are not known; send the statement again",
-};
-
-function shownOf(prover: MaskProver, text: string, statement: number): Shown | undefined {
-  const proof = prover.prove(text);
-  return proof.ok ? proof.shown[statement] : undefined;
+function lineage(
+  prover: MaskProver,
+  statement: Shown | undefined,
+  shape: ResultShape,
+  count: number,
+): Rows | Refused | "unknown" {
+  if (statement === undefined) return "unknown";
+  if (statement.fetches !== undefined) return fetched(prover, statement.fetches, shape, count);
+  return statement.rows === undefined ? open : (expected(statement.rows, count) ?? "unknown");
 }
 
 function expected(rows: Rows, count: number): Rows | undefined {
@@ -100,32 +93,39 @@ function expected(rows: Rows, count: number): Rows | undefined {
   return columns === undefined ? undefined : { columns, shifty: rows.shifty };
 }
 
-/** Whichever text of that name is open: its columns together with those of the others that have as many. */
+/** The rows of a cursor, by whichever of the texts that declared one of its name. */
 function fetched(
   prover: MaskProver,
   name: string,
   { cursors }: ResultShape,
   count: number,
-): Rows | Refused {
+): Rows | Refused | "unknown" {
   const candidates: Rows[] = [];
   for (const text of cursors.get(name) ?? []) {
     const proof = prover.prove(text);
     if (!proof.ok) return { refused: proof.message };
-    for (const { declares, rows } of proof.shown) {
-      if (declares !== name) continue;
-      const columns = rows === undefined ? open : expected(rows, count);
-      if (columns !== undefined) candidates.push(columns);
-    }
+    for (const { declares, rows = open } of proof.shown)
+      if (declares === name) candidates.push(rows);
   }
   const [first, ...more] = candidates;
   if (first === undefined)
     return {
       refused: `what the cursor "${name}" reads is not known here, so its rows cannot be masked; DECLARE it again, as a cursor of SQL`,
     };
-  if (more.length === 0) return first;
+  if (more.length > 0) return anyOf(candidates, count);
+  return first === open ? open : (expected(first, count) ?? "unknown");
+}
+
+/** Whichever of these it is: those of another width could be it only if the catalog were wrong, and then anything goes. */
+function anyOf(candidates: readonly Rows[], count: number): Rows {
+  const placing = candidates.map((rows) =>
+    rows === open ? [] : placed({ ...rows, columns: byPlace(rows) }, count),
+  );
+  const astray = candidates.filter((_, index) => placing[index] === undefined);
+  const stray = union(...astray.map(({ columns }) => wholeOf(columns)));
   const columns = Array.from({ length: count }, (_, index) => ({
     name: undefined,
-    taint: union(...candidates.flatMap((one) => one.columns[index]?.taint ?? [])),
+    taint: union(stray, ...placing.flatMap((one) => one?.[index]?.taint ?? [])),
   }));
   return { columns, shifty: false };
 }
@@ -188,11 +188,12 @@ function isUnknown(
 export function planCopy(compiled: Compiled, count: number, shape: ResultShape): Plan {
   const { prover } = compiled;
   if (prover === undefined) return undefined;
-  const shown = shownOf(prover, shape.text, shape.statement);
+  const proof = prover.prove(shape.text);
+  const shown = proof.ok ? proof.shown[shape.statement] : undefined;
   if (shown === undefined) return "unknown";
   if (shown.rows === undefined) return undefined;
-  const refused = objectionTo(shown.copies);
-  if (refused !== undefined) return { refused };
+  const copy = copyOf(shown.copies);
+  if (typeof copy === "string") return { refused: copy };
   const columns = placed({ ...shown.rows, columns: byPlace(shown.rows) }, count);
   if (columns === undefined) return "unknown";
   const draft: Draft = { cells: [], columns: new Set() };
@@ -204,16 +205,17 @@ export function planCopy(compiled: Compiled, count: number, shape: ResultShape):
       draft.cells.push(itself(compiled, field, identity, draft));
     }
   }
-  return finished(draft);
+  return { cells: draft.cells, columns: [...draft.columns], copy };
 }
 
 const unknownField: Field = { name: "", table: 0, attribute: 0, type: 0, format: 0 };
 
-export function objectionTo(copies: CopyFormat | undefined): string | undefined {
-  if (copies === undefined || copies.format !== "text")
-    return `COPY TO in ${copies?.format ?? "another"} format cannot be masked; use the text format, or SELECT`;
-  if (copies.header) return "COPY TO with HEADER cannot be masked; leave HEADER out, or use SELECT";
+/** How its rows are written, or why they cannot be masked. */
+export function copyOf(copies: CopyFormat | undefined): NonNullable<RowPlan["copy"]> | string {
+  const format = copies?.format ?? "another";
+  if (copies === undefined || (format !== "text" && format !== "csv"))
+    return `COPY TO in ${format} format cannot be masked; use text or csv, or SELECT`;
   return copies.special === undefined
-    ? undefined
-    : `COPY TO with the option ${copies.special} cannot be masked; use the text format without options, or SELECT`;
+    ? { notation: format, header: copies.header }
+    : `COPY TO with the option ${copies.special} cannot be masked; use text or csv without it, or SELECT`;
 }

@@ -1,5 +1,6 @@
 // The masks of one bundle over one catalog, as this room uses them: proof before forwarding, a plan per row shape, errors that quote nothing.
 import type { SqlOperation } from "../../policy/operation.ts";
+import type { CopyNotation } from "./copy-rows.ts";
 import type { Field } from "./decode.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -16,6 +17,8 @@ export interface RowPlan {
   readonly cells: readonly (CellMask | CellConstant | undefined)[];
   /** `schema.table.column` of the masked columns in this shape. */
   readonly columns: readonly string[];
+  /** Of rows of COPY: how they are written, and whether the first is a line of names. */
+  readonly copy?: { readonly notation: CopyNotation; readonly header: boolean };
 }
 
 /** What detectors found in one result, by detector. */
@@ -43,6 +46,6 @@ export interface Masking {
   declares(understood: Understood): readonly string[];
   /** Undefined: nothing to mask in this shape. */
   plan(fields: readonly Field[], detected: Detected, shape: ResultShape): Plan;
-  /** The same for COPY TO in text format, of which the server says only the number of columns. */
+  /** The same for COPY TO in text and CSV, of which the server says only the number of columns. */
   copyPlan(columns: number, shape: ResultShape): Plan;
 }

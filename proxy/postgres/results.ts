@@ -14,7 +14,7 @@ import { RowWriter } from "./row-writer.ts";
 /** A row under masks is looked at whole; a longer one cannot be shown. */
 export const maxMaskedRowBytes = 8 * 1024 * 1024;
 
-const copyBinary = "COPY TO in binary format cannot be masked; use the text format, or SELECT";
+const copyBinary = "COPY TO in binary format cannot be masked; use text or csv, or SELECT";
 
 export class Results {
   readonly #x: Exchange;
@@ -118,9 +118,10 @@ export class Results {
   }
 
   #copied(execution: Execution, buffer: Buffer, start: number, end: number): void {
-    const { plan } = execution;
-    if (plan === undefined || plan === null) this.#x.client.pass(buffer, start, end);
-    else this.#x.client.send(maskCopyRow(plan, buffer, start, end));
+    const { cells, copy } = execution.plan ?? {};
+    const names = copy?.header === true && execution.quota.rows === 1;
+    if (cells === undefined || copy === undefined || names) this.#x.client.pass(buffer, start, end);
+    else this.#x.client.send(maskCopyRow(cells, copy.notation, buffer, start, end));
   }
 
   #masked(execution: Execution, buffer: Buffer, start: number, end: number): void {

@@ -104,8 +104,9 @@ function qualified(path: readonly string[], items: readonly Item[]): readonly Co
       (column) => column.name === name || column.name === undefined,
     );
     const [only] = found;
+    // Of an unknown name it may be something else than that column, a function of the row for one.
     if (only !== undefined && found.length === 1)
-      return only.many === true ? { name, taint: only.taint } : only;
+      return only.name === undefined ? { name, taint: only.taint } : only;
     if (found.length > 1) return { name, taint: wholeOf(found) };
     // `c.row_to_json` calls a function on the row.
     return { name, taint: systemColumns.has(name) ? clean : wholeOf(rows.columns) };
