@@ -196,11 +196,13 @@ export class Frontend implements FrameSink, FrontendSide {
     };
     this.#close(undefined, () =>
       this.#waitFor("all", () => {
+        // What went before it was refused, or failed.
+        if (this.#forwarding.skips) return;
         const x = this.#x;
         const bundle = x.options.gate.current()?.bundle;
         const askable = !this.#forwarding.begun && x.status !== "E" && !x.options.masks.active;
         if (bundle === undefined || !askable || !mayAllowFunctions(bundle)) {
-          if (!this.#forwarding.skips) decide(undefined);
+          decide(undefined);
           return;
         }
         this.#deciding = true;
