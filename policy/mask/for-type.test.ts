@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Transform } from "../bundle.ts";
-import { createMaskBytes, type WireFormat } from "./for-type.ts";
+import { createMaskBytes, derivedConstant, type WireFormat } from "./for-type.ts";
 
 const key = Buffer.alloc(32, 7);
 
@@ -127,7 +127,30 @@ describe("a mask in the binary format", () => {
     assert.equal(run({ kind: "truncateDate", to: "day" }, 1114, micros(0x7fffffffffffffffn)), null);
     assert.equal(run({ kind: "truncateDate", to: "day" }, 1082, Buffer.alloc(3)), null);
     assert.equal(run({ kind: "redact" }, 23, day(1)), null);
-    assert.equal(run({ kind: "fixed", value: "0" }, 23, day(1)), null);
+    assert.equal(run({ kind: "tokenize" }, 23, day(1)), null);
+    assert.equal(run({ kind: "fixed", value: "0" }, 1700, day(1)), null);
+    assert.equal(run({ kind: "fixed", value: "40000" }, 21, day(1)), null);
+    assert.equal(run({ kind: "fixed", value: "never" }, 1082, day(1)), null);
+  });
+  test("a fixed number, boolean or date is written in the type's own bytes", () => {
+    const fixed = (value: string, typeOid: number) =>
+      run({ kind: "fixed", value }, typeOid, day(1))?.toString("hex");
+    assert.equal(fixed("-2", 21), "fffe");
+    assert.equal(fixed("7", 23), "00000007");
+    assert.equal(fixed("-1", 20), "ffffffffffffffff");
+    assert.equal(fixed("0.5", 700), "3f000000");
+    assert.equal(fixed("0.5", 701), "3fe0000000000000");
+    assert.equal(fixed("t", 16), "01");
+    assert.equal(fixed("2000-01-02", 1082), "00000001");
+    assert.equal(fixed("2000-01-02 13:00:00", 1114), micros(86_400_000_000n).toString("hex"));
+  });
+  test("what was computed from masked columns is one constant of its type, or NULL", () => {
+    assert.equal(derivedConstant(false, 25, "binary")?.toString(), "[redacted]");
+    assert.equal(derivedConstant(false, 114, "text")?.toString(), '"[redacted]"');
+    assert.equal(derivedConstant(false, 3802, "binary")?.toString("latin1"), '\u0001"[redacted]"');
+    for (const type of [16, 17, 23, 1009, 1082, 1700, 2249, 2950, 20_001])
+      assert.equal(derivedConstant(false, type, "text"), null);
+    assert.equal(derivedConstant(true, 25, "text"), null);
   });
   test("one uuid has one hash in both formats", () => {
     const text = "8c5fd3f1-1f0a-4a52-8c41-9d8b5d2c7a10";

@@ -1,10 +1,10 @@
 // What a mask yields for a column of a given PostgreSQL type, in the text and the binary format.
 //
-//   text, varchar, char, name    the transformed text, in both formats
+//   text, varchar, char, name    the transformed text, in both formats; tokenize is for these and JSON alone
 //   json, jsonb                  the transformed text as a JSON string
 //   uuid                         hash as a uuid; fixed when it is one
-//   date, timestamp(tz)          truncateDate; fixed when it is an ISO date (text format)
-//   numbers, boolean             fixed when it is one (text format)
+//   date, timestamp(tz)          truncateDate; fixed when it is an ISO date
+//   numbers, boolean             fixed when it is one (numeric and oid in text format alone)
 //   everything else, and every transform that would not be a value of the type: NULL
 //
 // A value that cannot be said in the column's type is NULL, never the original and never text that breaks the client.
@@ -91,8 +91,7 @@ export function createMaskBytes(
   if (typeOid === oid.jsonb) return jsonb(mask, format);
   if (typeOid === oid.uuid) return uuid(transform, mask, format);
   if (dates.has(typeOid)) return date(transform, typeOid, format);
-  if (format === "text" && transform.kind === "fixed") return fixed(transform.value, typeOid);
-  return () => null;
+  return transform.kind === "fixed" ? fixed(transform.value, typeOid, format) : () => null;
 }
 
 /** Most masked columns are texts: what does not depend on the value is encoded once, and ends are kept without decoding. */
@@ -147,26 +146,73 @@ function dashed(hex: string): string {
   ].join("-");
 }
 
-function fixed(value: string, typeOid: number): MaskBytes {
-  const integer =
-    typeOid === oid.int2 || typeOid === oid.int4 || typeOid === oid.int8 || typeOid === oid.oid;
+function fixed(value: string, typeOid: number, format: WireFormat): MaskBytes {
+  const constant = format === "text" ? fixedText(value, typeOid) : fixedBinary(value, typeOid);
+  return () => constant;
+}
+
+function fixedText(value: string, typeOid: number): Buffer | null {
+  const integer = integerBytes.has(typeOid) || typeOid === oid.oid;
   const valid =
     (numbers.has(typeOid) &&
       (integer ? /^-?\d{1,19}$/ : /^-?\d{1,300}(?:\.\d{1,300})?$/).test(value)) ||
     (typeOid === oid.bool && /^[tf]$/.test(value));
-  return () => (valid ? bytes(value) : null);
+  return valid ? bytes(value) : null;
+}
+
+/** Bytes of the binary format of each integer type. */
+const integerBytes: ReadonlyMap<number, number> = new Map([
+  [oid.int2, 2],
+  [oid.int4, 4],
+  [oid.int8, 8],
+]);
+
+/** Null where the value does not fit; `numeric` and `oid` have a binary format that is not written here. */
+function fixedBinary(value: string, typeOid: number): Buffer | null {
+  if (fixedText(value, typeOid) === null) return null;
+  const size = integerBytes.get(typeOid);
+  if (size !== undefined) {
+    const number = BigInt(value);
+    if (BigInt.asIntN(8 * size, number) !== number) return null;
+    return Buffer.from(
+      BigInt.asUintN(8 * size, number)
+        .toString(16)
+        .padStart(2 * size, "0"),
+      "hex",
+    );
+  }
+  if (typeOid === oid.bool) return Buffer.of(value === "t" ? 1 : 0);
+  if (typeOid !== oid.float4 && typeOid !== oid.float8) return null;
+  const out = Buffer.alloc(typeOid === oid.float4 ? 4 : 8);
+  if (typeOid === oid.float4) out.writeFloatBE(Number(value));
+  else out.writeDoubleBE(Number(value));
+  return out;
 }
 
 function date(transform: Transform, typeOid: number, format: WireFormat): MaskBytes {
-  if (transform.kind === "fixed" && format === "text") {
-    const valid = truncateDate(transform.value, "day") !== undefined;
-    return () => (valid ? bytes(transform.value) : null);
-  }
+  if (transform.kind === "fixed") return fixedDate(transform.value, typeOid, format);
   if (transform.kind !== "truncateDate") return () => null;
   const { to } = transform;
   if (format === "text")
     return (value) => bytes(truncatedText(value.toString("utf8"), to, typeOid));
   return (value) => truncatedBinary(value, to, typeOid);
+}
+
+/** In binary the start of its day, as in truncateDate. */
+function fixedDate(value: string, typeOid: number, format: WireFormat): MaskBytes {
+  const day = truncateDate(value, "day");
+  if (day === undefined) return () => null;
+  if (format === "text") return () => bytes(value);
+  const days = Date.parse(`${day}T00:00:00Z`) / dayMs - epochDay;
+  const constant = Number.isNaN(days) ? null : binaryDay(days, typeOid);
+  return () => constant;
+}
+
+function binaryDay(days: number, typeOid: number): Buffer {
+  const out = Buffer.alloc(typeOid === oid.date ? 4 : 8);
+  if (typeOid === oid.date) out.writeInt32BE(days, 0);
+  else out.writeBigInt64BE(BigInt(days) * microsecondsPerDay, 0);
+  return out;
 }
 
 function truncatedText(
@@ -209,11 +255,7 @@ function truncatedBinary(
     to === "year" ? 0 : at.getUTCMonth(),
     to === "day" ? at.getUTCDate() : 1,
   );
-  const masked = start.getTime() / dayMs - epochDay;
-  const out = Buffer.alloc(value.length);
-  if (isDate) out.writeInt32BE(masked, 0);
-  else out.writeBigInt64BE(BigInt(masked) * microsecondsPerDay, 0);
-  return out;
+  return binaryDay(start.getTime() / dayMs - epochDay, typeOid);
 }
 
 function floorDivide(value: bigint, by: bigint): bigint {

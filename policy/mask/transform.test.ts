@@ -12,6 +12,8 @@ describe("a transform of one value", () => {
   const cases: [string, Transform, string | null, string | null][] = [
     ["redact hides everything", { kind: "redact" }, "123-45-6789", "[redacted]"],
     ["nullify leaves nothing", { kind: "nullify" }, "x", null],
+    ["tokenize keeps what a value looks like", { kind: "tokenize" }, "--/ .", "--/ ."],
+    ["tokenize leaves NULL", { kind: "tokenize" }, null, null],
     ["fixed says what the policy says", { kind: "fixed", value: "n/a" }, "x", "n/a"],
     [
       "partial keeps the end",
