@@ -116,6 +116,7 @@ export class Registry {
         break;
       case "execute":
       case "query":
+        if (request.execution?.understood.runsCode === true) this.codeRan();
         if (request.changesNames) {
           this.statements.doubt();
           this.portals.doubt();
@@ -192,7 +193,7 @@ export class Registry {
     return this.#inSql.get(name) ?? this.statements.confirmed(name);
   }
 
-  /** Code that nobody here has read has run: it may have given a name to another statement. */
+  /** Code that nobody here has read is about to run, or has run: it may have given a name to another statement. */
   codeRan(): void {
     this.#bytes -= this.#inSql.forgetAll();
   }

@@ -161,7 +161,7 @@ export async function setPolicyScene(room: ClientRoom): Promise<void> {
   );
   room.harness.setRules(
     [
-      allow({ statements: ["select"], relations: ["public.*"] }),
+      allow({ statements: ["select", "copy"], relations: ["public.*"] }),
       { ...deny({ statements: ["drop", "delete"] }, "never"), message: denialMessage },
     ],
     {

@@ -166,6 +166,22 @@ test("EXECUTE sent behind changes that are under way waits for them, and inside 
   const answer = await raw.ready();
   assert.deepEqual(errorsOf(answer), ["26000"]);
   assert.equal(rowsOf(answer).length, 0);
+  // The portal is older than the batch that runs it and its text speaks of no name: only that it runs code tells.
+  const quiet =
+    "SELECT public.run('DEALL' || 'OCATE p'), public.run('PRE' || 'PARE p AS SELECT value FROM secrets')";
+  raw.send(
+    serialize.query("DEALLOCATE ALL"),
+    serialize.query("PREPARE p AS SELECT note FROM orders"),
+    serialize.query("BEGIN"),
+    serialize.parse({ text: quiet }),
+    serialize.bind({ portal: "swaps" }),
+    serialize.sync(),
+  );
+  await raw.ready(4);
+  raw.send(serialize.execute({ portal: "swaps" }), serialize.query("EXECUTE p"));
+  const late = await raw.ready();
+  assert.deepEqual(errorsOf(late), ["26000"]);
+  assert.doesNotMatch(rowsOf(late).flat().map(String).join(), /canary/);
   await raw.end();
 });
 
