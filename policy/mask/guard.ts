@@ -7,7 +7,8 @@ import { isLookUpRelation, isSystemSchema, valueColumnOf } from "../sql/catalog-
 import { meantBy, type RangeItem, type RelationUse } from "../sql/scope.ts";
 import type { ColumnUse, Sink } from "../sql/walk-context.ts";
 import type { CatalogRelation, MaskCatalog } from "./catalog.ts";
-import type { MaskedColumns } from "./masked-columns.ts";
+import type { Rows, Taint } from "./lineage/columns.ts";
+import { isKeyed, type MaskedColumns } from "./masked-columns.ts";
 
 export interface Uses {
   /** The first use that cannot be proven, as a sentence. */
@@ -32,6 +33,8 @@ export interface GuardRules {
   readonly catalog: MaskCatalog;
   readonly names: CatalogNames;
   readonly view: (view: CatalogRelation) => ViewReach;
+  /** The columns of a table or view, `schema.name`. */
+  readonly rows: (key: string) => Rows;
 }
 
 export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly uses: Uses } {
@@ -127,11 +130,23 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
     if (problem !== undefined) forbid(problem);
   };
 
-  const listed = (use: RelationUse, columns: readonly string[] | "all"): void => {
+  const listed = (use: RelationUse, columns: readonly string[] | "all", written: boolean): void => {
     if (!listsMatter.has(use.statement)) return;
     const key = dotted(use.schema, use.name);
     const value = valueColumnOf(key);
     if (value !== undefined && (columns === "all" || columns.includes(value))) valuesIn(key, value);
+    if (!written) return;
+    for (const { name, taint } of rules.rows(key).columns)
+      if (columns === "all" || name === undefined || columns.includes(name)) keyed(taint);
+  };
+
+  /** A value of one's own, read back masked, shows what that value becomes. */
+  const keyed = (taint: Taint): void => {
+    for (const column of taint)
+      if (isKeyed(column) && column.predicates === "Deny")
+        forbid(
+          `column ${column.column} is masked by ${column.transform.kind}, and writing into it would show what a chosen value becomes; leave it out, or set predicates: Allow on its masking entry`,
+        );
   };
 
   const sink: Sink = {

@@ -30,6 +30,14 @@ export interface MaskedColumns {
   readonly unmatched: readonly ColumnMask[];
 }
 
+/**
+ * The transform gives every value one result by a secret key: whoever may have values of their own masked by it can list
+ * what values become, and so turn results back.
+ */
+export function isKeyed({ transform }: MaskedColumn): boolean {
+  return transform.kind === "hash" || transform.kind === "tokenize";
+}
+
 /** Objects below this oid are PostgreSQL's own; every table of a user's has a larger one. */
 export const firstUserOid = 16_384;
 

@@ -493,6 +493,91 @@ describe("every use that could tell a masked value, or take it away, is refused"
   }
 });
 
+describe("a keyed transform is never applied to values of the agent's choice", () => {
+  const keyed = (predicates?: "Allow") =>
+    createMaskProver({
+      grammar,
+      catalog,
+      masks: [
+        {
+          column: "public.customers.ssn",
+          transform: { kind: "tokenize" },
+          policy: "a/b",
+          ...(predicates === undefined ? {} : { predicates }),
+        },
+      ],
+    });
+  test("beside a constant a column is hidden whole; beside its like it keeps its tokens", () => {
+    const shown = (sql: string) => notation(keyed().prove(sql));
+    assert.equal(shown("SELECT ssn FROM customers UNION ALL SELECT 'guess'"), "[ssn!]");
+    assert.equal(shown("SELECT 'guess' UNION ALL SELECT ssn FROM customers"), "[?column?!]");
+    assert.equal(shown("SELECT ssn FROM customers UNION ALL SELECT ssn FROM customers"), "[ssn!=]");
+    assert.equal(
+      shown(
+        "WITH RECURSIVE t AS (SELECT ssn FROM customers UNION ALL SELECT 'guess' FROM t) SELECT * FROM t",
+      ),
+      "[ssn!]",
+    );
+  });
+  for (const sql of [
+    "INSERT INTO customers (id, ssn) VALUES (1, 'guess') RETURNING ssn",
+    "INSERT INTO customers VALUES (1, 'x', 'guess')",
+    "INSERT INTO leaky_view (x) VALUES ('guess')",
+    "UPDATE customers SET ssn = 'guess'",
+    "UPDATE leaky_view SET x = 'guess' RETURNING x",
+    "INSERT INTO customers (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET ssn = 'guess'",
+    "MERGE INTO customers c USING orders o ON true WHEN MATCHED THEN UPDATE SET ssn = 'guess'",
+    "COPY customers FROM STDIN",
+  ])
+    test(`not written: ${sql}`, () => {
+      const proof = keyed().prove(sql);
+      assert.match(notation(proof), /masked by tokenize/);
+      assert.equal(keyed("Allow").prove(sql).ok, true);
+    });
+  test("other columns of the table are written as before", () => {
+    assert.equal(keyed().prove("UPDATE customers SET name = 'x' RETURNING ssn").ok, true);
+  });
+});
+
+describe("where predicates are allowed", () => {
+  const allowing = () =>
+    createMaskProver({
+      grammar,
+      catalog,
+      masks: [
+        {
+          column: "public.customers.ssn",
+          transform: { kind: "redact" },
+          policy: "a/b",
+          predicates: "Allow",
+        },
+        { column: "public.customers.card", transform: { kind: "redact" }, policy: "a/b" },
+      ],
+    });
+  const cases: [string, string][] = [
+    ["SELECT id FROM customers WHERE ssn = '1' ORDER BY ssn", "-"],
+    ["SELECT ssn, count(*) FROM customers GROUP BY ssn", "[ssn!= count]"],
+    ["SELECT DISTINCT ssn FROM customers", "[ssn!=]"],
+    ["SELECT ssn = '1', ssn::int + 1, id FROM customers", "[?column?! ?column?! id]"],
+    ["SELECT CASE WHEN ssn > '5' THEN 'a' ELSE 'b' END FROM customers", "[case!]"],
+    ["SELECT f FROM customers c, LATERAL regexp_split_to_table(c.ssn, '') f", "[f!]"],
+    ["SELECT sum(1) FILTER (WHERE ssn LIKE '1%') FROM customers", "-"],
+    ["SELECT 'x' UNION SELECT ssn FROM customers", "[?column?!=]"],
+  ];
+  for (const [sql, expected] of cases)
+    test(sql, () => {
+      assert.equal(notation(allowing().prove(sql)), expected);
+    });
+  test("every other masked column still denies them, and nothing is stored", () => {
+    for (const sql of [
+      "SELECT id FROM customers WHERE ssn = card",
+      "SELECT id FROM customers WHERE ssn = '1' AND card > '2'",
+      "INSERT INTO orders (note) SELECT ssn FROM customers",
+    ])
+      assert.equal(allowing().prove(sql).ok, false, sql);
+  });
+});
+
 describe("the prover", () => {
   test("proves everything where no mask exists, without parsing", () => {
     const parses = grammar.parses();

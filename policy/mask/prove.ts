@@ -22,7 +22,9 @@
 //      every operation on it that may fail, take long or give rows depending on its value (lineage/trace.ts). NULL
 //      is shown as NULL by most transforms, so whether there is a value may be asked.
 //   5. Stored: values from masked columns are never written anywhere, in tables, views or functions. Constants and
-//      parameters may be written into a masked column; that shows nothing. Cursors are remembered by the text that
+//      parameters may be written into a masked column; that shows nothing, unless its transform is keyed (hash,
+//      tokenize): read back, they would show what values of one's choice become, so there they are refused, and what is
+//      not masked never goes through a keyed transform. Cursors are remembered by the text that
 //      declared them.
 //   6. Past the text: functions that are not on the safe list, operators and code that could run queries, statistics,
 //      TOAST tables, relations that are not known, rules, and statements that move masked columns are refused while
@@ -110,10 +112,6 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     views.set(key, found);
     return found;
   };
-  const guardRules: GuardRules = { masked, catalog, names, view: viewOf };
-  // Whether a view calls functions of `public` is known from what it depends on, not guessed from its text.
-  const viewRules: GuardRules = { ...guardRules, catalog: { ...catalog, publicFunctions: none } };
-
   const rowsOfRelation = (key: string): Rows => {
     const known = tables.get(key);
     if (known !== undefined) return known;
@@ -123,6 +121,10 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     tables.set(key, rows);
     return rows;
   };
+
+  const guardRules: GuardRules = { masked, catalog, names, view: viewOf, rows: rowsOfRelation };
+  // Whether a view calls functions of `public` is known from what it depends on, not guessed from its text.
+  const viewRules: GuardRules = { ...guardRules, catalog: { ...catalog, publicFunctions: none } };
 
   const tracing = (refuse: (sentence: string) => void) => {
     let steps = 0;

@@ -419,6 +419,35 @@ test("errors keep their code and lose what could quote a row", async () => {
   await raw.end();
 });
 
+test("a token looks like its value, is the same in both formats and at every execution, and cannot be asked for", async () => {
+  proxy.setRules(everything, {
+    columnMasks: [{ column: "public.customers.ssn", transform: { kind: "tokenize" }, policy: "p" }],
+  });
+  const raw = await rawClient(proxy.port);
+  const tokens = new Set<string | null | undefined>();
+  for (const text of [
+    "SELECT ssn FROM customers WHERE id = 1",
+    "SELECT x.s::text FROM (SELECT ssn AS s FROM customers) x",
+  ]) {
+    for (const rows of await everyForm(raw, text)) tokens.add(rows[0]?.[0]);
+    raw.send(run(text, true));
+    tokens.add(rowsOf(await raw.ready())[0]?.[0]);
+  }
+  const [token] = tokens;
+  assert.equal(tokens.size, 1);
+  assert.match(token ?? "", /^\d{3}-\d\d-\d{4}$/);
+  assert.notEqual(token, secret);
+  raw.send(
+    serialize.query(
+      `INSERT INTO customers (id, name, ssn) VALUES (900, 'n', '${secret}') RETURNING ssn`,
+    ),
+  );
+  assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
+  raw.send(serialize.query(`SELECT ssn FROM customers WHERE id = 1 UNION ALL SELECT '${secret}'`));
+  assert.deepEqual(rowsOf(await raw.ready()), [["[redacted]"], ["[redacted]"]]);
+  await raw.end();
+});
+
 test("masked rows stream: the first comes while the server still works on the rest", async () => {
   proxy.setRules(everything, ssnMask);
   const raw = await rawClient(proxy.port);

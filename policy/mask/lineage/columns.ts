@@ -1,5 +1,5 @@
 // Columns as the lineage engine sees them: what each is called, and which masked columns' values may be in it.
-import type { MaskedColumn } from "../masked-columns.ts";
+import { isKeyed, type MaskedColumn } from "../masked-columns.ts";
 
 /** The masked columns whose values may be in a value, over-approximated. */
 export type Taint = ReadonlySet<MaskedColumn>;
@@ -110,12 +110,13 @@ export function merged(first: Rows, second: Rows): Rows {
   return { columns: columns, shifty };
 }
 
-/** Two columns under one transform are masked alike; what holds nothing masked may go through it as well. */
+/** Two columns under one transform are masked alike. What holds nothing masked goes through it as well, but never through a key. */
 function sameIdentity(one: Column, other: Column): MaskedColumn | undefined {
-  if (other.taint.size === 0) return one.identity;
-  if (one.taint.size === 0) return other.identity;
-  const { identity } = one;
-  return identity !== undefined && other.identity?.key === identity.key ? identity : undefined;
+  const identity = one.identity ?? other.identity;
+  if (identity === undefined) return undefined;
+  const agrees = ({ taint, identity: own }: Column): boolean =>
+    taint.size === 0 ? !isKeyed(identity) : own?.key === identity.key;
+  return agrees(one) && agrees(other) ? identity : undefined;
 }
 
 export function sameRows(one: Rows, other: Rows): boolean {
