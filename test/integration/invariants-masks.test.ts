@@ -227,7 +227,7 @@ test("tables and columns that the database administrator renames or makes anew m
   }
 });
 
-test("a view that is redefined to show a masked column is refused within a second", async () => {
+test("a view that is redefined to show a masked column shows it masked within a second", async () => {
   await servers.superuser(
     "CREATE VIEW harmless AS SELECT id, name AS shown FROM customers; GRANT ALL ON harmless TO app",
   );
@@ -241,9 +241,9 @@ test("a view that is redefined to show a masked column is refused within a secon
     "CREATE OR REPLACE VIEW harmless AS SELECT id, ssn AS shown FROM customers",
   );
   await setTimeout(1_050);
-  assert.match(
+  assert.equal(
     await read(),
-    /view public\.harmless shows the masked column public\.customers\.ssn/,
+    [...secretNumbers].map((number) => `*******${number.slice(-4)}`).join(),
   );
 });
 

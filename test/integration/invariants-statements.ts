@@ -1,4 +1,4 @@
-// Statements that would show, compare, sort, count, copy or store a masked value. Every one of them has to be refused before it is sent.
+// Statements that would show, compare, sort, count, copy or store a masked value. Every one of them has to be refused before it is sent, or to show nothing of it.
 export const leakingStatements: readonly string[] = [
   // whole rows, casts and expressions
   "SELECT c FROM customers c",
