@@ -37,7 +37,8 @@ export interface BackendHooks {
 
 export class Backend implements FrameSink {
   readonly framer = new Framer(this);
-  readonly blocked = false;
+  /** A message waits for memory. */
+  blocked = false;
   readonly #x: Exchange;
   readonly #frontend: FrontendSide;
   readonly #hooks: BackendHooks;
@@ -56,9 +57,27 @@ export class Backend implements FrameSink {
 
   push(chunk: Buffer): void {
     this.framer.push(chunk);
+    this.#passedOn();
+  }
+
+  #passedOn(): void {
     this.#x.client.flush();
     this.#x.progress();
     this.#frontend.wake();
+  }
+
+  admits(total: number): boolean {
+    const admitted = this.#x.share.admits(total);
+    this.blocked = !admitted;
+    return admitted;
+  }
+
+  /** There may be memory again. */
+  resume(): void {
+    if (!this.blocked) return;
+    this.blocked = false;
+    this.framer.resume();
+    this.#passedOn();
   }
 
   limit(type: number): number {
@@ -251,8 +270,9 @@ export class Backend implements FrameSink {
     if (head.kind === "execute" || head.kind === "query")
       head.execution?.finish("error", x.now(), said);
     if (head.syncAmidData)
-      throw new WireError(
-        "a Sync came amid COPY data that failed, so nobody can tell whether it counts",
+      throw new ProxyError(
+        "MalformedRequest",
+        `connection ${x.connection}: a Sync came amid COPY data that failed, so nobody can tell whether it counts; send CopyDone or CopyFail first`,
       );
     if (head.kind !== "query" && head.kind !== "sync") this.#skipToSync(head);
   }

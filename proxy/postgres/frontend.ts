@@ -4,6 +4,7 @@ import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
 import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
+import { shortOutstanding } from "./gathering.ts";
 import { frontend } from "./messages.ts";
 import { Reader } from "./reader.ts";
 import { maxOutstanding, Request } from "./requests.ts";
@@ -58,6 +59,9 @@ export class Frontend implements FrameSink, FrontendSide {
   #until: Request | "all" | undefined;
   #then: (() => void) | undefined;
   #terminated = false;
+  #starved = false;
+  /** The chunk the last request of the segment came in: it stays in memory as a whole. */
+  #lastChunk: Buffer = noBytes;
   /** Part of a CopyData message has come, and whether it was forwarded. */
   #inPiece = false;
   #passesPiece = false;
@@ -73,10 +77,34 @@ export class Frontend implements FrameSink, FrontendSide {
   get blocked(): boolean {
     return (
       this.#deciding ||
+      this.#starved ||
       this.#until !== undefined ||
       this.#x.cancelling !== undefined ||
-      this.#x.queue.size >= maxOutstanding
+      this.#x.queue.size >= (this.#x.share.isShort ? shortOutstanding : maxOutstanding)
     );
+  }
+
+  /** Of the client's bytes, all that is here and not forwarded. */
+  get heldBytes(): number {
+    return this.framer.gatheringBytes + this.framer.waitingBytes + this.#segmentBytes;
+  }
+
+  /** A message waits for memory. */
+  get starved(): boolean {
+    return this.#starved;
+  }
+
+  admits(total: number): boolean {
+    const admitted = this.#x.share.admits(total);
+    this.#starved = !admitted;
+    return admitted;
+  }
+
+  /** There may be memory again. */
+  resume(): void {
+    if (!this.#starved) return;
+    this.#starved = false;
+    this.wake();
   }
 
   /** The client said goodbye; nothing more is read. */
@@ -202,14 +230,14 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #add(request: Request): void {
     this.#segment.push(request);
-    this.#segmentBytes += request.end - request.start;
+    if (request.buffer === this.#lastChunk) return;
+    this.#lastChunk = request.buffer;
+    this.#segmentBytes += request.buffer.length;
   }
 
   /** Decides the segment and forwards it; `until` is a request whose answer is waited for before more is read. */
   #close(until: Request | undefined, then?: () => void): void {
-    const segment = this.#segment;
-    this.#segment = [];
-    this.#segmentBytes = 0;
+    const segment = this.#takeSegment();
     const settled = this.#settlement.settle(segment, this.#forwarding.begun);
     if (!(settled instanceof Promise)) {
       this.#forward(segment, settled, until);
@@ -324,10 +352,16 @@ export class Frontend implements FrameSink, FrontendSide {
     this.#x.upstream.pass(buffer, start, end);
   }
 
-  #dropSegment(why: string): void {
+  #takeSegment(): Request[] {
     const segment = this.#segment;
     this.#segment = [];
     this.#segmentBytes = 0;
+    this.#lastChunk = noBytes;
+    return segment;
+  }
+
+  #dropSegment(why: string): void {
+    const segment = this.#takeSegment();
     this.#forwarding.drop(segment, 0, why);
   }
 
