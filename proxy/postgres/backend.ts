@@ -40,7 +40,8 @@ const cancelled = "57014";
 
 export class Backend implements FrameSink {
   readonly framer = new Framer(this);
-  readonly blocked = false;
+  /** A message waits for memory. */
+  blocked = false;
   readonly #x: Exchange;
   readonly #frontend: FrontendSide;
   readonly #hooks: BackendHooks;
@@ -59,9 +60,27 @@ export class Backend implements FrameSink {
 
   push(chunk: Buffer): void {
     this.framer.push(chunk);
+    this.#passedOn();
+  }
+
+  #passedOn(): void {
     this.#x.client.flush();
     this.#x.progress();
     this.#frontend.wake();
+  }
+
+  admits(total: number): boolean {
+    const admitted = this.#x.share.admits(total);
+    this.blocked = !admitted;
+    return admitted;
+  }
+
+  /** There may be memory again. */
+  resume(): void {
+    if (!this.blocked) return;
+    this.blocked = false;
+    this.framer.resume();
+    this.#passedOn();
   }
 
   limit(type: number): number {
@@ -262,8 +281,9 @@ export class Backend implements FrameSink {
     if (head.kind === "execute" || head.kind === "query")
       head.execution?.finish("error", x.now(), said);
     if (head.syncAmidData)
-      throw new WireError(
-        "a Sync came amid COPY data that failed, so nobody can tell whether it counts",
+      throw new ProxyError(
+        "MalformedRequest",
+        `connection ${x.connection}: a Sync came amid COPY data that failed, so nobody can tell whether it counts; send CopyDone or CopyFail first`,
       );
     if (head.kind !== "query" && head.kind !== "sync") this.#skipToSync(head);
   }

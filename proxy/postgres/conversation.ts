@@ -4,7 +4,9 @@ import { ProxyError } from "../errors.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import { Backend } from "./backend.ts";
 import type { Exchange } from "./exchange.ts";
+import { WireError } from "./framer.ts";
 import { Frontend } from "./frontend.ts";
+import { outstandingBytes } from "./gathering.ts";
 import { terminate } from "./messages.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import { SessionClock } from "./session-clock.ts";
@@ -47,6 +49,18 @@ export class Conversation {
       moved: () => this.#moved(),
       failed: (error) => this.#failed(error),
     });
+    exchange.onMemory = {
+      resume: () => {
+        try {
+          this.#backend.resume();
+        } catch (error) {
+          this.#failed(this.#ofServer(error));
+        }
+        this.#frontend.resume();
+        this.#balance();
+      },
+      fail: (error) => this.#failed(error),
+    };
     this.#backend = new Backend(exchange, this.#frontend, {
       parameter: (name, value) => this.#parameter(name, value),
       settled: () => this.#settled(),
@@ -104,26 +118,48 @@ export class Conversation {
     try {
       this.#backend.push(chunk);
     } catch (error) {
-      this.#failed(error);
+      this.#failed(this.#ofServer(error));
     }
     this.#balance();
   };
 
   /** Who writes more than the other side reads is not read from until it has. */
   readonly #balance = (): void => {
+    this.#account();
     const { client, upstream } = this.#ends;
     const holdClient =
-      this.#x.upstream.full || this.#frontend.framer.waitingBytes > maxWaitingBytes;
+      this.#x.upstream.full ||
+      this.#frontend.starved ||
+      this.#frontend.framer.waitingBytes > maxWaitingBytes;
     if (holdClient !== client.isPaused()) {
       if (holdClient) client.pause();
       else client.resume();
     }
-    const holdUpstream = this.#x.client.full;
+    const holdUpstream = this.#x.client.full || this.#backend.blocked;
     if (holdUpstream !== upstream.isPaused()) {
       if (holdUpstream) upstream.pause();
       else upstream.resume();
     }
   };
+
+  /** States what this session holds of the memory that all have together. */
+  #account(): void {
+    if (this.#x.over) return;
+    const { client, upstream } = this.#ends;
+    const { share, queue } = this.#x;
+    const { framer } = this.#backend;
+    const gathering = this.#frontend.framer.gatheringBytes + framer.gatheringBytes;
+    if (gathering === 0 && !this.#frontend.starved && !this.#backend.blocked)
+      share.betweenMessages();
+    share.hold(
+      this.#frontend.heldBytes +
+        framer.gatheringBytes +
+        framer.waitingBytes +
+        client.writableLength +
+        upstream.writableLength +
+        queue.size * outstandingBytes,
+    );
+  }
 
   #moved(): void {
     const done = this.#frontend.framer.waitingBytes === 0 && !this.#frontend.blocked;
@@ -177,6 +213,18 @@ export class Conversation {
     if (chain !== undefined) this.#ends.setChain(chain);
   }
 
+  /** Bytes that are not the protocol are the server's fault here, not the client's. */
+  #ofServer(error: unknown): unknown {
+    if (!(error instanceof WireError)) return error;
+    return new ProxyError(
+      "UpstreamProtocol",
+      `connection ${this.#x.connection}: ${error.message}`,
+      {
+        cause: error,
+      },
+    );
+  }
+
   #failed(error: unknown): void {
     this.#finish(asProxyError(error, this.#x.connection));
   }
@@ -197,6 +245,7 @@ export class Conversation {
       head.capture?.done("the session is over");
     }
     this.#x.registry.transactionEnded();
+    this.#x.close();
     this.#x.progress();
     // Inside a message that passes in pieces, nothing can be said any more.
     if (error !== undefined && !this.#backend.inPiece) this.#x.client.send(fatalMessage(error));

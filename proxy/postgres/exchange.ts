@@ -1,5 +1,7 @@
 // What the two directions of one session share: the queue of unanswered requests, names, transaction status, and the way to the other side.
+import type { ProxyError } from "../errors.ts";
 import type { Gate, GateSession } from "../pipeline.ts";
+import type { Gathering, Share } from "./gathering.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TransactionStatus } from "./messages.ts";
 import { collectRows } from "./capture.ts";
@@ -7,6 +9,7 @@ import { query } from "./messages.ts";
 import { Request, RequestQueue } from "./requests.ts";
 import type { SessionSettings } from "./session-settings.ts";
 import { Registry } from "./statements.ts";
+import type { NamedTotal } from "./statements.ts";
 import type { MaskSource, Rows } from "./mask-source.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -18,6 +21,9 @@ export interface ExchangeOptions {
   readonly settings: SessionSettings;
   readonly client: Outbox;
   readonly upstream: Outbox;
+  /** Of the memory for messages that all sessions have together. */
+  readonly gathering: Gathering;
+  readonly named: NamedTotal;
   readonly now: () => number;
   /** Sends a CancelRequest for what runs upstream; resolves once the server has taken it. */
   readonly cancel: () => Promise<void>;
@@ -31,7 +37,10 @@ export const ownMark = "/* chaperone */ ";
 export class Exchange {
   readonly options: ExchangeOptions;
   readonly queue = new RequestQueue();
-  readonly registry = new Registry();
+  readonly registry: Registry;
+  /** Ends the session, or lets it go on, as memory allows; set by whoever has the sockets. */
+  onMemory: { resume: () => void; fail: (error: ProxyError) => void } | undefined = undefined;
+  readonly share: Share;
   readonly client: Outbox;
   readonly upstream: Outbox;
   readonly now: () => number;
@@ -60,6 +69,12 @@ export class Exchange {
     this.settings = options.settings;
     const { namespace, name } = options.gate.connection;
     this.connection = `${namespace}/${name}`;
+    this.registry = new Registry(options.named);
+    this.share = options.gathering.open({
+      connection: this.connection,
+      resume: () => this.onMemory?.resume(),
+      fail: (error) => this.onMemory?.fail(error),
+    });
   }
 
   /** Of the rules in force now. */
@@ -70,6 +85,12 @@ export class Exchange {
   /** Nothing is outstanding and no transaction is open: the session can end here without losing anything. */
   get idle(): boolean {
     return this.queue.size === 0 && this.status === "I" && this.cancelling === undefined;
+  }
+
+  /** The session is over: what it had of shared memory is given back. */
+  close(): void {
+    this.share.close();
+    this.registry.close();
   }
 
   /** A request was never forwarded, or the server skipped it. */

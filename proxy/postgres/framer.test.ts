@@ -21,6 +21,10 @@ class Collector implements FrameSink {
     this.oversized.push(total);
   }
 
+  admits(): boolean {
+    return true;
+  }
+
   limit(type: number): number {
     return type === copyData ? 0 : maxInspectedBytes;
   }

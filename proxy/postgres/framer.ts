@@ -17,6 +17,8 @@ export interface FrameSink {
   readonly blocked: boolean;
   /** Longest message of this type (with header) to hand over whole; 0 hands it over in pieces when it spans chunks. */
   limit(type: number): number;
+  /** Whether a message of `total` bytes may be gathered now; if not, the sink is blocked, and is asked again after `resume`. */
+  admits(total: number): boolean;
   /** One whole message, header included, at [start, end) of `buffer`. */
   message(type: number, buffer: Buffer, start: number, end: number): void;
   /** A message of `total` bytes is longer than its limit; it is not handed over. */
@@ -46,6 +48,11 @@ export class Framer {
     let sum = 0;
     for (const chunk of this.#waiting) sum += chunk.length;
     return sum;
+  }
+
+  /** Room taken for a message that has not come to its end. */
+  get gatheringBytes(): number {
+    return this.#body?.length ?? 0;
   }
 
   /** Whether the stream stands between two messages. */
@@ -136,6 +143,10 @@ export class Framer {
       if (total > maxSkippedBytes) throw tooLong(total, limit);
       this.#skipLeft = total - headerBytes;
       this.#sink.oversize(type, total, limit);
+      return;
+    }
+    if (!this.#sink.admits(total)) {
+      this.#headerFill = headerBytes;
       return;
     }
     const body = Buffer.allocUnsafe(total);

@@ -1,11 +1,13 @@
 // Client to server: reads messages into segments (up to Sync, Flush or Query), has each segment decided as a whole, and forwards what may pass.
 import type { FrontendSide } from "./backend.ts";
+import { amidCopy, checkType, copyTypes, emptyTypes } from "./client-messages.ts";
 import type { Exchange } from "./exchange.ts";
 import { Forwarding } from "./forwarding.ts";
 import { Framer, headerBytes, maxInspectedBytes, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
 import { lookUpFunction, mayAllowFunctions } from "./function-call.ts";
 import type { CalledFunction } from "./function-call.ts";
+import { shortOutstanding } from "./gathering.ts";
 import { frontend } from "./messages.ts";
 import { Reader } from "./reader.ts";
 import { maxOutstanding, Request } from "./requests.ts";
@@ -18,25 +20,6 @@ export const maxSegmentRequests = 1_000;
 /** Parameters of a statement: a document or an image among them is no rarity. */
 export const maxBindBytes = 8 * 1024 * 1024;
 const noBytes = Buffer.alloc(0);
-/** Nothing is gathered of a message that could only be refused. */
-const clientTypes: ReadonlySet<number> = new Set(
-  Object.values(frontend).filter((type) => type !== frontend.password),
-);
-
-/** The server calls their bodies an error, at a Flush one that makes it skip to Sync. */
-const emptyTypes: ReadonlySet<number> = new Set([
-  frontend.sync,
-  frontend.flush,
-  frontend.copyDone,
-  frontend.terminate,
-]);
-
-/** What may come while the server takes COPY data. */
-const copyTypes: ReadonlySet<number> = new Set([
-  frontend.copyData,
-  frontend.copyFail,
-  ...emptyTypes,
-]);
 
 export interface FrontendHooks {
   /** Something went forward: bytes may be read again, or the session may end. */
@@ -60,6 +43,9 @@ export class Frontend implements FrameSink, FrontendSide {
   #until: Request | "all" | undefined;
   #then: (() => void) | undefined;
   #terminated = false;
+  #starved = false;
+  /** The chunk the last request of the segment came in: it stays in memory as a whole. */
+  #lastChunk: Buffer = noBytes;
   /** Part of a CopyData message has come, and whether it was forwarded. */
   #inPiece = false;
   #passesPiece = false;
@@ -75,10 +61,34 @@ export class Frontend implements FrameSink, FrontendSide {
   get blocked(): boolean {
     return (
       this.#deciding ||
+      this.#starved ||
       this.#until !== undefined ||
       this.#x.cancelling !== undefined ||
-      this.#x.queue.size >= maxOutstanding
+      this.#x.queue.size >= (this.#x.share.isShort ? shortOutstanding : maxOutstanding)
     );
+  }
+
+  /** Of the client's bytes, all that is here and not forwarded. */
+  get heldBytes(): number {
+    return this.framer.gatheringBytes + this.framer.waitingBytes + this.#segmentBytes;
+  }
+
+  /** A message waits for memory. */
+  get starved(): boolean {
+    return this.#starved;
+  }
+
+  admits(total: number): boolean {
+    const admitted = this.#x.share.admits(total);
+    this.#starved = !admitted;
+    return admitted;
+  }
+
+  /** There may be memory again. */
+  resume(): void {
+    if (!this.#starved) return;
+    this.#starved = false;
+    this.wake();
   }
 
   /** The client said goodbye; nothing more is read. */
@@ -238,14 +248,14 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #add(request: Request): void {
     this.#segment.push(request);
-    this.#segmentBytes += request.end - request.start;
+    if (request.buffer === this.#lastChunk) return;
+    this.#lastChunk = request.buffer;
+    this.#segmentBytes += request.buffer.length;
   }
 
   /** Decides the segment and forwards it; `until` is a request whose answer is waited for before more is read. */
   #close(until: Request | undefined, then?: () => void): void {
-    const segment = this.#segment;
-    this.#segment = [];
-    this.#segmentBytes = 0;
+    const segment = this.#takeSegment();
     const settled = this.#settlement.settle(segment, this.#forwarding.begun);
     if (!(settled instanceof Promise)) {
       this.#forward(segment, settled, until);
@@ -360,10 +370,16 @@ export class Frontend implements FrameSink, FrontendSide {
     this.#x.upstream.pass(buffer, start, end);
   }
 
-  #dropSegment(why: string): void {
+  #takeSegment(): Request[] {
     const segment = this.#segment;
     this.#segment = [];
     this.#segmentBytes = 0;
+    this.#lastChunk = noBytes;
+    return segment;
+  }
+
+  #dropSegment(why: string): void {
+    const segment = this.#takeSegment();
     this.#forwarding.drop(segment, 0, why);
   }
 
@@ -379,14 +395,4 @@ export class Frontend implements FrameSink, FrontendSide {
       this.#hooks.failed(error);
     }
   }
-}
-
-function checkType(type: number): void {
-  if (!clientTypes.has(type))
-    throw new WireError(`a client message of type ${type} is not expected here`);
-}
-
-/** The server says so and closes, for it cannot tell where the next message begins. */
-function amidCopy(type: number): WireError {
-  return new WireError(`a message of type ${type} came where COPY data was expected`);
 }

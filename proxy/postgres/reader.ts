@@ -29,6 +29,9 @@ export interface Read {
   readonly waits: boolean;
 }
 
+/** Bytes of a chunk that parameters may keep in memory beside themselves; below it a copy costs more. */
+const maxKeptBesides = 4 * 1024;
+
 type Unsettled = "wait" | "settle";
 
 export class Reader {
@@ -134,8 +137,8 @@ export class Reader {
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
-    const exact = (): string =>
-      `${statement.declaredTypes.join(",")}\0${buffer.toString("base64", body.parametersAt, end)}`;
+    const kept = parametersToKeep(buffer, body.parametersAt, end);
+    const exact = (): string => `${statement.declaredTypes.join(",")}\0${kept.toString("base64")}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;
@@ -247,6 +250,12 @@ function executionOf(portal: Portal, generation: string | undefined, now: number
   portal.executed = true;
   portal.execution = new Execution(statement.understood, portal.operation, portal);
   return portal.execution;
+}
+
+/** The parameters stay as long as their portal; the chunk they came in does not, where it is much more than they are. */
+function parametersToKeep(buffer: Buffer, start: number, end: number): Buffer {
+  const range = buffer.subarray(start, end);
+  return buffer.length - range.length > maxKeptBesides ? Buffer.from(range) : range;
 }
 
 /** What is refused without a text to understand. */

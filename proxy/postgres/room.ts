@@ -5,12 +5,17 @@ import { ProxyError } from "../errors.ts";
 import type { ConnectionId } from "../../policy/operation.ts";
 import type { Gate } from "../pipeline.ts";
 import { CancelKeys } from "./cancel.ts";
+import { Gathering } from "./gathering.ts";
 import { CatalogCache } from "./mask-source.ts";
 import type { MaskEngine } from "./mask-source.ts";
 import { serve } from "./session.ts";
+import { NamedTotal } from "./statements.ts";
 import { createStudy } from "./understanding.ts";
 import type { Recognise, Understood } from "./understanding.ts";
 import type { DialUpstream } from "./upstream-socket.ts";
+
+/** Everything before the first query together: a client that sends nothing, an operator or a server that does not answer. */
+const startupDeadlineMs = 30_000;
 
 export interface PostgresMetrics {
   sessionOpened(): void;
@@ -27,6 +32,10 @@ export interface PostgresRoomOptions {
   readonly metrics?: PostgresMetrics;
   /** Refused before there was a session that could record it. */
   readonly onRefused?: (error: ProxyError, connection: ConnectionId) => void;
+  /** How long everything before the first query may take together; tests shorten it. */
+  readonly startupDeadlineMs?: number;
+  /** How long a message waits for memory that other sessions hold; tests shorten it. */
+  readonly memoryPatienceMs?: number;
   /** Milliseconds, for durations and ages of caches. */
   readonly now?: () => number;
 }
@@ -50,6 +59,9 @@ export interface Room {
   readonly masks: MaskEngine;
   readonly catalogs: CatalogCache;
   readonly cancelKeys: CancelKeys;
+  readonly gathering: Gathering;
+  readonly named: NamedTotal;
+  readonly startupDeadlineMs: number;
   readonly now: () => number;
   readonly onRefused: (error: ProxyError, connection: ConnectionId) => void;
   readonly closing: AbortSignal;
@@ -58,6 +70,7 @@ export interface Room {
 export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
   const closing = new AbortController();
   const open = new Set<Promise<void>>();
+  const now = options.now ?? (() => performance.now());
   const room: Room = {
     tlsContext: options.tlsContext,
     dial: options.dial,
@@ -65,7 +78,10 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     masks: options.masks,
     catalogs: new CatalogCache(),
     cancelKeys: new CancelKeys(),
-    now: options.now ?? (() => performance.now()),
+    gathering: new Gathering(now, options.memoryPatienceMs),
+    startupDeadlineMs: options.startupDeadlineMs ?? startupDeadlineMs,
+    named: new NamedTotal(),
+    now,
     onRefused: options.onRefused ?? (() => undefined),
     closing: closing.signal,
   };

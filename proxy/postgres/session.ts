@@ -27,9 +27,6 @@ import type { Startup } from "./startup-parameters.ts";
 import { connectUpstream } from "./upstream-hosts.ts";
 import type { UpstreamLeg } from "./upstream.ts";
 
-/** Everything before the first query together: a client that sends nothing, an operator or a server that does not answer. */
-const startupDeadlineMs = 30_000;
-
 /** Never rejects: whatever goes wrong is said to the client, and both sockets are closed when it resolves. */
 export async function serve(first: Socket, gate: Gate, room: Room): Promise<void> {
   const connection = `${gate.connection.namespace}/${gate.connection.name}`;
@@ -38,7 +35,7 @@ export async function serve(first: Socket, gate: Gate, room: Room): Promise<void
   first.setNoDelay(true);
   first.on("error", () => first.destroy());
   try {
-    const signal = AbortSignal.any([AbortSignal.timeout(startupDeadlineMs), room.closing]);
+    const signal = AbortSignal.any([AbortSignal.timeout(room.startupDeadlineMs), room.closing]);
     const start = await startClient(first, room.tlsContext, signal, (secured) => {
       socket = secured;
     });
@@ -140,6 +137,8 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     }),
     client,
     upstream: new Outbox(upstream.socket),
+    gathering: room.gathering,
+    named: room.named,
     now: room.now,
     poisonPortal: `chaperone:${randomBytes(12).toString("hex")}`,
     cancel: async () => {
@@ -160,6 +159,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     return await conversation.closed;
   } finally {
     room.cancelKeys.forget(key);
+    exchange.close();
   }
 }
 

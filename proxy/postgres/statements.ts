@@ -7,10 +7,17 @@ import type { Request } from "./requests.ts";
 import { protocolName, SqlPrepared, type Prepared } from "./sql-prepared.ts";
 import type { Understood } from "./understanding.ts";
 
+/** What all sessions of a pod may keep together: 24 thousand statements that nobody shares. */
+export const maxNamedTogether = 48 * 1024 * 1024;
 /** What a session may keep prepared or bound; a driver that leaks statements is told so before we run out of memory. */
 export const maxNamedBytes = 16 * 1024 * 1024;
 /** What a statement or portal costs beside its text or parameters. */
-const namedOverheadBytes = 512;
+const namedOverheadBytes = 2 * 1024;
+
+/** Bytes of prepared statements and portals of all sessions. */
+export class NamedTotal {
+  bytes = 0;
+}
 
 export class Statement {
   readonly name: string;
@@ -79,15 +86,33 @@ export class Registry {
   readonly statements = new Names<Statement>();
   readonly portals = new Names<Portal>();
   readonly #inSql = new SqlPrepared();
+  readonly #total: NamedTotal;
   #batch = 0;
   #bytes = 0;
+  #over = false;
+
+  constructor(total: NamedTotal) {
+    this.#total = total;
+  }
 
   get batch(): number {
     return this.#batch;
   }
 
   hasRoomFor(bytes: number): boolean {
-    return this.#bytes + bytes <= maxNamedBytes;
+    return this.#bytes + bytes <= maxNamedBytes && this.#total.bytes + bytes <= maxNamedTogether;
+  }
+
+  /** The session is over. */
+  close(): void {
+    this.#count(-this.#bytes);
+    this.#over = true;
+  }
+
+  #count(bytes: number): void {
+    if (this.#over) return;
+    this.#bytes += bytes;
+    this.#total.bytes += bytes;
   }
 
   endBatch(): void {
@@ -102,14 +127,14 @@ export class Registry {
     switch (request.kind) {
       case "parse":
         this.statements.change(request.name, request.statement);
-        this.#bytes += request.statement?.bytes ?? 0;
+        this.#count(request.statement?.bytes ?? 0);
         break;
       case "close-statement":
         this.statements.change(request.name, undefined);
         break;
       case "bind":
         this.portals.change(request.name, request.portal);
-        this.#bytes += request.portal?.bytes ?? 0;
+        this.#count(request.portal?.bytes ?? 0);
         break;
       case "close-portal":
         this.portals.change(request.name, undefined);
@@ -158,7 +183,7 @@ export class Registry {
     const here = request.batch === this.#batch;
     switch (request.kind) {
       case "parse":
-        this.#bytes -= request.statement?.bytes ?? 0;
+        this.#count(-(request.statement?.bytes ?? 0));
         this.statements.settled(here);
         // A failing Parse of the unnamed statement leaves none (exec_parse_message drops it first).
         if (request.name === "" && request.failed) this.forgetUnnamed();
@@ -195,7 +220,7 @@ export class Registry {
 
   /** Code that nobody here has read is about to run, or has run: it may have given a name to another statement. */
   codeRan(): void {
-    this.#bytes -= this.#inSql.forgetAll();
+    this.#count(-this.#inSql.forgetAll());
   }
 
   /** A command that changes names by SQL is done. */
@@ -211,7 +236,7 @@ export class Registry {
           const name = protocolName(nameUse.name);
           this.#forgetNamed(name);
           this.#inSql.add(name, { text, understood: study(nameUse.query) });
-          this.#bytes += text.length;
+          this.#count(text.length);
         }
         break;
       case "DEALLOCATE":
@@ -242,12 +267,12 @@ export class Registry {
 
   #closed(portal: Portal | undefined): void {
     if (portal === undefined) return;
-    this.#bytes -= portal.bytes;
+    this.#count(-portal.bytes);
     portal.abandon();
   }
 
   #replaced(name: string): void {
-    this.#bytes -= this.statements.confirmed(name)?.bytes ?? 0;
+    this.#count(-(this.statements.confirmed(name)?.bytes ?? 0));
   }
 
   #forgetNamed(name: string): void {
@@ -257,15 +282,15 @@ export class Registry {
   }
 
   #forgetInSql(name: string): void {
-    this.#bytes -= this.#inSql.forget(name);
+    this.#count(-this.#inSql.forget(name));
   }
 
   /** SQL reaches named statements only (DropAllPreparedStatements); the unnamed one stays. */
   #forgetStatements(): void {
     for (const statement of this.statements.values())
-      if (statement.name !== "") this.#bytes -= statement.bytes;
+      if (statement.name !== "") this.#count(-statement.bytes);
     this.statements.forgetAll("");
-    this.#bytes -= this.#inSql.forgetAll();
+    this.#count(-this.#inSql.forgetAll());
   }
 
   #settleDoubt(request: Request, here: boolean): void {

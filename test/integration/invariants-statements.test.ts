@@ -115,7 +115,6 @@ test("what is hidden behind another statement is seen and refused, and nothing o
   const [left] = await servers.superuser(counted);
   assert.deepEqual(left, before);
 });
-});
 
 test("a masked column shown as it may be is masked, in either protocol", async () => {
   for (const text of maskedStatements) {

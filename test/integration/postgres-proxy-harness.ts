@@ -102,7 +102,11 @@ export const everything: readonly BundleRule[] = [
 
 export async function startHarness(
   server: PostgresServer,
-  options: { readonly database?: string } = {},
+  options: {
+    readonly database?: string;
+    readonly startupDeadlineMs?: number;
+    readonly memoryPatienceMs?: number;
+  } = {},
 ): Promise<Harness> {
   const issued = await issueServerCertificate(["localhost"], ["127.0.0.1"]);
   const context = createSecureContext({ cert: issued.certificatePem, key: issued.keyPem });
@@ -127,6 +131,7 @@ export async function startHarness(
       return socket;
     },
     ...understanding,
+    ...options,
   });
   const sockets = new Set<Socket>();
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {

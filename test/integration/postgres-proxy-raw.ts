@@ -49,6 +49,10 @@ export class RawClient implements FrameSink {
     return 64 * 1024 * 1024;
   }
 
+  admits(): boolean {
+    return true;
+  }
+
   oversize(): void {
     throw new Error("an answer is too large");
   }

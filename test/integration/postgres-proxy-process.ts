@@ -1,0 +1,59 @@
+// Starts the room as a child process and measures the most memory it ever had.
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+
+export interface ProxyProcess {
+  readonly port: number;
+  /** Most resident memory so far, in MiB (VmHWM of proc(5)). */
+  peakMiB(): number;
+  /** How often each cause stands in the events so far. */
+  causes(): Promise<Record<string, number>>;
+  alive(): boolean;
+  stop(): Promise<void>;
+}
+
+/** As operator/injection/template.ts starts it beside an agent, where 256 MiB are all there is. */
+const asInjected = [
+  "--liftoff-only",
+  "--single-threaded-gc",
+  "--max-semi-space-size=8",
+  "--max-old-space-size=128",
+];
+
+export const canMeasure: boolean = process.platform === "linux";
+
+export async function startProxyProcess(upstream: {
+  readonly port: number;
+  readonly password?: string;
+}): Promise<ProxyProcess> {
+  const child = fork(
+    new URL("./postgres-proxy-child.ts", import.meta.url),
+    [String(upstream.port), upstream.password ?? ""],
+    { execArgv: asInjected },
+  );
+  const [first] = (await once(child, "message", { signal: AbortSignal.timeout(30_000) })) as [
+    { readonly port: number },
+  ];
+  return {
+    port: first.port,
+    peakMiB: () => {
+      const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
+      return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
+    },
+    causes: async () => {
+      child.send("causes");
+      const [causes] = (await once(child, "message", { signal: AbortSignal.timeout(10_000) })) as [
+        Record<string, number>,
+      ];
+      return causes;
+    },
+    alive: () => child.exitCode === null && child.signalCode === null,
+    stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const closed = once(child, "exit");
+      child.kill();
+      await closed;
+    },
+  };
+}
