@@ -6,6 +6,7 @@ import {
   byPlace,
   placed,
   union,
+  wholeOf,
   type Column,
   type Rows,
   type Taint,
@@ -100,7 +101,13 @@ function expected(rows: Rows, count: number): Rows | undefined {
   return columns === undefined ? undefined : { columns, shifty: rows.shifty };
 }
 
-/** Whichever text of that name is open: its columns together with those of the others that have as many. */
+/** A cursor keeps the columns that its tables had when it was declared, so that another number of them now excludes no text. */
+function anywhere({ columns }: Rows, count: number): Rows {
+  const any: Column = { name: undefined, taint: wholeOf(columns) };
+  return { columns: Array.from({ length: count }, () => any), shifty: false };
+}
+
+/** Whichever text of that name is open: its columns together with those of the others. */
 function fetched(
   prover: MaskProver,
   name: string,
@@ -108,13 +115,12 @@ function fetched(
   count: number,
 ): Rows | Refused {
   const candidates: Rows[] = [];
-  for (const text of cursors.get(name) ?? []) {
+  for (const text of cursors.texts(name) ?? []) {
     const proof = prover.prove(text);
     if (!proof.ok) return { refused: proof.message };
     for (const { declares, rows } of proof.shown) {
       if (declares !== name) continue;
-      const columns = rows === undefined ? open : expected(rows, count);
-      if (columns !== undefined) candidates.push(columns);
+      candidates.push(rows === undefined ? open : (expected(rows, count) ?? anywhere(rows, count)));
     }
   }
   const [first, ...more] = candidates;
@@ -123,9 +129,11 @@ function fetched(
       refused: `what the cursor "${name}" reads is not known here, so its rows cannot be masked; DECLARE it again, as a cursor of SQL`,
     };
   if (more.length === 0) return first;
+  // Which of them came, no origin tells any more: where places are uncertain each column may be any.
+  const placeable = candidates.map(byPlace);
   const columns = Array.from({ length: count }, (_, index) => ({
     name: undefined,
-    taint: union(...candidates.flatMap((one) => one.columns[index]?.taint ?? [])),
+    taint: union(...placeable.flatMap((one) => one[index]?.taint ?? [])),
   }));
   return { columns, shifty: false };
 }

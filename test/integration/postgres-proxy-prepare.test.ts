@@ -186,6 +186,11 @@ test("rows of an EXECUTE are masked as those of the statement itself", async () 
   proxy.setRules(everything);
   await db.query("PREPARE p AS SELECT upper(value) AS value FROM secrets");
   proxy.setRules(everything, masks);
+  assert.doesNotMatch(JSON.stringify((await db.query("EXECUTE p")).rows), /canary/i);
+  await db.query("DEALLOCATE p");
+  proxy.setRules(everything);
+  await db.query("PREPARE p AS SELECT value = 'guess' AS value FROM secrets");
+  proxy.setRules(everything, masks);
   await assert.rejects(db.query("EXECUTE p"), { code: "42501", message: /masked/ });
 });
 

@@ -110,12 +110,20 @@ export function merged(first: Rows, second: Rows): Rows {
   return { columns: columns, shifty };
 }
 
-/** Two columns under one transform are masked alike; what holds nothing masked may go through it as well. */
+/**
+ * Two columns under one transform are masked alike; what holds nothing masked may go through it as well, but not by the key:
+ * whoever can have values of their own hashed can look others up.
+ */
 function sameIdentity(one: Column, other: Column): MaskedColumn | undefined {
-  if (other.taint.size === 0) return one.identity;
-  if (one.taint.size === 0) return other.identity;
+  if (other.taint.size === 0) return withoutKey(one.identity);
+  if (one.taint.size === 0) return withoutKey(other.identity);
   const { identity } = one;
   return identity !== undefined && other.identity?.key === identity.key ? identity : undefined;
+}
+
+function withoutKey(identity: MaskedColumn | undefined): MaskedColumn | undefined {
+  const kind = identity?.transform.kind;
+  return kind === "hash" || kind === "tokenize" ? undefined : identity;
 }
 
 export function sameRows(one: Rows, other: Rows): boolean {
