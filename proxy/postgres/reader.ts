@@ -29,6 +29,12 @@ export interface Read {
 
 type Unsettled = "wait" | "settle";
 
+/**
+ * The server keeps names in tables of fixed keys (NAMEDATALEN), so longer ones with the same beginning are one to it. They are
+ * refused rather than cut, because a pooler in between may tell them apart.
+ */
+const maxNameBytes = 63;
+
 export class Reader {
   readonly #x: Exchange;
 
@@ -114,6 +120,7 @@ export class Reader {
   #parse(buffer: Buffer, start: number, end: number): Read {
     const body = readParse(buffer, start, end);
     const { name, text, parameterTypes } = body;
+    if (isTooLong(name)) return refused(this.#tooLongName());
     if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
     const understood = this.#understand(body);
     const request = understood.replaced
@@ -127,6 +134,7 @@ export class Reader {
 
   #bind(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const body = readBind(buffer, start, end);
+    if (isTooLong(body.portal) || isTooLong(body.statement)) return refused(this.#tooLongName());
     const statement = this.#x.registry.statements.find(body.statement);
     if (statement === "wait" || statement === "settle") return statement;
     if (statement === undefined) return refused(unknownStatement(body.statement));
@@ -146,6 +154,7 @@ export class Reader {
 
   #describe(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const target = readTarget(buffer, start, end);
+    if (isTooLong(target.name)) return refused(this.#tooLongName());
     if (target.statement) {
       const statement = this.#x.registry.statements.find(target.name);
       if (statement === "wait" || statement === "settle") return statement;
@@ -166,6 +175,7 @@ export class Reader {
 
   #execute(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const { portal: name } = readExecute(buffer, start, end);
+    if (isTooLong(name)) return refused(this.#tooLongName());
     const portal = this.#x.registry.portals.find(name);
     if (portal === "wait" || portal === "settle") return portal;
     if (portal === undefined) return refused(unknownPortal(name));
@@ -187,6 +197,7 @@ export class Reader {
 
   #close(buffer: Buffer, start: number, end: number): Read {
     const target = readTarget(buffer, start, end);
+    if (isTooLong(target.name)) return refused(this.#tooLongName());
     const kind = target.statement ? "close-statement" : "close-portal";
     const request = new Request(kind, buffer, start, end);
     request.name = target.name;
@@ -205,6 +216,15 @@ export class Reader {
       ),
     );
     return flows(request);
+  }
+
+  #tooLongName(): Buffer {
+    return refusalMessage(
+      new ProxyError(
+        "NotSupported",
+        `connection ${this.#x.connection}: a name of a prepared statement or portal has at most ${maxNameBytes} bytes; use a shorter one`,
+      ),
+    );
   }
 
   #noRoom(): Buffer {
@@ -233,6 +253,11 @@ function executionOf(portal: Portal, generation: string | undefined, now: number
   portal.executed = true;
   portal.execution = new Execution(statement.understood, portal.operation, portal);
   return portal.execution;
+}
+
+/** Names are bytes spelled as latin1. */
+function isTooLong(name: string): boolean {
+  return name.length > maxNameBytes;
 }
 
 /** What is refused without a text to understand. */
