@@ -220,14 +220,36 @@ function truncatedText(
   to: "year" | "month" | "day",
   typeOid: number,
 ): string | null {
+  if (typeOid === oid.timestamptz) return truncatedInstant(value, to);
   const day = truncateDate(value, to);
   if (day === undefined) return null;
-  if (typeOid === oid.date) return day;
-  const zone =
-    typeOid === oid.timestamptz
-      ? (/(?:Z|[+-]\d\d(?::?\d\d){0,2})$/.exec(value.slice(11))?.[0] ?? "+00")
-      : "";
-  return `${day} 00:00:00${zone}`;
+  return typeOid === oid.date ? day : `${day} 00:00:00`;
+}
+
+/**
+ * In UTC, as in binary: the session chooses its time zone, and where the days of one begin in another tells the time of day.
+ */
+function truncatedInstant(value: string, to: "year" | "month" | "day"): string | null {
+  const match =
+    /^(\d{4,6})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.\d+)?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?$/.exec(
+      value,
+    );
+  if (match === null) return null;
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match
+    .slice(1, 7)
+    .map(Number);
+  const [hours = 0, minutes = 0, seconds = 0] = match.slice(8).map((part) => Number(part ?? 0));
+  const sign = match[7] === "-" ? -1 : 1;
+  const at = new Date(0);
+  at.setUTCFullYear(year, month - 1, day);
+  at.setUTCHours(hour - sign * hours, minute - sign * minutes, second - sign * seconds);
+  if (Number.isNaN(at.getTime()) || at.getUTCFullYear() < 1) return null;
+  const digits = [at.getUTCFullYear(), at.getUTCMonth() + 1, at.getUTCDate()];
+  const [y = "", m = "", d = ""] = digits.map((part, index) =>
+    String(part).padStart(index === 0 ? 4 : 2, "0"),
+  );
+  const start = truncateDate(`${y}-${m}-${d}`, to);
+  return start === undefined ? null : `${start} 00:00:00+00`;
 }
 
 const dayMs = 86_400_000;

@@ -153,6 +153,9 @@ describe("what a statement shows of masked columns is known column by column", (
     ["SELECT ROW(ssn) FROM customers", "[row!]"],
     ["SELECT CASE WHEN ssn IS NULL THEN 1 END FROM customers", "-"],
     ["SELECT coalesce(ssn, card) FROM customers", "[coalesce!]"],
+    ["SELECT coalesce(ssn, (1 / id)::text) FROM customers", "[coalesce!]"],
+    ["SELECT coalesce(lower(left(ssn, 1)), $1, 'none'::text) FROM customers", "[coalesce!]"],
+    ["SELECT json_object_agg(ssn, name) FROM customers", "[json_object_agg!]"],
     ["SELECT ssn IS NOT NULL FROM customers", "-"],
     ["SELECT max(ssn), count(ssn) FROM customers", "[max! count]"],
     ["SELECT (ssn).x FROM customers", "[x!]"],
@@ -361,6 +364,20 @@ describe("statements that show no masked column go ahead", () => {
 describe("every use that could tell a masked value, or take it away, is refused", () => {
   const cases: [string, RegExp][] = [
     ["SELECT ssn = '1' FROM customers", /ssn/],
+    ["SELECT sum(v) FROM (SELECT ssn AS v FROM customers UNION ALL SELECT 9) x", /sum\(\)/],
+    ["SELECT avg(ssn) FROM customers", /avg\(\)/],
+    ["SELECT (ARRAY['a', 'b'])[ssn] FROM customers", /subscript/],
+    ["SELECT (ARRAY['a', 'b'])[1:ssn] FROM customers", /subscript/],
+    ["SELECT ('{}'::jsonb)[left(ssn, 1)] FROM customers", /subscript/],
+    ["SELECT coalesce(tags[1], ssn[1], (1 / id)::text) FROM customers", /COALESCE/],
+    ["SELECT coalesce(min(ssn), (1 / min(id))::text) FROM customers", /COALESCE/],
+    [
+      "SELECT coalesce(left(ssn, 1), x.a) FROM customers, (SELECT 1 / id AS a FROM orders) x",
+      /COALESCE/,
+    ],
+    ["SELECT json_build_object(ssn[1], 1) FROM customers", /key/],
+    ["SELECT jsonb_object_agg(ssn[1], 1) FROM customers", /key/],
+    ["SELECT json_build_object(VARIADIC ARRAY[ssn]) FROM customers", /key/],
     ["SELECT count(DISTINCT ssn) FROM customers", /ssn/],
     ["SELECT string_agg(name, ',' ORDER BY ssn) FROM customers", /ssn/],
     ["SELECT count(*) FILTER (WHERE ssn LIKE '1%') FROM customers", /ssn/],
@@ -615,6 +632,62 @@ describe("the prover", () => {
       masked.unmatched.map(({ column }) => column),
       ["public.custmers.ssn"],
     );
+  });
+
+  test("hashes and tokenizes nothing of the agent's own, which would look other values up", () => {
+    for (const kind of ["hash", "tokenize"] as const) {
+      const transform = { kind };
+      const keyed = createMaskProver({
+        grammar,
+        catalog,
+        masks: ["ssn", "card"].map((column) => ({
+          column: `public.customers.${column}`,
+          transform,
+          policy: "agents/p",
+        })),
+      });
+      for (const [sql, shown] of [
+        ["SELECT ssn FROM customers UNION ALL SELECT card FROM customers", "[ssn!=]"],
+        ["SELECT ssn FROM customers UNION ALL SELECT '123-45-6789'", "[ssn!]"],
+        ["SELECT $1 UNION ALL SELECT ssn FROM customers", "[?column?!]"],
+        [
+          "WITH RECURSIVE r AS (SELECT ssn FROM customers UNION ALL SELECT name FROM orders, r) TABLE r",
+          "[ssn!]",
+        ],
+      ] as const)
+        assert.equal(notation(keyed.prove(sql)), shown, sql);
+    }
+  });
+
+  test("transforms the text of a value only where the session cannot have it written in other ways", () => {
+    const int4 = 23;
+    const float8 = 701;
+    const date = 1082;
+    const timestamptz = 1184;
+    const partial = { kind: "partial", keepFirst: 0, keepLast: 2 } as const;
+    const year = { kind: "truncateDate", to: "year" } as const;
+    for (const [type, transform, shown] of [
+      [int4, partial, "[v!=]"],
+      [float8, partial, "[v!]"],
+      [date, partial, "[v!]"],
+      [date, year, "[v!=]"],
+      [date, { kind: "hash" }, "[v!=]"],
+      [date, { kind: "tokenize" }, "[v!]"],
+      [timestamptz, year, "[v!]"],
+      [float8, { kind: "hash" }, "[v!]"],
+      [float8, { kind: "redact" }, "[v!=]"],
+      [0, partial, "[v!]"],
+    ] as const) {
+      const columns = [{ name: "v", number: 1, type, generatedFrom: [] }];
+      const typed = createMaskProver({
+        grammar,
+        catalog: createMaskCatalog({ relations: [relation(20001, "t", [], { columns })] }),
+        masks: [{ column: "public.t.v", transform, policy: "agents/p" }],
+      });
+      const what = `${type} ${transform.kind}`;
+      assert.equal(notation(typed.prove("SELECT v::text FROM t")), shown, what);
+      assert.equal(notation(typed.prove("SELECT v FROM t")), "[v!=]", what);
+    }
   });
 
   test("takes the stricter of two masks that meet on one column", () => {

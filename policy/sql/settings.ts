@@ -192,7 +192,7 @@ export function setConfigCall(
 ): SettingVerdict {
   const named = args.some((argument) => bodyOf(argument, "NamedArgExpr") !== undefined);
   const isNameColumn = strings(bodyOf(args[0], "ColumnRef")?.["fields"]).join(".") === "name";
-  const name = named ? undefined : isNameColumn ? settingName : constantText(args[0]);
+  const name = named ? undefined : isNameColumn ? settingName : writtenText(args[0]);
   if (name === undefined) {
     return {
       ok: false,
@@ -200,7 +200,24 @@ export function setConfigCall(
         "set_config of a setting that is not a constant is refused; write its name as a literal",
     };
   }
-  return assign(name, constantText(args[1]));
+  const [, value] = args;
+  const text = writtenText(value);
+  if (text === undefined && bodyOf(value, "ParamRef") === undefined) {
+    return {
+      ok: false,
+      sentence:
+        "set_config to a value that is not a constant is refused, because settings are reported to the client; write it as a literal or parameter",
+    };
+  }
+  return assign(name, text);
+}
+
+/** A literal as it arrives: casts other than to text may change it (`'01'::char(1)` is 0). */
+function writtenText(value: unknown): string | undefined {
+  const cast = bodyOf(value, "TypeCast");
+  const type = strings(asBody(cast?.["typeName"])?.["names"]).join(".");
+  if (cast === undefined) return constantText(value);
+  return type === "text" || type === "pg_catalog.text" ? writtenText(cast["arg"]) : undefined;
 }
 
 /**

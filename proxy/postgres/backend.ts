@@ -255,7 +255,9 @@ export class Backend implements FrameSink {
     if (!head.own) x.client.pass(buffer, start, end);
     this.#shift(head);
     head.capture?.done();
-    if (x.queue.size === 0) this.#hooks.settled();
+    if (x.queue.size > 0) return;
+    if (status === "I") x.options.masks.cursors.transactionEnded();
+    this.#hooks.settled();
   }
 
   #error(buffer: Buffer, start: number, end: number): void {

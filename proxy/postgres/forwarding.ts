@@ -151,6 +151,7 @@ export class Forwarding {
       this.#x.options.masks.sent(execution);
       this.#x.settings.sent(execution.operation);
     }
+    if (request.kind === "bind") this.#x.options.masks.cursors.bound(request.name);
     if (request.kind === "describe-portal" && request.portal !== undefined)
       request.portal.described ||= this.#x.options.masks.active;
     upstream.pass(request.buffer, request.start, request.end);

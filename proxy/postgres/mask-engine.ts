@@ -54,8 +54,9 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
       return proof?.ok === true && proof.readsViews;
     },
     declares: ({ shape }) => {
-      const proof = compiled.prover?.prove(shape);
-      return proof?.ok === true ? proof.shown.flatMap(({ declares }) => declares ?? []) : [];
+      if (compiled.prover === undefined) return undefined;
+      const proof = compiled.prover.prove(shape);
+      return proof.ok ? proof.shown.flatMap(({ declares }) => declares ?? []) : [];
     },
     plan: (fields, detected, shape) => planRow(compiled, fields, detected, shape),
     copyPlan: (columns, shape) => planCopy(compiled, columns, shape),

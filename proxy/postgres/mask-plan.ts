@@ -101,7 +101,7 @@ function fetched(
   count: number,
 ): Rows | Refused | "unknown" {
   const candidates: Rows[] = [];
-  for (const text of cursors.get(name) ?? []) {
+  for (const text of cursors.texts(name) ?? []) {
     const proof = prover.prove(text);
     if (!proof.ok) return { refused: proof.message };
     for (const { declares, rows = open } of proof.shown)

@@ -3,6 +3,7 @@ import type { Bundle } from "../../policy/bundle.ts";
 import type { MaskCatalog } from "../../policy/mask/catalog.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
+import { Cursors } from "./cursors.ts";
 import type { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 
@@ -24,11 +25,6 @@ const catalogTtlMs = 60_000;
 const rereadAfterMs = 1_000;
 /** Databases a pod talks to; each catalog may hold thousands of columns. */
 const maxCatalogs = 16;
-
-/** Names of cursors a session may use under masks; FETCH from one that is not remembered is refused. */
-const maxCursors = 256;
-/** Different texts under one name, which programs that read different tables by one cursor need; more is refused at FETCH. */
-const maxTextsPerCursor = 64;
 
 interface CachedCatalog {
   readonly catalog: MaskCatalog;
@@ -77,7 +73,7 @@ export class MaskSource {
   #masking: Masking | undefined;
   /** The agent's own DDL was forwarded: what others have read before it does not count. */
   #rereads = false;
-  readonly #cursors = new Map<string, readonly string[] | undefined>();
+  readonly cursors = new Cursors();
 
   constructor(options: MaskSourceOptions) {
     this.#options = options;
@@ -145,26 +141,20 @@ export class MaskSource {
   sent(execution: Execution): void {
     const { understood } = execution;
     if (understood.changesSchema) this.#rereads = true;
-    for (const name of execution.masking?.declares(understood) ?? [])
-      this.#declared(name, understood.shape);
-  }
-
-  /** The texts that declared each cursor: whichever of them is open when it is fetched from, its masks apply. */
-  get cursors(): ReadonlyMap<string, readonly string[] | undefined> {
-    return this.#cursors;
-  }
-
-  #declared(name: string, text: string): void {
-    const known = this.#cursors.has(name) ? this.#cursors.get(name) : [];
-    if (known?.includes(text) === true) return;
-    const tooMany = known === undefined || known.length >= maxTextsPerCursor;
-    if (this.#cursors.size < maxCursors || this.#cursors.has(name))
-      this.#cursors.set(name, tooMany ? undefined : [...known, text]);
+    const declares = execution.masking?.declares(understood);
+    if (declares === undefined) {
+      if (mayOpenCursors(understood)) this.cursors.openedUnseen();
+    } else for (const name of declares) this.cursors.declared(name, understood.shape);
   }
 
   executed(execution: Execution): void {
     if (execution.understood.changesSchema) this.stale();
   }
+}
+
+/** By DECLARE, wherever it stands in the text, or in code that nobody here has read. */
+function mayOpenCursors({ text, runsCode, changesNames }: Execution["understood"]): boolean {
+  return runsCode || (changesNames && /\bdeclare\b/i.test(text));
 }
 
 /** A mask that this version cannot apply must not be skipped: the session ends with a sentence. */

@@ -1,6 +1,7 @@
 // The masks of one bundle over one catalog, as this room uses them: proof before forwarding, a plan per row shape, errors that quote nothing.
 import type { SqlOperation } from "../../policy/operation.ts";
 import type { CopyNotation } from "./copy-rows.ts";
+import type { Cursors } from "./cursors.ts";
 import type { Field } from "./decode.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -30,8 +31,7 @@ export interface ResultShape {
   readonly text: string;
   /** Which statement of the text it is of. */
   readonly statement: number;
-  /** Texts that declared the cursors of this session, by name; undefined for a name of which too many are known. */
-  readonly cursors: ReadonlyMap<string, readonly string[] | undefined>;
+  readonly cursors: Pick<Cursors, "texts">;
 }
 
 /** `unknown`: a column's origin is not in the catalog, or not where the text says. A sentence says what else is wrong. */
@@ -42,8 +42,8 @@ export interface Masking {
   prove(understood: Understood, operation: SqlOperation): string | undefined;
   /** Names a view: whether it may be read depends on what it reads at the moment. */
   readsViews(understood: Understood): boolean;
-  /** Names of the cursors that this text declares. */
-  declares(understood: Understood): readonly string[];
+  /** Names of the cursors that this text declares; undefined where only detectors apply, which need no texts of cursors. */
+  declares(understood: Understood): readonly string[] | undefined;
   /** Undefined: nothing to mask in this shape. */
   plan(fields: readonly Field[], detected: Detected, shape: ResultShape): Plan;
   /** The same for COPY TO in text and CSV, of which the server says only the number of columns. */

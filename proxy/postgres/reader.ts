@@ -34,6 +34,12 @@ const maxKeptBesides = 4 * 1024;
 
 type Unsettled = "wait" | "settle";
 
+/**
+ * The server keeps names in tables of fixed keys (NAMEDATALEN), so longer ones with the same beginning are one to it. They are
+ * refused rather than cut, because a pooler in between may tell them apart.
+ */
+const maxNameBytes = 63;
+
 export class Reader {
   readonly #x: Exchange;
 
@@ -117,6 +123,7 @@ export class Reader {
   #parse(buffer: Buffer, start: number, end: number): Read {
     const body = readParse(buffer, start, end);
     const { name, text, parameterTypes } = body;
+    if (isTooLong(name)) return refused(this.#tooLongName());
     if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
     const understood = this.#understand(body);
     const request = understood.replaced
@@ -130,6 +137,7 @@ export class Reader {
 
   #bind(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const body = readBind(buffer, start, end);
+    if (isTooLong(body.portal) || isTooLong(body.statement)) return refused(this.#tooLongName());
     const statement = this.#x.registry.statements.find(body.statement);
     if (statement === "wait" || statement === "settle") return statement;
     if (statement === undefined) return refused(unknownStatement(body.statement));
@@ -149,6 +157,7 @@ export class Reader {
 
   #describe(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const target = readTarget(buffer, start, end);
+    if (isTooLong(target.name)) return refused(this.#tooLongName());
     if (target.statement) {
       const statement = this.#x.registry.statements.find(target.name);
       if (statement === "wait" || statement === "settle") return statement;
@@ -169,6 +178,7 @@ export class Reader {
 
   #execute(buffer: Buffer, start: number, end: number): Read | Unsettled {
     const { portal: name } = readExecute(buffer, start, end);
+    if (isTooLong(name)) return refused(this.#tooLongName());
     const portal = this.#x.registry.portals.find(name);
     if (portal === "wait" || portal === "settle") return portal;
     if (portal === undefined) return refused(unknownPortal(name));
@@ -190,6 +200,7 @@ export class Reader {
 
   #close(buffer: Buffer, start: number, end: number): Read {
     const target = readTarget(buffer, start, end);
+    if (isTooLong(target.name)) return refused(this.#tooLongName());
     const kind = target.statement ? "close-statement" : "close-portal";
     const request = new Request(kind, buffer, start, end);
     request.name = target.name;
@@ -220,6 +231,15 @@ export class Reader {
       new ProxyError(
         "NotSupported",
         `connection ${this.#x.connection}: this function call of the protocol is refused; use SELECT`,
+      ),
+    );
+  }
+
+  #tooLongName(): Buffer {
+    return refusalMessage(
+      new ProxyError(
+        "NotSupported",
+        `connection ${this.#x.connection}: a name of a prepared statement or portal has at most ${maxNameBytes} bytes; use a shorter one`,
       ),
     );
   }
@@ -256,6 +276,11 @@ function executionOf(portal: Portal, generation: string | undefined, now: number
 function parametersToKeep(buffer: Buffer, start: number, end: number): Buffer {
   const range = buffer.subarray(start, end);
   return buffer.length - range.length > maxKeptBesides ? Buffer.from(range) : range;
+}
+
+/** Names are bytes spelled as latin1. */
+function isTooLong(name: string): boolean {
+  return name.length > maxNameBytes;
 }
 
 /** What is refused without a text to understand. */

@@ -48,6 +48,16 @@ test("withholds what is said of a statement that a function composed", () => {
   assert.match(kept.get("M") ?? "", /withheld/);
 });
 
+test("tells what names a thing only where the server points at it in the text: a value may be a name, too", () => {
+  const missing = { C: "42P01", M: 'relation "123-45-6789" does not exist' };
+  assert.match(withoutValues(fields(missing)).get("M") ?? "", /42P01; its text is withheld/);
+  assert.equal(noticeMayPass(fields({ C: "42622", M: 'identifier "1" will be truncated' })), false);
+  const pointed = withoutValues(fields({ ...missing, P: "15" }));
+  assert.equal(pointed.get("M"), missing.M);
+  const changed = { C: "0A000", M: "cached plan must not change result type" };
+  assert.equal(withoutValues(fields(changed)).get("M"), changed.M);
+});
+
 test("withholds errors of codes that quote values", () => {
   const kept = withoutValues(
     fields({ C: "22P02", M: 'invalid input syntax for type integer: "1"' }),

@@ -73,6 +73,30 @@ const quietClasses: ReadonlySet<string> = new Set([
 const quietCodes: ReadonlySet<string> = new Set(["22001", "22012", "22026", "21000"]);
 /** Codes inside them whose messages may quote: type mismatches print the value. */
 const quotingCodes: ReadonlySet<string> = new Set(["42846", "23P01"]);
+/**
+ * Codes inside them that name what the text names, and what a value names just as well: `ssn::regclass`, `ssn::tsquery`. Where
+ * the server points into the text (Position), the name stands there.
+ */
+const namingCodes: ReadonlySet<string> = new Set([
+  "0A000", // feature not supported: a name with too many dots
+  "3D000", // database name
+  "3F000", // schema name
+  "42601", // syntax
+  "42602", // a name that is none
+  "42622", // a name too long
+  "42702", // ambiguous column
+  "42703", // column
+  "42704", // object
+  "42725", // ambiguous function
+  "42809", // object of another kind
+  "42883", // function
+  "42939", // reserved name
+  "42P01", // relation
+  "42P02", // parameter
+  "54000", // a word too long
+]);
+/** What drivers look for when they must prepare a statement again. */
+const planChanged = "cached plan must not change result type";
 /** Severity, code and position. */
 const keptFields: ReadonlySet<string> = new Set(["S", "V", "C", "P"]);
 /** Names of objects, as PostgreSQL itself reports them. */
@@ -82,6 +106,8 @@ const nameFields: ReadonlySet<string> = new Set(["s", "t", "c", "d", "n"]);
 function isQuiet(fields: ReadonlyMap<string, string>): boolean {
   const sqlstate = fields.get("C") ?? "XX000";
   if (quotingCodes.has(sqlstate) || isSaidByCode(fields)) return false;
+  if (namingCodes.has(sqlstate) && !fields.has("P") && fields.get("M") !== planChanged)
+    return false;
   return quietCodes.has(sqlstate) || quietClasses.has(sqlstate.slice(0, 2));
 }
 

@@ -205,6 +205,11 @@ test("rows of an EXECUTE are masked as those of the statement itself", async () 
   const { rows } = await db.query("EXECUTE p");
   assert.ok(rows.length > 0);
   assert.ok(rows.every(({ value }) => value === "[redacted]"));
+  await db.query("DEALLOCATE p");
+  proxy.setRules(everything);
+  await db.query("PREPARE p AS SELECT value = 'guess' AS value FROM secrets");
+  proxy.setRules(everything, masks);
+  await assert.rejects(db.query("EXECUTE p"), { code: "42501", message: /masked/ });
 });
 
 test("an empty search path runs nothing that public would, and shows full names", async () => {

@@ -8,6 +8,7 @@ import { columnName } from "../../policy/mask/lineage/column-name.ts";
 import { createMaskProver, type MaskProver } from "../../policy/mask/prove.ts";
 import { asList, bodyOf } from "../../policy/sql/ast.ts";
 import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
+import { Cursors } from "../../proxy/postgres/cursors.ts";
 import { planRow, type Compiled } from "../../proxy/postgres/mask-plan.ts";
 import { startPostgres, type PostgresServer } from "./postgres-server.ts";
 import { maskedColumnNames, schema, sentinel, textTypes } from "./sql-fixture.ts";
@@ -72,7 +73,7 @@ async function show(sql: string): Promise<Shown> {
       const plan = planRow(compiled, fields, new Map(), {
         text: sql,
         statement,
-        cursors: new Map(),
+        cursors: new Cursors(),
       });
       if (plan === "unknown" || (plan !== undefined && "refused" in plan))
         return [[`refused: ${plan === "unknown" ? plan : plan.refused}`]];

@@ -15,7 +15,8 @@ import {
   type Tagged,
 } from "../../sql/ast.ts";
 import { clean, union, wholeOf, type Column, type Taint } from "./columns.ts";
-import { formats } from "./formatting.ts";
+import { masksTextOf } from "../text-of.ts";
+import { formats, isGiven, keysOf } from "./formatting.ts";
 import { reach, resolve, starItems, type Level } from "./level.ts";
 import { decides, relationRows, tells, type Trace } from "./trace.ts";
 
@@ -86,11 +87,11 @@ const handlers: Readonly<Record<string, Handler>> = {
   A_ArrayExpr: formatting,
   RowExpr: formatting,
   CollateClause: formatting,
-  CoalesceExpr: formatting,
+  CoalesceExpr: coalesce,
   MinMaxExpr: formatting,
   MultiAssignRef: formatting,
   A_Indirection: formatting,
-  A_Indices: formatting,
+  A_Indices: subscript,
   SortBy: formatting,
   GroupingSet: formatting,
   GroupingFunc: constant,
@@ -168,7 +169,31 @@ function call(body: Body, level: Level, trace: Trace): Flow {
     body["agg_within_group"] === true ? flow(body["agg_order"], level, trace).taint : clean;
   if (name === "count" && !distinct && flows.every(showsPresence)) return cleanFlow;
   if (!formats(name, args)) tells(taint, `${name}()`, trace);
+  for (const key of keysOf(name, body)) {
+    const value = flow(key, level, trace);
+    if (body["func_variadic"] === true || !showsPresence(value))
+      tells(value.taint, `${name}() as a key`, trace);
+  }
   return { taint: union(taint, ordered) };
+}
+
+/** An element that is not there is NULL, and a slice has as many elements as there are: both tell what stood in the brackets. */
+function subscript(body: Body, level: Level, trace: Trace): Flow {
+  const taint = children(body, level, trace);
+  tells(taint, "a subscript", trace);
+  return { taint };
+}
+
+/** What comes next is evaluated where what comes before is NULL, so it must be unable to fail unless that is no secret. */
+function coalesce(body: Body, level: Level, trace: Trace): Flow {
+  const args = asList(body["args"]);
+  const flows = args.map((arg) => flow(arg, level, trace));
+  const last = args.findLastIndex((arg) => !isGiven(arg));
+  const deciding = union(
+    ...flows.slice(0, Math.max(0, last)).flatMap((one) => (showsPresence(one) ? [] : [one.taint])),
+  );
+  tells(deciding, "COALESCE before something else than a constant or parameter", trace);
+  return { taint: union(...flows.map(({ taint }) => taint)) };
 }
 
 /** NULL is shown as NULL by every transform but one, so whether there is a value is no secret. */
@@ -209,7 +234,12 @@ function cast(body: Body, level: Level, trace: Trace): Flow {
     asList(type["arrayBounds"]).length === 0;
   if (!isText) tells(value.taint, `a cast to ${name}`, trace);
   const whole = name === "text" || (name === "varchar" && asList(type["typmods"]).length === 0);
-  return isText && whole ? value : { taint: value.taint };
+  return isText && whole && masksText(value) ? value : { taint: value.taint };
+}
+
+/** Its transform hides as much of the value's text as of the value, however the session has values written. */
+function masksText({ taint, identity }: Flow): boolean {
+  return taint.size === 0 || (identity !== undefined && masksTextOf(identity));
 }
 
 function nullTest(body: Body, level: Level, trace: Trace): Flow {

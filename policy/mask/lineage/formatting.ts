@@ -1,11 +1,12 @@
 // Functions that put values together or cut them without ever failing, giving rows or taking their time depending on them.
-import { bodyOf, constantText } from "../../sql/ast.ts";
+import { asList, bodyOf, constantText, type Body } from "../../sql/ast.ts";
 
 /** Every overload takes any value of its types: none parses its argument, divides or allocates by it. */
 const total: ReadonlySet<string> = new Set(
   [
     // Aggregates and window functions.
-    "count min max sum avg any_value lag lead first_value last_value",
+    // No sum or avg: beside a chosen number near the end of its type's range, whether a sum fails tells the other number.
+    "count min max any_value lag lead first_value last_value",
     "array_agg string_agg json_agg jsonb_agg json_object_agg jsonb_object_agg",
     // Builders.
     "to_json to_jsonb row_to_json array_to_json concat concat_ws",
@@ -41,4 +42,20 @@ export function formats(name: string, args: readonly unknown[]): boolean {
 function isInteger(arg: unknown): boolean {
   const constant = bodyOf(arg, "A_Const");
   return constant !== undefined && "ival" in constant;
+}
+
+const objectBuilders: ReadonlySet<string> = new Set(["json_build_object", "jsonb_build_object"]);
+const objectAggregates: ReadonlySet<string> = new Set(["json_object_agg", "jsonb_object_agg"]);
+
+/** The arguments whose being NULL makes the call fail: keys of objects. An array of them (VARIADIC) fails by its length, too. */
+export function keysOf(name: string, call: Body): readonly unknown[] {
+  const args = asList(call["args"]);
+  if (objectAggregates.has(name)) return args.slice(0, 1);
+  return objectBuilders.has(name) ? args.filter((_, index) => index % 2 === 0) : [];
+}
+
+/** A value that is there before the statement runs: nothing is evaluated where it is needed, so nothing can fail or take time. */
+export function isGiven(value: unknown): boolean {
+  const inner = bodyOf(value, "TypeCast")?.["arg"] ?? value;
+  return bodyOf(inner, "A_Const") !== undefined || bodyOf(inner, "ParamRef") !== undefined;
 }

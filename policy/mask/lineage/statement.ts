@@ -115,8 +115,8 @@ function copied(body: Body, traced: boolean, trace: Tracing): Shown {
   return { rows: { columns, shifty: false }, copies };
 }
 
-/** Options that leave the fields of a row where they are. */
-const harmlessOptions: ReadonlySet<string> = new Set(["format", "header", "freeze", "encoding"]);
+/** Options that leave the fields of a row where they are, and their characters as masks read them. */
+const harmlessOptions: ReadonlySet<string> = new Set(["format", "header", "freeze"]);
 
 function formatOf(options: readonly unknown[]): CopyFormat {
   let format = "text";
@@ -127,9 +127,13 @@ function formatOf(options: readonly unknown[]): CopyFormat {
     const name = asText(body["defname"]);
     if (name === "format") format = asText(bodyOf(body["arg"], "String")?.["sval"]).toLowerCase();
     else if (name === "header") header = !isOff(body["arg"]);
-    else if (!harmlessOptions.has(name)) special ??= name;
+    else if (!harmlessOptions.has(name) && !isUtf8(name, body["arg"])) special ??= name;
   }
   return { format, header, special };
+}
+
+function isUtf8(name: string, arg: unknown): boolean {
+  return name === "encoding" && /^utf-?8$/i.test(asText(bodyOf(arg, "String")?.["sval"]));
 }
 
 function isOff(arg: unknown): boolean {
