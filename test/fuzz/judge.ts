@@ -31,6 +31,16 @@ export function judge(direct: Played, proxied: Played, mode: Mode): Verdict {
     const late = proxied.said.slice(index).find(({ refusal }) => mayRefuse.has(refusal ?? ""));
     if (mode === "hostile" && expected === undefined && direct.closed && late !== undefined)
       return { same: "until refused", refusal: late.refusal ?? "" };
+    // The server closed without sending what no Sync had asked for; the proxy had asked it, to see where COPY begins.
+    const onlyUnsynced = proxied.said.slice(index).every(({ kind }) => kind !== "Z");
+    if (
+      mode === "hostile" &&
+      expected === undefined &&
+      direct.closed &&
+      proxied.closed &&
+      onlyUnsynced
+    )
+      return { same: "until refused", refusal: "MalformedRequest" };
     if (actual.refusal === undefined) return different(index, expected, actual, proxied);
     return refused(actual, index, direct, proxied, mode);
   }
