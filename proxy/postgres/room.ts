@@ -7,6 +7,7 @@ import type { Gate } from "../pipeline.ts";
 import { CancelKeys } from "./cancel.ts";
 import { CatalogCache } from "./mask-source.ts";
 import type { MaskEngine } from "./mask-source.ts";
+import type { CallsOf, OverloadCache } from "./overloads.ts";
 import { serve } from "./session.ts";
 import { createStudy } from "./understanding.ts";
 import type { Recognise, Understood } from "./understanding.ts";
@@ -24,6 +25,7 @@ export interface PostgresRoomOptions {
   readonly dial: DialUpstream;
   readonly recognise: Recognise;
   readonly masks: MaskEngine;
+  readonly callsOf: CallsOf;
   readonly metrics?: PostgresMetrics;
   /** Refused before there was a session that could record it. */
   readonly onRefused?: (error: ProxyError, connection: ConnectionId) => void;
@@ -49,6 +51,8 @@ export interface Room {
   readonly study: (text: string) => Understood;
   readonly masks: MaskEngine;
   readonly catalogs: CatalogCache;
+  readonly callsOf: CallsOf;
+  readonly overloads: OverloadCache;
   readonly cancelKeys: CancelKeys;
   readonly now: () => number;
   readonly onRefused: (error: ProxyError, connection: ConnectionId) => void;
@@ -64,6 +68,8 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     study: createStudy(options.recognise),
     masks: options.masks,
     catalogs: new CatalogCache(),
+    callsOf: options.callsOf,
+    overloads: new Map(),
     cancelKeys: new CancelKeys(),
     now: options.now ?? (() => performance.now()),
     onRefused: options.onRefused ?? (() => undefined),

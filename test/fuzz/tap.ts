@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { Socket } from "node:net";
+import { overloadsQuery } from "../../policy/sql/overloads.ts";
 
 export interface Tap {
   readonly port: number;
@@ -43,8 +44,11 @@ export async function startTap(target: {
     }
     const read = messages((type, body) => {
       if (type === query) {
+        const text = body.toString("utf8", 0, body.length - 1);
+        // The proxy's own question, once in a while.
+        if (text === overloadsQuery) return;
         forwarded += 1;
-        texts.push(body.toString("utf8", 0, body.length - 1));
+        texts.push(text);
       } else if (type === execute && !body.toString("latin1").startsWith(poison)) forwarded += 1;
     });
     client.on("data", read);
