@@ -10,6 +10,7 @@ import { Request, RequestQueue } from "./requests.ts";
 import type { SessionSettings } from "./session-settings.ts";
 import { Registry } from "./statements.ts";
 import type { NamedTotal } from "./statements.ts";
+import type { OverloadSource } from "./overloads.ts";
 import type { MaskSource, Rows } from "./mask-source.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -18,6 +19,7 @@ export interface ExchangeOptions {
   readonly session: GateSession;
   readonly study: (text: string) => Understood;
   readonly masks: MaskSource;
+  readonly overloads: OverloadSource;
   readonly settings: SessionSettings;
   readonly client: Outbox;
   readonly upstream: Outbox;

@@ -1,7 +1,7 @@
 // One operation on its way: decided, forwarded, counted and recorded once.
 import type { EventOutcome } from "../../contract/event.ts";
 import type { Limits } from "../../policy/bundle.ts";
-import type { SqlOperation } from "../../policy/operation.ts";
+import type { FunctionAccess, SqlOperation } from "../../policy/operation.ts";
 import type { Content, Passage } from "../pipeline.ts";
 import type { Detected, Masking, RowPlan } from "./masking.ts";
 import type { RowRecorder } from "./row-recorder.ts";
@@ -10,10 +10,15 @@ import type { Understood } from "./understanding.ts";
 
 const noLimits: Limits = {};
 
+function calling(operation: SqlOperation, calls: readonly FunctionAccess[]): SqlOperation {
+  const { accesses, facts } = operation;
+  const functions = [...new Set([...facts.functions, ...calls.map((call) => call.function)])];
+  return { ...operation, accesses: [...accesses, ...calls], facts: { ...facts, functions } };
+}
+
 export class Execution {
-  readonly understood: Understood;
-  /** With the parameters bound to it. */
-  readonly operation: SqlOperation;
+  #understood: Understood;
+  #operation: SqlOperation;
   readonly portal: Portal | undefined;
   /** What an approval is bound to, where it is neither the text alone nor the text with a portal's parameters. */
   readonly exact: string | undefined;
@@ -45,11 +50,30 @@ export class Execution {
     portal: Portal | undefined,
     exact?: string,
   ) {
-    this.understood = understood;
-    this.operation = operation;
+    this.#understood = understood;
+    this.#operation = operation;
     this.portal = portal;
     this.exact = exact;
     this.quota = portal?.quota ?? { rows: 0, bytes: 0 };
+  }
+
+  get understood(): Understood {
+    return this.#understood;
+  }
+
+  /** With the parameters bound to it. */
+  get operation(): SqlOperation {
+    return this.#operation;
+  }
+
+  /** It may run these functions besides what its text says. */
+  callsToo(calls: readonly FunctionAccess[]): void {
+    const [first] = calls;
+    if (first === undefined || this.#operation.accesses.includes(first)) return;
+    this.#operation = calling(this.#operation, calls);
+    const understood = this.#understood;
+    const operation = calling(understood.operation, calls);
+    this.#understood = { ...understood, operation, runsCode: true, returnsFromWrite: true };
   }
 
   /** Whether a row of this many bytes still fits into the limits; counts it when it does. */

@@ -149,6 +149,7 @@ export class Forwarding {
       execution.startedAt = this.#x.now();
       execution.bytesIn += request.end - request.start;
       this.#x.options.masks.sent(execution);
+      if (execution.understood.changesSchema) this.#x.options.overloads.stale();
       this.#x.settings.sent(execution.operation);
     }
     if (request.kind === "bind") this.#x.options.masks.cursors.bound(request.name);

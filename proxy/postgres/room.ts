@@ -8,6 +8,7 @@ import { CancelKeys } from "./cancel.ts";
 import { Gathering } from "./gathering.ts";
 import { CatalogCache } from "./mask-source.ts";
 import type { MaskEngine } from "./mask-source.ts";
+import type { CallsOf, OverloadCache } from "./overloads.ts";
 import { serve } from "./session.ts";
 import { NamedTotal } from "./statements.ts";
 import { createStudy } from "./understanding.ts";
@@ -29,6 +30,7 @@ export interface PostgresRoomOptions {
   readonly dial: DialUpstream;
   readonly recognise: Recognise;
   readonly masks: MaskEngine;
+  readonly callsOf: CallsOf;
   readonly metrics?: PostgresMetrics;
   /** Refused before there was a session that could record it. */
   readonly onRefused?: (error: ProxyError, connection: ConnectionId) => void;
@@ -58,6 +60,8 @@ export interface Room {
   readonly study: (text: string) => Understood;
   readonly masks: MaskEngine;
   readonly catalogs: CatalogCache;
+  readonly callsOf: CallsOf;
+  readonly overloads: OverloadCache;
   readonly cancelKeys: CancelKeys;
   readonly gathering: Gathering;
   readonly named: NamedTotal;
@@ -77,6 +81,8 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     study: createStudy(options.recognise),
     masks: options.masks,
     catalogs: new CatalogCache(),
+    callsOf: options.callsOf,
+    overloads: new Map(),
     cancelKeys: new CancelKeys(),
     gathering: new Gathering(now, options.memoryPatienceMs),
     startupDeadlineMs: options.startupDeadlineMs ?? startupDeadlineMs,

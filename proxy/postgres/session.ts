@@ -19,6 +19,7 @@ import {
   readyForQuery,
 } from "./messages.ts";
 import { Outbox } from "./outbox.ts";
+import { OverloadSource } from "./overloads.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import type { Room } from "./room.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
@@ -118,6 +119,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   const { start, startup, gate, room, connection, grant, session, upstream } = parties;
   // Of several hosts the one that was chosen: cancel requests and catalogs are its own.
   const { endpoint } = upstream;
+  const key = `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`;
   const client = new Outbox(start.socket);
   const exchange = new Exchange({
     gate,
@@ -126,8 +128,14 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     masks: new MaskSource({
       engine: room.masks,
       cache: room.catalogs,
-      key: `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`,
+      key,
       current: () => gate.current(),
+      now: room.now,
+    }),
+    overloads: new OverloadSource({
+      callsOf: room.callsOf,
+      cache: room.overloads,
+      key,
       now: room.now,
     }),
     settings: new SessionSettings({
@@ -152,13 +160,16 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     ended: session.ended,
     setChain: (chain) => session.setChain(chain),
   });
-  const key = room.cancelKeys.issue(() => conversation.cancel(), spokenMinor(start.minor) === 2);
+  const cancelKey = room.cancelKeys.issue(
+    () => conversation.cancel(),
+    spokenMinor(start.minor) === 2,
+  );
   try {
-    welcome(client, start, upstream, key);
+    welcome(client, start, upstream, cancelKey);
     conversation.start(start.rest, upstream.rest);
     return await conversation.closed;
   } finally {
-    room.cancelKeys.forget(key);
+    room.cancelKeys.forget(cancelKey);
     exchange.close();
   }
 }

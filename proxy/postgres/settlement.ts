@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
+import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage } from "./refusal.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
@@ -32,6 +33,16 @@ export class Settlement {
 
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
+    // Where they cannot be read, the statements that need to know say so.
+    const { overloads } = this.#x.options;
+    if (!begun && this.#x.status !== "E" && overloads.due(this.#x.status === "I"))
+      return loadOverloads(this.#x)
+        .catch(() => undefined)
+        .then(() => this.#settle(segment, begun));
+    return this.#settle(segment, begun);
+  }
+
+  #settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     if (begun || !this.#wantsCatalog(segment)) return this.#from(segment, 0, begun);
     // A catalog that cannot be read is said at the Execute that needs it.
     return loadCatalog(this.#x, begun)
@@ -144,6 +155,10 @@ export class Settlement {
     const { bundle, prepared } = grant;
     const { settings } = this.#x;
     if (!followed && settings.behind(prepared)) return this.#passAfterFollowing(execution, begun);
+    const calls = this.#x.options.overloads.calls(execution.understood);
+    if (calls !== undefined) execution.callsToo(calls);
+    else if (!execution.understood.onlyTransaction)
+      return { go: false, error: overloadsUnknown(this.#x.connection) };
     const undoes = settings.refuses(prepared, execution.understood);
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     settings.passes(execution.operation);

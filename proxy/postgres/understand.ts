@@ -3,14 +3,20 @@ import type { SqlGrammar } from "../../policy/sql/grammar.ts";
 import { createSqlRecogniser } from "../../policy/sql/recognise.ts";
 import { createMaskEngine } from "./mask-engine.ts";
 import type { MaskEngine } from "./mask-source.ts";
+import { createCallsOf, type CallsOf } from "./overloads.ts";
 import type { Recognise } from "./understanding.ts";
 
 export interface Understanding {
   readonly recognise: Recognise;
   readonly masks: MaskEngine;
+  readonly callsOf: CallsOf;
 }
 
 export function createUnderstanding(grammar: SqlGrammar): Understanding {
   const recogniser = createSqlRecogniser({ grammar });
-  return { recognise: (text) => recogniser.recognise(text), masks: createMaskEngine(grammar) };
+  return {
+    recognise: (text) => recogniser.recognise(text),
+    masks: createMaskEngine(grammar),
+    callsOf: createCallsOf(grammar),
+  };
 }

@@ -124,9 +124,8 @@ test("SQL executes what the protocol prepared, and a Close of the protocol ends 
     serialize.sync(),
     serialize.query("EXECUTE p(2)"),
   );
-  await raw.ready();
   assert.deepEqual(
-    rowsOf(await raw.ready())
+    rowsOf(await raw.ready(2))
       .flat()
       .map(String),
     ["two"],

@@ -5,7 +5,7 @@ import pg from "pg";
 import { serialize } from "pg-protocol";
 import type { Bundle } from "../../policy/bundle.ts";
 import { flush, message } from "../../proxy/postgres/messages.ts";
-import { everything, startHarness } from "./postgres-proxy-harness.ts";
+import { allow, everything, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
 import { errorsOf, field, rawClient, rowsOf, tagsOf, typesOf } from "./postgres-proxy-raw.ts";
 import type { Answer, RawClient } from "./postgres-proxy-raw.ts";
@@ -36,6 +36,13 @@ before(async () => {
   await admin.query(`
     CREATE TABLE customers (id int PRIMARY KEY, name text, ssn text);
     INSERT INTO customers VALUES (1, 'ann', '${secret}');
+    CREATE TABLE hidden (v text);
+    INSERT INTO hidden VALUES ('${secret}');
+    CREATE FUNCTION lower(int, int) RETURNS text LANGUAGE sql AS 'SELECT v FROM hidden';
+    CREATE FUNCTION peek(customers) RETURNS text LANGUAGE sql AS 'SELECT v FROM hidden';
+    CREATE FUNCTION name(customers) RETURNS text LANGUAGE sql AS 'SELECT v FROM hidden';
+    CREATE FUNCTION plus(text, int) RETURNS text LANGUAGE sql AS 'SELECT v FROM hidden';
+    CREATE OPERATOR + (FUNCTION = plus, LEFTARG = text, RIGHTARG = int);
   `);
   proxy = await startHarness(server);
 });
@@ -52,7 +59,7 @@ async function ask(raw: RawClient, text: string): Promise<Answer[]> {
 }
 
 async function done(raw: RawClient, ...texts: readonly string[]): Promise<void> {
-  for (const text of texts) assert.deepEqual(errorsOf(await ask(raw, text)), [], text);
+  for (const text of texts) assert.equal(messagesOf(await ask(raw, text)), "", text);
 }
 
 function messagesOf(answers: readonly Answer[]): string {
@@ -245,6 +252,53 @@ test("with predicates allowed, no setting, error or notice brings a value", asyn
   assert.match(messagesOf(typo), /column "nmae" does not exist/);
   const set = await ask(raw, "SELECT set_config('application_name', 'mine'::text, false)");
   assert.deepEqual(tagsOf(set), ["SELECT 1"]);
+  await raw.end();
+});
+
+test("a function of public runs under no name of PostgreSQL's own without a rule for it", async () => {
+  const read = { statements: ["select"], relations: ["public.customers"] } as const;
+  proxy.setRules([allow(read)]);
+  const raw = await rawClient(proxy.port);
+  for (const [text, called] of [
+    ["SELECT lower(1, 2)", "public.lower"],
+    ["SELECT c.peek FROM customers c", "public.peek"],
+    ["SELECT public.customers.peek FROM public.customers", "public.peek"],
+    ["SELECT name + 1 FROM customers", "public.+"],
+  ] as const) {
+    const simple = await ask(raw, text);
+    assert.match(
+      messagesOf(simple),
+      new RegExp(`no rule allows .* ${called.replace("+", "\\+")}$`),
+      text,
+    );
+    raw.send(
+      serialize.parse({ text, types: [] }),
+      serialize.bind({}),
+      serialize.execute({}),
+      serialize.sync(),
+    );
+    const extended = await raw.ready();
+    assertHidden([...simple, ...extended]);
+    assert.deepEqual(errorsOf(extended), ["42501"], text);
+  }
+  assert.deepEqual(
+    rowsOf(await ask(raw, "SELECT c.name, pg_catalog.lower('A') FROM customers c")),
+    [["ann", "a"]],
+  );
+  proxy.setRules([allow(read), allow({ functions: ["public.lower", "public.+"] })]);
+  assert.deepEqual(rowsOf(await ask(raw, "SELECT lower(1, 2)")), [[secret]]);
+  assert.deepEqual(rowsOf(await ask(raw, "SELECT name + 1 FROM customers")), [[secret]]);
+  const { operation } = proxy.operations().at(-1)?.body ?? {};
+  assert.ok(JSON.stringify(operation).includes("public.+"));
+  await raw.end();
+});
+
+test("a function that the agent made is known before its next statement", async () => {
+  proxy.setRules([allow({ statements: ["create"] })]);
+  const raw = await rawClient(proxy.port);
+  await done(raw, "CREATE FUNCTION upper(int) RETURNS text LANGUAGE sql AS 'SELECT v FROM hidden'");
+  proxy.setRules([allow({ statements: ["select"], relations: ["public.customers"] })]);
+  assert.deepEqual(errorsOf(await ask(raw, "SELECT upper(1)")), ["42501"]);
   await raw.end();
 });
 

@@ -1,0 +1,50 @@
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { createCatalogNames } from "./catalog-names.ts";
+import { loadSqlGrammar, type SqlGrammar } from "./grammar.ts";
+import { overloadedCalls, overloadsFromRows } from "./overloads.ts";
+
+let grammar: SqlGrammar;
+const names = createCatalogNames();
+const overloads = overloadsFromRows([
+  ["f", "lower"],
+  ["f", "peek"],
+  ["r", "peek"],
+  ["o", "+"],
+  ["o", "="],
+]);
+
+before(async () => {
+  grammar = await loadSqlGrammar();
+});
+
+const cases: [string, string[]][] = [
+  ["SELECT lower(a) FROM t", ["select public.lower"]],
+  ["SELECT pg_catalog.lower(a) FROM t", []],
+  // Its own access already.
+  ["SELECT public.lower(a), peek(t) FROM t", []],
+  ["SELECT upper(a), t.a, t.* FROM t", []],
+  ["SELECT t.peek FROM t", ["select public.peek"]],
+  ["SELECT public.t.peek FROM public.t", ["select public.peek"]],
+  ["SELECT (t).peek FROM t", ["select public.peek"]],
+  ["SELECT peek FROM t", []],
+  ["SELECT a + 1 FROM t", ["select public.+"]],
+  ["SELECT a OPERATOR(pg_catalog.+) 1 FROM t", []],
+  ["UPDATE t SET a = lower(b)", ["update public.lower"]],
+  ["PREPARE p AS SELECT 1 + 1", ["select public.+"]],
+  ["COPY (SELECT lower(a) FROM t) TO STDOUT", ["select public.lower"]],
+  ["SELECT CASE a WHEN 1 THEN 2 END FROM t", ["select public.="]],
+  ["SELECT a FROM t WHERE a IN (SELECT b FROM u)", ["select public.="]],
+  ["SELECT FROM nowhere WHERE", []],
+];
+
+for (const [sql, expected] of cases) {
+  test(`${sql} may run ${expected.join(", ") || "nothing more"}`, () => {
+    const calls = overloadedCalls(sql, grammar, names, overloads);
+    assert.deepEqual(
+      calls.map((call) => `${call.statement} ${call.function}`),
+      expected,
+    );
+    assert.ok(calls.every(({ safe }) => !safe));
+  });
+}
