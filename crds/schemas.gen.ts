@@ -1064,6 +1064,33 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         }
        }
       },
+      "detectors": {
+       "type": "array",
+       "maxItems": 16,
+       "x-kubernetes-list-type": "map",
+       "x-kubernetes-list-map-keys": [
+        "name"
+       ],
+       "items": {
+        "type": "object",
+        "required": [
+         "name",
+         "pattern"
+        ],
+        "properties": {
+         "name": {
+          "type": "string",
+          "maxLength": 64,
+          "pattern": "^[a-z][a-z0-9-]*$"
+         },
+         "pattern": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 256
+         }
+        }
+       }
+      },
       "masking": {
        "type": "array",
        "maxItems": 64,
@@ -1119,19 +1146,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "items": {
            "type": "string",
            "maxLength": 64,
-           "enum": [
-            "email",
-            "credit-card",
-            "iban",
-            "us-ssn",
-            "phone",
-            "ip",
-            "jwt",
-            "private-key",
-            "aws-key",
-            "national-id",
-            "cloud-key"
-           ]
+           "pattern": "^[a-z][a-z0-9-]*$"
           }
          },
          "direction": {

@@ -1,5 +1,6 @@
 // What is wrong within one AccessPolicy beyond its schema: conditions, patterns, and rules that cannot do anything.
 import { neverMatches, unreachableRules } from "../policy/conflicts.ts";
+import { detectorNames, isDetectorName } from "../policy/mask/detectors.ts";
 import { checkPattern, checkWhen } from "../policy/when.ts";
 import type { RuleBlock } from "../policy/when.ts";
 import type { Problem } from "./problem.ts";
@@ -12,7 +13,39 @@ export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
     // A rule that matches nothing is overruled by anything: said once is enough.
     .filter(({ index }) => dead[index]?.length === 0)
     .map(({ index, message }) => ruleProblem(index, [], message));
-  return [...dead.flat(), ...overruled];
+  return [...dead.flat(), ...overruled, ...detectorProblems(spec)];
+}
+
+function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]): Problem[] {
+  const own = new Set(detectors.map(({ name }) => name));
+  const known = [...detectorNames, ...own].join(", ");
+  const defined = detectors.flatMap(({ name, pattern }, index) => {
+    const at = ["spec", "detectors", index] as const;
+    const unsafe = checkPattern(pattern);
+    return [
+      ...(isDetectorName(name)
+        ? [problem([...at, "name"], `${name} is a built-in detector: choose another name`)]
+        : []),
+      ...(unsafe === undefined ? [] : [problem([...at, "pattern"], unsafe)]),
+    ];
+  });
+  const used = masking.flatMap(({ detect = [] }, entry) =>
+    detect.flatMap((name, index) =>
+      own.has(name) || isDetectorName(name)
+        ? []
+        : [
+            problem(
+              ["spec", "masking", entry, "detect", index],
+              `the detector ${name} is not known: known are ${known}; define others in spec.detectors`,
+            ),
+          ],
+    ),
+  );
+  return [...defined, ...used];
+}
+
+function problem(path: readonly (string | number)[], message: string): Problem {
+  return { path: [...path], message, stage: "semantic" };
 }
 
 function ruleProblems(rule: PolicyRule, index: number): readonly Problem[] {

@@ -267,6 +267,13 @@ export interface PolicyRule {
   readonly approval?: RuleApproval;
 }
 
+export interface DetectorEntry {
+  /** What masking entries call it; none of the built-in names. */
+  readonly name: string;
+  /** RE2 pattern; every match in a text is one finding. Matches of no characters are none. */
+  readonly pattern: string;
+}
+
 /** Only the first or last characters stay. */
 export interface PartialTransform {
   readonly keepFirst: number;
@@ -299,8 +306,8 @@ export interface MaskingTransform {
 export interface MaskingEntry {
   /** schema.table.column, each part may be `*`. */
   readonly columns?: readonly string[];
-  /** Detectors run over the text of result cells. */
-  readonly detect?: readonly ("email" | "credit-card" | "iban" | "us-ssn" | "phone" | "ip" | "jwt" | "private-key" | "aws-key" | "national-id" | "cloud-key")[];
+  /** Detectors run over the text of result cells: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
+  readonly detect?: readonly string[];
   readonly direction: "response";
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
@@ -341,6 +348,8 @@ export interface AccessPolicySpec {
   readonly mode: "Enforce" | "Observe";
   /** Order never matters; every matching rule counts. */
   readonly rules?: readonly PolicyRule[];
+  /** Detectors of this policy's own, for masking. */
+  readonly detectors?: readonly DetectorEntry[];
   /** What the agent does not get to see; postgres connections only in this version. */
   readonly masking?: readonly MaskingEntry[];
   /** The smallest of all policies counts. */

@@ -82,6 +82,8 @@ export interface ColumnMask {
 
 export interface DetectMask {
   readonly detector: string;
+  /** RE2, where the policy brings the detector itself. */
+  readonly pattern?: string;
   readonly transform: Transform;
   readonly policy: string;
 }

@@ -130,13 +130,21 @@ function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
 }
 
 function detectMasksOf(policy: AccessPolicy): DetectMask[] {
+  const patterns = new Map(
+    (policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]),
+  );
   return (policy.spec.masking ?? []).flatMap(({ detect = [], transform }) =>
     detect.map((detector) => ({
       detector,
+      ...patternOf(patterns.get(detector)),
       transform: transformOf(transform),
       policy: policyName(policy),
     })),
   );
+}
+
+function patternOf(pattern: string | undefined): { readonly pattern?: string } {
+  return pattern === undefined ? {} : { pattern };
 }
 
 function transformOf(transform: MaskingTransform): Transform {
@@ -158,7 +166,8 @@ function mergeColumnMasks(masks: readonly ColumnMask[]): ColumnMask[] {
 }
 
 function mergeDetectMasks(masks: readonly DetectMask[]): DetectMask[] {
-  return mergeBy(masks, (mask) => mask.detector);
+  // Two policies may call different patterns by one name.
+  return mergeBy(masks, ({ detector, pattern = "" }) => `${detector} ${pattern}`);
 }
 
 function mergeBy<M extends ColumnMask | DetectMask>(

@@ -13,6 +13,7 @@ export const supportedFeatures = [
   "limits.statementTimeoutSeconds",
   "mask.columns",
   "mask.detect",
+  "mask.detect.pattern",
   "mask.predicates",
   "mask.tokenize",
   "observe",
@@ -35,6 +36,8 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "limits.statementTimeoutSeconds": ({ limits }) => limits.statementTimeoutSeconds !== undefined,
   "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
   "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
+  "mask.detect.pattern": ({ detectMasks }) =>
+    detectMasks.some(({ pattern }) => pattern !== undefined),
   "mask.predicates": ({ columnMasks }) =>
     columnMasks.some(({ predicates }) => predicates === "Allow"),
   "mask.tokenize": ({ columnMasks, detectMasks }) =>

@@ -114,6 +114,25 @@ describe("masking a text", () => {
     assert.equal(maskText("x +491701234567@mail.example y", both, key).text, "x [redacted] y");
   });
 
+  test("a pattern of the policy's own finds every match, beside the built-in detectors", () => {
+    const own = { detector: "order", pattern: "ORD-[0-9]{4}|x*", transform: redact, policy: "a/b" };
+    const { look, mask } = createTextMasker([own, ...masks(redact, "email")], key);
+    const text = "ORD-4711, ORD-471 of a@b.io and ORD-0815";
+    const bytes = Buffer.from(text);
+    assert.deepEqual(mask(text, look(bytes, 0, bytes.length)), {
+      text: "[redacted], ORD-471 of [redacted] and [redacted]",
+      counts: { order: 2, email: 1 },
+    });
+    assert.throws(() => createTextMasker([{ ...own, pattern: "(a" }], key));
+  });
+
+  test("a pattern of the policy's own takes time linear in the text", () => {
+    const own = { detector: "bad", pattern: "(a+)+$", transform: redact, policy: "a/b" };
+    const started = performance.now();
+    assert.equal(createTextMasker([own], key).mask(`${"a".repeat(20_000)}b`).text.length, 20_001);
+    assert.ok(performance.now() - started < 4_000);
+  });
+
   test("refuses a detector it does not have instead of skipping it", () => {
     assert.throws(
       () => createTextMasker(masks(redact, "passport"), key),

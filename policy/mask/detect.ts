@@ -1,9 +1,10 @@
 // Masks what detectors find in a text: spans that overlap become one, hidden by the stricter of their transforms.
+import { RE2JS } from "re2js";
 import type { DetectMask, Transform } from "../bundle.ts";
 import { stricterTransform } from "../strictness.ts";
-import { detectorNames, detectors, type DetectorName } from "./detectors.ts";
+import { detectorNames, detectors, isDetectorName, type Detector } from "./detectors.ts";
 import type { Span } from "./spans.ts";
-import { bitOf, createLook, type Look, type Suspects } from "./suspects.ts";
+import { anyText, bitOf, createLook, type Look, type Suspects } from "./suspects.ts";
 import { createTransform } from "./transform.ts";
 
 export interface MaskedText {
@@ -25,13 +26,7 @@ interface Finding extends Span {
 
 /** Throws for a detector this version does not have: a mask that cannot be applied must not be skipped. */
 export function createTextMasker(masks: readonly DetectMask[], key: Uint8Array): TextMasker {
-  const active = masks.map(({ detector, transform }) => {
-    if (!isDetector(detector))
-      throw new Error(
-        `the detector ${detector} is not known; known are ${detectorNames.join(", ")}`,
-      );
-    return { detector, transform, find: detectors[detector], bit: bitOf(detector) };
-  });
+  const active = masks.map((one) => ({ ...one, ...finderOf(one) }));
   const mask = (text: string, suspects: Suspects = everything): MaskedText => {
     const counts: Record<string, number> = {};
     const findings = active.flatMap(({ detector, transform, find, bit }) => {
@@ -43,17 +38,41 @@ export function createTextMasker(masks: readonly DetectMask[], key: Uint8Array):
     if (findings.length === 0) return { text, counts };
     return { text: rewrite(text, united(findings), key), counts };
   };
-  return { look: createLook(active.map(({ detector }) => detector)), mask };
+  const look = createLook(active.map(({ detector }) => detector).filter(isDetectorName));
+  // A pattern may match anything, so every text is looked at whole.
+  const always = active.some(({ pattern }) => pattern !== undefined) ? anyText : 0;
+  return {
+    look: always === 0 ? look : (bytes, start, end) => look(bytes, start, end) | always,
+    mask,
+  };
+}
+
+function finderOf({ detector, pattern }: DetectMask): {
+  readonly find: Detector;
+  readonly bit: Suspects;
+} {
+  if (pattern !== undefined) return { find: matchesOf(pattern), bit: anyText };
+  if (isDetectorName(detector)) return { find: detectors[detector], bit: bitOf(detector) };
+  throw new Error(`the detector ${detector} is not known; known are ${detectorNames.join(", ")}`);
+}
+
+/** Throws for what is no RE2 pattern. Matches of no characters hide nothing and are left out. */
+function matchesOf(pattern: string): Detector {
+  const compiled = RE2JS.compile(pattern);
+  return (text) => {
+    const spans: Span[] = [];
+    const matcher = compiled.matcher(text);
+    while (matcher.find())
+      if (matcher.end() > matcher.start())
+        spans.push({ start: matcher.start(), end: matcher.end() });
+    return spans;
+  };
 }
 
 const everything: Suspects = -1;
 
 export function maskText(text: string, masks: readonly DetectMask[], key: Uint8Array): MaskedText {
   return createTextMasker(masks, key).mask(text);
-}
-
-function isDetector(name: string): name is DetectorName {
-  return (detectorNames as readonly string[]).includes(name);
 }
 
 function united(findings: readonly Finding[]): Finding[] {

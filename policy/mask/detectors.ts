@@ -21,6 +21,10 @@ export const detectorNames = [
 ] as const;
 export type DetectorName = (typeof detectorNames)[number];
 
+export function isDetectorName(name: string): name is DetectorName {
+  return (detectorNames as readonly string[]).includes(name);
+}
+
 export const detectors: Readonly<Record<DetectorName, Detector>> = {
   email,
   "credit-card": creditCard,

@@ -10,6 +10,9 @@ export type Suspects = number;
 /** Which of the detectors it was made for may find something in these UTF-8 bytes; 0 when none can. */
 export type Look = (bytes: Uint8Array, start: number, end: number) => Suspects;
 
+/** Of detectors that every text is given to. */
+export const anyText: Suspects = 1 << 30;
+
 export function bitOf(name: DetectorName): Suspects {
   return 1 << detectorNames.indexOf(name);
 }
