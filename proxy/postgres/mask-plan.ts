@@ -5,7 +5,7 @@ import { createMaskBytes, derivedConstant } from "../../policy/mask/for-type.ts"
 import {
   byPlace,
   placed,
-  union,
+  unionOf,
   wholeOf,
   type Column,
   type Rows,
@@ -133,7 +133,7 @@ function fetched(
   const placeable = candidates.map(byPlace);
   const columns = Array.from({ length: count }, (_, index) => ({
     name: undefined,
-    taint: union(...placeable.flatMap((one) => one[index]?.taint ?? [])),
+    taint: unionOf(placeable.flatMap((one) => one[index]?.taint ?? [])),
   }));
   return { columns, shifty: false };
 }
