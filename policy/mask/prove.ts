@@ -132,8 +132,8 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
       names,
       relation: rowsOfRelation,
       refuse,
-      step: () => {
-        steps += 1;
+      step: (cost = 1) => {
+        steps += cost;
         if (steps > maxSteps) throw new Untraceable(tooComplex);
       },
     };

@@ -5,7 +5,7 @@ import { createMaskBytes, derivedConstant } from "../../policy/mask/for-type.ts"
 import {
   byPlace,
   placed,
-  union,
+  unionOf,
   wholeOf,
   type Column,
   type Rows,
@@ -122,10 +122,10 @@ function anyOf(candidates: readonly Rows[], count: number): Rows {
     rows === open ? [] : placed({ ...rows, columns: byPlace(rows) }, count),
   );
   const astray = candidates.filter((_, index) => placing[index] === undefined);
-  const stray = union(...astray.map(({ columns }) => wholeOf(columns)));
+  const stray = unionOf(astray.map(({ columns }) => wholeOf(columns)));
   const columns = Array.from({ length: count }, (_, index) => ({
     name: undefined,
-    taint: union(stray, ...placing.flatMap((one) => one?.[index]?.taint ?? [])),
+    taint: unionOf([stray, ...placing.flatMap((one) => one?.[index]?.taint ?? [])]),
   }));
   return { columns, shifty: false };
 }

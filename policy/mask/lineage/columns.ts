@@ -7,10 +7,21 @@ export type Taint = ReadonlySet<MaskedColumn>;
 export const clean: Taint = new Set();
 
 export function union(...taints: readonly Taint[]): Taint {
+  return unionOf(taints);
+}
+
+/** One set for all of them, however many there are. */
+export function unionOf(taints: Iterable<Taint>): Taint {
   let all: Taint = clean;
+  let own: Set<MaskedColumn> | undefined;
   for (const taint of taints) {
     if (taint.size === 0 || taint === all) continue;
-    all = all.size === 0 ? taint : new Set([...all, ...taint]);
+    if (all.size === 0) all = taint;
+    else {
+      own ??= new Set(all);
+      for (const masked of taint) own.add(masked);
+      all = own;
+    }
   }
   return all;
 }
@@ -46,7 +57,7 @@ export interface Rows {
 export const noRows: Rows = { columns: [], shifty: false };
 
 export function wholeOf(columns: readonly Column[]): Taint {
-  return union(...columns.map(({ taint }) => taint));
+  return unionOf(columns.map(({ taint }) => taint));
 }
 
 /** Any number of columns with any names. */

@@ -42,6 +42,8 @@ function recursive(tables: readonly Body[], outer: Level, trace: Trace): Level {
         ];
       }),
     );
+    for (const { columns } of next.values())
+      for (const { taint } of columns) trace.step(1 + taint.size);
     const settled =
       round > 0 && [...next].every(([name, rows]) => sameRows(rows, known.get(name) ?? noRows));
     known = next;

@@ -14,10 +14,10 @@ import {
   type Body,
   type Tagged,
 } from "../../sql/ast.ts";
-import { clean, union, wholeOf, type Column, type Taint } from "./columns.ts";
+import { clean, union, unionOf, wholeOf, type Column, type Taint } from "./columns.ts";
 import { masksTextOf } from "../text-of.ts";
 import { formats, isGiven, keysOf } from "./formatting.ts";
-import { reach, resolve, starItems, type Level } from "./level.ts";
+import { columnsInReach, reach, resolve, starItems, type Level } from "./level.ts";
 import { decides, relationRows, tells, type Trace } from "./trace.ts";
 
 export type Flow = Pick<Column, "taint" | "identity">;
@@ -27,7 +27,7 @@ const cleanFlow: Flow = { taint: clean };
 /** What may be in the value of an expression, or of all expressions of a list together. */
 export function flow(value: unknown, level: Level, trace: Trace): Flow {
   if (Array.isArray(value))
-    return { taint: union(...value.map((item) => flow(item, level, trace).taint)) };
+    return { taint: unionOf(value.map((item) => flow(item, level, trace).taint)) };
   const node = tagged(value);
   return node === undefined ? cleanFlow : nodeFlow(node, level, trace);
 }
@@ -43,7 +43,11 @@ type Handler = (body: Body, level: Level, trace: Trace) => Flow;
 function nodeFlow(node: Tagged, level: Level, trace: Trace): Flow {
   trace.step();
   const handler = handlers[node.tag];
-  if (handler !== undefined) return handler(node.body, level, trace);
+  if (handler !== undefined) {
+    const found = handler(node.body, level, trace);
+    trace.step(found.taint.size);
+    return found;
+  }
   const taint = children(node.body, level, trace);
   tells(taint, operations[node.tag] ?? "this kind of expression", trace);
   return { taint };
@@ -61,7 +65,7 @@ function children(body: Body, level: Level, trace: Trace): Taint {
   forEachChild(body, ({ tag, body: inner }) => {
     taints.push(nodeFlow({ tag, body: inner }, level, trace).taint);
   });
-  return union(...taints);
+  return unionOf(taints);
 }
 
 /** Puts values together and lets them out whole. */
@@ -114,14 +118,15 @@ const handlers: Readonly<Record<string, Handler>> = {
   },
 };
 
-function reference(body: Body, level: Level): Flow {
+function reference(body: Body, level: Level, trace: Trace): Flow {
+  trace.step(columnsInReach(level));
   const fields = asList(body["fields"]);
   const path = strings(fields);
   if (!fields.some((field) => bodyOf(field, "A_Star") !== undefined)) return resolve(path, level);
   const items = starItems(path, level);
   return {
     taint:
-      items === undefined ? reach(level) : union(...items.map(({ rows }) => wholeOf(rows.columns))),
+      items === undefined ? reach(level) : unionOf(items.map(({ rows }) => wholeOf(rows.columns))),
   };
 }
 
@@ -158,7 +163,7 @@ function call(body: Body, level: Level, trace: Trace): Flow {
   const args = asList(body["args"]);
   const flows = args.map((arg) => flow(arg, level, trace));
   const distinct = body["agg_distinct"] === true;
-  const taint = union(...flows.map((one) => one.taint));
+  const taint = unionOf(flows.map((one) => one.taint));
   if (distinct) decides(taint, "DISTINCT", trace);
   decide(body["agg_filter"], "FILTER", level, trace);
   decide(body["agg_order"], "ORDER BY", level, trace);
@@ -193,7 +198,7 @@ function coalesce(body: Body, level: Level, trace: Trace): Flow {
     ...flows.slice(0, Math.max(0, last)).flatMap((one) => (showsPresence(one) ? [] : [one.taint])),
   );
   tells(deciding, "COALESCE before something else than a constant or parameter", trace);
-  return { taint: union(...flows.map(({ taint }) => taint)) };
+  return { taint: unionOf(flows.map(({ taint }) => taint)) };
 }
 
 /** NULL is shown as NULL by every transform but one, so whether there is a value is no secret. */

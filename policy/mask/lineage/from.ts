@@ -16,6 +16,7 @@ import {
   noRows,
   renamed,
   union,
+  unionOf,
   unknownColumns,
   wholeOf,
   type Column,
@@ -42,6 +43,12 @@ export function fromItem(value: unknown, level: Level, trace: Trace): Rows {
   const node = tagged(value);
   if (node === undefined) return noRows;
   trace.step();
+  const rows = itemRows(node, level, trace);
+  trace.step(rows.columns.length);
+  return rows;
+}
+
+function itemRows(node: Tagged, level: Level, trace: Trace): Rows {
   const { tag, body } = node;
   switch (tag) {
     case "RangeVar":
@@ -108,6 +115,7 @@ function join(body: Body, level: Level, trace: Trace): Rows {
     decides(union(wholeOf(left.columns), wholeOf(right.columns)), "NATURAL JOIN", trace);
   }
   const shared = natural ? sharedNames(left, right) : strings(body["usingClause"]);
+  trace.step((1 + shared.length) * (left.columns.length + right.columns.length));
   const columns = withShared(shared, left, right);
   const merged = columns.slice(0, shared.length);
   decides(wholeOf(merged), "USING", trace);
@@ -203,7 +211,7 @@ function table(node: Tagged, level: Level, trace: Trace): Rows {
   forEachChild(node.body, ({ tag, body }) => {
     taints.push(flow({ [tag]: body }, level, trace).taint);
   });
-  const taint = union(...taints);
+  const taint = unionOf(taints);
   tells(taint, "a table expression in FROM", trace);
   return aliased({ columns: [unknownColumns(taint)], shifty: false }, node.body);
 }

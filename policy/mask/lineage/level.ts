@@ -5,7 +5,7 @@
 // one of its own tables could change that between proof and execution. So such a reference gets the columns of every
 // relation in reach that has one of that name, in this query or any around it, and aliases hidden by a join count too:
 // no shadowing can hide a masked column. What matches nothing may be anything in reach.
-import { clean, union, wholeOf, type Column, type Rows, type Taint } from "./columns.ts";
+import { clean, unionOf, wholeOf, type Column, type Rows, type Taint } from "./columns.ts";
 
 export interface Item {
   readonly alias: string;
@@ -68,7 +68,7 @@ const systemColumns: ReadonlySet<string> = new Set([
 ]);
 
 function everything(items: readonly Item[]): Column {
-  return { name: undefined, taint: union(...items.map(({ rows }) => wholeOf(rows.columns))) };
+  return { name: undefined, taint: unionOf(items.map(({ rows }) => wholeOf(rows.columns))) };
 }
 
 /** What a column reference (identifiers as written) may stand for, as one column. */
@@ -111,6 +111,14 @@ function qualified(path: readonly string[], items: readonly Item[]): readonly Co
     // `c.row_to_json` calls a function on the row.
     return { name, taint: systemColumns.has(name) ? clean : wholeOf(rows.columns) };
   });
+}
+
+/** How many columns a name is looked up among. */
+export function columnsInReach(level: Level): number {
+  let count = 0;
+  for (let at: Level | undefined = level; at !== undefined; at = at.parent)
+    for (const { rows } of at.items) count += 1 + rows.columns.length;
+  return count;
 }
 
 /** Everything in reach, for what stands outside any name. */

@@ -17,6 +17,7 @@ export function selectRows(body: Body, outer: Level, trace: Trace): Rows {
     : asList(body["valuesLists"]).length > 0
       ? values(body, around, trace)
       : plainSelect(body, around, trace);
+  trace.step(rows.columns.length);
   if (body["intoClause"] !== undefined) stores(wholeOf(rows.columns), "SELECT INTO", trace);
   return rows;
 }
@@ -86,6 +87,7 @@ function distinct(clause: unknown, rows: Rows, level: Level, trace: Trace): void
 /** Keys are expressions, or name an output column by position or by name. */
 function sortKeys(list: unknown, rows: Rows, place: string, level: Level, trace: Trace): void {
   for (const item of asList(list)) {
+    trace.step(rows.columns.length);
     const sort = bodyOf(item, "SortBy");
     const key = sort === undefined ? item : sort["node"];
     decides(outputNamed(key, rows).taint, place, trace);

@@ -1,6 +1,6 @@
 // Output lists for the lineage engine: SELECT and RETURNING, stars expanded in the catalog's order.
 import { asList, asText, bodyOf, strings } from "../../sql/ast.ts";
-import { union, unknownColumns, wholeOf, type Rows } from "./columns.ts";
+import { unionOf, unknownColumns, wholeOf, type Rows } from "./columns.ts";
 import { columnName } from "./column-name.ts";
 import { flow } from "./expression.ts";
 import { reach, starItems, type Level } from "./level.ts";
@@ -27,7 +27,9 @@ function targetRows(target: unknown, star: Rows, level: Level, trace: Trace): Ro
   const reference = asList(bodyOf(value, "ColumnRef")?.["fields"]);
   if (reference.some(isStar)) {
     const path = strings(reference);
-    return path.length === 0 ? star : starColumns(path, level);
+    const brought = path.length === 0 ? star : starColumns(path, level);
+    trace.step(brought.columns.length);
+    return brought;
   }
   if (asList(bodyOf(value, "A_Indirection")?.["indirection"]).some(isStar))
     return { columns: [unknownColumns(flow(value, level, trace).taint)], shifty: false };
@@ -47,6 +49,6 @@ function starColumns(qualifier: readonly string[], level: Level): Rows {
   const [only] = items ?? [];
   if (items !== undefined && items.length === 1 && only !== undefined) return only.rows;
   const taint =
-    items === undefined ? reach(level) : union(...items.map(({ rows }) => wholeOf(rows.columns)));
+    items === undefined ? reach(level) : unionOf(items.map(({ rows }) => wholeOf(rows.columns)));
   return { columns: [unknownColumns(taint)], shifty: false };
 }

@@ -5,8 +5,11 @@ import type { MaskedColumn } from "../masked-columns.ts";
 import type { Rows, Taint } from "./columns.ts";
 import type { Level } from "./level.ts";
 
-/** Parts of one statement looked at; recursive queries are looked at until nothing changes, so that nesting them multiplies. */
-export const maxSteps = 100_000;
+/**
+ * Parts of one statement looked at, columns that a name is looked up among, columns made, masked columns carried along: some
+ * hundred milliseconds. Queries of applications need some ten thousand; stars over stars and recursive queries multiply.
+ */
+export const maxSteps = 1_000_000;
 
 export interface Trace {
   readonly names: CatalogNames;
@@ -19,7 +22,7 @@ export interface Trace {
   /** The statement is refused with this sentence. */
   readonly refuse: (sentence: string) => void;
   /** Counts the work; throws `Untraceable`. */
-  readonly step: () => void;
+  readonly step: (cost?: number) => void;
 }
 
 /** A statement that cannot be traced, as a sentence. */

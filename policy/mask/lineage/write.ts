@@ -10,7 +10,7 @@ import {
   type Tagged,
 } from "../../sql/ast.ts";
 import { withClause } from "./common-table.ts";
-import { clean, noRows, union, unknownColumns, wholeOf, type Rows } from "./columns.ts";
+import { clean, noRows, unionOf, unknownColumns, wholeOf, type Rows } from "./columns.ts";
 import { decide, flow } from "./expression.ts";
 import { fromClause, itemOf } from "./from.ts";
 import { levelIn, type Item, type Level } from "./level.ts";
@@ -128,7 +128,7 @@ function returning(body: Body, level: Level, target: Item, trace: Trace): Rows {
 /** With other relations beside the target their order is the server's affair: each column may be any. */
 function star(level: Level, target: Item): Rows {
   if (level.items.length === 1) return target.rows;
-  const taint = union(...level.items.map(({ rows }) => wholeOf(rows.columns)));
+  const taint = unionOf(level.items.map(({ rows }) => wholeOf(rows.columns)));
   return { columns: [unknownColumns(taint)], shifty: false };
 }
 
