@@ -2,9 +2,11 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import type { Socket } from "node:net";
+import { ownMark } from "../../proxy/postgres/exchange.ts";
 import {
   authenticationOk,
   backendKeyData,
+  message,
   parameterStatus,
   readyForQuery,
 } from "../../proxy/postgres/messages.ts";
@@ -34,6 +36,8 @@ export const welcome: Buffer = Buffer.concat([
   readyForQuery("I"),
 ]);
 
+const nothing = Buffer.concat([message(0x43, Buffer.from("SELECT 0\0")), readyForQuery("I")]);
+
 export async function startFakeUpstream(script: () => Script): Promise<FakeUpstream> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: false, noDelay: true }, (socket) => {
@@ -44,7 +48,11 @@ export async function startFakeUpstream(script: () => Script): Promise<FakeUpstr
     socket.once("data", () => {
       if (onStartup === undefined) socket.write(welcome);
       else onStartup(socket);
-      socket.on("data", (chunk: Buffer) => onBytes?.(socket, chunk));
+      socket.on("data", (chunk: Buffer) => {
+        // What the proxy itself asks is no part of a script: there is nothing of that kind here.
+        if (chunk.includes(ownMark)) socket.write(nothing);
+        else onBytes?.(socket, chunk);
+      });
     });
   });
   const cut = (): void => {
