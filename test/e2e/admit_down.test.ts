@@ -50,3 +50,19 @@ test("an injected pod can be deleted, and the label cannot be put on a pod that 
   ]);
   assert.match(await refusedBy(labelled), /counts when a pod is created/);
 });
+
+test("a quarantine can be ordered all the same: it acts when the operator is back", async () => {
+  await create({
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "Quarantine",
+    metadata: { name: "while-away", namespace },
+    spec: { reason: "seen while the operator is away", subjects: [{ serviceAccounts: ["x"] }] },
+  });
+  const malformed = create({
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "Quarantine",
+    metadata: { name: "malformed", namespace },
+    spec: {},
+  });
+  assert.match(await refusedBy(malformed), /spec\.reason/);
+});
