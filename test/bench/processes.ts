@@ -58,6 +58,7 @@ export const containerFlags = [
   "--liftoff-only",
   "--single-threaded-gc",
   "--max-semi-space-size=8",
+  "--max-old-space-size=128",
 ] as const;
 
 /**
