@@ -58,7 +58,7 @@ describe("a first look", () => {
           if (detectors[name](decoded).length > 0)
             assert.ok((seen & bitOf(name)) !== 0, `${name} in ${JSON.stringify(decoded)}`);
       }),
-      { numRuns: 20_000 },
+      { numRuns: 6_000 },
     );
   });
 
