@@ -59,7 +59,7 @@ function ruleProblems(rule: PolicyRule, index: number): readonly Problem[] {
 }
 
 function ruleProblem(index: number, path: readonly (string | number)[], message: string): Problem {
-  return { path: ["spec", "rules", index, ...path], message, stage: "semantic" };
+  return problem(["spec", "rules", index, ...path], message);
 }
 
 function blockOf(rule: PolicyRule): RuleBlock | undefined {

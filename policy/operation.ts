@@ -40,6 +40,20 @@ export type StatementKind =
   | "utility"
   | "other";
 
+/** Kinds that change a relation, or what may be done with it; `copy` is missing, because what COPY FROM writes is an insert. */
+export const relationWrites = [
+  "insert",
+  "update",
+  "delete",
+  "merge",
+  "truncate",
+  "create",
+  "alter",
+  "drop",
+  "grant",
+  "revoke",
+] as const satisfies readonly StatementKind[];
+
 /**
  * One thing an operation touches. Allow and RequireApproval must cover every access of an operation, alone or with
  * other rules; a Deny speaks when any access matches.

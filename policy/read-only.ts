@@ -1,19 +1,10 @@
 // Whether a bundle allows reads alone. Then its sessions are read-only in the database, too, because what a function or a view does cannot be seen in a statement.
 import type { Bundle, BundleRule } from "./bundle.ts";
-import type { StatementKind } from "./operation.ts";
+import { relationWrites, type StatementKind } from "./operation.ts";
 
-/** Kinds whose target can be seen in the statement. `copy` is missing: what COPY FROM writes is an insert. */
+/** Kinds whose target can be seen in the statement. */
 const visibleWrites: readonly StatementKind[] = [
-  "insert",
-  "update",
-  "delete",
-  "merge",
-  "truncate",
-  "create",
-  "alter",
-  "drop",
-  "grant",
-  "revoke",
+  ...relationWrites,
   // COMMENT and REFRESH MATERIALIZED VIEW are among them.
   "utility",
 ];

@@ -1,7 +1,7 @@
 // Pods that could come by a Connection's credential around their proxy: they get no grant for it. Pure.
 import type { Connection } from "../../crds/types.gen.ts";
 import { credentialSecretsOf } from "../connections/credential-secrets.ts";
-import { connectionName } from "../connections/endpoint.ts";
+import { connectionName, connectionTarget } from "../connections/endpoint.ts";
 import type { PodIdentity } from "../resources.ts";
 import { ExchangeRefused } from "./exchange-form.ts";
 
@@ -40,10 +40,7 @@ function misledCredential(pod: PodIdentity, connection: Connection): Exposure | 
 }
 
 /** SCRAM, which PostgreSQL's login is, gives a false server nothing. */
-function sendsInTheClear({ spec }: Connection): boolean {
-  const { endpoint, credential } = spec;
-  if (credential?.static?.header === undefined) return false;
-  return endpoint.url === undefined
-    ? endpoint.tls?.mode === "Disable"
-    : endpoint.url.startsWith("http:");
+function sendsInTheClear(connection: Connection): boolean {
+  const { credential } = connection.spec;
+  return credential?.static?.header !== undefined && !connectionTarget(connection).tls;
 }

@@ -1,11 +1,12 @@
 // SQL text -> what it touches: parse with PostgreSQL's grammar, walk every statement, split into accesses, add facts.
-import type {
-  Access,
-  RelationAccess,
-  SessionEffects,
-  SqlFacts,
-  SqlOperation,
-  StatementKind,
+import {
+  relationWrites,
+  type Access,
+  type RelationAccess,
+  type SessionEffects,
+  type SqlFacts,
+  type SqlOperation,
+  type StatementKind,
 } from "../operation.ts";
 import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
@@ -144,18 +145,7 @@ function joinReads(one: RelationAccess, other: RelationAccess): RelationAccess {
 }
 
 const reading: ReadonlySet<StatementKind> = new Set(["select", "explain"]);
-const writing: ReadonlySet<StatementKind> = new Set([
-  "insert",
-  "update",
-  "delete",
-  "merge",
-  "truncate",
-  "create",
-  "alter",
-  "drop",
-  "grant",
-  "revoke",
-]);
+const writing: ReadonlySet<StatementKind> = new Set(relationWrites);
 
 function factsOf(accesses: readonly Access[], count: number): SqlFacts {
   const statements = new Set<StatementKind>();

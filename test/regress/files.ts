@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { readConfig } from "../cluster/config.ts";
 
 /** Debian 12's; the files are sent to the server that the tests use, and both runs see the same. */
 const sourcePackage = "postgresql-15";
@@ -31,7 +32,7 @@ function fetch(kept: string): void {
     const list = join(work, "debian.sources");
     writeFileSync(
       list,
-      "Types: deb-src\nURIs: http://deb.debian.org/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+      `Types: deb-src\nURIs: ${readConfig().debianMirror}\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n`,
     );
     mkdirSync(join(work, "lists", "partial"), { recursive: true });
     const options = [
