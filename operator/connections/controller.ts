@@ -1,6 +1,8 @@
 // Keeps every Connection's status true: what others claim, whether its Secrets can be used, whether its upstream answers, how many grants are out.
 import type { Connection } from "../../crds/types.gen.ts";
-import { buildLease, LeaseRefused, readAdminLogin, readTlsSecrets } from "../grants/lease.ts";
+import { buildLease, readAdminLogin } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
+import { readTlsSecrets } from "../grants/tls-secrets.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";

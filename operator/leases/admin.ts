@@ -5,7 +5,7 @@ import type { Endpoint, HostAddress } from "../../contract/control.ts";
 import type { ForbiddenAddresses } from "../connections/forbidden.ts";
 import { CatalogTooLarge } from "./catalog.ts";
 import { AdminCannot } from "./database-role.ts";
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 
 /** Name, TCP, TLS and login together; the exchange that waits for it has 4.5 s. */
 const connectTimeoutMs = 3_000;

@@ -12,6 +12,7 @@ import { BodyStream, ClientGone, discardRest, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
+import type { AnswerRules } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
@@ -36,6 +37,7 @@ export interface Outgoing {
   readonly headers: string[];
   readonly body: Buffer | BodyStream | null;
   readonly observer: Observer | undefined;
+  readonly answer: AnswerRules;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection. */
@@ -66,6 +68,7 @@ export class Exchange implements AnswerHandler {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
+  #answer: AnswerRules = { passesCookies: false, hide: undefined };
   #body: BodyStream | undefined;
 
   constructor(
@@ -95,6 +98,7 @@ export class Exchange implements AnswerHandler {
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    this.#answer = outgoing.answer;
     if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
@@ -170,7 +174,7 @@ export class Exchange implements AnswerHandler {
       return;
     }
     this.#status = status;
-    const kept = agentHeaders(headers);
+    const kept = agentHeaders(headers, this.#answer);
     if (this.client.ended !== undefined) kept.push("connection", "close");
     this.#observer?.start(status, headers);
     this.response.writeHead(status, kept);
@@ -195,7 +199,7 @@ export class Exchange implements AnswerHandler {
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
     if (Object.keys(trailers).length > 0)
-      this.response.addTrailers(toPairs(agentHeaders(trailers)));
+      this.response.addTrailers(toPairs(agentHeaders(trailers, this.#answer)));
     // A string joins the head in one write; as bytes it would be a vector of two. The chunk is still valid: the same read ended the answer.
     if (this.#last === undefined) this.response.end();
     else this.response.end(this.#last.toString("latin1"), "latin1");
