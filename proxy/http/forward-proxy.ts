@@ -1,7 +1,6 @@
 // The listener that HTTPS_PROXY and HTTP_PROXY point at: an agent may reach its Connections under their own host names and ports, each
 // request decided like any other, and nothing else.
-import type { IncomingMessage } from "node:http";
-import { isIP, type Socket } from "node:net";
+import { isIP, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 
 import type { RefusedTarget } from "../../contract/event.ts";
@@ -9,6 +8,7 @@ import { ProxyError } from "../errors.ts";
 import type { PodAuthority } from "../tls/authority.ts";
 import { createTlsTerminator } from "../tls/terminate.ts";
 import { readAuthority } from "./head.ts";
+import type { FlatHeaders } from "./inbound.ts";
 import type { HttpRoute } from "./room.ts";
 
 /** What is met at a host and port. */
@@ -73,13 +73,13 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
       );
     },
     select: () => undefined,
-    connect(authorityForm: string, request: IncomingMessage, socket: Socket, first: Buffer) {
-      const { host, port } = readConnect(authorityForm, request);
+    connect(authorityForm, headers) {
+      const { host, port } = readConnect(authorityForm, headers);
       const target = targetOf({ host, port, scheme: port === 80 ? "http" : "https" });
-      socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
-      // What the client sent without waiting belongs to the tunnel.
-      if (first.length > 0) socket.unshift(first);
-      tunnel(socket, host, target);
+      return (raw) => {
+        if (raw instanceof Socket) tunnel(raw, host, target);
+        else raw.destroy();
+      };
     },
   };
 
@@ -92,23 +92,21 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
 /** RFC 9110 section 9.3.6: host and port, both said. What a second reader could take for another place, or for a body, is refused. */
 function readConnect(
   target: string,
-  { rawHeaders, httpVersionMinor }: IncomingMessage,
+  headers: FlatHeaders,
 ): { readonly host: string; readonly port: number } {
   const { host, port } = readAuthority(target.toLowerCase());
   if (port === undefined) throw malformed("the target of CONNECT has no port: write host:port");
   const named: string[] = [];
-  for (let at = 0; at + 1 < rawHeaders.length; at += 2) {
-    const name = (rawHeaders[at] ?? "").toLowerCase();
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? "";
     if (name === "content-length" || name === "transfer-encoding")
       throw malformed("CONNECT has no body: leave Content-Length and Transfer-Encoding out");
-    if (name === "host") named.push((rawHeaders[at + 1] ?? "").toLowerCase());
+    if (name === "host") named.push((headers[at + 1] ?? "").toLowerCase());
   }
-  // Clients of HTTP/1.0 send no Host header (RFC 9112 section 3.2), and some of HTTP/1.1 leave the port out of it.
+  // Clients of HTTP/1.0 send no Host header, and some leave the port out of it; the target says it all.
   const [only, ...more] = named;
   if (more.length > 0) throw malformed("the request has several Host headers");
-  if (only === undefined) {
-    if (httpVersionMinor > 0) throw malformed("the request has no Host header");
-  } else {
+  if (only !== undefined) {
     const claimed = readAuthority(only);
     if (claimed.host !== host || (claimed.port !== undefined && claimed.port !== port))
       throw malformed("the target of CONNECT and the Host header name different places");

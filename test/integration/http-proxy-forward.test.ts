@@ -183,7 +183,6 @@ const misshapen: readonly (readonly [what: string, head: string])[] = [
   ["another Host", "CONNECT api.example.com:443 HTTP/1.1\r\nHost: plain.example.com:443"],
   ["another port in Host", "CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com:80"],
   ["two Hosts", "CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com:443\r\nHost: a"],
-  ["no Host", "CONNECT api.example.com:443 HTTP/1.1"],
   [
     "a length",
     "CONNECT api.example.com:443 HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 5",
@@ -216,7 +215,7 @@ test("a tunnel to a PostgreSQL connection is its room's, bytes sent along with C
     port,
     "CONNECT db.example.com:5432 HTTP/1.1\r\nHost: db.example.com:5432\r\n\r\nearly bytes",
   );
-  assert.equal(answer, "HTTP/1.1 200 Connection Established\r\n\r\nearly bytes");
+  assert.equal(answer, "HTTP/1.1 200 \r\n\r\nearly bytes");
 });
 
 test("an absolute URL of a connection that is reached by TLS is not served in the clear", async (t) => {
@@ -226,6 +225,11 @@ test("an absolute URL of a connection that is reached by TLS is not served in th
       await raw(port, `GET ${url} HTTP/1.1\r\nHost: api.example.com:443\r\n\r\n`),
       /^HTTP\/1\.1 421 /,
     );
+  const secure = "https://plain.example.com:80/";
+  assert.match(
+    await raw(port, `GET ${secure} HTTP/1.1\r\nHost: plain.example.com:80\r\n\r\n`),
+    /^HTTP\/1\.1 400 [^]*scheme/,
+  );
   assert.deepEqual(seen, []);
 });
 

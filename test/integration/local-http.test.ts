@@ -204,8 +204,13 @@ test("what was refused for its host is recorded with host, port and scheme, once
   ].join("\n");
   await system.cli(run("sh", "-c", script));
   const { stdout } = await system.cli([
-    ...["events", "--state", `${system.directory}/run`],
-    ...["--limit", "100", "-o", "json"],
+    "events",
+    "--state",
+    `${system.directory}/run`,
+    "--limit",
+    "100",
+    "-o",
+    "json",
   ]);
   const targets = stdout
     .trim()
