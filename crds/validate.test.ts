@@ -231,8 +231,8 @@ const table: readonly [string, CrdKind, unknown, readonly string[]][] = [
     "Connection",
     { ...http, inject: { env: { LD_PRELOAD: "x", NODE_OPTIONS: "x", "2A": "x" } } },
     [
-      "spec.inject.env.LD_PRELOAD: decides what a container runs or trusts and cannot be set by a Connection",
-      "spec.inject.env.NODE_OPTIONS: decides what a container runs or trusts and cannot be set by a Connection",
+      "spec.inject.env.LD_PRELOAD: decides what a container runs, trusts or dials through and cannot be set by a Connection",
+      "spec.inject.env.NODE_OPTIONS: decides what a container runs, trusts or dials through and cannot be set by a Connection",
       'spec.inject.env["2A"]: is no name of an environment variable: letters, digits and _, not beginning with a digit',
     ],
   ],

@@ -3,7 +3,7 @@ import type { AddressMap } from "../../contract/addresses.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../connections/endpoint.ts";
 import { isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
-import { injectedEnvironment } from "./environment.ts";
+import { injectedEnvironment, proxyVariables } from "./environment.ts";
 import { trustDirectory, trustFile, trustVariables, volumeNames } from "./names.ts";
 import { nameOf, objectsAt } from "./pod.ts";
 
@@ -36,6 +36,10 @@ export function agentEnvironment(
       }
     }
   }
+  for (const [name, value] of Object.entries(
+    addresses.forwardProxy === undefined ? {} : proxyVariables(addresses.forwardProxy),
+  ))
+    if (!variables.has(name)) variables.set(name, value);
   for (const name of trustVariables) if (!variables.has(name)) variables.set(name, trustFile);
   return { variables, warnings };
 }

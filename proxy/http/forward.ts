@@ -84,15 +84,16 @@ function openTunnel(exchange: Exchange): void {
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target);
+  const take = route.connect(exchange.request.target, exchange.request.headers);
   take(exchange.handOver(200, []));
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
   const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
-  if ((exchange.request.scheme ?? route.scheme) !== route.scheme)
-    throw new ProxyError("MalformedRequest", `the request's :scheme is not ${route.scheme}`);
+  const { scheme = schemeOf(exchange.request.target) ?? route.scheme } = exchange.request;
+  if (scheme !== route.scheme)
+    throw new ProxyError("MalformedRequest", `the scheme of the request is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
   const gate =
@@ -104,6 +105,11 @@ function gateFor(exchange: Exchange, head: RequestHead): Gate {
     "ConnectionUnknown",
     `no Connection of this pod serves ${head.host}${head.path} here; hosts and endpoint paths are named in its Connection`,
   );
+}
+
+/** Of an absolute URL. */
+function schemeOf(target: string): string | undefined {
+  return /^(https?):/i.exec(target)?.[1]?.toLowerCase();
 }
 
 function requireBasePath(head: RequestHead, live: LiveGrant): void {
