@@ -1,5 +1,6 @@
 // Reads the head of a request once: what it asks for, how its body is framed, and which headers may travel on. Pure; what is ambiguous is refused.
 import { ProxyError } from "../errors.ts";
+import { claimHeaders, claimPrefixes, credentialHeaders } from "./credential/reserved.ts";
 
 export interface RequestHead {
   readonly method: string;
@@ -53,14 +54,8 @@ const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
   ["expect", "hop"],
   ["http2-settings", "hop"],
   ["proxy-authenticate", "hop"],
-  // Whatever the agent holds is a placeholder; the real one is added by the lease.
-  ["authorization", "credential"],
-  ["x-api-key", "credential"],
-  ["api-key", "credential"],
-  ["x-goog-api-key", "credential"],
-  ["proxy-authorization", "credential"],
-  // Claims about where a request comes from, which upstreams believe of a proxy.
-  ["forwarded", "removed"],
+  ...credentialHeaders.map((name) => [name, "credential"] as const),
+  ...claimHeaders.map((name) => [name, "removed"] as const),
   ["chaperone-chain", "chain"],
   ["content-encoding", "encoding"],
   ["origin", "browser"],
@@ -221,7 +216,7 @@ export function liesUnder(path: string, basePath: string): boolean {
 }
 
 function isOurs(name: string): boolean {
-  return name.startsWith("x-forwarded-") || name.startsWith("chaperone-");
+  return name.startsWith("chaperone-") || claimPrefixes.some((prefix) => name.startsWith(prefix));
 }
 
 /** What `Connection` names is for this hop alone (RFC 9110 section 7.6.1). Done before a credential is added, so it can never name that away. */

@@ -31,6 +31,7 @@ export interface ConnectionSetup {
     readonly basePath?: string;
     readonly ca?: string;
   };
+  readonly endpoint?: Partial<Endpoint>;
   readonly lease?: Lease;
   readonly rules?: readonly Partial<BundleRule>[];
   readonly limits?: Limits;
@@ -69,6 +70,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
         ? { mode: "Disable" }
         : { mode: "VerifyFull", ca: setup.upstream.ca },
     basePath: setup.upstream.basePath ?? "",
+    ...setup.endpoint,
   };
   const bundle: Bundle = {
     version: 1,
