@@ -1,5 +1,6 @@
 // What an agent is given in local mode: the injected variables of each connection, the trust, and the forward proxy.
 import type { AddressMap } from "../../contract/addresses.ts";
+import { javaOptions, javaOptionsVariable, trustEnvironment } from "../../contract/trust.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../../operator/connections/endpoint.ts";
 import { dialedAddress, injectedEnvironment } from "../../operator/injection/environment.ts";
@@ -55,27 +56,37 @@ export function runEnvironment(
   caFile: string,
   forwardProxy: string,
 ): NodeJS.ProcessEnv {
-  const trust = [
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PGSSLROOTCERT",
-    "GIT_SSL_CAINFO",
-    "AWS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-  ];
+  const trust = trustEnvironment(caFile);
   const proxies = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
   const noProxy = [own.NO_PROXY ?? own.no_proxy, "127.0.0.1", "localhost", "::1"]
     .filter((entry) => entry !== undefined && entry !== "")
     .join(",");
   return {
     ...own,
-    ...Object.fromEntries(trust.map((name) => [name, caFile])),
+    ...trust,
     ...Object.fromEntries(proxies.map((name) => [name, forwardProxy])),
     NO_PROXY: noProxy,
     no_proxy: noProxy,
     // Node reads the proxy variables only when it is told to (24, 22.21); Python, Go and curl always do.
     NODE_USE_ENV_PROXY: "1",
+    // The JVM reads none of them; its options say the same, after those of the caller's own, which the last one wins over.
+    [javaOptionsVariable]: [
+      own[javaOptionsVariable],
+      trust[javaOptionsVariable],
+      javaProxy(new URL(forwardProxy)),
+    ]
+      .filter((options) => options !== undefined && options !== "")
+      .join(" "),
     ...Object.assign({}, ...connections.map(({ env }) => env)),
   };
+}
+
+/** Its own default for http.nonProxyHosts, which serves https too, leaves loopback out already. */
+function javaProxy({ hostname, port }: URL): string {
+  return javaOptions({
+    "http.proxyHost": hostname,
+    "http.proxyPort": port,
+    "https.proxyHost": hostname,
+    "https.proxyPort": port,
+  });
 }
