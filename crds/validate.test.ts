@@ -26,7 +26,7 @@ function said(kind: CrdKind, spec: unknown): readonly string[] {
 
 const targetRefs = [{ name: "orders-db" }];
 
-function rules(...list: readonly Record<string, unknown>[]): unknown {
+function rules(...list: readonly Record<string, unknown>[]): object {
   return {
     targetRefs,
     rules: list.map((rule, index) => ({ name: `r${index}`, action: "Allow", ...rule })),
