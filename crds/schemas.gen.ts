@@ -910,7 +910,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "statements": {
             "type": "array",
             "minItems": 1,
-            "maxItems": 19,
+            "maxItems": 20,
             "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
@@ -934,6 +934,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
               "explain",
               "transaction",
               "utility",
+              "replication",
               "other"
              ]
             }

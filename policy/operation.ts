@@ -38,6 +38,8 @@ export type StatementKind =
   | "explain"
   | "transaction"
   | "utility"
+  /** A connection that streams the database's changes, and the commands of that protocol. */
+  | "replication"
   | "other";
 
 /** Kinds that change a relation, or what may be done with it; `copy` is missing, because what COPY FROM writes is an insert. */

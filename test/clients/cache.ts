@@ -76,3 +76,12 @@ export async function goProgram(name: string): Promise<string> {
   );
   return join(folder, name);
 }
+
+/** The classes of a source file beside this one; compiled anew when it or the jar changes. */
+export async function javaClasses(name: string, jar: string): Promise<string> {
+  const source = join(import.meta.dirname, name);
+  const { stdout: version } = await run("javac", ["--version"]);
+  return cached("java", [version, jar, await readFile(source, "utf8")], (fresh) =>
+    run("javac", ["-nowarn", "-cp", jar, "-d", fresh, source], { timeout: installTimeoutMs }),
+  );
+}

@@ -14,7 +14,7 @@ export const reasonWithoutGo = (): string | undefined =>
   reasonWithout("go", ["version"], "pgx needs go (1.25 or newer)");
 
 export const reasonWithoutJava = (): string | undefined =>
-  reasonWithout("java", ["--version"], "pgjdbc needs java (17 or newer)") ??
+  reasonWithout("javac", ["--version"], "pgjdbc needs a JDK (17 or newer)") ??
   reasonWithout("mvn", ["--version"], "pgjdbc needs mvn to fetch its jar");
 
 /** Options of a test that is left out for this reason, if there is one. */
