@@ -91,8 +91,8 @@ function openTunnel(exchange: Exchange): void {
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
   const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
-  if ((exchange.request.scheme ?? route.scheme) !== route.scheme)
-    throw new ProxyError("MalformedRequest", `the request's :scheme is not ${route.scheme}`);
+  if ((exchange.request.scheme ?? head.scheme ?? route.scheme) !== route.scheme)
+    throw new ProxyError("MalformedRequest", `the request's scheme is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
   const gate =
