@@ -191,8 +191,15 @@ export interface SqlOperation extends OperationBase {
   readonly params: readonly (string | null)[];
 }
 
+/** Why servers could read a part of a request differently. Refused where a rule reads that part; elsewhere nothing depends on it. */
+export interface Ambiguities {
+  readonly path?: string;
+  readonly query?: string;
+}
+
 export interface HttpOperation extends OperationBase {
   readonly kind: "http";
+  readonly ambiguous?: Ambiguities;
   readonly facts: HttpFacts;
 }
 

@@ -94,7 +94,7 @@ function openTunnel(exchange: Exchange): void {
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
   const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
-  const { scheme = schemeOf(exchange.request.target) ?? route.scheme } = exchange.request;
+  const { scheme = head.scheme ?? route.scheme } = exchange.request;
   if (scheme !== route.scheme)
     throw new ProxyError("MalformedRequest", `the scheme of the request is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
@@ -108,11 +108,6 @@ function gateFor(exchange: Exchange, head: RequestHead): Gate {
     "ConnectionUnknown",
     `no Connection of this pod serves ${head.host}${head.path} here; hosts and endpoint paths are named in its Connection`,
   );
-}
-
-/** Of an absolute URL. */
-function schemeOf(target: string): string | undefined {
-  return /^(https?):/i.exec(target)?.[1]?.toLowerCase();
 }
 
 function requireBasePath(head: RequestHead, live: LiveGrant): void {
