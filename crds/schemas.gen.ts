@@ -1149,7 +1149,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "statements": {
             "type": "array",
             "minItems": 1,
-            "maxItems": 19,
+            "maxItems": 20,
             "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
@@ -1173,6 +1173,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
               "explain",
               "transaction",
               "utility",
+              "replication",
               "other"
              ]
             }

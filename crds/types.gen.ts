@@ -307,7 +307,7 @@ export interface PolicyGrant {
 
 /** All fields must match; lists are any of. */
 export interface SqlRule {
-  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "other")[];
+  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other")[];
   /** schema.name, `*` is a wildcard. */
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */

@@ -111,9 +111,13 @@ function leaseHeaders(lease: Lease): Injected {
   }
 }
 
-/** A lease has one header, rarely two. */
+/** A lease has one header, rarely two. To CGI and its like `private_token` is `private-token`, so that is the agent's copy of it too. */
 function isInjected(injected: Injected, name: string): boolean {
   for (const header of injected)
-    if (header.name.length === name.length && header.name.toLowerCase() === name) return true;
+    if (header.name.length === name.length && folded(header.name) === folded(name)) return true;
   return false;
+}
+
+function folded(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 }

@@ -161,6 +161,8 @@ export interface TestRoom {
   readonly port: number;
   readonly room: HttpRoom;
   readonly agent: Agent;
+  /** Refused before they became operations. */
+  readonly refusals: ProxyError[];
   events(): {
     readonly type: EventType;
     readonly body: EventBody;
@@ -183,6 +185,7 @@ export async function startRoom(
   options: RoomSetup = {},
 ): Promise<TestRoom> {
   const gates = setups.map(testGate);
+  const refusals: ProxyError[] = [];
   const resolver = createResolver({ resolvConf: "/nonexistent", allowLocalhost: true });
   const unexpected: unknown[] = [];
   const dial = createDial({ resolver, deny: () => false, allowLoopback: true });
@@ -192,6 +195,7 @@ export async function startRoom(
       return dial(...target);
     },
     onUnexpected: (error) => unexpected.push(error),
+    onRefused: (error) => refusals.push(error),
   });
   const route: HttpRoute = {
     scheme: "http",
@@ -229,6 +233,7 @@ export async function startRoom(
     port: listener.port,
     room,
     agent,
+    refusals,
     events,
     operations: () => events().filter((event) => event.type === "operation"),
   };
