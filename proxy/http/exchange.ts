@@ -1,4 +1,5 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
@@ -6,7 +7,7 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, readPrefix } from "./body.ts";
+import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
@@ -34,7 +35,7 @@ export interface Outgoing {
   readonly method: string;
   readonly path: string;
   readonly headers: string[];
-  readonly body: Buffer | BodyStream | null;
+  readonly body: Buffer | Readable | null;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
 }
@@ -69,7 +70,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
   #rules: AnswerRules = { passesCookies: false, hide: undefined };
-  #body: BodyStream | undefined;
+  #body: Readable | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection) {
     this.request = request;
@@ -94,7 +95,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = passage;
     this.#observer = outgoing.observer;
     this.#rules = outgoing.answer;
-    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
+    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -113,7 +114,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream)
+    if (body instanceof Readable)
       upstream.streaming?.dispatch({ method, path, headers, body }, this);
     else upstream.known.dispatch({ method, path, headers, body }, this);
   }

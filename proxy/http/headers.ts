@@ -102,6 +102,7 @@ function leaseHeaders(lease: Lease): Injected {
   switch (lease.kind) {
     case "headers":
       return lease.headers;
+    case "awsSigV4": // over what is sent in the end: credential/sign-request.ts
     case "query":
     case "password": // PostgreSQL's
     case "none":
