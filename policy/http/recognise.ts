@@ -1,6 +1,6 @@
 // An HTTP request line and its headers -> facts. Pure; what two readers could read differently is `unrecognised`.
 import { printable } from "../describe.ts";
-import type { HttpFacts, HttpOperation } from "../operation.ts";
+import type { HttpFacts, HttpOperation, HttpUpgrade } from "../operation.ts";
 import { decode, maxTargetLength, normalisePath } from "./path.ts";
 
 /** Names in lower case, as Node gives them; a list means that the header came several times. */
@@ -13,6 +13,7 @@ export interface HttpRequestHead {
   /** The request target as sent: `/path?query` or `http://host/path?query`. */
   readonly target: string;
   readonly headers: RequestHeaders;
+  readonly upgrade?: HttpUpgrade;
 }
 
 /** Query parameters looked at; more are refused, since a rule could be hidden from behind them. */
@@ -42,12 +43,15 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
   const host = readHost(head.host);
   const target = readTarget(head.target, "value" in host ? host.value : undefined);
   const contentType = readContentType(head.headers["content-type"]);
+  const upgrade = head.upgrade === undefined ? {} : { upgrade: head.upgrade };
+  const what = head.upgrade === undefined ? head.method : `${head.method} (${head.upgrade})`;
   const facts: HttpFacts = {
     method: head.method,
     host: "value" in host ? host.value : "",
     path: target.path,
     query: target.query,
     contentType: "value" in contentType ? contentType.value : "",
+    ...upgrade,
   };
   const problem =
     methodProblem(head.method) ??
@@ -57,8 +61,10 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
     overrideProblem(head.headers);
   return {
     kind: "http",
-    summary: printable(`${head.method} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
-    accesses: [{ kind: "http", method: facts.method, host: facts.host, path: facts.path }],
+    summary: printable(`${what} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
+    accesses: [
+      { kind: "http", method: facts.method, host: facts.host, path: facts.path, ...upgrade },
+    ],
     facts,
     ...(problem !== undefined && { unrecognised: problem }),
   };

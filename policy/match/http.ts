@@ -20,10 +20,16 @@ export interface HttpMatcher {
   readonly paths: PathList | undefined;
   readonly query: readonly { readonly name: string; readonly value: Pattern }[] | undefined;
   readonly contentTypes: PatternList | undefined;
+  readonly upgrades: readonly string[] | undefined;
+  /** A rule without a block speaks of everything, upgrades included. */
+  readonly everything: boolean;
 }
 
-export function compileHttp(block: HttpMatch): HttpMatcher {
+/** @param everything the rule has no block at all */
+export function compileHttp(block: HttpMatch, everything = false): HttpMatcher {
   return {
+    everything,
+    upgrades: block.upgrades,
     methods: block.methods && compileList(block.methods),
     hosts: block.hosts?.map(compileHost),
     paths: block.paths && compilePaths(block.paths),
@@ -42,6 +48,7 @@ export function httpMismatch(
   reading: Reading,
 ): MatchField | undefined {
   const { methods, hosts, paths, query, contentTypes } = matcher;
+  if (!upgradeMatches(matcher, facts, reading)) return "upgrades";
   if (methods && !matchesAny(methods, facts.method)) return "methods";
   if (hosts && !hosts.some((host) => matchesHost(host, facts.host))) return "hosts";
   if (paths && !pathMatches(paths, facts.path, reading)) return "paths";
@@ -49,6 +56,19 @@ export function httpMismatch(
     return "query";
   if (contentTypes && !matchesAny(contentTypes, facts.contentType)) return "contentTypes";
   return undefined;
+}
+
+/**
+ * A connection that became another protocol is past what a rule about requests can say, so a permission has to name it; a
+ * Deny or a question to a person about the request is about the upgrade too.
+ */
+function upgradeMatches(
+  { upgrades, everything }: HttpMatcher,
+  { upgrade }: HttpFacts,
+  reading: Reading,
+): boolean {
+  if (upgrades !== undefined) return upgrade !== undefined && upgrades.includes(upgrade);
+  return upgrade === undefined || everything || reading !== "covers";
 }
 
 /** Many servers serve `/admin/` as `/admin`, so a Deny of the one is a Deny of the other. */

@@ -134,6 +134,8 @@ function ask(
       return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    case "passthrough":
+      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
       return protocol satisfies never;
   }
