@@ -27,7 +27,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let granted: Granted | undefined;
   try {
     if (request.method === "CONNECT") {
-      openTunnel(exchange);
+      await openTunnel(exchange);
       return;
     }
     const head = readHead(request.method, request.target, request.headers, request.authority);
@@ -77,15 +77,17 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
 }
 
 /** What is asked inside it is decided like any other request; which host it leads to is decided here. */
-function openTunnel(exchange: Exchange): void {
+async function openTunnel(exchange: Exchange): Promise<void> {
   const { route } = exchange.client;
   if (route.connect === undefined)
     throw new ProxyError(
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target, exchange.request.headers);
-  take(exchange.handOver(200, []));
+  const { target, headers } = exchange.request;
+  const opened = await route.connect(target, headers, exchange.signal);
+  if ("take" in opened) opened.take(exchange.handOver(200, []));
+  else exchange.refuse(opened.error, opened.decision);
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
