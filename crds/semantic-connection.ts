@@ -8,7 +8,7 @@ const maxPort = 65535;
 export function connectionProblems(spec: Connection["spec"]): readonly Problem[] {
   return [
     ...urlProblems(spec),
-    ...headerProblems(spec),
+    ...templateProblems(spec),
     ...environmentProblems(spec.inject?.env ?? {}),
   ];
 }
@@ -38,15 +38,17 @@ function urlProblems(spec: Connection["spec"]): readonly Problem[] {
   return [];
 }
 
-function headerProblems(spec: Connection["spec"]): readonly Problem[] {
-  const value = spec.credential?.static?.header?.value;
-  if (value === undefined || !hasBrokenTemplate(value)) return [];
-  return [
-    semantic(
-      ["credential", "static", "header", "value"],
-      "has a ${ without its }, or a name that is no key of a Secret",
-    ),
-  ];
+function templateProblems(spec: Connection["spec"]): readonly Problem[] {
+  return (["header", "query"] as const).flatMap((form) => {
+    const value = spec.credential?.static?.[form]?.value;
+    if (value === undefined || !hasBrokenTemplate(value)) return [];
+    return [
+      semantic(
+        ["credential", "static", form, "value"],
+        "has a ${ without its }, or a name that is no key of a Secret",
+      ),
+    ];
+  });
 }
 
 /** `${` must open a complete reference; a lone `$` is text. */

@@ -26,7 +26,7 @@ function said(kind: CrdKind, spec: unknown): readonly string[] {
 
 const targetRefs = [{ name: "orders-db" }];
 
-function rules(...list: readonly Record<string, unknown>[]): unknown {
+function rules(...list: readonly Record<string, unknown>[]): object {
   return {
     targetRefs,
     rules: list.map((rule, index) => ({ name: `r${index}`, action: "Allow", ...rule })),
@@ -140,6 +140,32 @@ const table: readonly [string, CrdKind, unknown, readonly string[]][] = [
     rules({ sql: { statements: ["select"], hasWhere: true } }),
     [
       "spec.rules[0].sql.hasWhere: can never match: only update and delete have it, and statements lists neither",
+    ],
+  ],
+  [
+    "replication beside what it would void",
+    "AccessPolicy",
+    {
+      ...rules(
+        { sql: { statements: ["replication"] }, when: "sql.count == 1" },
+        {
+          action: "RequireApproval",
+          sql: { statements: ["replication"], relations: ["a.b"] },
+          approval: { approvers: [{ group: "leads" }] },
+        },
+        { action: "Deny", sql: { statements: ["replication"] }, when: "sql.count == 2" },
+      ),
+      masking: [{ columns: ["a.b.c"], transform: { redact: {} } }],
+      limits: { rowsPerResult: 5 },
+    },
+    [
+      "spec.rules[1].sql.relations: can never match: replication statements have none",
+      "spec.rules[0].sql.statements: replication shows every column, so the masks of this policy would be void",
+      "spec.rules[0].sql.statements: replication streams without end, so limits.rowsPerResult would be void",
+      "spec.rules[0].when: replication has no facts of SQL to look at, put it in a rule of its own: when uses sql, which only a rule with the block sql can see",
+      "spec.rules[1].action: replication cannot be held for a person: Allow it or leave it out",
+      "spec.rules[1].sql.statements: replication shows every column, so the masks of this policy would be void",
+      "spec.rules[1].sql.statements: replication streams without end, so limits.rowsPerResult would be void",
     ],
   ],
   [

@@ -1,5 +1,7 @@
 // Which connection serves a request, by the listener it came to, its host and its path.
 import type { ConnectionAddress } from "../contract/addresses.ts";
+import { normalisePath } from "../policy/http/path.ts";
+import { spellTarget } from "../policy/http/target.ts";
 import type { HttpRoute } from "./http/room.ts";
 import type { Gate } from "./pipeline.ts";
 
@@ -38,12 +40,15 @@ export function namedRoute(
   return {
     scheme,
     select(host, path, port) {
-      const found = byLength.find(
-        (entry) =>
-          entry.names.includes(host) &&
-          (port ?? defaultPort) === entry.port &&
-          (path === entry.path || path.startsWith(`${entry.path}/`)),
+      const there = byLength.filter(
+        (entry) => entry.names.includes(host) && (port ?? defaultPort) === entry.port,
       );
+      // Where the path says which Connection it is, it has to have one reading.
+      if (there.length > 1 && "problem" in normalisePath(path)) return undefined;
+      const found = there.find((entry) => {
+        const base = spellTarget(entry.path);
+        return path === base || path.startsWith(`${base}/`);
+      });
       return found === undefined ? undefined : gateOf(found);
     },
     ...(guard === undefined

@@ -1,5 +1,4 @@
 // Builds one proxy from its parts and listens: the same for an injected container and for local mode.
-import { writeFile } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { AddressMap, ConnectionAddress } from "../contract/addresses.ts";
 import type { Subject } from "../policy/operation.ts";
@@ -17,7 +16,8 @@ import { createDial } from "./net/dial.ts";
 import { createResolver } from "./net/resolve.ts";
 import { Refused } from "./refused.ts";
 import { openRooms } from "./rooms.ts";
-import { createPodAuthority, trustBundle, type PodAuthority } from "./tls/authority.ts";
+import { createPodAuthority, type PodAuthority } from "./tls/authority.ts";
+import { writeTrust } from "./tls/trust.ts";
 
 export interface ProxyOptions {
   readonly subject: Subject;
@@ -29,7 +29,7 @@ export interface ProxyOptions {
   readonly stream: string;
   readonly spoolDirectory: string;
   readonly authorityDirectory: string;
-  /** Where the trust bundle is written for the agent. */
+  /** Where the trust bundle is written for the agent, and the truststore beside it. */
   readonly trustFile: string;
   /** PEM roots that the agent trusts besides the pod's own CA: the public ones, and those of this installation. */
   readonly roots: readonly string[];
@@ -124,11 +124,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     names,
     storage: { directory: options.authorityDirectory },
   });
-  await writeFile(
-    options.trustFile,
-    trustBundle({ roots: options.roots, extraCAs: options.extraCAs, podCa: authority.certificate }),
-    { mode: 0o644 },
-  );
+  await writeTrust(options.trustFile, {
+    roots: options.roots,
+    extraCAs: options.extraCAs,
+    podCa: authority.certificate,
+  });
   const resolver = createResolver({
     resolvConf: options.resolvConf,
     allowLocalhost: local !== undefined,

@@ -1,5 +1,6 @@
 // What an agent is given in local mode: the injected variables of each connection, the trust, and the forward proxy.
 import type { AddressMap, ListenAddress } from "../../contract/addresses.ts";
+import { javaOptionsVariable, trustEnvironment } from "../../contract/trust.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../../operator/connections/endpoint.ts";
 import {
@@ -59,19 +60,15 @@ export function runEnvironment(
   caFile: string,
   forwardProxy: ListenAddress,
 ): NodeJS.ProcessEnv {
-  const trust = [
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PGSSLROOTCERT",
-    "GIT_SSL_CAINFO",
-    "AWS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-  ];
+  const trust = trustEnvironment(caFile, forwardProxy);
   return {
     ...own,
-    ...Object.fromEntries(trust.map((name) => [name, caFile])),
+    ...trust,
     ...proxyVariables(forwardProxy, own.NO_PROXY ?? own.no_proxy),
+    // Of two options the last one wins.
+    [javaOptionsVariable]: [own[javaOptionsVariable] ?? "", trust[javaOptionsVariable]]
+      .filter((options) => options !== "")
+      .join(" "),
     ...Object.assign({}, ...connections.map(({ env }) => env)),
   };
 }

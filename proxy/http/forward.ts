@@ -7,10 +7,11 @@ import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
-import { upstreamHeaders } from "./headers.ts";
+import { answerRules, upstreamHeaders } from "./headers.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -30,13 +31,14 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       await openTunnel(exchange);
       return;
     }
-    const head = readHead(request.method, request.target, request.headers, request.authority);
-    const gate = gateFor(exchange, head);
+    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
     exchange.connection = `${connection.namespace}/${connection.name}`;
-    const session = client.session(gate, head.chain);
+    const session = client.session(gate, read.chain);
     const live = gate.current() ?? (await gate.grant(exchange.signal));
+    const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
     const asked = await ask(connection.protocol, exchange, head, live);
     const passing = session.pass(asked.operation, {
@@ -61,10 +63,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       method: head.method,
-      path: head.target,
-      headers: upstreamHeaders(head, now.lease, asked.identity),
+      path: sentTarget(head, now.lease),
+      headers: upstreamHeaders(head, now, asked.identity),
       body,
       observer: asked.observer(),
+      answer: answerRules(now),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -93,7 +96,7 @@ async function openTunnel(exchange: Exchange): Promise<void> {
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
   const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
-  const { scheme = schemeOf(exchange.request.target) ?? route.scheme } = exchange.request;
+  const { scheme = head.scheme ?? route.scheme } = exchange.request;
   if (scheme !== route.scheme)
     throw new ProxyError("MalformedRequest", `the scheme of the request is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
@@ -107,11 +110,6 @@ function gateFor(exchange: Exchange, head: RequestHead): Gate {
     "ConnectionUnknown",
     `no Connection of this pod serves ${head.host}${head.path} here; hosts and endpoint paths are named in its Connection`,
   );
-}
-
-/** Of an absolute URL. */
-function schemeOf(target: string): string | undefined {
-  return /^(https?):/i.exec(target)?.[1]?.toLowerCase();
 }
 
 function requireBasePath(head: RequestHead, live: LiveGrant): void {
