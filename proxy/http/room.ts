@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 
 import type { ConnectionId } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
@@ -111,6 +111,7 @@ class Room implements HttpRoom {
     this.#clients.set(socket, client);
     socket.once("close", () => this.#clients.delete(socket));
     this.#server.emit("connection", socket);
+    if (socket instanceof TLSSocket) readThroughStream(socket);
   }
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
@@ -172,6 +173,15 @@ class Room implements HttpRoom {
     if (error.code !== "HPE_INVALID_EOF_STATE") this.#context.onRefused(refusal);
     if (this.#clients.get(socket)?.endAfterAnswers(refusal) !== true) answerRaw(socket, refusal);
   }
+}
+
+/**
+ * Node's parser takes what it reads from the socket's handle, and pauses when a request comes while the answer before it is not yet
+ * drained. A TLS handle does not pause with it: it goes on with the records it has already, and what follows the head is taken for
+ * malformed (HPE_PAUSED). With a listener of ours the parser is fed by the stream, which keeps what comes while it is paused.
+ */
+function readThroughStream(socket: TLSSocket): void {
+  socket.on("data", ignore);
 }
 
 function parserError(code: string | undefined): ProxyError {
