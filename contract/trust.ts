@@ -1,5 +1,6 @@
 // How programs in a pod, or under `chaperone run`, are told whom to trust: files that the proxy writes and variables that point at them.
 import { posix } from "node:path";
+import type { ListenAddress } from "./addresses.ts";
 
 /** What TLS libraries and command lines read; all but NODE_EXTRA_CA_CERTS replace the roots, which the file therefore contains. */
 const bundleVariables = [
@@ -20,12 +21,31 @@ export function truststoreBeside(bundleFile: string): string {
   return posix.join(posix.dirname(bundleFile), "ca.p12");
 }
 
-/** Every variable that makes a program trust what the bundle holds, by name. */
-export function trustEnvironment(bundleFile: string): Readonly<Record<string, string>> {
+/**
+ * Every variable that makes a program trust what the bundle holds, by name.
+ *
+ * @param proxy where `HTTPS_PROXY` points: no JVM reads that variable, so its options say the same
+ */
+export function trustEnvironment(
+  bundleFile: string,
+  proxy?: ListenAddress,
+): Readonly<Record<string, string>> {
+  const options = [javaTrust(truststoreBeside(bundleFile))];
+  if (proxy !== undefined) options.push(javaProxy(proxy));
   return {
     ...Object.fromEntries(bundleVariables.map((name) => [name, bundleFile])),
-    [javaOptionsVariable]: javaTrust(truststoreBeside(bundleFile)),
+    [javaOptionsVariable]: options.join(" "),
   };
+}
+
+/** Its own default for http.nonProxyHosts, which serves https too, leaves loopback out already. */
+function javaProxy({ address, port }: ListenAddress): string {
+  return javaOptions({
+    "http.proxyHost": address,
+    "http.proxyPort": String(port),
+    "https.proxyHost": address,
+    "https.proxyPort": String(port),
+  });
 }
 
 /** The store has no password: what it holds is public. */

@@ -51,13 +51,47 @@ const connectionCases: readonly CelCase[] = [
       bad: { "spec.credential.static": { secretRef: { name: "db" }, usernameKey: "user" } },
     },
   ),
-  http("spec.credential", "the static credential of protocol http is header, with name and value", {
+  http(
+    "spec.credential",
+    "the static credential of protocol http is exactly one of header, basic and query",
+    {
+      good: {
+        "spec.credential.static": {
+          secretRef: { name: "api" },
+          basic: { usernameKey: "user", passwordKey: "password" },
+        },
+      },
+      bad: { "spec.credential.static.query": { name: "key", value: "${key}" } },
+    },
+  ),
+  postgres("spec.http", "the http block belongs to protocols http and openai, not to postgres", {
     good: {},
+    bad: { "spec.http": { cookies: "Pass" } },
+  }),
+  http("spec.http.headers[0].name", "header Host belongs to the transport and cannot be set", {
+    good: { "spec.http": { headers: [{ name: "OpenAI-Organization", value: "org-1" }] } },
+    bad: { "spec.http": { headers: [{ name: "Host", value: "other.example.com" }] } },
+  }),
+  http("spec.endpoint.tls.pins", "endpoint.tls.pins have no effect with mode Disable", {
+    good: { "spec.endpoint.tls.pins": [`sha256/${"A".repeat(43)}=`] },
+    bad: {
+      "spec.endpoint": {
+        url: "http://api.example.com",
+        tls: { mode: "Disable", pins: [`sha256/${"A".repeat(43)}=`] },
+      },
+    },
+  }),
+  http("spec.credential.static.query.value", "query.value names no key of the Secret", {
+    good: {
+      "spec.credential.static": {
+        secretRef: { name: "api" },
+        query: { name: "key", value: "${key}" },
+      },
+    },
     bad: {
       "spec.credential.static": {
         secretRef: { name: "api" },
-        usernameKey: "user",
-        passwordKey: "password",
+        query: { name: "key", value: "key" },
       },
     },
   }),
@@ -95,10 +129,6 @@ const connectionCases: readonly CelCase[] = [
       },
     },
   ),
-  http("spec.endpoint.tls", "endpoint.tls.clientCertificateSecretRef is for postgres", {
-    good: {},
-    bad: { "spec.endpoint.tls.clientCertificateSecretRef": { name: "client" } },
-  }),
   http("spec.endpoint.fallbacks", "endpoint.fallbacks stand beside endpoint.host", {
     good: {},
     bad: { "spec.endpoint.fallbacks": [{ host: "other.example.com" }] },

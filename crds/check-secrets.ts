@@ -128,10 +128,13 @@ function secretUses(spec: Connection["spec"]): readonly SecretUse[] {
       ...(source.passwordKey === undefined
         ? []
         : [{ key: source.passwordKey, path: [...at, "passwordKey"] }]),
-      ...templateKeys(source.header?.value ?? "").map((key) => ({
-        key,
-        path: [...at, "header", "value"],
-      })),
+      ...(["header", "query"] as const).flatMap((form) =>
+        templateKeys(source[form]?.value ?? "").map((key) => ({
+          key,
+          path: [...at, form, "value"],
+        })),
+      ),
+      ...(source.basic === undefined ? [] : keysAt(source.basic, [...at, "basic"])),
     ];
     uses.push({ name: source.secretRef.name, namePath: [...at, "secretRef", "name"], keys });
   }
@@ -141,13 +144,20 @@ function secretUses(spec: Connection["spec"]): readonly SecretUse[] {
     uses.push({
       name: role.adminSecretRef.name,
       namePath: [...at, "adminSecretRef", "name"],
-      keys: [
-        { key: role.usernameKey, path: [...at, "usernameKey"] },
-        { key: role.passwordKey, path: [...at, "passwordKey"] },
-      ],
+      keys: keysAt(role, at),
     });
   }
   return uses;
+}
+
+function keysAt(
+  { usernameKey, passwordKey }: { readonly usernameKey: string; readonly passwordKey: string },
+  at: ProblemPath,
+): SecretUse["keys"] {
+  return [
+    { key: usernameKey, path: [...at, "usernameKey"] },
+    { key: passwordKey, path: [...at, "passwordKey"] },
+  ];
 }
 
 /** The keys of `${key}` references, each once, in order. */

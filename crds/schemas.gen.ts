@@ -48,15 +48,21 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull; without TLS anybody on the way could read the password"
       },
       {
-       "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header))",
+       "rule": "self.protocol in ['http', 'openai'] || !has(self.http)",
+       "fieldPath": ".http",
+       "messageExpression": "'the http block belongs to protocols http and openai, not to ' + self.protocol",
+       "message": "the http block belongs to protocols http and openai"
+      },
+      {
+       "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header) && !has(self.credential.static.basic) && !has(self.credential.static.query))",
        "fieldPath": ".credential",
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai']) || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.header) && !has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey))",
+       "rule": "!(self.protocol in ['http', 'openai']) || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
        "fieldPath": ".credential",
-       "messageExpression": "'the static credential of protocol ' + self.protocol + ' is header, with name and value'",
-       "message": "the static credential of this protocol is header, with name and value"
+       "messageExpression": "'the static credential of protocol ' + self.protocol + ' is exactly one of header, basic and query'",
+       "message": "the static credential of this protocol is exactly one of header, basic and query"
       },
       {
        "rule": "self.protocol == 'postgres' || !has(self.credential) || !has(self.credential.postgresRole)",
@@ -112,11 +118,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "rule": "!has(self.url) || !has(self.fallbacks)",
          "fieldPath": ".fallbacks",
          "message": "endpoint.fallbacks stand beside endpoint.host; a url has none"
-        },
-        {
-         "rule": "!has(self.url) || !has(self.tls) || !has(self.tls.clientCertificateSecretRef)",
-         "fieldPath": ".tls",
-         "message": "endpoint.tls.clientCertificateSecretRef is for postgres in this version"
         },
         {
          "rule": "!has(self.url) || !has(self.tls) || self.url.startsWith('https://') == (self.tls.mode == 'VerifyFull')",
@@ -181,6 +182,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "rule": "self.mode != 'Disable' || !has(self.clientCertificateSecretRef)",
            "fieldPath": ".clientCertificateSecretRef",
            "message": "endpoint.tls.clientCertificateSecretRef has no effect with mode Disable: remove it or use mode VerifyFull"
+          },
+          {
+           "rule": "self.mode != 'Disable' || !has(self.pins)",
+           "fieldPath": ".pins",
+           "message": "endpoint.tls.pins have no effect with mode Disable: remove them or use mode VerifyFull"
           }
          ],
          "properties": {
@@ -205,6 +211,18 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
              "maxLength": 253,
              "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
             }
+           }
+          },
+          "pins": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 8,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 51,
+            "maxLength": 51,
+            "pattern": "^sha256/[A-Za-z0-9+/]{43}=$"
            }
           },
           "caSecretRef": {
@@ -287,6 +305,58 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "md5",
            "cleartext"
           ]
+         }
+        }
+       }
+      },
+      "http": {
+       "type": "object",
+       "properties": {
+        "cookies": {
+         "type": "string",
+         "maxLength": 32,
+         "enum": [
+          "Drop",
+          "Pass"
+         ],
+         "default": "Drop"
+        },
+        "headers": {
+         "type": "array",
+         "minItems": 1,
+         "maxItems": 16,
+         "x-kubernetes-list-type": "map",
+         "x-kubernetes-list-map-keys": [
+          "name"
+         ],
+         "items": {
+          "type": "object",
+          "required": [
+           "name",
+           "value"
+          ],
+          "x-kubernetes-validations": [
+           {
+            "rule": "!(self.name.lowerAscii() in ['host', 'connection', 'content-length', 'content-encoding', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'expect', 'keep-alive', 'proxy-connection', 'proxy-authorization', 'chaperone-chain'])",
+            "fieldPath": ".name",
+            "messageExpression": "'header ' + self.name + ' belongs to the transport and cannot be set'",
+            "message": "this header belongs to the transport and cannot be set"
+           }
+          ],
+          "properties": {
+           "name": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": "^[-A-Za-z0-9!#$%&'*+.^_`|~]+$"
+           },
+           "value": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[!-~]([ -~]*[!-~])?$"
+           }
+          }
          }
         }
        }
@@ -376,6 +446,55 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
              "minLength": 1,
              "maxLength": 128,
              "pattern": "^[-A-Za-z0-9!#$%&'*+.^_`|~]+$"
+            },
+            "value": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^[ -~]+$"
+            }
+           }
+          },
+          "basic": {
+           "type": "object",
+           "required": [
+            "usernameKey",
+            "passwordKey"
+           ],
+           "properties": {
+            "usernameKey": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$"
+            },
+            "passwordKey": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$"
+            }
+           }
+          },
+          "query": {
+           "type": "object",
+           "required": [
+            "name",
+            "value"
+           ],
+           "x-kubernetes-validations": [
+            {
+             "rule": "self.value.matches('[$][{][-._a-zA-Z0-9]+[}]')",
+             "fieldPath": ".value",
+             "message": "query.value names no key of the Secret: write ${key} where the secret value goes"
+            }
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[-A-Za-z0-9._~]+$"
             },
             "value": {
              "type": "string",
@@ -791,7 +910,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "statements": {
             "type": "array",
             "minItems": 1,
-            "maxItems": 19,
+            "maxItems": 20,
             "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
@@ -815,6 +934,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
               "explain",
               "transaction",
               "utility",
+              "replication",
               "other"
              ]
             }

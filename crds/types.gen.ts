@@ -31,7 +31,7 @@ export interface FallbackHost {
   readonly port?: number;
 }
 
-/** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. Without a credential its common name is the database user. */
+/** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. In PostgreSQL, without a credential, its common name is the database user. */
 export interface ClientCertificateReference {
   readonly name: string;
 }
@@ -46,8 +46,10 @@ export interface SecretKeyReference {
 export interface ConnectionTls {
   /** VerifyFull checks the chain and the name. There is no mode that encrypts without verifying. */
   readonly mode: "Disable" | "VerifyFull";
-  /** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. Without a credential its common name is the database user. */
+  /** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. In PostgreSQL, without a credential, its common name is the database user. */
   readonly clientCertificateSecretRef?: ClientCertificateReference;
+  /** Keys of which the server must have one, besides a certificate that verifies: sha256/ and the base64 of SHA-256 over the SubjectPublicKeyInfo of its certificate. */
+  readonly pins?: readonly string[];
   /** A PEM bundle in a Secret of this namespace; left out, the proxy's own roots are used. */
   readonly caSecretRef?: SecretKeyReference;
 }
@@ -76,6 +78,19 @@ export interface ConnectionPostgres {
   readonly dangerouslyAllowAuthentication?: readonly ("md5" | "cleartext")[];
 }
 
+export interface FixedHeader {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** What only HTTP needs. */
+export interface ConnectionHttp {
+  /** Drop takes Cookie out of requests and Set-Cookie out of answers, as every credential of the agent's own; Pass lets both through. */
+  readonly cookies: "Drop" | "Pass";
+  /** Headers that every request is given, in place of the agent's own of that name. For what is no secret, such as OpenAI-Organization. */
+  readonly headers?: readonly FixedHeader[];
+}
+
 export interface SecretReference {
   readonly name: string;
 }
@@ -84,6 +99,21 @@ export interface SecretReference {
 export interface CredentialHeader {
   readonly name: string;
   /** Text with ${key} for values of the Secret. */
+  readonly value: string;
+}
+
+/** Sent as Authorization: Basic (RFC 7617). */
+export interface CredentialBasic {
+  /** Key of the Secret that holds the user. */
+  readonly usernameKey: string;
+  /** Key of the Secret that holds the password. */
+  readonly passwordKey: string;
+}
+
+/** The query parameter that carries the credential; the agent's own copies of it are removed, and it stands in no event. */
+export interface CredentialQuery {
+  readonly name: string;
+  /** Text with ${key} for values of the Secret; percent-encoded when it is sent. */
   readonly value: string;
 }
 
@@ -96,6 +126,10 @@ export interface StaticCredential {
   readonly passwordKey?: string;
   /** The request header that carries the credential; the agent's own copies of it are removed. */
   readonly header?: CredentialHeader;
+  /** Sent as Authorization: Basic (RFC 7617). */
+  readonly basic?: CredentialBasic;
+  /** The query parameter that carries the credential; the agent's own copies of it are removed, and it stands in no event. */
+  readonly query?: CredentialQuery;
 }
 
 /** The Secret of this namespace that holds the login which makes the roles; proxies never see it. */
@@ -136,6 +170,8 @@ export interface ConnectionSpec {
   readonly hosts?: readonly string[];
   /** What only PostgreSQL needs. */
   readonly postgres?: ConnectionPostgres;
+  /** What only HTTP needs. */
+  readonly http?: ConnectionHttp;
   /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
   readonly credential?: ConnectionCredential;
   /** What is put into the agent's containers. */
@@ -197,7 +233,7 @@ export interface PolicyGrant {
 
 /** All fields must match; lists are any of. */
 export interface SqlRule {
-  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "other")[];
+  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other")[];
   /** schema.name, `*` is a wildcard. */
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */

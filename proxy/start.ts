@@ -1,5 +1,4 @@
 // Builds one proxy from its parts and listens: the same for an injected container and for local mode.
-import type { Socket } from "node:net";
 import type { Logger } from "pino";
 import type { AddressMap, ConnectionAddress } from "../contract/addresses.ts";
 import type { Subject } from "../policy/operation.ts";
@@ -11,7 +10,6 @@ import { OperatorClient, type OperatorAddress } from "./grant/client.ts";
 import { systemClock } from "./grant/clock.ts";
 import { GrantKeeper } from "./grant/keeper.ts";
 import { ProofKey } from "./grant/keys.ts";
-import type { HttpRoute } from "./http/room.ts";
 import { openListeners } from "./listeners.ts";
 import { createMetrics, type ProxyMetrics } from "./metrics.ts";
 import { createDial } from "./net/dial.ts";
@@ -51,10 +49,6 @@ export interface RunningProxy {
   readonly isReady: () => boolean;
   /** The spool refuses everything until the process starts anew. */
   readonly hasFailed: () => boolean;
-  /** Hands a connection to the HTTP room, for local mode's forward proxy. */
-  acceptHttp(socket: Socket, route: HttpRoute): void;
-  /** Which connection serves this host and port by name. */
-  routeFor(host: string, port: number): HttpRoute | undefined;
   /** Drains, flushes the last events, ends. */
   close(): Promise<void>;
 }
@@ -145,6 +139,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       ...entry.hosts.map(({ address }) => `${address}:${entry.port}`),
     ]),
   );
+  if (addresses.forwardProxy !== undefined)
+    ours.add(`${addresses.forwardProxy.address}:${addresses.forwardProxy.port}`);
   const dial = createDial({
     resolver,
     deny: (address, port) => ours.has(`${address}:${port}`),
@@ -159,7 +155,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const rooms = await openRooms({
     dial,
     authority,
-    addresses: addresses.connections,
+    addresses,
     onRefused: (error, connection) => refused.note(error, connection),
     onUnexpected: (error) => logger.error({ event: "unexpected-failure", error: messageOf(error) }),
   });
@@ -181,8 +177,6 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     authority,
     isReady: () => isReady,
     hasFailed: () => spool.status().failure !== undefined,
-    acceptHttp: (socket, route) => rooms.acceptHttp(socket, route),
-    routeFor: listeners.routeFor,
     async close() {
       isReady = false;
       // Nobody new comes in; those who are here leave once they are told, which the listeners wait for.

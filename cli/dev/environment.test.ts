@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { runEnvironment } from "./environment.ts";
 
-const proxy = "http://127.0.0.1:4321";
+const proxy = { address: "127.0.0.1", port: 4321 };
 
 test("a command trusts the bundle whatever its caller trusted, and goes through the proxy but for loopback", () => {
   const env = runEnvironment(
@@ -12,7 +12,7 @@ test("a command trusts the bundle whatever its caller trusted, and goes through 
     proxy,
   );
   assert.equal(env["SSL_CERT_FILE"], "/state/ca.crt");
-  assert.equal(env["https_proxy"], proxy);
+  assert.equal(env["https_proxy"], "http://127.0.0.1:4321");
   assert.equal(env["NO_PROXY"], "internal.example,127.0.0.1,localhost,::1");
   assert.equal(env["OTHER"], "kept");
 });

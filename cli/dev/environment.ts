@@ -1,9 +1,13 @@
 // What an agent is given in local mode: the injected variables of each connection, the trust, and the forward proxy.
-import type { AddressMap } from "../../contract/addresses.ts";
-import { javaOptions, javaOptionsVariable, trustEnvironment } from "../../contract/trust.ts";
+import type { AddressMap, ListenAddress } from "../../contract/addresses.ts";
+import { javaOptionsVariable, trustEnvironment } from "../../contract/trust.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../../operator/connections/endpoint.ts";
-import { dialedAddress, injectedEnvironment } from "../../operator/injection/environment.ts";
+import {
+  dialedAddress,
+  injectedEnvironment,
+  proxyVariables,
+} from "../../operator/injection/environment.ts";
 
 /** One row of `chaperone dev`. */
 export interface LocalConnection {
@@ -54,39 +58,17 @@ export function runEnvironment(
   own: NodeJS.ProcessEnv,
   connections: readonly LocalConnection[],
   caFile: string,
-  forwardProxy: string,
+  forwardProxy: ListenAddress,
 ): NodeJS.ProcessEnv {
-  const trust = trustEnvironment(caFile);
-  const proxies = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
-  const noProxy = [own.NO_PROXY ?? own.no_proxy, "127.0.0.1", "localhost", "::1"]
-    .filter((entry) => entry !== undefined && entry !== "")
-    .join(",");
+  const trust = trustEnvironment(caFile, forwardProxy);
   return {
     ...own,
     ...trust,
-    ...Object.fromEntries(proxies.map((name) => [name, forwardProxy])),
-    NO_PROXY: noProxy,
-    no_proxy: noProxy,
-    // Node reads the proxy variables only when it is told to (24, 22.21); Python, Go and curl always do.
-    NODE_USE_ENV_PROXY: "1",
-    // The JVM reads none of them; its options say the same, after those of the caller's own, which the last one wins over.
-    [javaOptionsVariable]: [
-      own[javaOptionsVariable],
-      trust[javaOptionsVariable],
-      javaProxy(new URL(forwardProxy)),
-    ]
-      .filter((options) => options !== undefined && options !== "")
+    ...proxyVariables(forwardProxy, own.NO_PROXY ?? own.no_proxy),
+    // Of two options the last one wins.
+    [javaOptionsVariable]: [own[javaOptionsVariable] ?? "", trust[javaOptionsVariable]]
+      .filter((options) => options !== "")
       .join(" "),
     ...Object.assign({}, ...connections.map(({ env }) => env)),
   };
-}
-
-/** Its own default for http.nonProxyHosts, which serves https too, leaves loopback out already. */
-function javaProxy({ hostname, port }: URL): string {
-  return javaOptions({
-    "http.proxyHost": hostname,
-    "http.proxyPort": port,
-    "https.proxyHost": hostname,
-    "https.proxyPort": port,
-  });
 }

@@ -18,9 +18,11 @@ import { ExchangeRefused, readExchangeForm } from "./exchange-form.ts";
 import { refuseExposed } from "./exposed.ts";
 import { endpointOf, govern, type Governed, type Governing } from "./govern.ts";
 import type { SigningKeys } from "./keys.ts";
-import { buildLease, LeaseRefused, readTlsSecrets } from "./lease.ts";
+import { buildLease } from "./lease.ts";
+import { LeaseRefused } from "./lease-refused.ts";
 import type { LiveGrants } from "./live.ts";
 import type { ReplayCache } from "./replay.ts";
+import { readTlsSecrets } from "./tls-secrets.ts";
 import { signGrant, type SignedGrant } from "./token.ts";
 
 /** A pod grant opens the stream and ships events, nothing else; it is as short as a connection grant is by default. */

@@ -4,7 +4,7 @@ import { trustEnvironment } from "../../contract/trust.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../connections/endpoint.ts";
 import { isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
-import { injectedEnvironment } from "./environment.ts";
+import { injectedEnvironment, proxyVariables } from "./environment.ts";
 import { trustDirectory, trustFile, volumeNames } from "./names.ts";
 import { nameOf, objectsAt } from "./pod.ts";
 
@@ -37,7 +37,11 @@ export function agentEnvironment(
       }
     }
   }
-  for (const [name, value] of Object.entries(trustEnvironment(trustFile)))
+  for (const [name, value] of Object.entries(
+    addresses.forwardProxy === undefined ? {} : proxyVariables(addresses.forwardProxy),
+  ))
+    if (!variables.has(name)) variables.set(name, value);
+  for (const [name, value] of Object.entries(trustEnvironment(trustFile, addresses.forwardProxy)))
     if (!variables.has(name)) variables.set(name, value);
   return { variables, warnings };
 }

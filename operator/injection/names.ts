@@ -8,6 +8,7 @@ export const annotations = {
   chain: "chaperone.dev/chain",
   connections: "chaperone.dev/connections",
   interception: "chaperone.dev/interception",
+  forwardProxy: "chaperone.dev/forward-proxy",
   defaultContainer: "kubectl.kubernetes.io/default-container",
 } as const;
 

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 
 import { ProxyError } from "../errors.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
+import { endedTls } from "./upstream-error.ts";
 import { AnswerParser, type AnswerHeaders } from "./upstream-parser.ts";
 
 /** What an exchange can do to its answer while it comes. */
@@ -269,6 +270,8 @@ function unwritableRequest(): ProxyError {
 }
 
 function closedEarly(cause?: Error): ProxyError {
+  const ended = endedTls(cause);
+  if (ended !== undefined) return ended;
   return new ProxyError(
     "UpstreamUnreachable",
     "the upstream closed the connection before it had answered",

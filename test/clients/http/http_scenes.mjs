@@ -49,12 +49,19 @@ function scenes(http) {
     get: () => ask("GET", "/json?a=1&b=two%20words&c=%C3%A9&d=a%2Fb"),
     head: () => ask("HEAD", "/json"),
     json: () => ask("POST", "/echo", json, Buffer.from(JSON.stringify({ a: [1, null] }))),
-    text: () => ask("PUT", encodeURI("/echo/path with/é?x=ü"), { "content-type": "text/plain" }, Buffer.from(text)),
+    text: () =>
+      ask(
+        "PUT",
+        encodeURI("/echo/path with/é?x=ü"),
+        { "content-type": "text/plain" },
+        Buffer.from(text),
+      ),
     empty: () => ask("POST", "/echo", {}, Buffer.alloc(0)),
     patch: () => ask("PATCH", "/echo", json, Buffer.from("{}")),
     delete: () => ask("DELETE", "/echo"),
     options: () => ask("OPTIONS", "/echo"),
-    seen: () => ask("GET", "/seen", { "X-Own": "mine", "Accept-Language": "de, en;q=0.5", "X-Empty": "" }),
+    seen: () =>
+      ask("GET", "/seen", { "X-Own": "mine", "Accept-Language": "de, en;q=0.5", "X-Empty": "" }),
     "megabyte-down": () => ask("GET", "/big"),
     "megabyte-both": () =>
       ask("POST", "/mirror", { "content-type": "application/octet-stream" }, pattern),

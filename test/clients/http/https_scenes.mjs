@@ -56,6 +56,7 @@ await play({
       (await request("POST", "/echo", {}, Buffer.from("x"))).reused,
     ],
     continue: () => plain("POST", "/echo", { expect: "100-continue" }, Buffer.alloc(5_000, "x")),
-    "refused-early": () => plain("POST", "/too-large", { expect: "100-continue" }, Buffer.alloc(5_000, "x")),
+    "refused-early": () =>
+      plain("POST", "/too-large", { expect: "100-continue" }, Buffer.alloc(5_000, "x")),
   }),
 });

@@ -14,9 +14,10 @@ export interface Injected {
   readonly trustDirectory: string;
 }
 
+/** @param asked annotations of the pod */
 export function injectedPod(
   { view, namespace }: Pick<Control, "view" | "namespace">,
-  interception: "endpoints" | "hosts",
+  asked: Readonly<Record<string, string>>,
 ): Injected {
   const pod: JsonObject = {
     apiVersion: "v1",
@@ -24,7 +25,7 @@ export function injectedPod(
     metadata: {
       name: "agent",
       labels: { [injectLabel]: "true" },
-      annotations: { [annotations.interception]: interception },
+      annotations: asked,
     },
     spec: { containers: [{ name: "agent", image: "agent" }] },
   };

@@ -87,6 +87,7 @@ function connection(
         credential: {
           static: { secretRef: { name }, header: { name: header, value: "${value}" } },
         },
+        http: { cookies: "Pass" },
         inject: { env },
       },
     },

@@ -1,16 +1,15 @@
 // A real origin, the whole proxy with its control plane before it, and the four ways to that origin which every HTTP client is played over:
-// straight, and through the proxy as injection into a pod (endpoints, hosts) and `chaperone run` (HTTPS_PROXY) send it there.
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+// straight, and through the proxy as injection sends it there (endpoints, hosts, HTTPS_PROXY).
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { startControl, type Control } from "../../../cli/dev/control.ts";
-import { runEnvironment } from "../../../cli/dev/environment.ts";
-import { startForwardProxy } from "../../../cli/dev/forward.ts";
 import { freePorts } from "../../../cli/dev/ports.ts";
 import type { AddressMap } from "../../../contract/addresses.ts";
 import { trustEnvironment } from "../../../contract/trust.ts";
+import { annotations } from "../../../operator/injection/names.ts";
 import { startProxy, type RunningProxy } from "../../../proxy/start.ts";
 import { writeTrust } from "../../../proxy/tls/trust.ts";
 import { issueServerCertificate } from "../../integration/postgres-tls.ts";
@@ -77,13 +76,14 @@ export async function openHttpRoom(): Promise<HttpRoom> {
     const caPem = await startUpstreams(directory, addresses, secrets, closers);
     const control = await startControlPlane(directory, manifests(secrets, caPem));
     closers.push(() => control.close());
-    const endpoints = injectedPod(control, "endpoints");
-    const hosts = injectedPod(control, "hosts");
+    const { interception, forwardProxy } = annotations;
+    const endpoints = injectedPod(control, { [interception]: "endpoints" });
+    const hosts = injectedPod(control, { [interception]: "hosts" });
+    const proxied = injectedPod(control, { [interception]: "endpoints", [forwardProxy]: "true" });
     const plan = await planOf(endpoints.addresses, addresses.moved(hosts.addresses));
     const caFile = join(directory, "ca.crt");
     const proxy = await startWhole(control, plan, directory, caFile, addresses);
-    const forward = await startForwardProxy(proxy);
-    closers.push(() => Promise.all([forward.close(), proxy.close()]));
+    closers.push(() => proxy.close());
     const originCa = join(directory, "origin", "ca.crt");
     await mkdir(join(directory, "origin"));
     await writeTrust(originCa, { roots, extraCAs: [], podCa: caPem });
@@ -95,7 +95,7 @@ export async function openHttpRoom(): Promise<HttpRoom> {
       ways: {
         endpoints: injectedWay("endpoints", endpoints, setting),
         hosts: injectedWay("hosts", hosts, setting),
-        proxy: proxyWay(forward.url, setting),
+        proxy: proxyWay(proxied, setting),
       },
       close,
     };
@@ -169,9 +169,10 @@ async function startControlPlane(directory: string, yaml: string): Promise<Contr
 
 /** Both plans in one: one proxy then listens for both kinds of pod. */
 async function planOf(endpoints: AddressMap, hosts: AddressMap): Promise<AddressMap> {
-  const ports = await freePorts(endpoints.connections.length);
+  const [forward = 0, ...ports] = await freePorts(endpoints.connections.length + 1);
   return {
     ...endpoints,
+    forwardProxy: { address: "127.0.0.1", port: forward },
     connections: endpoints.connections.map((entry, index) => ({
       ...entry,
       hosts: hosts.connections[index]?.hosts ?? [],
@@ -260,6 +261,8 @@ function injectedWay(
 
 function placed(value: string, pod: Injected, plan: AddressMap, caFile: string): string {
   let here = value.replaceAll(pod.trustDirectory, join(caFile, ".."));
+  const [asked, given] = [pod.addresses.forwardProxy?.port, plan.forwardProxy?.port];
+  if (asked !== undefined) here = here.replaceAll(String(asked), String(given));
   for (const [index, { endpoint }] of pod.addresses.connections.entries()) {
     const port = plan.connections[index]?.endpoint.port ?? 0;
     here = here.replace(`${endpoint.address}:${endpoint.port}`, `${endpoint.address}:${port}`);
@@ -267,27 +270,15 @@ function placed(value: string, pod: Injected, plan: AddressMap, caFile: string):
   return here;
 }
 
-/** Programs that know nothing of the injected addresses and dial the real hosts. */
-function proxyWay(forwardProxy: string, { directory, addresses, caFile }: Setting): Way {
+/** Programs that know nothing of the injected addresses and dial the real hosts: the Connections' own variables are left out. */
+function proxyWay(pod: Injected, setting: Setting): Way {
+  const { env, ...way } = injectedWay("endpoints", pod, setting);
+  const named = /^(API|GIT|OPENAI|ANTHROPIC)_(BASE_)?URL$/;
   return {
+    ...way,
     name: "proxy",
     apiUrl: `https://${apiHost}`,
     gitUrl: `https://${gitHost}/git`,
-    token: placeholder,
-    env: {
-      ...imageEnvironment(directory),
-      ...environmentOf(runEnvironment({}, [], caFile, forwardProxy)),
-      OPENAI_API_KEY: placeholder,
-      ANTHROPIC_API_KEY: placeholder,
-    },
-    hosts: inHosts([apiHost, gitHost, anthropicHost, openaiHost], addresses.nowhere),
+    env: Object.fromEntries(Object.entries(env).filter(([name]) => !named.test(name))),
   };
 }
-
-function environmentOf(env: NodeJS.ProcessEnv): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
-  );
-}
-
-export const readText = (file: string): Promise<string> => readFile(file, "utf8");
