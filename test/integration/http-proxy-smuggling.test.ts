@@ -132,6 +132,7 @@ const corpus: readonly Case[] = [
   { title: "a target with bytes over 127", bytes: `GET /\xe4 HTTP/1.1\r\n${H}\r\n` },
   { title: "a target with a tab", bytes: `GET /a\tb HTTP/1.1\r\n${H}\r\n` },
   { title: "a method in small letters", bytes: `get / HTTP/1.1\r\n${H}\r\n` },
+  { title: "a request line with two spaces", bytes: `GET  /two HTTP/1.1\r\n${H}\r\n` },
   { title: "an unknown version", bytes: `GET / HTTP/1.9\r\n${H}\r\n` },
   { title: "HTTP/0.9", bytes: `GET /\r\n\r\n` },
   { title: "the preface of HTTP/2", bytes: `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n` },
@@ -184,11 +185,6 @@ const corpus: readonly Case[] = [
     ],
   },
   {
-    title: "a request line with two spaces",
-    bytes: `GET  /two HTTP/1.1\r\n${H}\r\n`,
-    reaches: [/^GET \/two HTTP\/1\.1\r\n/],
-  },
-  {
     title: "an absolute target that agrees with Host",
     bytes: `GET http://a/abs?x=1 HTTP/1.1\r\n${H}\r\n`,
     reaches: [/^GET \/abs\?x=1 HTTP\/1\.1\r\nhost: 127\.0\.0\.1:\d+\r\n/],
@@ -206,12 +202,12 @@ const corpus: readonly Case[] = [
   {
     title: "a body in chunks with an extension, which is not passed on",
     bytes: `POST /chunks HTTP/1.1\r\n${H}Transfer-Encoding: Chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\n\r\n`,
-    reaches: [/^POST \/chunks [^]*transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n$/],
+    reaches: [/^POST \/chunks (?![^]*a=b)[^]*content-length: 5\r\n\r\nhello$/],
   },
   {
     title: "trailers of a request, which are not passed on",
     bytes: `POST /trailers HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n\r\n5\r\nhello\r\n0\r\nAuthorization: mine\r\n\r\n`,
-    reaches: [/^POST \/trailers (?![^]*(mine|trailer:))[^]*hello\r\n0\r\n\r\n$/i],
+    reaches: [/^POST \/trailers (?![^]*(mine|trailer:))[^]*content-length: 5\r\n\r\nhello$/i],
   },
   {
     title: "a request after the body of a GET",
