@@ -1,4 +1,6 @@
 // What may be said about a case: where two servers read different requests, the origin behind us got neither; where it got one, all read that.
+import { normalisePath } from "../../policy/http/path.ts";
+import { readQuery } from "../../policy/http/query.ts";
 import { spellTarget } from "../../policy/http/target.ts";
 import type { Arrived } from "../integration/http-byte-origin.ts";
 import type { Read, Reading } from "../http-readers/reader.ts";
@@ -25,11 +27,18 @@ export function judge({ arrived, faults, reads }: Played): string | undefined {
     name,
     waits,
     said: readings.map(said),
+    readings,
   }));
-  const places = others
+  // Where all the others refuse sooner or later, as far as one of them went.
+  const [places] = others
     .map((other) => ({ other, at: placesOf(ours, other.said) }))
-    .find(({ at }) => at !== undefined);
-  if (places?.at === undefined)
+    .toSorted((a, b) => b.at.length - a.at.length);
+  const isLeft = (places?.at.length ?? 0) < ours.length;
+  if (
+    places === undefined ||
+    places.at.length === 0 ||
+    (isLeft && others.some(({ waits }) => waits))
+  )
     return `the origin got ${show(ours)}; the others read ${others.map((one) => `${one.name}: ${show(one.said)}`).join("; ")}`;
   const end = (places.at.at(-1) ?? 0) + 1;
   for (let at = 0; at < end; at += 1) {
@@ -39,7 +48,7 @@ export function judge({ arrived, faults, reads }: Played): string | undefined {
       if (lines[at] !== undefined)
         return `request ${at}: ${places.other.name} reads ${show([wanted])}, ${name} ${show([lines[at]])}, the origin got ${show(ours)}`;
       if (waits) return `request ${at}: ${name} waits for more, the origin got ${show(ours)}`;
-      if (at < end - 1 && !places.at.includes(at))
+      if (at < end - 1 && !places.at.includes(at) && !isAmbiguous(places.other.readings[at]))
         return `request ${at} was refused and is refused by ${name}, but the origin got ${show(ours)}`;
       break;
     }
@@ -48,14 +57,20 @@ export function judge({ arrived, faults, reads }: Played): string | undefined {
 }
 
 /** Where each of ours stands among theirs, in order. */
-function placesOf(ours: readonly string[], theirs: readonly string[]): number[] | undefined {
+function placesOf(ours: readonly string[], theirs: readonly string[]): number[] {
   const places: number[] = [];
   for (const one of ours) {
     const at = theirs.indexOf(one, (places.at(-1) ?? -1) + 1);
-    if (at < 0) return undefined;
+    if (at < 0) break;
     places.push(at);
   }
   return places;
+}
+
+/** Refused for its target, which says nothing about where it ends. */
+function isAmbiguous(reading: Reading | undefined): boolean {
+  const [path = "", ...query] = (reading?.target ?? "").split("?");
+  return "problem" in normalisePath(path) || "problem" in readQuery(query.join("?"));
 }
 
 /** Whether the servers differ among themselves: such cases are what the search is for. */
@@ -65,7 +80,7 @@ export function differ({ reads }: Played): boolean {
 }
 
 function said({ method, target, host, body }: Reading): string {
-  const local = target.replace(/^http:\/\/[^/?]*/i, "");
+  const local = target.replace(/^https?:\/\/[^/?]*/i, "");
   const path = local.startsWith("/") ? local : `/${local}`;
   const name = host.toLowerCase().replace(/:80$/, "").replace(/\.$/, "");
   return `${method} ${spellTarget(path)} ${body} ${name}`;

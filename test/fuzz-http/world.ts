@@ -58,6 +58,8 @@ export async function startWorld(laneCount: number): Promise<World> {
     lanes,
     async play({ room, origin }, bytes, isPatient = false) {
       const waitMs = isPatient ? patientMs : quietMs;
+      // What is still on its way from a first look must not stand in the second.
+      if (isPatient) await new Promise((resolve) => setTimeout(resolve, patientMs));
       origin.clear();
       const [reads] = await Promise.all([
         readAll(readers, `${bytes}${last}`, waitMs),

@@ -183,7 +183,7 @@ function check(seen: Answer | Error, { agent }: BadAnswer, way: Way): void {
     assert.ok(seen instanceof Error, `${way.name}: a success: ${JSON.stringify(seen)}`);
     return;
   }
-  assert.ok(!(seen instanceof Error), `${way.name}: ${String(seen)}`);
+  assert.ok(!(seen instanceof Error), `${way.name}: ${seen instanceof Error ? seen.message : ""}`);
   if (agent === "502") {
     assert.equal(seen.status, 502, way.name);
     assert.match(seen.text, /Upstream(Protocol|Unreachable)/, way.name);

@@ -223,7 +223,7 @@ const fine: readonly BadAnswer[] = [
   },
   {
     name: "sends its answer byte by byte",
-    bytes: [...`${chunked}1;x=y\r\no\r\n1\r\nk\r\n0\r\nX-T: 1\r\n\r\n`],
+    bytes: `${chunked}1;x=y\r\no\r\n1\r\nk\r\n0\r\nX-T: 1\r\n\r\n`.split(""),
     agent: whole,
   },
   {
