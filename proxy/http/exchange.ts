@@ -215,10 +215,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
+    // What is left of the request is the leg's once it is answered.
+    this.#release();
     // The last piece is still valid: the same read ended the answer.
     this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
     this.#last = undefined;
-    this.#release();
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
   }

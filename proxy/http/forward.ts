@@ -32,7 +32,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       await openTunnel(exchange);
       return;
     }
-    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const read = readTrusted(exchange);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -81,6 +81,16 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       granted.done({ status: "error", error: isGone ? error.name : known.code });
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
+  }
+}
+
+/** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
+function readTrusted({ request }: Exchange): RequestHead {
+  try {
+    return readHead(request.method, request.target, request.headers, request.authority);
+  } catch (error) {
+    request.distrust?.();
+    throw error;
   }
 }
 
