@@ -11,7 +11,7 @@ await play({
     method,
     path,
     headers = {},
-    body = undefined,
+    body,
     { redirects = true, timeout = 20_000 } = {},
   ) {
     const answer = await client.request({
