@@ -28,7 +28,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let granted: Granted | undefined;
   try {
     if (request.method === "CONNECT") {
-      openTunnel(exchange);
+      await openTunnel(exchange);
       return;
     }
     const read = readHead(request.method, request.target, request.headers, request.authority);
@@ -80,15 +80,17 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
 }
 
 /** What is asked inside it is decided like any other request; which host it leads to is decided here. */
-function openTunnel(exchange: Exchange): void {
+async function openTunnel(exchange: Exchange): Promise<void> {
   const { route } = exchange.client;
   if (route.connect === undefined)
     throw new ProxyError(
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target, exchange.request.headers);
-  take(exchange.handOver(200, []));
+  const { target, headers } = exchange.request;
+  const opened = await route.connect(target, headers, exchange.signal);
+  if ("take" in opened) opened.take(exchange.handOver(200, []));
+  else exchange.refuse(opened.error, opened.decision);
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
@@ -132,6 +134,8 @@ function ask(
       return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    case "passthrough":
+      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
       return protocol satisfies never;
   }
