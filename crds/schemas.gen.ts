@@ -96,6 +96,23 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "credential.postgresRole belongs to protocol postgres"
       },
       {
+       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.oauth2)",
+       "fieldPath": ".credential.oauth2",
+       "messageExpression": "'credential.oauth2 belongs to protocols http and openai, not to ' + self.protocol",
+       "message": "credential.oauth2 belongs to protocols http and openai"
+      },
+      {
+       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.awsSigV4)",
+       "fieldPath": ".credential.awsSigV4",
+       "messageExpression": "'credential.awsSigV4 belongs to protocols http and openai, not to ' + self.protocol",
+       "message": "credential.awsSigV4 belongs to protocols http and openai"
+      },
+      {
+       "rule": "!has(self.credential) || !has(self.credential.awsSigV4) || self.credential.awsSigV4.payload != 'Unsigned' || !has(self.endpoint.url) || self.endpoint.url.startsWith('https://')",
+       "fieldPath": ".credential.awsSigV4",
+       "message": "credential.awsSigV4.payload Unsigned needs an https endpoint: nothing else would protect what is sent"
+      },
+      {
        "rule": "!has(self.credential) || !has(self.credential.postgresRole) || (has(self.postgres) && has(self.postgres.database))",
        "fieldPath": ".credential.postgresRole",
        "message": "credential.postgresRole needs postgres.database: privileges are given in one database"
@@ -395,18 +412,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "message": "credential names no source; use static, or leave credential out when the upstream asks for none"
         },
         {
-         "rule": "!(has(self.static) && has(self.postgresRole))",
-         "message": "credential has one source: static or postgresRole, not both"
-        },
-        {
-         "rule": "!has(self.oauth2)",
-         "fieldPath": ".oauth2",
-         "message": "credential.oauth2 is not available in this version: use static"
-        },
-        {
-         "rule": "!has(self.awsSigV4)",
-         "fieldPath": ".awsSigV4",
-         "message": "credential.awsSigV4 is not available in this version: use static"
+         "rule": "[has(self.static), has(self.postgresRole), has(self.oauth2), has(self.awsSigV4), has(self.sshCertificate)].filter(given, given).size() <= 1",
+         "message": "credential has one source: exactly one of static, postgresRole, oauth2 and awsSigV4"
         },
         {
          "rule": "!has(self.sshCertificate)",
@@ -570,11 +577,243 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         },
         "oauth2": {
          "type": "object",
-         "x-kubernetes-preserve-unknown-fields": true
+         "required": [
+          "tokenUrl",
+          "secretRef",
+          "clientIdKey"
+         ],
+         "x-kubernetes-validations": [
+          {
+           "rule": "self.clientAuthentication == 'private_key_jwt' || has(self.clientSecretKey)",
+           "fieldPath": ".clientSecretKey",
+           "message": "oauth2.clientSecretKey is missing: the key of the Secret that holds the client's secret"
+          },
+          {
+           "rule": "self.clientAuthentication != 'private_key_jwt' || has(self.privateKeyKey)",
+           "fieldPath": ".privateKeyKey",
+           "message": "oauth2.privateKeyKey is missing: clientAuthentication private_key_jwt signs with it"
+          },
+          {
+           "rule": "(self.clientAuthentication == 'private_key_jwt') != has(self.clientSecretKey)",
+           "fieldPath": ".clientSecretKey",
+           "message": "oauth2.clientSecretKey has no effect with clientAuthentication private_key_jwt: remove one of them"
+          },
+          {
+           "rule": "self.clientAuthentication == 'private_key_jwt' || (!has(self.privateKeyKey) && !has(self.keyId) && !has(self.issuer))",
+           "fieldPath": ".clientAuthentication",
+           "message": "oauth2.privateKeyKey, keyId and issuer have an effect only with clientAuthentication private_key_jwt"
+          }
+         ],
+         "properties": {
+          "tokenUrl": {
+           "type": "string",
+           "minLength": 9,
+           "maxLength": 1024,
+           "pattern": "^https://([a-z0-9]([-a-z0-9._]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[1-9][0-9]{0,4})?(/[-A-Za-z0-9._~!$&'()*+,;=:@%/]*)?$"
+          },
+          "caSecretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            },
+            "key": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$",
+             "default": "ca.crt"
+            }
+           }
+          },
+          "secretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            }
+           }
+          },
+          "clientIdKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "clientSecretKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "clientAuthentication": {
+           "type": "string",
+           "maxLength": 32,
+           "enum": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+           ],
+           "default": "client_secret_basic"
+          },
+          "privateKeyKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "keyId": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[!-~]+$"
+          },
+          "issuer": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 1024,
+           "pattern": "^https://[!-~]+$"
+          },
+          "scopes": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 64,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[!#-\\[\\]-~]+$"
+           }
+          },
+          "audiences": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 8,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[!-~]+$"
+           }
+          },
+          "resources": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 8,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[a-z][a-z0-9+.-]*:[!\"$-~]+$"
+           }
+          },
+          "tokenExchange": {
+           "type": "object",
+           "required": [
+            "subjectTokenKey"
+           ],
+           "properties": {
+            "subjectTokenKey": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$"
+            },
+            "subjectTokenType": {
+             "type": "string",
+             "maxLength": 64,
+             "enum": [
+              "urn:ietf:params:oauth:token-type:access_token",
+              "urn:ietf:params:oauth:token-type:jwt",
+              "urn:ietf:params:oauth:token-type:id_token",
+              "urn:ietf:params:oauth:token-type:refresh_token",
+              "urn:ietf:params:oauth:token-type:saml2"
+             ],
+             "default": "urn:ietf:params:oauth:token-type:access_token"
+            }
+           }
+          }
+         }
         },
         "awsSigV4": {
          "type": "object",
-         "x-kubernetes-preserve-unknown-fields": true
+         "required": [
+          "service",
+          "region",
+          "secretRef",
+          "accessKeyIdKey",
+          "secretAccessKeyKey"
+         ],
+         "properties": {
+          "service": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          },
+          "region": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          },
+          "secretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            }
+           }
+          },
+          "accessKeyIdKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "secretAccessKeyKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "sessionTokenKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "payload": {
+           "type": "string",
+           "maxLength": 32,
+           "enum": [
+            "Signed",
+            "Unsigned"
+           ],
+           "default": "Signed"
+          }
+         }
         },
         "sshCertificate": {
          "type": "object",

@@ -9,6 +9,8 @@ export function connectionProblems(spec: Connection["spec"]): readonly Problem[]
   return [
     ...urlProblems(spec),
     ...templateProblems(spec),
+    ...tokenUrlProblems(spec),
+    ...fixedHeaderProblems(spec),
     ...environmentProblems(spec.inject?.env ?? {}),
   ];
 }
@@ -49,6 +51,39 @@ function templateProblems(spec: Connection["spec"]): readonly Problem[] {
       ),
     ];
   });
+}
+
+function tokenUrlProblems(spec: Connection["spec"]): readonly Problem[] {
+  const url = spec.credential?.oauth2?.tokenUrl;
+  const port = url === undefined ? "443" : URL.parse(url)?.port;
+  if (port !== undefined && Number(port) <= maxPort) return [];
+  return [
+    semantic(
+      ["credential", "oauth2", "tokenUrl"],
+      "is no URL that can be dialled: check host and port",
+    ),
+  ];
+}
+
+/** Two sources for one header: which of them counts would be a guess. */
+function fixedHeaderProblems(spec: Connection["spec"]): readonly Problem[] {
+  const taken = credentialHeader(spec)?.toLowerCase();
+  const names = (spec.http?.headers ?? []).map(({ name }) => name.toLowerCase());
+  return names.flatMap((name, index) => {
+    const message =
+      name === taken
+        ? "is the header of the credential, which sets it"
+        : names.indexOf(name) < index
+          ? "is set twice: names of headers do not differ by case"
+          : undefined;
+    return message === undefined ? [] : [semantic(["http", "headers", index, "name"], message)];
+  });
+}
+
+function credentialHeader({ credential }: Connection["spec"]): string | undefined {
+  if (credential?.static?.header !== undefined) return credential.static.header.name;
+  const isBearer = credential?.static?.basic ?? credential?.oauth2 ?? credential?.awsSigV4;
+  return isBearer === undefined ? undefined : "authorization";
 }
 
 /** `${` must open a complete reference; a lone `$` is text. */

@@ -147,12 +147,86 @@ export interface PostgresRoleCredential {
   readonly passwordKey: string;
 }
 
+/** A PEM bundle in a Secret of this namespace by which the token endpoint is verified; left out, the operator's own roots are used. */
+export interface TokenCaReference {
+  readonly name: string;
+  readonly key: string;
+}
+
+/** The Secret of this namespace that holds what the client proves itself with. */
+export interface OAuth2SecretReference {
+  readonly name: string;
+}
+
+/** Exchange a token of the Secret (RFC 8693) instead of asking with the client's credentials alone. */
+export interface OAuth2TokenExchange {
+  /** Key of the Secret that holds the subject token. */
+  readonly subjectTokenKey: string;
+  readonly subjectTokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" | "urn:ietf:params:oauth:token-type:refresh_token" | "urn:ietf:params:oauth:token-type:saml2";
+}
+
+/** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http and openai. */
+export interface OAuth2Credential {
+  /** The token endpoint. The operator alone calls it, over TLS, and follows no redirect. */
+  readonly tokenUrl: string;
+  /** A PEM bundle in a Secret of this namespace by which the token endpoint is verified; left out, the operator's own roots are used. */
+  readonly caSecretRef?: TokenCaReference;
+  /** The Secret of this namespace that holds what the client proves itself with. */
+  readonly secretRef: OAuth2SecretReference;
+  /** Key of the Secret that holds the client's identifier. */
+  readonly clientIdKey: string;
+  /** Key of the Secret that holds the client's secret. */
+  readonly clientSecretKey?: string;
+  /** How the client proves itself, as RFC 7591 section 2 and OpenID Connect name it. */
+  readonly clientAuthentication: "client_secret_basic" | "client_secret_post" | "private_key_jwt";
+  /** Key of the Secret that holds the private key (PEM, PKCS 8; RSA, EC or Ed25519) of private_key_jwt. */
+  readonly privateKeyKey?: string;
+  /** The kid of that key, where the server wants one. */
+  readonly keyId?: string;
+  /** The aud of what private_key_jwt signs. Left out, tokenUrl. */
+  readonly issuer?: string;
+  readonly scopes?: readonly string[];
+  /** Whom the token is for, each an audience parameter (RFC 8693 section 2.1). */
+  readonly audiences?: readonly string[];
+  /** What the token is used at, each a resource parameter (RFC 8707). */
+  readonly resources?: readonly string[];
+  /** Exchange a token of the Secret (RFC 8693) instead of asking with the client's credentials alone. */
+  readonly tokenExchange?: OAuth2TokenExchange;
+}
+
+/** The Secret of this namespace that holds the keys. */
+export interface AwsSecretReference {
+  readonly name: string;
+}
+
+/** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http and openai. */
+export interface AwsSigV4Credential {
+  /** The service in the credential's scope, such as s3, execute-api or bedrock. */
+  readonly service: string;
+  /** The region in the credential's scope, such as eu-central-1. */
+  readonly region: string;
+  /** The Secret of this namespace that holds the keys. */
+  readonly secretRef: AwsSecretReference;
+  /** Key of the Secret that holds the access key's identifier. */
+  readonly accessKeyIdKey: string;
+  /** Key of the Secret that holds the secret access key. */
+  readonly secretAccessKeyKey: string;
+  /** Key of the Secret that holds the session token, for temporary keys. */
+  readonly sessionTokenKey?: string;
+  /** Signed covers the body; one that streams is signed in chunks, which s3 alone takes, and for other services is held until it is whole. Unsigned leaves it to TLS, where the service allows that. */
+  readonly payload: "Signed" | "Unsigned";
+}
+
 /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
 export interface ConnectionCredential {
   /** A credential kept in a Secret of this namespace. */
   readonly static?: StaticCredential;
   /** A role made in the database for each grant, with the privileges its policies give, and dropped with it. Protocol postgres only. */
   readonly postgresRole?: PostgresRoleCredential;
+  /** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http and openai. */
+  readonly oauth2?: OAuth2Credential;
+  /** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http and openai. */
+  readonly awsSigV4?: AwsSigV4Credential;
 }
 
 /** What is put into the agent's containers. */

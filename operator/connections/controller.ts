@@ -10,6 +10,7 @@ import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
 import type { KubeView } from "../kube/view.ts";
 import type { RoleLeases } from "../leases/role-leases.ts";
+import type { Tokens } from "../tokens/tokens.ts";
 import { connectionName, connectionTarget } from "./endpoint.ts";
 import { probe, type ProbeOptions, type ProbeResult } from "./probe.ts";
 import { connectionStatus } from "./status.ts";
@@ -42,6 +43,8 @@ export interface ConnectionControllerOptions {
   readonly activeGrants: (connection: string) => number;
   /** What became of the roles made for `namespace/name`. */
   readonly leases: Pick<RoleLeases, "outcome">;
+  /** Whether the tokens of `credential.oauth2` can be had. */
+  readonly tokens: Pick<Tokens, "lease">;
 }
 
 interface Probed {
@@ -94,7 +97,7 @@ export function connectionController(options: ConnectionControllerOptions): Cont
         probes.delete(key);
         return {};
       }
-      const { tls, credential } = await readSecrets(connection, view, signal);
+      const { tls, credential } = await readSecrets(connection, view, options.tokens, signal);
       const status = connectionStatus({
         connection,
         siblings: view.connectionsIn(namespace),
@@ -137,20 +140,24 @@ export function connectionController(options: ConnectionControllerOptions): Cont
 async function readSecrets(
   connection: Connection,
   view: KubeView,
+  tokens: Pick<Tokens, "lease">,
   signal: AbortSignal,
 ): Promise<{
   readonly tls: TlsSecrets;
   readonly credential: { readonly reason: string; readonly message: string } | undefined;
 }> {
   const readSecret = view.secret.bind(view);
+  let tls: TlsSecrets = {};
   try {
-    const tls = await readTlsSecrets(connection, readSecret, signal);
+    tls = await readTlsSecrets(connection, readSecret, signal);
     await buildLease(connection, readSecret, signal);
+    const oauth2 = connection.spec.credential?.oauth2;
+    if (oauth2 !== undefined) await tokens.lease(connection, oauth2, readSecret, signal);
     await readAdminLogin(connection, readSecret, signal);
     return { tls, credential: undefined };
   } catch (error) {
     if (error instanceof LeaseRefused)
-      return { tls: {}, credential: { reason: error.reason, message: error.message } };
+      return { tls, credential: { reason: error.reason, message: error.message } };
     throw error;
   }
 }

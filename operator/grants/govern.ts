@@ -127,6 +127,7 @@ export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): En
 
 /** The Secrets a connection depends on, in its own namespace. */
 export function secretsOf(connection: Connection): string[] {
-  const ca = connection.spec.endpoint.tls?.caSecretRef?.name;
-  return [...credentialSecretsOf(connection), ...(ca === undefined ? [] : [ca])];
+  const { endpoint, credential } = connection.spec;
+  const authorities = [endpoint.tls?.caSecretRef?.name, credential?.oauth2?.caSecretRef?.name];
+  return [...credentialSecretsOf(connection), ...authorities.flatMap((name) => name ?? [])];
 }

@@ -4,6 +4,11 @@ export type LeaseRefusal =
   | "SecretKeyNotFound"
   | "SecretValueUnusable"
   | "CredentialUnusable"
+  // Of `oauth2` alone:
+  | "TokenEndpointUnreachable"
+  | "TokenEndpointUntrusted"
+  | "TokenRefused"
+  | "TokenUnusable"
   // Of `postgresRole` alone:
   | "DatabaseUnreachable"
   | "DatabaseUntrusted"

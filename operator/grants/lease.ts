@@ -8,11 +8,11 @@ import type {
 } from "../../crds/types.gen.ts";
 import { LeaseRefused } from "./lease-refused.ts";
 import {
+  encodedPart,
   headerPart,
   namedSecret,
   notInHeader,
   passwordPart,
-  secretValue,
   type NamedSecret,
   type SecretReader,
 } from "./secret-value.ts";
@@ -105,16 +105,4 @@ function basicField(
     );
   const value = Buffer.from(`${username}:${password}`).toString("base64");
   return { name: "authorization", value: `Basic ${value}` };
-}
-
-/** It is encoded before it is sent, so it may hold any character; control characters are accidents of `echo`. */
-function encodedPart(secret: NamedSecret, key: string): string {
-  const text = secretValue(secret, key);
-  // eslint-disable-next-line no-control-regex
-  if (/[\u0000-\u001f\u007f]/.test(text) || !text.isWellFormed())
-    throw new LeaseRefused(
-      "SecretValueUnusable",
-      `${secret.where}: the value of key ${key} holds a line break or another control character; often it ends with a newline`,
-    );
-  return text;
 }

@@ -43,6 +43,18 @@ export function headerPart(secret: NamedSecret, key: string): string {
   return text;
 }
 
+/** It is encoded before it is sent, so it may hold any character; control characters are accidents of `echo`. */
+export function encodedPart(secret: NamedSecret, key: string): string {
+  const text = secretValue(secret, key);
+  // eslint-disable-next-line no-control-regex
+  if (/[\u0000-\u001f\u007f]/.test(text) || !text.isWellFormed())
+    throw new LeaseRefused(
+      "SecretValueUnusable",
+      `${secret.where}: the value of key ${key} holds a line break or another control character; often it ends with a newline`,
+    );
+  return text;
+}
+
 /** PostgreSQL sends both as C strings, so a NUL would cut them short; line breaks are almost always an accident of `echo`. */
 export function passwordPart(secret: NamedSecret, key: string): string {
   const text = secretValue(secret, key);

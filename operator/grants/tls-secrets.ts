@@ -1,26 +1,37 @@
 // What `endpoint.tls` takes from Secrets: the CA and the client's certificate.
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { TlsSettings } from "../../contract/control.ts";
-import type { Connection } from "../../crds/types.gen.ts";
+import type { Connection, SecretKeyReference } from "../../crds/types.gen.ts";
 import { LeaseRefused } from "./lease-refused.ts";
 import { secretValue, type SecretReader } from "./secret-value.ts";
 
 /** The CA bundle of `endpoint.tls.caSecretRef`; undefined when none is named. */
-export async function readCa(
+async function readCa(
   connection: Connection,
   readSecret: SecretReader,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const reference = connection.spec.endpoint.tls?.caSecretRef;
   if (reference === undefined) return undefined;
+  return await pemBundle(connection, reference, "endpoint.tls.caSecretRef", readSecret, signal);
+}
+
+/** @param field that names it, for messages */
+export async function pemBundle(
+  connection: Connection,
+  reference: SecretKeyReference,
+  field: string,
+  readSecret: SecretReader,
+  signal: AbortSignal,
+): Promise<string> {
   const { namespace } = connection.metadata;
+  const where = `Secret ${namespace}/${reference.name}`;
   const values = await readSecret(namespace, reference.name, signal);
   if (values === undefined)
     throw new LeaseRefused(
       "SecretNotFound",
-      `Secret ${namespace}/${reference.name}, named by endpoint.tls.caSecretRef, does not exist; create it`,
+      `${where}, named by ${field}, does not exist; create it`,
     );
-  const where = `Secret ${namespace}/${reference.name}`;
   const ca = secretValue({ where, values }, reference.key);
   if (!ca.includes("-----BEGIN CERTIFICATE-----"))
     throw new LeaseRefused(

@@ -145,6 +145,8 @@ function readContentType(header: string | readonly string[] | undefined): Read<s
   const [only] = values;
   if (values.length !== 1 || only === undefined)
     return { problem: "the request has several Content-Type headers" };
+  // Go's http.Post without a type: an empty header says as much as none.
+  if (only.trim() === "") return { value: "" };
   const type = (only.split(";")[0] ?? "").trim().toLowerCase();
   if (!/^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/.test(type))
     return { problem: "the Content-Type is no media type" };

@@ -113,8 +113,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream)
-      upstream.streaming?.dispatch({ method, path, headers, body }, this);
+    if (body instanceof BodyStream && upstream.streaming !== undefined)
+      upstream.streaming.dispatch({ method, path, headers, body }, this);
     else upstream.known.dispatch({ method, path, headers, body }, this);
   }
 

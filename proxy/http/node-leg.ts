@@ -71,6 +71,7 @@ export class NodeLegs {
     this.#legs.set(socket, leg);
     socket.once("close", () => this.#legs.delete(socket));
     this.#server.emit("connection", socket);
+    if (socket instanceof TLSSocket) readThroughStream(socket);
     return leg;
   }
 
@@ -83,6 +84,15 @@ export class NodeLegs {
     if (leg === undefined) request.socket.destroy();
     else leg.begin(request, response, expectsContinue);
   }
+}
+
+/**
+ * Node's parser takes what it reads from the socket's handle, and pauses when a request comes while the answer before it is not yet
+ * drained. A TLS handle does not pause with it: it goes on with the records it has already, and what follows the head is taken for
+ * malformed (HPE_PAUSED). With a listener of ours the parser is fed by the stream, which keeps what comes while it is paused.
+ */
+function readThroughStream(socket: TLSSocket): void {
+  socket.on("data", ignore);
 }
 
 class NodeLeg implements InboundLeg {
