@@ -12,6 +12,7 @@ import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
+import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -68,6 +69,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       body,
       observer: asked.observer(),
       answer: answerRules(now),
+      retries: retriesFor(
+        { method: head.method, wasHeld: passage.decision.verdict === "hold" },
+        now.endpoint.retries,
+      ),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
