@@ -20,6 +20,8 @@ export interface PreparedBundle {
   readonly observed: RuleSet | undefined;
   /** No rule can cover a write: sessions are read-only in the database as well. */
   readonly readOnly: boolean;
+  /** Some rule has a condition, which looks at more than a text's own facts. */
+  readonly conditional: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -32,6 +34,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     enforced: indexRules(enforced),
     observed: observes ? indexRules(rules) : undefined,
     readOnly: allowsOnlyReads(bundle),
+    conditional: bundle.rules.some((rule) => rule.when !== undefined),
   };
 }
 
