@@ -1,6 +1,5 @@
 // HTTP_PROXY and HTTPS_PROXY of local mode: an agent may reach the connections under their own host names, and nothing else.
-import type { IncomingMessage } from "node:http";
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 
 import { ProxyError } from "../errors.ts";
@@ -40,14 +39,14 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
     scheme: "http",
     named,
     select: () => undefined,
-    connect(target: string, _request: IncomingMessage, socket: Socket, first: Buffer) {
+    connect(target) {
       const { host, port } = readAuthority(target.toLowerCase());
       const inner = named(host, port ?? 443);
-      socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
-      // What the client sent without waiting belongs to the tunnel.
-      if (first.length > 0) socket.unshift(first);
-      if (inner.scheme === "http") accept(socket, inner);
-      else terminator.accept(socket, (secure) => accept(secure, inner));
+      return (tunnel) => {
+        if (!(tunnel instanceof Socket)) tunnel.destroy();
+        else if (inner.scheme === "http") accept(tunnel, inner);
+        else terminator.accept(tunnel, (secure) => accept(secure, inner));
+      };
     },
   };
 

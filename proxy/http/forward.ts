@@ -1,6 +1,4 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
-import { TLSSocket } from "node:tls";
-
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
@@ -28,18 +26,24 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let connection: ConnectionId | undefined;
   let granted: Granted | undefined;
   try {
-    const head = readHead(request.method ?? "", request.url ?? "", request.rawHeaders);
+    if (request.method === "CONNECT") {
+      openTunnel(exchange);
+      return;
+    }
+    const head = readHead(request.method, request.target, request.headers, request.authority);
     const gate = gateFor(exchange, head);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
     exchange.connection = `${connection.namespace}/${connection.name}`;
     const session = client.session(gate, head.chain);
-    const live = gate.current() ?? (await gate.grant(client.signal));
+    const live = gate.current() ?? (await gate.grant(exchange.signal));
     requireBasePath(head, live);
     const asked = await ask(connection.protocol, exchange, head, live);
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
-      signal: client.signal,
+      get signal() {
+        return exchange.signal;
+      },
       ...(asked.content !== undefined && { content: asked.content }),
     });
     const passage = passing instanceof Promise ? await passing : passing;
@@ -49,7 +53,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     }
     granted = passage;
     // A hold can last longer than a grant: endpoint and lease are those of now.
-    const now = gate.current() ?? (await gate.grant(client.signal));
+    const now = gate.current() ?? (await gate.grant(exchange.signal));
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
@@ -72,16 +76,29 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   }
 }
 
+/** What is asked inside it is decided like any other request; which host it leads to is decided here. */
+function openTunnel(exchange: Exchange): void {
+  const { route } = exchange.client;
+  if (route.connect === undefined)
+    throw new ProxyError(
+      "NotSupported",
+      "CONNECT is not served here: send requests to the address of a Connection",
+    );
+  const take = route.connect(exchange.request.target);
+  take(exchange.handOver(200, []));
+}
+
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
-  const { socket } = exchange.client;
+  const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
+  if ((exchange.request.scheme ?? route.scheme) !== route.scheme)
+    throw new ProxyError("MalformedRequest", `the request's :scheme is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
-  const named =
-    socket instanceof TLSSocket && typeof socket.servername === "string"
-      ? socket.servername.toLowerCase()
-      : head.host;
-  const gate = named === head.host ? route.select(head.host, head.path, head.port) : undefined;
+  const gate =
+    servername === undefined || servername === head.host
+      ? route.select(head.host, head.path, head.port)
+      : undefined;
   if (gate !== undefined) return gate;
   throw new ProxyError(
     "ConnectionUnknown",

@@ -81,8 +81,14 @@ export const maxHeaders = 200;
  *
  * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
  * @param rawHeaders names and values as they came, flat
+ * @param named `:authority`, which HTTP/2 has; a Host header beside it has to say the same (RFC 9113 section 8.3.1)
  */
-export function readHead(method: string, url: string, rawHeaders: readonly string[]): RequestHead {
+export function readHead(
+  method: string,
+  url: string,
+  rawHeaders: readonly string[],
+  named?: string,
+): RequestHead {
   if (rawHeaders.length > 2 * maxHeaders)
     throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
   // Its answer is the request as it arrived, our credential included (RFC 9110 section 9.3.8).
@@ -168,6 +174,9 @@ export function readHead(method: string, url: string, rawHeaders: readonly strin
 
   if (chunked && contentLength !== undefined)
     throw malformed("the request has both Content-Length and Transfer-Encoding");
+  if (named !== undefined && named.toLowerCase() !== (authority ?? named.toLowerCase()))
+    throw malformed("the request's :authority and its Host header name different hosts");
+  authority ??= named?.toLowerCase();
   if (authority === undefined) throw malformed("the request has no Host header");
   const { host, port } = readAuthority(authority);
   const target = readTarget(url, authority);

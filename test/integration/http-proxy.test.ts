@@ -649,6 +649,7 @@ test("a quarantine cuts the answer under way", async (t) => {
   const target = await origin(t, (_incoming, response) => void response.write("first "));
   const room = await startRoom(t, [{ upstream: { port: target.port } }]);
   const outgoing = request({ host: "127.0.0.1", port: room.port }).end();
+  outgoing.on("error", () => {});
   const [incoming] = (await once(outgoing, "response")) as [IncomingMessage];
   await once(incoming, "data");
   room.gate.end(new ProxyError("Quarantined", "cut"));
