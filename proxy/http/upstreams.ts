@@ -1,8 +1,8 @@
 // The connections to upstreams: one bounded pool for each connection's endpoint, replaced when the endpoint changes.
 import { isIP } from "node:net";
 import type { OnReadOpts, Socket } from "node:net";
-import { connect as secure, createSecureContext } from "node:tls";
-import type { SecureContext, TLSSocket } from "node:tls";
+import { TLSSocket, connect as secure, createSecureContext } from "node:tls";
+import type { SecureContext } from "node:tls";
 
 import type { Pool } from "undici";
 
@@ -31,12 +31,16 @@ const maxConnections = 128;
 const keepAliveMs = 15_000;
 const keepAliveMaxMs = 50_000;
 const handshakeTimeoutMs = 10_000;
+/** RFC 7301. An upstream that knows neither speaks HTTP/1.1. */
+const offered: readonly string[] = ["h2", "http/1.1"];
+/** undici's pool holds one request a connection. */
+const offeredForStreams: readonly string[] = ["http/1.1"];
 
 export interface Upstream {
   readonly endpoint: Endpoint;
-  /** For requests whose body is known, which nearly all are: our own. */
+  /** For requests whose body is known, which nearly all are, and for all of them where the upstream speaks HTTP/2: our own. */
   readonly known: UpstreamPool;
-  /** For bodies that stream; undici's, loaded when the first of them comes. */
+  /** For bodies that stream over HTTP/1.1; undici's, loaded when the first of them comes. */
   streaming: Pool | undefined;
   /** Requests dispatched and not ended; the room bounds it. */
   inFlight: number;
@@ -58,13 +62,18 @@ export class Upstreams {
       if (known.endpoint === endpoint || sameTarget(known.endpoint, endpoint)) return known;
       this.#retire(known);
     }
-    const connect = this.#connector(endpoint);
+    const connect = this.#connector(endpoint, offered);
+    const isSecure = endpoint.tls.mode !== "Disable";
     const pool = new UpstreamPool({
       connect: async () => {
-        if (endpoint.tls.mode !== "Disable") return { socket: await connect() };
+        if (isSecure) {
+          const socket = await connect();
+          return { socket, isH2: socket instanceof TLSSocket && socket.alpnProtocol === "h2" };
+        }
         const reads = new ReadBuffer();
         return { socket: await connect(reads.onread), reads };
       },
+      mayBeH2: isSecure,
       host: authorityOf(endpoint),
       maxConnections,
       now: () => performance.now(),
@@ -74,13 +83,13 @@ export class Upstreams {
     return upstream;
   }
 
-  /** Call it before `send` for a body that streams. */
+  /** Call it before `send` for a body that streams. Throws what the first connection fails with. */
   async openStreaming(upstream: Upstream): Promise<void> {
-    if (upstream.streaming !== undefined) return;
+    if (upstream.streaming !== undefined || (await upstream.known.speaksH2())) return;
     const { default: UndiciPool } = await import("undici/lib/dispatcher/pool.js");
     const { endpoint } = upstream;
     const scheme = endpoint.tls.mode === "Disable" ? "http" : "https";
-    const connect = this.#connector(endpoint);
+    const connect = this.#connector(endpoint, offeredForStreams);
     upstream.streaming ??= new UndiciPool(`${scheme}://${authorityOf(endpoint)}`, {
       connections: maxConnections,
       pipelining: 1,
@@ -123,7 +132,10 @@ export class Upstreams {
     this.#closing.add(closing);
   }
 
-  #connector(endpoint: Endpoint): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
+  #connector(
+    endpoint: Endpoint,
+    protocols: readonly string[],
+  ): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
     const { dial } = this.#options;
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
     // A resumed session shows no certificate, and so no key to hold against a pin.
@@ -133,7 +145,7 @@ export class Upstreams {
       const signal = AbortSignal.timeout(headersTimeoutMs);
       const socket = await dial(endpoint.host, endpoint.port, signal, onread);
       if (context === undefined) return socket;
-      return handshake(socket, endpoint, context, session, (ticket) => {
+      return handshake(socket, endpoint, protocols, context, session, (ticket) => {
         if (resumes) session = ticket;
       });
     };
@@ -162,6 +174,7 @@ export class Upstreams {
 function handshake(
   socket: Socket,
   endpoint: Endpoint,
+  protocols: readonly string[],
   context: SecureContext,
   session: Buffer | undefined,
   keep: (ticket: Buffer) => void,
@@ -172,7 +185,7 @@ function handshake(
       host: endpoint.host,
       servername: isIP(endpoint.host) === 0 ? endpoint.host : "",
       secureContext: context,
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: [...protocols],
       rejectUnauthorized: true,
       ...(session !== undefined && { session }),
     });
