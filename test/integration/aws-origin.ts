@@ -2,6 +2,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
+import type { IncomingMessage } from "node:http";
+import { createSecureServer } from "node:http2";
+import type { Http2ServerRequest } from "node:http2";
+import type { Socket } from "node:net";
 
 import type { AwsLease } from "../../contract/control.ts";
 import { sha256, sign, signChunk } from "../../proxy/http/credential/sigv4.ts";
@@ -23,30 +27,58 @@ export interface Received {
   readonly body: Buffer;
 }
 
-export async function awsOrigin(t: {
-  after(closer: () => void): void;
-}): Promise<{ port: number; received: Received[] }> {
+/** @param tls HTTP/2 over TLS, instead of HTTP/1.1 without */
+export async function awsOrigin(
+  t: { after(closer: () => void): void },
+  tls?: { readonly cert: string; readonly key: string },
+): Promise<{ port: number; received: Received[] }> {
   const received: Received[] = [];
-  const server = createServer((request, response) => {
+  const listener = (
+    request: IncomingMessage | Http2ServerRequest,
+    end: (text: string) => void,
+  ): void => {
     const chunks: Buffer[] = [];
     request.on("error", () => {});
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
     request.on("end", () => {
-      const { method = "", url = "", rawHeaders } = request;
-      received.push({ method, target: url, rawHeaders, body: Buffer.concat(chunks) });
+      const { method = "", url = "" } = request;
+      received.push({
+        method,
+        target: url,
+        rawHeaders: asHttp1(request.rawHeaders),
+        body: Buffer.concat(chunks),
+      });
       // An SDK takes a body it does not expect for an error.
-      response.end(method === "GET" ? "ok" : "");
+      end(method === "GET" ? "ok" : "");
     });
-  });
+  };
+  const server =
+    tls === undefined
+      ? createServer((request, response) => listener(request, (text) => response.end(text)))
+      : createSecureServer(tls, (request, response) =>
+          listener(request, (text) => void response.end(text)),
+        );
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => sockets.add(socket));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   t.after(() => {
-    server.closeAllConnections();
+    for (const socket of sockets) socket.destroy();
     server.close();
   });
   const address = server.address();
   assert.ok(address !== null && typeof address === "object");
   return { port: address.port, received };
+}
+
+/** HTTP/2 has no Host: its `:authority` says the same. */
+function asHttp1(raw: readonly string[]): string[] {
+  return raw.flatMap((name, at) => {
+    if (at % 2 === 1) return [];
+    const value = raw[at + 1] ?? "";
+    if (name === ":authority") return ["host", value];
+    return name.startsWith(":") ? [] : [name, value];
+  });
 }
 
 /** As the service checks it, from what arrived. Returns the body as it was meant. */

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 
 import type { AwsLease } from "../../contract/control.ts";
+import { startAuthority } from "./postgres-certificates.ts";
 import { awsOrigin, lease, verified } from "./aws-origin.ts";
 import { eventually, raw, send, startRoom } from "./http-proxy-fixture.ts";
 import type { ConnectionSetup, TestRoom } from "./http-proxy-fixture.ts";
@@ -111,6 +112,27 @@ test("other services get bodies whole up to the bound, and above it a refusal th
   const dotted = await raw(one.port, "GET /a//b HTTP/1.1\r\nHost: a\r\n\r\n");
   assert.match(dotted, /^HTTP\/1\.1 400 /);
   assert.equal(target.received.length, 1);
+});
+
+test("what arrives over HTTP/2 verifies as well, streamed bodies included", async (t) => {
+  const authority = await startAuthority();
+  t.after(() => authority.close());
+  const { certificatePem, keyPem } = await authority.server();
+  const target = await awsOrigin(t, { cert: certificatePem, key: keyPem });
+  const tls = { mode: "VerifyFull", ca: authority.caPem } as const;
+  for (const payload of ["Signed", "Unsigned"] as const) {
+    const of: AwsLease = { ...lease, payload };
+    const one = await startRoom(t, [
+      { upstream: { port: target.port, host: "localhost" }, endpoint: { tls }, lease: of },
+    ]);
+    for (const body of ["x", Buffer.alloc(300_000, "y")]) {
+      const answer = await send(one, { method: "PUT", path: "/b/k?x=%2F", headers: sdk, body });
+      assert.equal(answer.status, 200);
+      const last = target.received.at(-1);
+      assert.ok(last !== undefined);
+      assert.deepEqual(verified(last, of), Buffer.from(body));
+    }
+  }
 });
 
 test("the Host that is signed is the endpoint's, whatever the agent names", async (t) => {
