@@ -71,7 +71,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #rules: AnswerRules = { passesCookies: false, hide: undefined };
+  #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
   #body: Readable | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection) {
@@ -249,7 +249,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };
-    passage.done(outcome, observed?.contents);
+    passage.done(
+      outcome,
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
   }
 
   #release(): void {

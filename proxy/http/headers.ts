@@ -1,5 +1,6 @@
 // The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
 import type { Endpoint, HeaderField, Lease } from "../../contract/control.ts";
+import { concealCredential } from "./credential/conceal.ts";
 import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
 
@@ -44,6 +45,8 @@ export interface AnswerRules {
   readonly passesCookies: boolean;
   /** Takes a credential that the request carried in its query out of a value. */
   readonly hide: ((value: string) => string) | undefined;
+  /** Takes any credential out of a text of the answer that is recorded. */
+  readonly conceal: (text: string) => string;
 }
 
 export function answerRules({
@@ -56,13 +59,14 @@ export function answerRules({
   return {
     passesCookies: endpoint.cookies !== undefined,
     hide: lease.kind === "query" ? hideCredential(lease) : undefined,
+    conceal: (text) => concealCredential(lease)(text),
   };
 }
 
 /** What travels to the agent, flat. `content-length` stays: the client that read it has checked the body against it. */
 export function agentHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
-  { passesCookies, hide }: AnswerRules,
+  { passesCookies, hide }: Pick<AnswerRules, "passesCookies" | "hide">,
 ): string[] {
   const connection = headers["connection"];
   const named = connection === undefined ? undefined : optionsOf(connection);
