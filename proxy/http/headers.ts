@@ -1,5 +1,6 @@
 // The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
 import type { Endpoint, HeaderField, Lease } from "../../contract/control.ts";
+import { ProxyError } from "../errors.ts";
 import { concealCredential } from "./credential/conceal.ts";
 import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
@@ -108,9 +109,14 @@ function leaseHeaders(lease: Lease): Injected {
       return lease.headers;
     case "awsSigV4": // over what is sent in the end: credential/sign-request.ts
     case "query":
-    case "password": // PostgreSQL's
     case "none":
       return [];
+    case "password":
+      // Without it the request would go as nobody.
+      throw new ProxyError(
+        "GrantRefused",
+        "the credential of this Connection is a user and password for PostgreSQL; for HTTP use credential.static.basic",
+      );
     default:
       return lease satisfies never;
   }
