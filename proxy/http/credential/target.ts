@@ -30,7 +30,7 @@ function withoutOwn(target: string, lease: Lease): string {
     : target;
 }
 
-/** A signature of the agent's own in the query, of either version; beside ours AWS would refuse both. */
+/** A signature of the agent's own in the query; beside ours AWS would refuse both. */
 const presigned: ReadonlySet<string> = new Set([
   "x-amz-algorithm",
   "x-amz-credential",
@@ -40,6 +40,4 @@ const presigned: ReadonlySet<string> = new Set([
   "x-amz-signature",
   "x-amz-signedheaders",
   "x-amz-region-set",
-  "awsaccesskeyid",
-  "signature",
 ]);
