@@ -108,12 +108,17 @@ export class RequestParser {
     return this.#state === "head" && this.waiting > 0;
   }
 
-  /** Throws Unreadable; then nothing that follows on the connection can be read. */
+  /**
+   * Throws Unreadable; then nothing that follows on the connection can be read.
+   *
+   * @param bytes valid only while this is called
+   */
   push(bytes: Buffer): void {
     this.#bytes =
       this.waiting === 0 ? bytes : Buffer.concat([this.#bytes.subarray(this.#at), bytes]);
     this.#at = 0;
     this.#run();
+    if (this.waiting > 0) this.#bytes = Buffer.from(this.rest());
   }
 
   /** Within a body: nothing is handed out until `resume`. */
