@@ -127,9 +127,9 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     if (!request.isOver) this.#events = events;
   }
 
-  data(chunk: Buffer): void {
+  data(chunk: Buffer, isOwn: boolean): void {
     if (this.#phase === "serving") {
-      this.#request?.take(chunk);
+      this.#request?.take(chunk, isOwn);
       return;
     }
     this.#discarded += chunk.length;
