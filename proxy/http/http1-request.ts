@@ -26,6 +26,8 @@ export interface Http1Wire {
   resumeBody(): void;
   answered(request: Http1Request): void;
   abort(request: Http1Request): void;
+  /** No request after this one. */
+  close(): void;
   release(): Duplex;
 }
 
@@ -175,6 +177,10 @@ export class Http1Request implements InboundRequest, InboundBody, InboundAnswer 
     if (this.isOver) return;
     this.isOver = true;
     this.#wire.abort(this);
+  }
+
+  distrust(): void {
+    this.#wire.close();
   }
 
   handOver(status: number, headers: FlatHeaders): Duplex {
