@@ -9,7 +9,7 @@ import type { FlatHeaders, InboundEvents, InboundLeg, InboundSink } from "./inbo
 import { unreadableOf } from "./refusal.ts";
 import { RequestParser, Unreadable } from "./request-parser.ts";
 import type { ReadRequest, RequestSink } from "./request-parser.ts";
-import { SharedReads } from "./shared-reads.ts";
+import type { SharedReads } from "./shared-reads.ts";
 
 /** Of a body nobody reads at the moment, and of requests sent without waiting for the answer before; more stays with the sender. */
 const maxWaitingBytes = 64 * 1024;
@@ -44,6 +44,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
   readonly #socket: Socket;
   readonly #sink: InboundSink;
   readonly #clock: LegClock;
+  readonly #reads: SharedReads;
   readonly #parser: RequestParser;
   #phase: Phase = "ready";
   /** When the phase began, or bytes last moved in it; of a head, when its first byte came. */
@@ -68,6 +69,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     this.#socket = socket;
     this.#sink = sink;
     this.#clock = clock;
+    this.#reads = reads;
     this.#since = clock.second;
     this.#parser = new RequestParser(this);
     if (taken === undefined) socket.on("data", this.#onData);
@@ -198,7 +200,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     socket.off("data", this.#onData).off("drain", this.#onDrain).off("end", this.#onEnd);
     socket.off("error", this.#onError).off("close", this.#onClose);
     socket.pause();
-    const released = socket instanceof TLSSocket ? socket : SharedReads.release(socket);
+    const released = socket instanceof TLSSocket ? socket : this.#reads.release(socket);
     released.on("error", () => released.destroy());
     // What the client sent without waiting belongs to whoever takes it.
     const rest = this.#parser.rest();
