@@ -342,3 +342,20 @@ test("an answer to a client that reads nothing is held back, and goes on when it
   request.answer.end();
   await peer.until(/0\r\n\r\n$/);
 });
+
+test("a slow client gets its last answer to the end, however long that takes", async (t) => {
+  const size = 32 * 1024 * 1024;
+  const peer = await connected(t, ({ answer }) => {
+    answer.begin(200, ["content-length", String(size)]);
+    answer.end(Buffer.alloc(size));
+  });
+  peer.socket.pause();
+  peer.socket.write(get("/", "Connection: close\r\n"));
+  while (peer.told.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  for (let second = 0; second < 300; second += 1) peer.legs.tick();
+  let read = 0;
+  peer.socket.on("data", (chunk) => (read += chunk.length)).resume();
+  await once(peer.socket, "end");
+  assert.ok(read > size, `${read} bytes came`);
+  assert.deepEqual(peer.told, ["GET /"]);
+});

@@ -102,14 +102,15 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
         else if (seconds > idleSeconds) this.#socket.destroy();
         break;
       case "serving":
-        if (this.#hasMoved()) this.#since = this.#clock.second;
-        else if (seconds > stalledSeconds) this.#socket.destroy();
+        this.#checkMoving(seconds);
         break;
       case "discarding":
         if (seconds > discardSeconds) this.#socket.destroy();
         break;
       case "lingering":
-        if (seconds > lingerSeconds) this.#socket.destroy();
+        // A slow client gets its last answer to the end.
+        if (this.#socket.writableLength > 0) this.#checkMoving(seconds);
+        else if (seconds > lingerSeconds) this.#socket.destroy();
         break;
       default:
         this.#phase satisfies never;
@@ -325,11 +326,12 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     request.fail(new ClientGone());
   }
 
-  #hasMoved(): boolean {
-    const moved = this.#socket.bytesRead + this.#socket.bytesWritten;
-    if (moved === this.#moved) return false;
+  #checkMoving(seconds: number): void {
+    const { bytesRead, bytesWritten, writableLength } = this.#socket;
+    const moved = bytesRead + bytesWritten - writableLength;
+    if (moved !== this.#moved) this.#since = this.#clock.second;
+    else if (seconds > stalledSeconds) this.#socket.destroy();
     this.#moved = moved;
-    return true;
   }
 }
 
