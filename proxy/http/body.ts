@@ -80,6 +80,8 @@ class PrefixReader implements BodyReader {
  * it is given as soon as an answer is complete; the agent's connection lives on.
  */
 export class BodyStream extends Readable implements BodyReader {
+  /** Of all of it; undefined where only its end will tell. */
+  readonly length: number | undefined;
   readonly #body: InboundBody;
   readonly #observe: (chunk: Buffer) => void;
 
@@ -87,6 +89,7 @@ export class BodyStream extends Readable implements BodyReader {
     super({ highWaterMark: 65_536 });
     // The client that reads it hears of an error while it reads; before and after that nobody has to.
     this.on("error", () => {});
+    this.length = body.length;
     this.#body = body;
     this.#observe = observe;
     if (prefix !== undefined && prefix.length > 0) this.#take(prefix);

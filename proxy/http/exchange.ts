@@ -113,9 +113,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream && upstream.streaming !== undefined)
-      upstream.streaming.dispatch({ method, path, headers, body }, this);
-    else upstream.known.dispatch({ method, path, headers, body }, this);
+    const length = body instanceof BodyStream ? body.length : undefined;
+    upstream.pool.dispatch(
+      { method, path, headers, body, ...(length !== undefined && { length }) },
+      this,
+    );
   }
 
   /** Answers with a refusal; the connection stays usable. */

@@ -5,7 +5,7 @@ import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
-import { BodyStream, ClientGone } from "./body.ts";
+import { ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
@@ -59,7 +59,6 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    if (body instanceof BodyStream) await context.upstreams.openStreaming(upstream);
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       method: head.method,
