@@ -13,6 +13,7 @@ import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
+import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
 import { upstreamError } from "./upstream-error.ts";
@@ -37,6 +38,7 @@ export interface Outgoing {
   readonly body: Buffer | BodyStream | null;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
+  readonly retries: number;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection. */
@@ -113,10 +115,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    const length = body instanceof BodyStream ? body.length : undefined;
-    upstream.pool.dispatch(
+    const streams = body instanceof BodyStream;
+    const length = streams ? body.length : undefined;
+    dispatchAgain(
+      (request, handler) => upstream.pool.dispatch(request, handler),
       { method, path, headers, body, ...(length !== undefined && { length }) },
       this,
+      streams ? 0 : outgoing.retries,
     );
   }
 

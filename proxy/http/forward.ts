@@ -12,6 +12,7 @@ import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
+import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -28,7 +29,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let granted: Granted | undefined;
   try {
     if (request.method === "CONNECT") {
-      openTunnel(exchange);
+      await openTunnel(exchange);
       return;
     }
     const read = readTrusted(exchange);
@@ -67,6 +68,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       body,
       observer: asked.observer(),
       answer: answerRules(now),
+      retries: retriesFor(
+        { method: head.method, wasHeld: passage.decision.verdict === "hold" },
+        now.endpoint.retries,
+      ),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -89,15 +94,17 @@ function readTrusted({ request }: Exchange): RequestHead {
 }
 
 /** What is asked inside it is decided like any other request; which host it leads to is decided here. */
-function openTunnel(exchange: Exchange): void {
+async function openTunnel(exchange: Exchange): Promise<void> {
   const { route } = exchange.client;
   if (route.connect === undefined)
     throw new ProxyError(
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target, exchange.request.headers);
-  take(exchange.handOver(200, []));
+  const { target, headers } = exchange.request;
+  const opened = await route.connect(target, headers, exchange.signal);
+  if ("take" in opened) opened.take(exchange.handOver(200, []));
+  else exchange.refuse(opened.error, opened.decision);
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
@@ -141,6 +148,8 @@ function ask(
       return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    case "passthrough":
+      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
       return protocol satisfies never;
   }

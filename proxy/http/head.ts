@@ -85,7 +85,7 @@ const maxChainLength = 128;
 export const maxHeaders = 200;
 
 /**
- * Throws ProxyError MalformedRequest for what two readers could read differently, NotSupported for an upgrade.
+ * Throws ProxyError MalformedRequest for what two readers could read differently, NotSupported for an upgrade but the offer of h2c, which is declined.
  *
  * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
  * @param rawHeaders names and values as they came, flat
@@ -146,6 +146,9 @@ export function readHead(
         options = options === undefined ? value : `${options},${value}`;
         break;
       case "upgrade":
+        // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
+        // answer is HTTP/1.1, and no upstream hears of the offer.
+        if (value.toLowerCase() === "h2c") break;
         throw new ProxyError(
           "NotSupported",
           `upgrading to ${JSON.stringify(value.slice(0, 32))} is not supported: send HTTP/1.1 requests`,

@@ -74,7 +74,7 @@ async function start(t: TestContext): Promise<Setup> {
       const route = routes[`${host}:${port}`];
       if (route !== undefined) return { kind: "http", route };
       return `${host}:${port}` === "db.example.com:5432"
-        ? { kind: "tunnel", accept: (socket) => socket.pipe(socket) }
+        ? { kind: "tunnel", open: () => ({ take: (socket) => socket.pipe(socket) }) }
         : undefined;
     },
   });

@@ -47,7 +47,7 @@ export const connections: readonly Entry[] = [
   ),
   refused(
     "a request behind an upgrade",
-    `GET / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n${smuggled}`,
+    `GET / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: smuggle/1\r\n\r\n${smuggled}`,
   ),
   refused("a request behind CONNECT", `CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n${smuggled}`),
   refused("a request behind HTTP/0.9", `GET /\r\n${smuggled}`),
