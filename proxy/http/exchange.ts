@@ -8,6 +8,7 @@ import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
 import { BodyStream, ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
+import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
@@ -56,6 +57,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   readonly #answer: InboundAnswer;
+  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -73,7 +75,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #rules: AnswerRules = { passesCookies: false, hide: undefined };
   #body: BodyStream | undefined;
 
-  constructor(request: InboundRequest, client: ClientConnection) {
+  constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
+    this.#share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -89,7 +92,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit);
+    return readPrefix(this.request.body, limit, this.#share);
   }
 
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
@@ -267,6 +270,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
+    this.#share.release();
     this.client.finished(this);
   }
 }
