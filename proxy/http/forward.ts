@@ -41,7 +41,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asked = await ask(connection.protocol, exchange, head, live);
+    const asking = ask(connection.protocol, exchange, head, live);
+    const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
       get signal() {
@@ -140,7 +141,7 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-): Promise<Asked> {
+): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);

@@ -9,6 +9,7 @@ import type { FlatHeaders, InboundEvents, InboundLeg, InboundSink } from "./inbo
 import { unreadableOf } from "./refusal.ts";
 import { RequestParser, Unreadable } from "./request-parser.ts";
 import type { ReadRequest, RequestSink } from "./request-parser.ts";
+import { SharedReads } from "./shared-reads.ts";
 
 /** Of a body nobody reads at the moment, and of requests sent without waiting for the answer before; more stays with the sender. */
 const maxWaitingBytes = 64 * 1024;
@@ -57,13 +58,19 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
   #isPaused = false;
   #isGathering = false;
 
-  constructor(socket: Socket, sink: InboundSink, clock: LegClock) {
+  /** @param reads where a plain connection's bytes come, instead of `data` events */
+  constructor(accepted: Socket, sink: InboundSink, clock: LegClock, reads: SharedReads) {
+    const taken =
+      accepted instanceof TLSSocket
+        ? undefined
+        : reads.take(accepted, (chunk) => this.#onData(chunk));
+    const socket = taken ?? accepted;
     this.#socket = socket;
     this.#sink = sink;
     this.#clock = clock;
     this.#since = clock.second;
     this.#parser = new RequestParser(this);
-    socket.on("data", this.#onData);
+    if (taken === undefined) socket.on("data", this.#onData);
     socket.on("drain", this.#onDrain);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
@@ -120,9 +127,9 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     if (!request.isOver) this.#events = events;
   }
 
-  data(chunk: Buffer): void {
+  data(chunk: Buffer, isOwn: boolean): void {
     if (this.#phase === "serving") {
-      this.#request?.take(chunk);
+      this.#request?.take(chunk, isOwn);
       return;
     }
     this.#discarded += chunk.length;
@@ -191,11 +198,13 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     socket.off("data", this.#onData).off("drain", this.#onDrain).off("end", this.#onEnd);
     socket.off("error", this.#onError).off("close", this.#onClose);
     socket.pause();
+    const released = socket instanceof TLSSocket ? socket : SharedReads.release(socket);
+    released.on("error", () => released.destroy());
     // What the client sent without waiting belongs to whoever takes it.
     const rest = this.#parser.rest();
-    if (rest.length > 0) socket.unshift(rest);
+    if (rest.length > 0) released.unshift(rest);
     this.#sink.closed();
-    return socket;
+    return released;
   }
 
   readonly #resumeParser = (): void => this.#parser.resume();
