@@ -13,6 +13,7 @@ import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
+import { H2Legs } from "./h2-leg.ts";
 import type { InboundRequest, InboundSink } from "./inbound.ts";
 import { NodeLegs } from "./node-leg.ts";
 import { Upstreams } from "./upstreams.ts";
@@ -59,6 +60,7 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 
 class Room implements HttpRoom {
   readonly #legs = new NodeLegs();
+  readonly #h2Legs = new H2Legs();
   readonly #context: ForwardContext;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;
@@ -80,7 +82,11 @@ class Room implements HttpRoom {
     const servername = typeof named === "string" ? named.toLowerCase() : undefined;
     const client = new ClientConnection(route, servername);
     this.#clients.add(client);
-    client.leg = this.#legs.accept(socket, this.#sinkOf(client));
+    const sink = this.#sinkOf(client);
+    client.leg =
+      socket instanceof TLSSocket && socket.alpnProtocol === "h2"
+        ? this.#h2Legs.accept(socket, sink)
+        : this.#legs.accept(socket, sink);
   }
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
@@ -94,6 +100,7 @@ class Room implements HttpRoom {
     await this.#closing.promise;
     clearTimeout(cut);
     this.#legs.close();
+    this.#h2Legs.close();
     await this.#context.upstreams.close();
   }
 

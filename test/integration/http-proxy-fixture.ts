@@ -172,6 +172,7 @@ export interface RoomSetup {
   readonly beforeDial?: Promise<void>;
   readonly route?: Partial<HttpRoute>;
   readonly secure?: (socket: Socket, accept: (socket: Socket | TLSSocket) => void) => void;
+  readonly onRefused?: (error: ProxyError) => void;
 }
 
 /** A room whose listener serves these connections, the one with the longest base path first. */
@@ -190,6 +191,7 @@ export async function startRoom(
       return dial(...target);
     },
     onUnexpected: (error) => unexpected.push(error),
+    ...(options.onRefused !== undefined && { onRefused: options.onRefused }),
   });
   const route: HttpRoute = {
     scheme: "http",
