@@ -1,6 +1,6 @@
 // The sentences of the policy core: what an access is called, and why an operation was refused or held.
 import type { Bundle } from "./bundle.ts";
-import type { Access, Operation } from "./operation.ts";
+import type { Access } from "./operation.ts";
 
 /** Longest name repeated in a message: agents choose names, people read messages. */
 const maxNameLength = 160;
@@ -48,7 +48,6 @@ export function subjectName(bundle: Bundle): string {
   return `${bundle.subject.namespace}/${bundle.subject.serviceAccount}`;
 }
 
-export function unrecognisedMessage(operation: Operation): string {
-  const why = operation.unrecognised ?? "it touches nothing that a rule could speak about";
+export function unrecognisedMessage(why: string): string {
   return `refused because it could not be fully understood: ${printable(why)}`;
 }

@@ -38,6 +38,8 @@ export type StatementKind =
   | "explain"
   | "transaction"
   | "utility"
+  /** A connection that streams the database's changes, and the commands of that protocol. */
+  | "replication"
   | "other";
 
 /** Kinds that change a relation, or what may be done with it; `copy` is missing, because what COPY FROM writes is an insert. */
@@ -189,8 +191,15 @@ export interface SqlOperation extends OperationBase {
   readonly params: readonly (string | null)[];
 }
 
+/** Why servers could read a part of a request differently. Refused where a rule reads that part; elsewhere nothing depends on it. */
+export interface Ambiguities {
+  readonly path?: string;
+  readonly query?: string;
+}
+
 export interface HttpOperation extends OperationBase {
   readonly kind: "http";
+  readonly ambiguous?: Ambiguities;
   readonly facts: HttpFacts;
 }
 

@@ -1,7 +1,7 @@
 // The protocol rooms of one proxy. Each loads when a Connection needs it: a pod without PostgreSQL never loads the SQL grammar.
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { ConnectionAddress } from "../contract/addresses.ts";
+import type { AddressMap } from "../contract/addresses.ts";
 import type { ConnectionId } from "../policy/operation.ts";
 import type { ProxyError } from "./errors.ts";
 import type { HttpRoom, HttpRoute } from "./http/room.ts";
@@ -13,7 +13,7 @@ import type { PodAuthority } from "./tls/authority.ts";
 export interface RoomsOptions {
   readonly dial: Dial;
   readonly authority: PodAuthority;
-  readonly addresses: readonly ConnectionAddress[];
+  readonly addresses: AddressMap;
   /** Refused before it became an operation: for the record. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
   /** A failure that no code of the registry describes: for a log line. */
@@ -29,8 +29,10 @@ export interface Rooms {
 
 export async function openRooms(options: RoomsOptions): Promise<Rooms> {
   const { authority, addresses } = options;
-  const needsPostgres = addresses.some(({ protocol }) => protocol === "postgres");
-  const needsHttp = addresses.some(({ protocol }) => protocol !== "postgres");
+  const needsPostgres = addresses.connections.some(({ protocol }) => protocol === "postgres");
+  const needsHttp =
+    addresses.connections.some(({ protocol }) => protocol !== "postgres") ||
+    addresses.forwardProxy !== undefined;
   const postgres = needsPostgres ? await openPostgres(options) : undefined;
   const http = needsHttp ? await openHttp(options) : undefined;
   return {

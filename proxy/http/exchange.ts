@@ -11,6 +11,7 @@ import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
+import type { AnswerRules } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
@@ -35,6 +36,7 @@ export interface Outgoing {
   readonly headers: string[];
   readonly body: Buffer | BodyStream | null;
   readonly observer: Observer | undefined;
+  readonly answer: AnswerRules;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection: as many as an agent may have open over one of its own. */
@@ -66,6 +68,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined };
   #body: BodyStream | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection) {
@@ -90,6 +93,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    this.#rules = outgoing.answer;
     if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
@@ -180,14 +184,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
   onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
     // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
-      this.#answer.inform(status, agentHeaders(headers));
+      this.#answer.inform(status, agentHeaders(headers, this.#rules));
       return;
     }
     this.#status = status;
     this.#observer?.start(status, headers);
     const length = headers["content-length"];
     if (length !== undefined) this.#length = Number(length);
-    this.#answer.begin(status, agentHeaders(headers));
+    this.#answer.begin(status, agentHeaders(headers, this.#rules));
   }
 
   onResponseData(controller: AnswerControl, chunk: Buffer): void {
@@ -204,7 +208,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
     // The last piece is still valid: the same read ended the answer.
-    this.#answer.end(this.#last, agentHeaders(trailers));
+    this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
     this.#last = undefined;
     this.#release();
     this.#record(this.#status < 400 ? "ok" : "error");

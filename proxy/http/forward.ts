@@ -7,10 +7,11 @@ import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
-import { upstreamHeaders } from "./headers.ts";
+import { answerRules, upstreamHeaders } from "./headers.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -30,13 +31,14 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       openTunnel(exchange);
       return;
     }
-    const head = readHead(request.method, request.target, request.headers, request.authority);
-    const gate = gateFor(exchange, head);
+    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
     exchange.connection = `${connection.namespace}/${connection.name}`;
-    const session = client.session(gate, head.chain);
+    const session = client.session(gate, read.chain);
     const live = gate.current() ?? (await gate.grant(exchange.signal));
+    const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
     const asked = await ask(connection.protocol, exchange, head, live);
     const passing = session.pass(asked.operation, {
@@ -61,10 +63,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       method: head.method,
-      path: head.target,
-      headers: upstreamHeaders(head, now.lease, asked.identity),
+      path: sentTarget(head, now.lease),
+      headers: upstreamHeaders(head, now, asked.identity),
       body,
       observer: asked.observer(),
+      answer: answerRules(now),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -84,15 +87,16 @@ function openTunnel(exchange: Exchange): void {
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target);
+  const take = route.connect(exchange.request.target, exchange.request.headers);
   take(exchange.handOver(200, []));
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
   const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
-  if ((exchange.request.scheme ?? route.scheme) !== route.scheme)
-    throw new ProxyError("MalformedRequest", `the request's :scheme is not ${route.scheme}`);
+  const { scheme = head.scheme ?? route.scheme } = exchange.request;
+  if (scheme !== route.scheme)
+    throw new ProxyError("MalformedRequest", `the scheme of the request is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
   const gate =

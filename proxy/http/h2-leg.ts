@@ -20,8 +20,11 @@ const streamWindowBytes = 64 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 /** Megabytes, beyond which Node opens no stream: what every stream may have waiting for its client, and what it keeps beside. */
 const maxSessionMegabytes = 64;
-/** Frames that make no sense, and streams beyond what is allowed: one is a bug, this many an attack. */
-const maxInvalidFrames = 100;
+/**
+ * Frames that make no sense, and streams beyond what is allowed: one is a bug, this many an attack. nghttp2 counts some of the former
+ * itself and ends the connection with ENHANCE_YOUR_CALM at a thousand, where Node would end it without a word.
+ */
+const maxInvalidFrames = 2_000;
 const maxRejectedStreams = 1_000;
 /** Streams taken back, as nghttp2 counts them; h2-flood.ts ends the connection before, with the code that says why. */
 const resetBurst = 2_000;
@@ -96,7 +99,9 @@ class H2Leg implements InboundLeg {
     this.#movedAt = now;
     this.#idleSince = now;
     this.#session = performServerHandshake(socket, options);
-    this.#session.setLocalWindowSize(connectionWindowBytes);
+    this.#session.once("connect", () => {
+      if (!this.#session.destroyed) this.#session.setLocalWindowSize(connectionWindowBytes);
+    });
     this.#session.on(
       "stream",
       (stream: ServerHttp2Stream, _headers: unknown, flags: number, raw: string[]) =>
@@ -158,15 +163,14 @@ class H2Leg implements InboundLeg {
   #flooded(what: string): void {
     if (this.#isBroken) return;
     this.#isBroken = true;
-    this.#sink.malformed(
-      new ProxyError("LimitExceeded", `the HTTP/2 connection sends too many ${what}`),
-    );
-    this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    const error = new ProxyError("LimitExceeded", `the HTTP/2 connection sends too many ${what}`);
+    this.#sink.malformed(error);
+    this.#session.destroy(error, constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   /** What nghttp2 refuses of a connection; it has sent GOAWAY with its reason. */
   #broken(error: Error & { readonly code?: string }): void {
-    if (this.#isBroken || this.#socket.destroyed) return;
+    if (this.#isBroken) return;
     this.#isBroken = true;
     // A client that ends its connection with a reason of its own sent nothing wrong.
     if (error.code === "ERR_HTTP2_SESSION_ERROR" || error.code === "ECONNRESET") return;

@@ -7,6 +7,7 @@ import { TLSSocket } from "node:tls";
 
 import { ProxyError } from "../errors.ts";
 import { ClientGone } from "./body.ts";
+import { cleartextError, cleartextRefusal } from "./h2-cleartext.ts";
 import { maxHeaders } from "./head.ts";
 import type {
   BodyReader,
@@ -149,7 +150,7 @@ class NodeLeg implements InboundLeg {
     if (code !== "HPE_INVALID_EOF_STATE") this.#sink.malformed(error);
     const broken = this.#requests.find(({ isComplete }) => !isComplete);
     this.#isClosing = true;
-    if (this.#requests.length === 0) answerRaw(this.#socket, error);
+    if (this.#requests.length === 0) answerRaw(this.#socket, error, code === h2Preface);
     else if (broken === this.#requests[0]) {
       this.#events?.broken(error);
       broken?.fail(error);
@@ -381,7 +382,12 @@ function headOf(status: number, headers: readonly string[]): string {
   return `${text}\r\n`;
 }
 
-function answerRaw(socket: Socket, error: ProxyError): void {
+function answerRaw(socket: Socket, error: ProxyError, speaksH2: boolean): void {
+  if (speaksH2) {
+    socket.end(cleartextRefusal(error));
+    linger(socket);
+    return;
+  }
   const { status, headers, body } = refusalOf(error, undefined, undefined);
   const answer = new RawAnswer(socket);
   answer.writeHead(status, headers);
@@ -395,7 +401,11 @@ function linger(socket: Socket): void {
   socket.once("close", () => clearTimeout(cut));
 }
 
+/** What llhttp says of HTTP/2's first line. */
+const h2Preface = "HPE_PAUSED_H2_UPGRADE";
+
 function parserError(code: string): ProxyError {
+  if (code === h2Preface) return cleartextError();
   if (code === "HPE_HEADER_OVERFLOW")
     return new ProxyError(
       "TooLarge",

@@ -105,6 +105,7 @@ const titles: Readonly<Record<ProxyErrorCode, string>> = {
   ControlPlaneUnavailable: "Control plane unavailable",
   ProxyTooOld: "Proxy too old for the policy",
   ConnectionUnknown: "No such connection",
+  HostUnknown: "No Connection names this host",
   UpstreamUnreachable: "Upstream unreachable",
   UpstreamTls: "Upstream TLS not trusted",
   UpstreamAuthentication: "Upstream refused the credential",

@@ -14,7 +14,7 @@ import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
 import { H2Legs } from "./h2-leg.ts";
-import type { InboundRequest, InboundSink } from "./inbound.ts";
+import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { NodeLegs } from "./node-leg.ts";
 import { Upstreams } from "./upstreams.ts";
 
@@ -34,7 +34,7 @@ export interface HttpRoute {
   /** A forward proxy's listener: which route serves an absolute URL there. Throws ProxyError when none does. */
   named?(host: string, port: number): HttpRoute;
   /** A forward proxy's listener takes CONNECT: who takes the tunnel to this authority. Throws ProxyError when nobody does; everywhere else it is refused. */
-  connect?(authority: string): (tunnel: Duplex) => void;
+  connect?(authority: string, headers: FlatHeaders): (tunnel: Duplex) => void;
 }
 
 export interface HttpRoomOptions {

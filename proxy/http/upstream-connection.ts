@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
+import { endedTls } from "./upstream-error.ts";
 import { AnswerParser, type AnswerHeaders } from "./upstream-parser.ts";
 
 /** What an exchange can do to its answer while it comes. */
@@ -299,6 +300,8 @@ function unwritableRequest(): ProxyError {
 }
 
 function closedEarly(cause?: Error): ProxyError {
+  const ended = endedTls(cause);
+  if (ended !== undefined) return ended;
   return new ProxyError(
     "UpstreamUnreachable",
     "the upstream closed the connection before it had answered",

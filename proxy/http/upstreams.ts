@@ -6,7 +6,10 @@ import type { SecureContext } from "node:tls";
 
 import type { Pool } from "undici";
 
+import { isDeepStrictEqual } from "node:util";
+
 import type { Endpoint } from "../../contract/control.ts";
+import { unpinned } from "../../contract/pins.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
@@ -135,26 +138,34 @@ export class Upstreams {
   ): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
     const { dial } = this.#options;
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
+    // A resumed session shows no certificate, and so no key to hold against a pin.
+    const resumes = endpoint.tls.pins === undefined;
     let session: Buffer | undefined;
     return async (onread) => {
       const signal = AbortSignal.timeout(headersTimeoutMs);
       const socket = await dial(endpoint.host, endpoint.port, signal, onread);
       if (context === undefined) return socket;
       return handshake(socket, endpoint, protocols, context, session, (ticket) => {
-        session = ticket;
+        if (resumes) session = ticket;
       });
     };
   }
 
   /** A context is costly to make (it parses every root), so all endpoints without a CA of their own share one. */
-  #contextFor(endpoint: Endpoint): SecureContext {
-    if (endpoint.tls.ca !== undefined)
-      return createSecureContext({ ca: endpoint.tls.ca, minVersion: "TLSv1.2" });
+  #contextFor({ tls: { ca, clientCertificate } }: Endpoint): SecureContext {
     const { roots } = this.#options;
-    this.#defaultContext ??= createSecureContext({
-      ...(roots !== undefined && { ca: [...roots] }),
-      minVersion: "TLSv1.2",
-    });
+    const trusted = ca ?? (roots === undefined ? undefined : [...roots]);
+    const context = (): SecureContext =>
+      createSecureContext({
+        ...(trusted !== undefined && { ca: trusted }),
+        ...(clientCertificate !== undefined && {
+          cert: clientCertificate.certificate,
+          key: clientCertificate.key,
+        }),
+        minVersion: "TLSv1.2",
+      });
+    if (ca !== undefined || clientCertificate !== undefined) return context();
+    this.#defaultContext ??= context();
     return this.#defaultContext;
   }
 }
@@ -189,6 +200,11 @@ function handshake(
     };
     wrapped.once("error", fail);
     wrapped.once("secureConnect", () => {
+      const why = unpinned(wrapped, endpoint.tls.pins);
+      if (why !== undefined) {
+        fail(pinError(why, endpoint));
+        return;
+      }
       clearTimeout(timer);
       wrapped.off("error", fail);
       resolve(wrapped);
@@ -197,7 +213,15 @@ function handshake(
   });
 }
 
+function pinError(why: string, { host, port }: Endpoint): ProxyError {
+  return new ProxyError(
+    "UpstreamTls",
+    `The endpoint ${host}:${port} ${why}: check endpoint.tls.pins of the Connection.`,
+  );
+}
+
 function tlsError(error: Error, endpoint: Endpoint): ProxyError {
+  if (error instanceof ProxyError) return error;
   const code = "code" in error ? String(error.code) : "";
   const where = `${endpoint.host}:${endpoint.port}`;
   if (code === "ECONNRESET" || code === "EPIPE" || code === "") {
@@ -221,9 +245,7 @@ function authorityOf({ host, port, tls }: Endpoint): string {
 }
 
 function sameTarget(a: Endpoint, b: Endpoint): boolean {
-  return (
-    a.host === b.host && a.port === b.port && a.tls.mode === b.tls.mode && a.tls.ca === b.tls.ca
-  );
+  return a.host === b.host && a.port === b.port && isDeepStrictEqual(a.tls, b.tls);
 }
 
 function ignore(): void {}

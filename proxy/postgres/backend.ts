@@ -128,6 +128,7 @@ export class Backend implements FrameSink {
         this.#error(buffer, start, end);
         return;
       case backend.copyIn:
+      case backend.copyBoth:
       case backend.copyOut:
         this.#copy(type, buffer, start, end);
         return;
@@ -310,7 +311,9 @@ export class Backend implements FrameSink {
     const head = this.#head();
     if ((head.kind !== "execute" && head.kind !== "query") || head.execution === undefined)
       throw new WireError(`the server answered ${head.kind} with COPY`);
-    if (type === backend.copyIn) {
+    if (type === backend.copyBoth && head.execution.understood.replicates !== true)
+      throw new WireError("the server began to stream changes, which nobody asked for");
+    if (type !== backend.copyOut) {
       if (!head.execution.understood.copies)
         throw new WireError("the server began COPY for a statement that was understood as none");
       this.#x.copyIn = head;

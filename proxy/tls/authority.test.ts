@@ -4,9 +4,8 @@ import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { rootCertificates } from "node:tls";
 
-import { createPodAuthority, trustBundle } from "./authority.ts";
+import { createPodAuthority } from "./authority.ts";
 
 test("the CA is one by Node's reading, and a leaf is not", async () => {
   const authority = await createPodAuthority({ names: ["api.openai.com"], storage: "memory" });
@@ -52,19 +51,4 @@ test("a stored CA survives a restart, unreadable for others, and is replaced whe
   assert.notEqual(third, second);
   await writeFile(join(directory, "authority.json"), '{"names":"a.example","key":"-----BEG');
   assert.notEqual(await start(["a.example"]), third);
-});
-
-test("the trust bundle holds roots, extra CAs and the pod's own, each on lines of its own", async () => {
-  const { certificate } = await createPodAuthority({ names: [], storage: "memory" });
-  const bundle = trustBundle({
-    roots: rootCertificates,
-    extraCAs: [`\n${rootCertificates[0] ?? ""}`],
-    podCa: certificate,
-  });
-  const parsed = bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/g) ?? [];
-  assert.equal(parsed.length, rootCertificates.length + 2);
-  assert.equal(
-    new X509Certificate(parsed.at(-1) ?? "").fingerprint256,
-    new X509Certificate(certificate).fingerprint256,
-  );
 });

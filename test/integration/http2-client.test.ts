@@ -13,8 +13,9 @@ import type { TestContext } from "node:test";
 import { promisify } from "node:util";
 
 import { ProxyError } from "../../proxy/errors.ts";
-import { eventually, raw } from "./http-proxy-fixture.ts";
+import { eventually, raw, startRoom } from "./http-proxy-fixture.ts";
 import { ask, h2Name, h2Origin, startH2Room } from "./http2-fixture.ts";
+import { H2Wire } from "./http2-frames.ts";
 
 const run = promisify(execFile);
 
@@ -34,7 +35,7 @@ async function plainOrigin(t: TestContext, answer: RequestListener): Promise<num
 test("requests of one connection are decided each for itself and answered side by side", async (t) => {
   const port = await plainOrigin(t, (request, response) => {
     if (request.url === "/slow") setTimeout(() => response.end("slow"), 100);
-    else response.end(`${request.method} ${request.url} ${request.headers.cookie ?? ""}`);
+    else response.end(`${request.method} ${request.url}`);
   });
   const room = await startH2Room(t, [
     {
@@ -53,21 +54,17 @@ test("requests of one connection are decided each for itself and answered side b
   };
   const [slow, quick, refused] = await Promise.all([
     ask(client, { ":path": "/slow" }).then(note),
-    ask(client, { ":path": "/quick", cookie: ["a=1", "b=2"] }).then(note),
+    ask(client, { ":path": "/quick" }).then(note),
     ask(client, { ":path": "/x", ":method": "DELETE" }).then(note),
   ]);
   assert.equal(slow.text, "slow");
-  assert.equal(quick.text, "GET /quick a=1; b=2");
+  assert.equal(quick.text, "GET /quick");
   assert.equal(refused.status, 403);
   assert.match(refused.text, /errors\/Denied/);
   assert.equal(order.at(-1), "slow");
-  assert.deepEqual(
-    room
-      .operations()
-      .map(({ body }) => body.decision?.verdict)
-      .toSorted(),
-    ["allow", "allow", "deny"],
-  );
+  const verdicts = room.operations().map(({ body }) => body.decision?.verdict ?? "");
+  assert.equal(verdicts.filter((verdict) => verdict === "allow").length, 2);
+  assert.equal(verdicts.filter((verdict) => verdict === "deny").length, 1);
 });
 
 test("a gRPC call goes through: both ways at once, with trailers at the end and an answer of trailers alone", async (t) => {
@@ -162,7 +159,6 @@ test("an upload that breaks off never reaches the upstream as a whole one", asyn
   const room = await startH2Room(t, [{ upstream: { port } }]);
   for (const code of [constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
     const socket = await room.socket();
-    const { H2Wire } = await import("./http2-frames.ts");
     const wire = new H2Wire(socket);
     const before = begun;
     wire.open();
@@ -186,8 +182,8 @@ test("an upload that breaks off never reaches the upstream as a whole one", asyn
   assert.ok(room.operations().every(({ body }) => body.outcome?.error === "ClientGone"));
 });
 
-test("200 MB go each way through one stream in bounded memory", async (t) => {
-  const size = 200 * 1024 * 1024;
+test("64 MB go each way through one stream in bounded memory", async (t) => {
+  const size = 64 * 1024 * 1024;
   const port = await plainOrigin(t, (request, response) => request.pipe(response));
   const room = await startH2Room(t, [{ upstream: { port } }]);
   const stream = room.connect().request({ ":method": "POST", ":path": "/" });
@@ -205,7 +201,7 @@ test("200 MB go each way through one stream in bounded memory", async (t) => {
   await once(stream, "close");
   assert.equal(received, size);
   assert.ok(
-    most - before < 150 * 1024 * 1024,
+    most - before < 100 * 1024 * 1024,
     `${Math.round((most - before) / 1_048_576)} MiB more`,
   );
 });
@@ -264,10 +260,10 @@ test("a request for another host than the handshake named is not served: 421", a
   assert.match(answer.text, /errors\/ConnectionUnknown/);
   for (const fields of [
     { ":authority": h2Name, host: "other.example" },
-    { ":authority": `user@${h2Name}` },
     { ":authority": h2Name, ":scheme": "http" },
   ])
     assert.equal((await ask(client, fields)).status, 400, JSON.stringify(fields));
+  await assert.rejects(ask(client, { ":authority": `user@${h2Name}` }), /PROTOCOL_ERROR/);
   assert.equal(room.operations().length, 0);
 });
 
@@ -319,16 +315,12 @@ test("a held body, an expectation and a HEAD work as over HTTP/1.1", async (t) =
 });
 
 test("HTTP/2 without TLS is refused in its own words, and `Upgrade: h2c` is answered in HTTP/1.1", async (t) => {
-  const { startRoom } = await import("./http-proxy-fixture.ts");
   const seen: string[] = [];
   const port = await plainOrigin(t, (request, response) => {
     seen.push(JSON.stringify(request.headers));
     response.end("plain");
   });
-  const refused: ProxyError[] = [];
-  const room = await startRoom(t, [{ upstream: { port } }], {
-    onRefused: (error) => refused.push(error),
-  });
+  const room = await startRoom(t, [{ upstream: { port } }]);
   const preface = await raw(room.port, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
   // SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED.
   assert.equal(Buffer.from(preface, "latin1").subarray(0, 9).toString("hex"), "000000040000000000");
@@ -338,7 +330,7 @@ test("HTTP/2 without TLS is refused in its own words, and `Upgrade: h2c` is answ
     constants.NGHTTP2_HTTP_1_1_REQUIRED,
   );
   assert.match(preface, /HTTP\/2 is spoken over TLS only/);
-  assert.equal(refused[0]?.code, "NotSupported");
+  assert.equal(room.refusals[0]?.code, "NotSupported");
   const upgrade = await raw(
     room.port,
     "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",

@@ -15,7 +15,6 @@ import type { TestContext } from "node:test";
 import { connect as secure } from "node:tls";
 import type { TLSSocket } from "node:tls";
 
-import type { ProxyError } from "../../proxy/errors.ts";
 import { createPodAuthority } from "../../proxy/tls/authority.ts";
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
 import { createTlsTerminator } from "../../proxy/tls/terminate.ts";
@@ -84,8 +83,6 @@ export const h2Name = "app.example";
 export interface H2Room extends TestRoom {
   /** PEM of the pod's own CA, which the listener's certificates are of. */
   readonly ca: string;
-  /** Refusals that never became an operation. */
-  readonly refused: ProxyError[];
   /** A client of node:http2, closed with the test. */
   connect(): ClientHttp2Session;
   /** A TLS connection that settled on h2, for frames written by hand. */
@@ -100,11 +97,9 @@ export async function startH2Room(
 ): Promise<H2Room> {
   const authority = await createPodAuthority({ names, storage: "memory" });
   const terminator = createTlsTerminator({ authority });
-  const refused: ProxyError[] = [];
   const room = await startRoom(t, setups, {
     route: { scheme: "https" },
     secure: (socket, accept) => terminator.accept(socket, accept),
-    onRefused: (error) => refused.push(error),
   });
   const clients: ClientHttp2Session[] = [];
   const sockets: TLSSocket[] = [];
@@ -118,7 +113,6 @@ export async function startH2Room(
   return {
     ...room,
     ca,
-    refused,
     connect() {
       const client = connect(`https://${h2Name}`, { createConnection: () => open(["h2"]) });
       client.on("error", () => {});

@@ -73,17 +73,21 @@ export class H2Wire {
   readonly socket: TLSSocket;
   readonly frames: Frame[] = [];
   isClosed = false;
+  /** A peer that closes while bytes are on their way to it resets the connection, and what it said last may be lost. */
+  failure: Error | undefined;
   #rest = Buffer.alloc(0);
   readonly #waiting: { readonly holds: () => boolean; readonly resolve: () => void }[] = [];
 
   constructor(socket: TLSSocket) {
     this.socket = socket;
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    socket.on("error", () => {});
-    socket.on("close", () => {
+    socket.on("error", (error) => (this.failure ??= error));
+    const closed = (): void => {
       this.isClosed = true;
       this.#settle();
-    });
+    };
+    socket.on("end", closed).on("close", closed);
+    socket.on("drain", () => this.#settle());
   }
 
   /** The preface and a SETTINGS frame. */
@@ -113,6 +117,11 @@ export class H2Wire {
     const payload = Buffer.alloc(4);
     payload.writeUInt32BE(code);
     this.write(frame(frameType.reset, 0, stream, payload));
+  }
+
+  /** Resolves when what was written is on its way or the connection is closed. */
+  drained(): Promise<void> {
+    return this.until("drained", () => !this.socket.writableNeedDrain, 30_000);
   }
 
   /** Error code of the GOAWAY that came, or of the last one. */

@@ -14,7 +14,8 @@ import { promisify } from "node:util";
 
 import { listen } from "../../proxy/net/listen.ts";
 import type { Listener } from "../../proxy/net/listen.ts";
-import { createPodAuthority, trustBundle } from "../../proxy/tls/authority.ts";
+import { createPodAuthority } from "../../proxy/tls/authority.ts";
+import { trustBundle } from "../../proxy/tls/trust.ts";
 import type { PodAuthority } from "../../proxy/tls/authority.ts";
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
 import { createTlsTerminator } from "../../proxy/tls/terminate.ts";
@@ -148,13 +149,13 @@ test("Node reaches it, and ALPN settles on what the client likes best of h2 and 
   assert.equal(String(await once(response, "data")), "inside");
 });
 
-test("a client that speaks only h2 is told so by an alert", async () => {
+test("a client that speaks neither is told so by an alert", async () => {
   const socket = connect({
     host: "127.0.0.1",
     port: listener.port,
     servername: "api.openai.com",
     ca: authority.certificate,
-    ALPNProtocols: ["h2"],
+    ALPNProtocols: ["spdy/3.1"],
   });
   const [error] = (await once(socket, "error")) as [Error & { code?: string }];
   assert.match(String(error.code ?? error.message), /NO_APPLICATION_PROTOCOL/);
