@@ -78,7 +78,12 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
   const { connection, protocol, scheme, path, port, endpoint } = value;
   if (typeof connection !== "string" || typeof path !== "string")
     throw new Error(`${at}: connection and path must be strings`);
-  if (protocol !== "postgres" && protocol !== "http" && protocol !== "openai")
+  if (
+    protocol !== "postgres" &&
+    protocol !== "http" &&
+    protocol !== "openai" &&
+    protocol !== "passthrough"
+  )
     throw new Error(`${at}: unknown protocol ${String(protocol)}`);
   if (scheme !== "postgres" && scheme !== "https" && scheme !== "http")
     throw new Error(`${at}: unknown scheme ${String(scheme)}`);

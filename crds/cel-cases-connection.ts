@@ -23,6 +23,11 @@ const http = caseBuilder("Connection", {
   },
 });
 
+const passthrough = caseBuilder("Connection", {
+  protocol: "passthrough",
+  endpoint: { host: "pypi.org" },
+});
+
 const postgresRole = {
   adminSecretRef: { name: "db-admin" },
   usernameKey: "user",
@@ -57,6 +62,31 @@ export const connectionCases: readonly CelCase[] = [
   http("spec.endpoint", "protocol http needs endpoint.url", {
     good: {},
     bad: { "spec.endpoint": { host: "api.example.com" } },
+  }),
+  passthrough("spec.endpoint", "a passthrough connection needs endpoint.host", {
+    good: { "spec.endpoint.port": 8443 },
+    bad: { "spec.endpoint": { url: "https://pypi.org" } },
+  }),
+  passthrough("spec.hosts", "a passthrough connection whose endpoint is an address needs hosts", {
+    good: { "spec.endpoint.host": "10.0.0.1", "spec.hosts": ["pypi.org"] },
+    bad: { "spec.endpoint.host": "10.0.0.1" },
+  }),
+  passthrough("spec.endpoint.tls", "endpoint.tls has no effect with protocol passthrough", {
+    good: {},
+    bad: { "spec.endpoint.tls": { mode: "VerifyFull" } },
+  }),
+  passthrough("spec.endpoint.fallbacks", "endpoint.fallbacks belong to protocol postgres", {
+    good: {},
+    bad: { "spec.endpoint.fallbacks": [{ host: "other.example.com" }] },
+  }),
+  passthrough("spec.credential", "a passthrough connection has no credential", {
+    good: {},
+    bad: {
+      "spec.credential.static": {
+        secretRef: { name: "api" },
+        header: { name: "Authorization", value: "Bearer ${token}" },
+      },
+    },
   }),
   http("spec.postgres", "the postgres block belongs to protocol postgres, not to http", {
     good: {},
@@ -114,14 +144,22 @@ export const connectionCases: readonly CelCase[] = [
       },
     },
   }),
-  http("spec.protocol", `protocol 'mcp' ${notAvailable}: use postgres, http or openai`, {
-    good: { "spec.protocol": "openai" },
-    bad: { "spec.protocol": "mcp" },
-  }),
-  postgres("spec.endpoint", "endpoint has exactly one of host (postgres) and url (http, openai)", {
-    good: {},
-    bad: { "spec.endpoint.url": "https://db.example.com" },
-  }),
+  http(
+    "spec.protocol",
+    `protocol 'mcp' ${notAvailable}: use postgres, http, openai or passthrough`,
+    {
+      good: { "spec.protocol": "openai" },
+      bad: { "spec.protocol": "mcp" },
+    },
+  ),
+  postgres(
+    "spec.endpoint",
+    "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)",
+    {
+      good: {},
+      bad: { "spec.endpoint.url": "https://db.example.com" },
+    },
+  ),
   http("spec.endpoint.port", "endpoint.port stands beside endpoint.host", {
     good: {},
     bad: { "spec.endpoint.port": 443 },

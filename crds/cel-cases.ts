@@ -41,7 +41,7 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.grant.ttl": "1h" },
     bad: { "spec.grant.ttl": "59s" },
   }),
-  policy("spec.rules[0]", "a rule has at most one of sql, http and llm", {
+  policy("spec.rules[0]", "a rule has at most one of sql, http, llm and passthrough", {
     good: { "spec.rules[0]": { name: "any", action: "Allow" } },
     bad: { "spec.rules[0].http": {} },
   }),
@@ -53,10 +53,14 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
-  policy("spec.rules[0].mcp", `the rule block mcp ${notAvailable}: use sql, http or llm`, {
-    good: {},
-    bad: { "spec.rules[0].mcp": { tools: ["search"] } },
-  }),
+  policy(
+    "spec.rules[0].mcp",
+    `the rule block mcp ${notAvailable}: use sql, http, llm or passthrough`,
+    {
+      good: {},
+      bad: { "spec.rules[0].mcp": { tools: ["search"] } },
+    },
+  ),
   policy("spec.rules[1].llm.detect", `llm.detect ${notAvailable}: use promptMatches`, {
     good: {},
     bad: { "spec.rules[1].llm.detect": ["email"] },

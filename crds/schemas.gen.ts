@@ -37,6 +37,31 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "this protocol needs endpoint.url, for example https://api.example.com/v1"
       },
       {
+       "rule": "self.protocol != 'passthrough' || has(self.endpoint.host)",
+       "fieldPath": ".endpoint",
+       "message": "a passthrough connection needs endpoint.host (and endpoint.port unless it is 443)"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || has(self.hosts) || !has(self.endpoint.host) || !self.endpoint.host.matches('^([0-9.]+|.*:.*)$')",
+       "fieldPath": ".hosts",
+       "message": "a passthrough connection whose endpoint is an address needs hosts: what it is asked for by name is all that can be decided"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || !has(self.endpoint.tls)",
+       "fieldPath": ".endpoint.tls",
+       "message": "endpoint.tls has no effect with protocol passthrough, whose TLS is between the agent and the upstream: remove it"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || !has(self.endpoint.fallbacks)",
+       "fieldPath": ".endpoint.fallbacks",
+       "message": "endpoint.fallbacks belong to protocol postgres, not to passthrough"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || !has(self.credential)",
+       "fieldPath": ".credential",
+       "message": "a passthrough connection has no credential: its TLS is not opened, so nothing can be added to what the agent sends; use protocol http, or remove the credential"
+      },
+      {
        "rule": "self.protocol == 'postgres' || !has(self.postgres)",
        "fieldPath": ".postgres",
        "messageExpression": "'the postgres block belongs to protocol postgres, not to ' + self.protocol",
@@ -101,6 +126,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "postgres",
         "http",
         "openai",
+        "passthrough",
         "anthropic",
         "gemini",
         "ollama",
@@ -113,9 +139,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http or openai\"",
-         "message": "this protocol is not available in this version: use postgres, http or openai"
+         "rule": "self in ['postgres', 'http', 'openai', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai or passthrough"
         }
        ]
       },
@@ -124,7 +150,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "has(self.host) != has(self.url)",
-         "message": "endpoint has exactly one of host (postgres) and url (http, openai)"
+         "message": "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)"
         },
         {
          "rule": "!has(self.url) || !has(self.port)",
@@ -337,6 +363,12 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "Pass"
          ],
          "default": "Drop"
+        },
+        "retries": {
+         "type": "integer",
+         "minimum": 0,
+         "maximum": 3,
+         "default": 0
         },
         "headers": {
          "type": "array",
@@ -1098,8 +1130,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         ],
         "x-kubernetes-validations": [
          {
-          "rule": "[has(self.sql), has(self.http), has(self.llm)].filter(b, b).size() <= 1",
-          "message": "a rule has at most one of sql, http and llm: write one rule for each"
+          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.passthrough)].filter(b, b).size() <= 1",
+          "message": "a rule has at most one of sql, http, llm and passthrough: write one rule for each"
          },
          {
           "rule": "self.action != 'RequireApproval' || has(self.approval)",
@@ -1114,7 +1146,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          {
           "rule": "!has(self.mcp)",
           "fieldPath": ".mcp",
-          "message": "the rule block mcp is not available in this version: use sql, http or llm"
+          "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
          }
         ],
         "properties": {
@@ -1273,6 +1305,36 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
              "minLength": 1,
              "maxLength": 128,
              "pattern": "^[-a-z0-9!#$&^_.+*]+/[-a-z0-9!#$&^_.+*]+$"
+            }
+           },
+           "upgrades": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 4,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 32,
+             "enum": [
+              "websocket"
+             ]
+            }
+           }
+          }
+         },
+         "passthrough": {
+          "type": "object",
+          "properties": {
+           "hosts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-a-z0-9.*_]+$"
             }
            }
           }

@@ -54,11 +54,11 @@ export interface ConnectionTls {
   readonly caSecretRef?: SecretKeyReference;
 }
 
-/** Where the upstream is. postgres takes host and port; http and openai take url. */
+/** Where the upstream is. postgres and passthrough take host and port; http and openai take url. */
 export interface ConnectionEndpoint {
   /** DNS name or address of the upstream. */
   readonly host?: string;
-  /** Port of the upstream; 5432 when left out. */
+  /** Port of the upstream; left out, 5432 for postgres and 443 for passthrough. */
   readonly port?: number;
   /** Further hosts of the same database, tried in this order when the one before cannot be used. Each is verified under its own name. */
   readonly fallbacks?: readonly FallbackHost[];
@@ -87,6 +87,8 @@ export interface FixedHeader {
 export interface ConnectionHttp {
   /** Drop takes Cookie out of requests and Set-Cookie out of answers, as every credential of the agent's own; Pass lets both through. */
   readonly cookies: "Drop" | "Pass";
+  /** How often a GET, HEAD or OPTIONS is sent again whose upstream could not be reached, or closed the connection before its answer began. Operations that a person approved are never sent again. */
+  readonly retries: number;
   /** Headers that every request is given, in place of the agent's own of that name. For what is no secret, such as OpenAI-Organization. */
   readonly headers?: readonly FixedHeader[];
 }
@@ -236,9 +238,9 @@ export interface ConnectionInject {
 }
 
 export interface ConnectionSpec {
-  /** What is spoken on the wire; one per Connection. */
-  readonly protocol: "postgres" | "http" | "openai";
-  /** Where the upstream is. postgres takes host and port; http and openai take url. */
+  /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough";
+  /** Where the upstream is. postgres and passthrough take host and port; http and openai take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
   readonly hosts?: readonly string[];
@@ -329,6 +331,14 @@ export interface HttpRule {
   readonly query?: Readonly<Record<string, string>>;
   /** Media types without parameters, `*` is a wildcard. */
   readonly contentTypes?: readonly string[];
+  /** Protocols that the request may make of its connection. An Allow that names none covers no upgrade; a Deny that names none is about every one. */
+  readonly upgrades?: readonly "websocket"[];
+}
+
+/** TLS that is not opened. All fields must match; lists are any of. */
+export interface PassthroughRule {
+  /** Names that the connection asks for, in lower case, `*` is a wildcard. */
+  readonly hosts?: readonly string[];
 }
 
 /** All fields must match; lists are any of. */
@@ -372,6 +382,8 @@ export interface PolicyRule {
   readonly sql?: SqlRule;
   /** All fields must match; lists are any of. */
   readonly http?: HttpRule;
+  /** TLS that is not opened. All fields must match; lists are any of. */
+  readonly passthrough?: PassthroughRule;
   /** All fields must match; lists are any of. */
   readonly llm?: LlmRule;
   readonly approval?: RuleApproval;

@@ -9,6 +9,7 @@ import type { DecideContext } from "./match/scope.ts";
 import type { Operation, Subject } from "./operation.ts";
 import { allowsOnlyReads } from "./read-only.ts";
 import { sessionRefusal } from "./session-limits.ts";
+import { unmaskable } from "./unmaskable.ts";
 
 export type { DecideContext } from "./match/scope.ts";
 
@@ -22,6 +23,8 @@ export interface PreparedBundle {
   readonly reads: { readonly path: boolean; readonly query: boolean };
   /** No rule can cover a write: sessions are read-only in the database as well. */
   readonly readOnly: boolean;
+  /** Some rule has a condition, which looks at more than a text's own facts. */
+  readonly conditional: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -35,6 +38,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     observed: observes ? indexRules(rules) : undefined,
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
+    conditional: bundle.rules.some((rule) => rule.when !== undefined),
   };
 }
 
@@ -52,6 +56,7 @@ function readsOf({ rules }: Bundle): PreparedBundle["reads"] {
  * | asked first                                         | verdict | reason                       |
  * | no policy selects the subject                       | deny    | NoPolicy                     |
  * | not fully understood, or touches nothing            | deny    | Unrecognised                 |
+ * | its answer cannot be masked as policies ask         | deny    | MaskNotProvable              |
  * | it undoes what the session is held to               | deny    | NoMatchingRule, LimitExceeded |
  * | a Deny speaks about any access                      | deny    | RuleMatched, ConditionFailed |
  * | some access is covered by nothing                   | deny    | NoMatchingRule               |
@@ -70,6 +75,8 @@ export function decide(
   if (unread !== undefined) return refuse("Unrecognised", unrecognisedMessage(unread));
   const inquiry = { bundle, subject, operation, context, scope: undefined };
   if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
+  const unmasked = unmaskable(bundle, operation);
+  if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
   const decision = evaluate(enforced, inquiry);

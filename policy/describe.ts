@@ -23,13 +23,15 @@ export function describeAccess(access: Access): string {
     case "statement":
       return access.statement;
     case "http":
-      return `${printable(access.method)} ${printable(access.host)}${printable(access.path)}`;
+      return `${printable(access.method)} ${printable(access.host)}${printable(access.path)}${access.upgrade === undefined ? "" : ` with an upgrade to ${access.upgrade}`}`;
     case "llm":
       return access.model === undefined
         ? printable(access.operation)
         : `${printable(access.operation)} with model ${printable(access.model)}`;
     case "tool":
       return `tool ${printable(access.tool)}`;
+    case "passthrough":
+      return `TLS to ${printable(access.host)}:${access.port}`;
   }
 }
 

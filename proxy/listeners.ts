@@ -7,6 +7,7 @@ import type { ManagedGate } from "./gate.ts";
 import { endpointRoute, namedRoute, type LocalGuard } from "./http-routes.ts";
 import { createForwardProxy, type ForwardProxy, type ForwardTarget } from "./http/forward-proxy.ts";
 import { listen, type Listener } from "./net/listen.ts";
+import type { PassthroughPlace } from "./passthrough/room.ts";
 import type { Gate } from "./pipeline.ts";
 import type { Rooms } from "./rooms.ts";
 import type { PodAuthority } from "./tls/authority.ts";
@@ -46,11 +47,27 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     opened.push(await listen({ host: address, port, onConnection }));
   };
 
+  /** Whatever address it came to: the name in the handshake has to be one of the Connection's. */
+  const placeOf = (entry: ConnectionAddress): PassthroughPlace => ({
+    gate: gateOf(entry),
+    names: entry.names,
+    port: entry.port,
+  });
+  const openPassthrough = (
+    address: string,
+    port: number,
+    entry: ConnectionAddress,
+  ): Promise<void> => {
+    const place = placeOf(entry);
+    return open(address, port, (socket) => rooms.passthrough.accept(socket, place));
+  };
+
   const openEndpoint = (entry: ConnectionAddress): Promise<void> => {
     const { address, port } = entry.endpoint;
     const gate = gateOf(entry);
     if (entry.protocol === "postgres")
       return open(address, port, (socket) => rooms.acceptPostgres(socket, gate, [address]));
+    if (entry.protocol === "passthrough") return openPassthrough(address, port, entry);
     const route = endpointRoute(entry, gate, options.guard);
     return open(address, port, (socket) => rooms.acceptHttp(socket, route));
   };
@@ -68,6 +85,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
         rooms.acceptPostgres(socket, gateOf(first), [...names, address]),
       );
     }
+    if (first.protocol === "passthrough") return openPassthrough(address, port, first);
     const route = namedRoute(entries, gateOf, undefined);
     const accept = (socket: Socket): void => rooms.acceptHttp(socket, route);
     return open(
@@ -87,7 +105,14 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     if (first.protocol === "postgres")
       return {
         kind: "tunnel",
-        accept: (socket) => rooms.acceptPostgres(socket, gateOf(first), [host]),
+        open: () => ({
+          take: (socket) => rooms.acceptPostgres(socket, gateOf(first), [host]),
+        }),
+      };
+    if (first.protocol === "passthrough")
+      return {
+        kind: "tunnel",
+        open: (signal) => rooms.passthrough.open(placeOf(first), host, signal),
       };
     return { kind: "http", route: namedRoute(entries, gateOf, options.guard) };
   };

@@ -7,6 +7,7 @@ import type { ProxyError } from "./errors.ts";
 import type { HttpRoom, HttpRoute } from "./http/room.ts";
 import type { Dial } from "./net/dial.ts";
 import type { Gate } from "./pipeline.ts";
+import { createPassthroughRoom, type PassthroughRoom } from "./passthrough/room.ts";
 import type { PostgresRoom } from "./postgres/room.ts";
 import type { PodAuthority } from "./tls/authority.ts";
 
@@ -24,6 +25,7 @@ export interface Rooms {
   /** @param names what the client may have dialled, most specific first: the first that has a certificate is presented */
   acceptPostgres(socket: Socket, gate: Gate, names: readonly string[]): void;
   acceptHttp(socket: Socket | TLSSocket, route: HttpRoute): void;
+  readonly passthrough: PassthroughRoom;
   close(): Promise<void>;
 }
 
@@ -31,11 +33,13 @@ export async function openRooms(options: RoomsOptions): Promise<Rooms> {
   const { authority, addresses } = options;
   const needsPostgres = addresses.connections.some(({ protocol }) => protocol === "postgres");
   const needsHttp =
-    addresses.connections.some(({ protocol }) => protocol !== "postgres") ||
+    addresses.connections.some(({ protocol }) => protocol === "http" || protocol === "openai") ||
     addresses.forwardProxy !== undefined;
+  const passthrough = createPassthroughRoom(options);
   const postgres = needsPostgres ? await openPostgres(options) : undefined;
   const http = needsHttp ? await openHttp(options) : undefined;
   return {
+    passthrough,
     acceptPostgres(socket, gate, names) {
       if (postgres === undefined)
         throw new Error("no postgres connection was named when the rooms were opened");
@@ -52,7 +56,7 @@ export async function openRooms(options: RoomsOptions): Promise<Rooms> {
       http.accept(socket, route);
     },
     async close() {
-      await Promise.all([postgres?.close(), http?.close()]);
+      await Promise.all([postgres?.close(), http?.close(), passthrough.close()]);
     },
   };
 }

@@ -19,10 +19,14 @@ export function dialedAddress(entry: ConnectionAddress, interception: Intercepti
   const named = interception === "hosts" ? entry.hosts[0] : undefined;
   const host = named?.name ?? entry.endpoint.address;
   const port = named === undefined ? entry.endpoint.port : entry.port;
-  const scheme =
-    entry.protocol === "postgres" ? "postgresql" : named === undefined ? "http" : entry.scheme;
+  const scheme = schemeOf(entry, named !== undefined);
   const authority = defaultPorts[scheme] === port ? host : `${host}:${port}`;
   return { host, port, address: `${host}:${port}`, url: `${scheme}://${authority}${entry.path}` };
+}
+
+function schemeOf({ protocol, scheme }: ConnectionAddress, isNamed: boolean): string {
+  if (protocol === "postgres") return "postgresql";
+  return isNamed || protocol === "passthrough" ? scheme : "http";
 }
 
 /** Always dialled directly: the agent's own machine, the proxy's listeners included. */

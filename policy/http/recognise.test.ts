@@ -119,3 +119,9 @@ test("a summary is printable and bounded", () => {
   assert.ok(summary.length <= 300);
   assert.doesNotMatch(summary, /\p{Cc}/u);
 });
+
+test("an empty Content-Type says as much as none", () => {
+  const none = recognise({ method: "POST" });
+  assert.deepEqual(recognise({ method: "POST", headers: { "content-type": " " } }), none);
+  assert.equal(none.unrecognised, undefined);
+});

@@ -1,7 +1,7 @@
 // An HTTP request line and its headers -> facts. Pure; what two readers could read differently is `unrecognised`, or `ambiguous` where only a
 // rule that reads it minds.
 import { printable } from "../describe.ts";
-import type { Ambiguities, HttpFacts, HttpOperation } from "../operation.ts";
+import type { Ambiguities, HttpFacts, HttpOperation, HttpUpgrade } from "../operation.ts";
 import { maxTargetLength, normalisePath } from "./path.ts";
 import { readQuery } from "./query.ts";
 import type { Query } from "./query.ts";
@@ -16,6 +16,7 @@ export interface HttpRequestHead {
   /** The request target as sent: `/path?query` or `http://host/path?query`. */
   readonly target: string;
   readonly headers: RequestHeaders;
+  readonly upgrade?: HttpUpgrade;
 }
 
 /** RFC 9112 section 3: no blank, control or byte over 127 stands in a request line, and no fragment. */
@@ -44,12 +45,15 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
   const host = readHost(head.host);
   const target = readTarget(head.target, "value" in host ? host.value : undefined);
   const contentType = readContentType(head.headers["content-type"]);
+  const upgrade = head.upgrade === undefined ? {} : { upgrade: head.upgrade };
+  const what = head.upgrade === undefined ? head.method : `${head.method} (${head.upgrade})`;
   const facts: HttpFacts = {
     method: head.method,
     host: "value" in host ? host.value : "",
     path: target.path,
     query: target.query,
     contentType: "value" in contentType ? contentType.value : "",
+    ...upgrade,
   };
   const problem =
     methodProblem(head.method) ??
@@ -59,8 +63,10 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
     overrideProblem(head.headers);
   return {
     kind: "http",
-    summary: printable(`${head.method} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
-    accesses: [{ kind: "http", method: facts.method, host: facts.host, path: facts.path }],
+    summary: printable(`${what} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
+    accesses: [
+      { kind: "http", method: facts.method, host: facts.host, path: facts.path, ...upgrade },
+    ],
     facts,
     ...(problem !== undefined && { unrecognised: problem }),
     ...(target.ambiguous !== undefined && { ambiguous: target.ambiguous }),
@@ -139,6 +145,8 @@ function readContentType(header: string | readonly string[] | undefined): Read<s
   const [only] = values;
   if (values.length !== 1 || only === undefined)
     return { problem: "the request has several Content-Type headers" };
+  // Go's http.Post without a type: an empty header says as much as none.
+  if (only.trim() === "") return { value: "" };
   const type = (only.split(";")[0] ?? "").trim().toLowerCase();
   if (!/^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/.test(type))
     return { problem: "the Content-Type is no media type" };

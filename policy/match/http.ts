@@ -23,10 +23,16 @@ export interface HttpMatcher {
   readonly foldedPaths: PathList | undefined;
   readonly query: readonly { readonly name: string; readonly value: Pattern }[] | undefined;
   readonly contentTypes: PatternList | undefined;
+  readonly upgrades: readonly string[] | undefined;
+  /** A rule without a block speaks of everything, upgrades included. */
+  readonly everything: boolean;
 }
 
-export function compileHttp(block: HttpMatch): HttpMatcher {
+/** @param everything the rule has no block at all */
+export function compileHttp(block: HttpMatch, everything = false): HttpMatcher {
   return {
+    everything,
+    upgrades: block.upgrades,
     methods: block.methods && compileList(block.methods),
     hosts: block.hosts?.map(compileHost),
     paths: block.paths && compilePaths(block.paths),
@@ -46,6 +52,7 @@ export function httpMismatch(
   reading: Reading,
 ): MatchField | undefined {
   const { methods, hosts, query, contentTypes } = matcher;
+  if (!upgradeMatches(matcher, facts, reading)) return "upgrades";
   if (methods && !matchesAny(methods, facts.method)) return "methods";
   if (hosts && !hosts.some((host) => matchesHost(host, facts.host))) return "hosts";
   if (!pathMatches(matcher, facts.path, reading)) return "paths";
@@ -53,6 +60,19 @@ export function httpMismatch(
     return "query";
   if (contentTypes && !matchesAny(contentTypes, facts.contentType)) return "contentTypes";
   return undefined;
+}
+
+/**
+ * A connection that became another protocol is past what a rule about requests can say, so a permission has to name it; a
+ * Deny or a question to a person about the request is about the upgrade too.
+ */
+function upgradeMatches(
+  { upgrades, everything }: HttpMatcher,
+  { upgrade }: HttpFacts,
+  reading: Reading,
+): boolean {
+  if (upgrades !== undefined) return upgrade !== undefined && upgrades.includes(upgrade);
+  return upgrade === undefined || everything || reading !== "covers";
 }
 
 /** A Deny of `/admin` is one of whatever a tolerant server takes for it: `/Admin`, `/admin/`, `/admin.json`. */

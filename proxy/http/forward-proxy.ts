@@ -9,13 +9,21 @@ import type { PodAuthority } from "../tls/authority.ts";
 import { createTlsTerminator } from "../tls/terminate.ts";
 import { readAuthority } from "./head.ts";
 import type { FlatHeaders } from "./inbound.ts";
-import type { HttpRoute } from "./room.ts";
+import type { HttpRoute, TunnelAnswer } from "./room.ts";
 
 /** What is met at a host and port. */
 export type ForwardTarget =
   | { readonly kind: "http"; readonly route: HttpRoute }
   /** Another protocol, spoken inside a tunnel; TLS, where it has any, is its room's. */
-  | { readonly kind: "tunnel"; accept(socket: Socket): void };
+  | {
+      readonly kind: "tunnel";
+      open(signal: AbortSignal): Tunnel | Promise<Tunnel>;
+    };
+
+/** Who takes it, or a refusal that is in the record already. */
+type Tunnel =
+  | { readonly take: (socket: Socket) => void }
+  | Extract<TunnelAnswer, { readonly go: false }>;
 
 export interface ForwardProxyOptions {
   readonly authority: PodAuthority;
@@ -47,13 +55,8 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
     return target;
   };
 
-  const tunnel = (socket: Socket, host: string, target: ForwardTarget): void => {
-    if (target.kind === "tunnel") {
-      target.accept(socket);
-      return;
-    }
-    // The tunnel was asked for one host: another in the handshake or in a request is answered 421 (RFC 9110 section 7.4).
-    const { route } = target;
+  /** The tunnel was asked for one host: another in the handshake or in a request is answered 421 (RFC 9110 section 7.4). */
+  const requests = (socket: Socket, host: string, route: HttpRoute): void => {
     const inner: HttpRoute = {
       ...route,
       select: (named, path, port) => (named === host ? route.select(named, path, port) : undefined),
@@ -73,12 +76,19 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
       );
     },
     select: () => undefined,
-    connect(authorityForm, headers) {
+    async connect(authorityForm, headers, signal) {
       const { host, port } = readConnect(authorityForm, headers);
       const target = targetOf({ host, port, scheme: port === 80 ? "http" : "https" });
-      return (raw) => {
-        if (raw instanceof Socket) tunnel(raw, host, target);
-        else raw.destroy();
+      const tunnel: Tunnel =
+        target.kind === "tunnel"
+          ? await target.open(signal)
+          : { take: (socket) => requests(socket, host, target.route) };
+      if (!("take" in tunnel)) return tunnel;
+      return {
+        take(raw) {
+          if (raw instanceof Socket) tunnel.take(raw);
+          else raw.destroy();
+        },
       };
     },
   };

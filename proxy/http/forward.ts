@@ -12,6 +12,7 @@ import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
+import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -28,10 +29,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let granted: Granted | undefined;
   try {
     if (request.method === "CONNECT") {
-      openTunnel(exchange);
+      await openTunnel(exchange);
       return;
     }
-    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const read = readTrusted(exchange);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -68,6 +69,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       body,
       observer: asked.observer(),
       answer: answerRules(now),
+      retries: retriesFor(
+        { method: head.method, wasHeld: passage.decision.verdict === "hold" },
+        now.endpoint.retries,
+      ),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -79,16 +84,28 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   }
 }
 
+/** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
+function readTrusted({ request }: Exchange): RequestHead {
+  try {
+    return readHead(request.method, request.target, request.headers, request.authority);
+  } catch (error) {
+    request.distrust?.();
+    throw error;
+  }
+}
+
 /** What is asked inside it is decided like any other request; which host it leads to is decided here. */
-function openTunnel(exchange: Exchange): void {
+async function openTunnel(exchange: Exchange): Promise<void> {
   const { route } = exchange.client;
   if (route.connect === undefined)
     throw new ProxyError(
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target, exchange.request.headers);
-  take(exchange.handOver(200, []));
+  const { target, headers } = exchange.request;
+  const opened = await route.connect(target, headers, exchange.signal);
+  if ("take" in opened) opened.take(exchange.handOver(200, []));
+  else exchange.refuse(opened.error, opened.decision);
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
@@ -132,6 +149,8 @@ function ask(
       return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    case "passthrough":
+      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
       return protocol satisfies never;
   }

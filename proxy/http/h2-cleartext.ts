@@ -1,25 +1,19 @@
 // What a client hears that begins HTTP/2 without TLS (RFC 9113 section 3.3): nothing here serves that, and the answer is in its own frames. Pure.
 import { constants } from "node:http2";
 
-import { ProxyError } from "../errors.ts";
-
 const settingsFrame = 4;
 const goawayFrame = 7;
 
-export function cleartextError(): ProxyError {
-  return new ProxyError(
-    "NotSupported",
-    "HTTP/2 is spoken over TLS only: send HTTP/1.1 here, or use the Connection's https name",
-  );
-}
+export const cleartextReason =
+  "HTTP/2 is spoken over TLS only: send HTTP/1.1 here, or use the Connection's https name";
 
 /** The server's preface, which is a SETTINGS frame, and GOAWAY with HTTP_1_1_REQUIRED and the sentence as its debug data. */
-export function cleartextRefusal(error: ProxyError): Buffer {
+export function cleartextRefusal(): Buffer {
   const reason = Buffer.alloc(8);
   reason.writeUInt32BE(constants.NGHTTP2_HTTP_1_1_REQUIRED, 4);
   return Buffer.concat([
     frame(settingsFrame, Buffer.alloc(0)),
-    frame(goawayFrame, Buffer.concat([reason, Buffer.from(error.message, "latin1")])),
+    frame(goawayFrame, Buffer.concat([reason, Buffer.from(cleartextReason, "latin1")])),
   ]);
 }
 

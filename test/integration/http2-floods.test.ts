@@ -45,6 +45,8 @@ interface Flood {
   readonly before?: (wire: H2Wire) => void;
   /** Codes that GOAWAY may carry; with several, the first that notices decides. */
   readonly codes: readonly number[];
+  /** nghttp2 gives a connection up without a word when a thousand acknowledgements come to wait within one read. */
+  readonly mayBeSilent?: boolean;
 }
 
 const four = (value: number): Buffer => {
@@ -70,11 +72,13 @@ const calm = [NGHTTP2_ENHANCE_YOUR_CALM];
 const floods: readonly Flood[] = [
   {
     title: "SETTINGS (CVE-2019-9515)",
+    mayBeSilent: true,
     round: () => repeat(100, () => frame(frameType.settings, 0, 0)),
     codes: calm,
   },
   {
     title: "SETTINGS that ask for another window each time",
+    mayBeSilent: true,
     round: (at) =>
       repeat(100, (one) =>
         frame(
@@ -88,6 +92,7 @@ const floods: readonly Flood[] = [
   },
   {
     title: "PING (CVE-2019-9512)",
+    mayBeSilent: true,
     round: () => repeat(100, () => frame(frameType.ping, 0, 0, Buffer.alloc(8))),
     codes: calm,
   },
@@ -162,7 +167,7 @@ const floods: readonly Flood[] = [
   },
 ];
 
-for (const { title, round, before, codes } of floods) {
+for (const { title, round, before, codes, mayBeSilent } of floods) {
   test(`a flood of ${title} ends its connection and no other`, async (t) => {
     const at = await room(t);
     const bystander = at.connect();
@@ -180,7 +185,9 @@ for (const { title, round, before, codes } of floods) {
     await wire.until("closed", () => false);
     const { goaway } = wire;
     assert.ok(
-      goaway === undefined ? wire.failure !== undefined : codes.includes(goaway),
+      goaway === undefined
+        ? mayBeSilent === true || wire.failure !== undefined
+        : codes.includes(goaway),
       `GOAWAY ${goaway}`,
     );
     const grown = process.memoryUsage().rss - rss;

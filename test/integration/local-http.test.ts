@@ -242,6 +242,50 @@ test("CONNECT to a PostgreSQL connection meets its room: statements are decided 
   assert.equal(ended.stdout, "1\n42501\n", ended.stderr);
 });
 
+test("a passthrough connection is reached by its name with its own certificate, and another name inside the tunnel is not", async () => {
+  const port = servers.targets.openaiPort;
+  await system.write(
+    "passthrough.yaml",
+    `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: sealed, namespace: agents}
+spec:
+  protocol: passthrough
+  endpoint: {host: localhost, port: ${port}}
+  hosts: [sealed.example]
+---
+apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: sealed, namespace: agents}
+spec:
+  targetRefs: [{name: sealed}]
+  rules:
+    - {name: sealed, action: Allow, passthrough: {hosts: [sealed.example]}}
+`,
+  );
+  const script = [
+    `curl -vsk -H 'authorization: Bearer ${servers.targets.openaiKey}' https://sealed.example:${port}/v1/models 2>&1`,
+    `echo "other: $(curl -sSk --connect-to other.example:${port}:sealed.example:${port} https://other.example:${port}/ 2>&1)"`,
+  ].join("\n");
+  const { stdout } = await system.cli(run("sh", "-c", script));
+  assert.match(stdout, /"object":\s*"list"/);
+  assert.match(stdout, /issuer: (?!.*Chaperone)/);
+  assert.match(stdout, /other: .*unrecognized/);
+  const events = await system.cli([
+    "events",
+    "--state",
+    `${system.directory}/run`,
+    "--limit",
+    "100",
+    "-o",
+    "json",
+  ]);
+  const done = events.stdout
+    .split("\n")
+    .find((line) => line.includes('"type":"operation"') && line.includes("TLS to sealed.example"));
+  assert.match(done ?? events.stdout, /"protocol":"passthrough".*"bytesIn":\d+,"bytesOut":\d+/);
+});
+
 test("an unmodified Node agent reaches a connection by its host name, trusting what run set", async () => {
   const url = `https://api.openai.com:${servers.targets.openaiPort}/v1`;
   const script = `
