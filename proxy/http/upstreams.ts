@@ -25,8 +25,8 @@ export interface UpstreamsOptions {
   readonly roots?: readonly string[];
 }
 
-/** Connections of one pool: one agent's parallel calls. More requests wait for one to be free. */
-const maxConnections = 128;
+/** Connections of one pool, where each carries one request: as many as an agent may have open (exchange.ts). */
+const maxConnections = 1_024;
 /** Below the 60 s after which common load balancers drop an idle connection without a word. */
 const keepAliveMs = 15_000;
 const keepAliveMaxMs = 50_000;

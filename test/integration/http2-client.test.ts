@@ -13,11 +13,21 @@ import type { TestContext } from "node:test";
 import { promisify } from "node:util";
 
 import { ProxyError } from "../../proxy/errors.ts";
+import { watchEnd } from "../../proxy/http/h2-end.ts";
 import { eventually, raw, startRoom } from "./http-proxy-fixture.ts";
 import { ask, h2Name, h2Origin, startH2Room } from "./http2-fixture.ts";
-import { H2Wire } from "./http2-frames.ts";
+import type { H2Origin } from "./http2-fixture.ts";
+import { H2Wire, flag } from "./http2-frames.ts";
+import type { Field } from "./http2-frames.ts";
 
 const run = promisify(execFile);
+const get: readonly Field[] = [
+  [":method", "GET"],
+  [":scheme", "https"],
+  [":path", "/"],
+  [":authority", h2Name],
+];
+const post: readonly Field[] = [[":method", "POST"], ...get.slice(1)];
 
 async function plainOrigin(t: TestContext, answer: RequestListener): Promise<number> {
   const server = createServer(answer);
@@ -147,39 +157,136 @@ test("a client that takes its request back is heard by the upstream at once", as
   assert.equal(room.operations()[0]?.body.outcome?.error, "ClientGone");
 });
 
-test("an upload that breaks off never reaches the upstream as a whole one", async (t) => {
-  let whole = 0;
-  let begun = 0;
-  const port = await plainOrigin(t, (request) => {
-    begun += 1;
-    request.on("error", () => {});
-    request.on("end", () => whole++);
-    request.resume();
+for (const upstreamSpeaks of ["HTTP/1.1", "HTTP/2"] as const) {
+  test(`an upload that breaks off never reaches an upstream of ${upstreamSpeaks} as a whole one`, async (t) => {
+    let whole = 0;
+    let begun = 0;
+    const over: boolean[] = [];
+    const plain = async (): Promise<{ port: number }> => ({
+      port: await plainOrigin(t, (request) => {
+        begun += 1;
+        request.on("error", () => {});
+        request.on("end", () => whole++);
+        request.on("close", () => over.push(true));
+        request.resume();
+      }),
+    });
+    const h2 = async (): Promise<H2Origin["upstream"]> => {
+      const origin = await h2Origin(t, (server) =>
+        server.on("stream", (stream) => {
+          begun += 1;
+          const isWhole = watchEnd(stream);
+          stream.on("error", () => {});
+          stream.on("close", () => {
+            if (isWhole()) whole += 1;
+            over.push(true);
+          });
+          stream.resume();
+        }),
+      );
+      return origin.upstream;
+    };
+    const room = await startH2Room(t, [
+      { upstream: upstreamSpeaks === "HTTP/2" ? await h2() : await plain() },
+    ]);
+    for (const code of [constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
+      const wire = new H2Wire(await room.socket());
+      const before = begun;
+      wire.open();
+      wire.headers(1, post, false);
+      wire.data(1, "x".repeat(8_000), false);
+      await eventually("begun", () => begun > before);
+      wire.reset(1, code);
+      await eventually("recorded", () => room.operations().length === begun);
+      await eventually("over", () => over.length === begun);
+    }
+    assert.equal(whole, 0);
+    assert.ok(room.operations().every(({ body }) => body.outcome?.error === "ClientGone"));
+  });
+}
+
+test("an answer that breaks off has RST_STREAM behind it and END_STREAM nowhere", async (t) => {
+  const port = await plainOrigin(t, (_request, response) => {
+    response.write("some", () => setTimeout(() => response.socket?.destroy(), 20));
   });
   const room = await startH2Room(t, [{ upstream: { port } }]);
-  for (const code of [constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
-    const socket = await room.socket();
-    const wire = new H2Wire(socket);
-    const before = begun;
-    wire.open();
-    wire.headers(
-      1,
-      [
-        [":method", "POST"],
-        [":scheme", "https"],
-        [":path", "/"],
-        [":authority", h2Name],
-      ],
-      false,
-    );
-    wire.data(1, "x".repeat(8_000), false);
-    await eventually("begun", () => begun > before);
-    wire.reset(1, code);
-    await eventually("recorded", () => room.operations().length === begun);
-    socket.destroy();
+  const wire = new H2Wire(await room.socket());
+  wire.open();
+  wire.headers(1, get);
+  await wire.until("reset", () => wire.resetOf(1) !== undefined);
+  assert.equal(wire.resetOf(1), constants.NGHTTP2_INTERNAL_ERROR);
+  const ends = wire.frames.filter(
+    ({ type, stream, flags }) => stream === 1 && type < 2 && (flags & flag.endStream) !== 0,
+  );
+  assert.deepEqual(ends, []);
+});
+
+for (const connections of [1, 10]) {
+  test(`1,000 requests are open at once over ${connections} connections, and each gets its own answer`, async (t) => {
+    const waiting: (() => void)[] = [];
+    const port = await plainOrigin(t, (request, response) => {
+      waiting.push(() => response.end(`answer to ${request.url}`));
+    });
+    const room = await startH2Room(t, [{ upstream: { port } }]);
+    const clients = Array.from({ length: connections }, () => room.connect());
+    await Promise.all(clients.map((client) => once(client, "remoteSettings")));
+    const answers = Array.from({ length: 1_000 }, (_, at) => {
+      const client = clients[at % connections];
+      assert.ok(client !== undefined);
+      return ask(client, { ":path": `/${at}` });
+    });
+    await eventually("all of them are open", () => waiting.length === 1_000, 60_000);
+    for (const answer of waiting) answer();
+    const texts = (await Promise.all(answers)).map(({ text }) => text);
+    assert.ok(texts.every((text, at) => text === `answer to /${at}`));
+    assert.equal(room.operations().length, 1_000);
+  });
+}
+
+test("a field that no reader would take is not passed on, and a name with capitals is refused", async (t) => {
+  const seen: string[] = [];
+  const port = await plainOrigin(t, (request, response) => {
+    seen.push(JSON.stringify(request.rawHeaders));
+    response.end("ok");
+  });
+  const room = await startH2Room(t, [{ upstream: { port } }]);
+  const wire = new H2Wire(await room.socket());
+  wire.open();
+  let stream = 1;
+  const fields: readonly Field[] = [
+    ["X-Capital", "1"],
+    ["connection", "close"],
+    ["transfer-encoding", "chunked"],
+    ["upgrade", "websocket"],
+    ["te", "gzip"],
+    [":path", "/twice"],
+    [":status", "200"],
+    ["content-length", "x"],
+  ];
+  for (const field of fields) {
+    wire.headers(stream, [...get, field]);
+    const refused = stream;
+    await wire.until(field.join(), () => wire.resetOf(refused) !== undefined);
+    assert.equal(wire.resetOf(refused), constants.NGHTTP2_PROTOCOL_ERROR, field.join());
+    stream += 2;
   }
-  assert.equal(whole, 0);
-  assert.ok(room.operations().every(({ body }) => body.outcome?.error === "ClientGone"));
+  assert.equal(seen.length, 0);
+  for (const field of [
+    ["x y", "spoken"],
+    ["x-line", "spoken\r\nx-smuggled: 1"],
+    ["x-nul", "spoken\0"],
+  ] satisfies Field[]) {
+    wire.headers(stream, [...get, field]);
+    const answered = stream;
+    await wire.until(
+      field.join(),
+      () =>
+        wire.resetOf(answered) !== undefined ||
+        wire.frames.some((one) => one.stream === answered && (one.flags & flag.endStream) !== 0),
+    );
+    stream += 2;
+  }
+  assert.ok(seen.every((text) => !text.includes("spoken") && !text.includes("smuggled")));
 });
 
 test("64 MB go each way through one stream in bounded memory", async (t) => {
