@@ -51,6 +51,8 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   /** Its answer has ended or broken off, or the client is gone: nobody above hears any more. */
   #isOver = false;
   #isGone = false;
+  /** When bytes last moved, either way. */
+  #movedAt = performance.now();
 
   /** @param raw names and values as they came, flat, pseudo-headers among them */
   constructor(
@@ -106,6 +108,12 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     return !this.#isRead;
   }
 
+  /** Takes it back when nothing has moved for so long: its client neither sends nor takes what it has asked for. */
+  check(now: number, stalledMs: number): void {
+    if (!this.#isClosed && now - this.#movedAt >= stalledMs)
+      this.#stream.close(constants.NGHTTP2_CANCEL);
+  }
+
   read(reader: BodyReader): void {
     if (this.#continueOwed && !this.#isClosed) this.#stream.additionalHeaders({ ":status": 100 });
     this.#continueOwed = false;
@@ -131,6 +139,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   begin(status: number, headers: FlatHeaders): void {
     if (this.#hasBegun || this.#isClosed) return;
     this.#hasBegun = true;
+    this.#movedAt = performance.now();
     const isEmpty = this.method === "HEAD" || status === 204 || status === 205 || status === 304;
     this.#stream.respond(
       { ...responseFields(headers), ":status": status },
@@ -177,6 +186,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
 
   #listen(): void {
     this.#stream.on("data", (chunk: Buffer) => {
+      this.#movedAt = performance.now();
       this.#watcher.piece(chunk.length);
       this.#reader?.data(chunk);
     });
@@ -188,6 +198,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   }
 
   #written(): void {
+    this.#movedAt = performance.now();
     if (!this.#isBlocked || this.#stream.writableLength > backlogBytes / 2) return;
     this.#isBlocked = false;
     this.#events?.drained();

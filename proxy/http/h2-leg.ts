@@ -33,7 +33,7 @@ const resetsPerSecond = 100;
 const maxSettings = 32;
 /** A kept connection without a request is closed after this; client libraries keep theirs for 5 to 60 s. */
 const idleMs = 75_000;
-/** No byte either way during a request: longer than the upstream may take for its first. */
+/** No byte either way, of the connection or of one request: longer than the upstream may take for its first. */
 const stalledMs = 660_000;
 const checkEveryMs = 1_000;
 
@@ -130,7 +130,10 @@ class H2Leg implements InboundLeg {
     if (bytesRead + bytesWritten !== this.#bytes) this.#movedAt = now;
     this.#bytes = bytesRead + bytesWritten;
     let waiting = 0;
-    for (const inbound of this.#open) if (inbound.isOpen) waiting += streamWindowBytes;
+    for (const inbound of this.#open) {
+      if (inbound.isOpen) waiting += streamWindowBytes;
+      inbound.check(now, stalledMs);
+    }
     if (this.#watch.bytes(bytesRead, waiting, now))
       this.#flooded("frames that belong to no message");
     else if (this.#open.size === 0 && now - this.#idleSince >= idleMs) this.close();
