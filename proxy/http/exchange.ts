@@ -42,8 +42,8 @@ export interface Outgoing {
   readonly retries: number;
 }
 
-/** Requests of one connection that are sent or wait for a free upstream connection. */
-const maxInFlight = 512;
+/** Requests of one connection that are sent or wait for a free upstream connection: as many as an agent may have open over one of its own. */
+const maxInFlight = 1_024;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 

@@ -14,6 +14,7 @@ import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
+import { H2Legs } from "./h2-leg.ts";
 import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { Upstreams } from "./upstreams.ts";
@@ -71,6 +72,7 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 
 class Room implements HttpRoom {
   readonly #legs = new Http1Legs();
+  readonly #h2Legs = new H2Legs();
   readonly #context: ForwardContext;
   readonly #budget: BodyBudget;
   readonly #clients = new Set<ClientConnection>();
@@ -94,7 +96,11 @@ class Room implements HttpRoom {
     const servername = typeof named === "string" ? named.toLowerCase() : undefined;
     const client = new ClientConnection(route, servername);
     this.#clients.add(client);
-    client.leg = this.#legs.accept(socket, this.#sinkOf(client));
+    const sink = this.#sinkOf(client);
+    client.leg =
+      socket instanceof TLSSocket && socket.alpnProtocol === "h2"
+        ? this.#h2Legs.accept(socket, sink)
+        : this.#legs.accept(socket, sink);
   }
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
@@ -108,6 +114,7 @@ class Room implements HttpRoom {
     await this.#closing.promise;
     clearTimeout(cut);
     this.#legs.close();
+    this.#h2Legs.close();
     await this.#context.upstreams.close();
   }
 

@@ -22,8 +22,8 @@ export interface UpstreamsOptions {
   readonly roots?: readonly string[];
 }
 
-/** Connections of one pool: one agent's parallel calls. More requests wait for one to be free. */
-const maxConnections = 128;
+/** Connections of one pool, where each carries one request: as many as an agent may have open (exchange.ts). */
+const maxConnections = 1_024;
 const handshakeTimeoutMs = 10_000;
 /** RFC 7301. An upstream that knows neither speaks HTTP/1.1. */
 const offered: readonly string[] = ["h2", "http/1.1"];

@@ -311,8 +311,12 @@ export function raw(port: number, bytes: string | Buffer, quietMs = 300): Promis
 }
 
 /** Waits for something that happens on another connection, failing loudly when it never does. */
-export async function eventually(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
+export async function eventually(
+  what: string,
+  holds: () => boolean,
+  withinMs = 5_000,
+): Promise<void> {
+  const deadline = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -87,7 +87,7 @@ export const heads: readonly Entry[] = [
   refused("HTTP/2.0 in a request line", `GET / HTTP/2.0\r\n${H}\r\n`),
   refused("HTTP/3.0 in a request line", `GET / HTTP/3.0\r\n${H}\r\n`),
   refused("http/1.1 in small letters", `GET / http/1.1\r\n${H}\r\n`),
-  refused("the preface of HTTP/2", `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`),
+  { ...refused("the preface of HTTP/2", `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`), isOther: true },
   refused("another protocol's version", `GET / RTSP/1.0\r\n${H}\r\n`),
   refused("a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
   refused("an SSH banner", "SSH-2.0-OpenSSH_9.2\r\n"),
