@@ -9,6 +9,7 @@ import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
 import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
+import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
@@ -37,13 +38,15 @@ export interface Outgoing {
   readonly path: string;
   readonly headers: string[];
   readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known beforehand. */
+  readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   readonly retries: number;
 }
 
-/** Requests of one connection that are sent or wait for a free upstream connection. */
-const maxInFlight = 512;
+/** Requests of one connection that are sent or wait for a free upstream connection: as many as an agent may have open over one of its own. */
+const maxInFlight = 1_024;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
@@ -57,6 +60,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   readonly #answer: InboundAnswer;
+  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -74,7 +78,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
   #body: Readable | undefined;
 
-  constructor(request: InboundRequest, client: ClientConnection) {
+  constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
+    this.#share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -90,7 +95,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit);
+    return readPrefix(this.request.body, limit, this.#share);
   }
 
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
@@ -116,15 +121,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof Readable && upstream.streaming !== undefined)
-      upstream.streaming.dispatch({ method, path, headers, body }, this);
-    else
-      dispatchAgain(
-        (request, handler) => upstream.known.dispatch(request, handler),
-        { method, path, headers, body },
-        this,
-        body instanceof Readable ? 0 : outgoing.retries,
-      );
+    const { length } = outgoing;
+    dispatchAgain(
+      (request, handler) => upstream.pool.dispatch(request, handler),
+      { method, path, headers, body, ...(length !== undefined && { length }) },
+      this,
+      body instanceof Readable ? 0 : outgoing.retries,
+    );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -272,6 +275,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
+    this.#share.release();
     this.client.finished(this);
   }
 }

@@ -8,7 +8,7 @@ import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
-import { ClientGone } from "./body.ts";
+import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
@@ -71,10 +71,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       path: sentTarget(head, now.lease),
       headers: upstreamHeaders(head, now, asked.identity),
       body,
+      length: body instanceof BodyStream ? body.length : undefined,
     };
     const { lease } = now;
-    const sent = lease.kind === "awsSigV4" ? await signed(plain, exchange, lease, upstream) : plain;
-    if (sent.body instanceof Readable) await context.upstreams.openStreaming(upstream);
+    const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       ...sent,
@@ -98,7 +98,6 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
 /** Loaded with the first request that needs it: few Connections are AWS's. */
 async function signed(
   plain: Sendable,
-  exchange: Exchange,
   lease: AwsLease,
   { endpoint }: Upstream,
 ): Promise<Sendable & { readonly headers: string[] }> {
@@ -106,7 +105,6 @@ async function signed(
   return signRequest(plain, {
     lease,
     authority: authorityOf(endpoint),
-    bodyLength: exchange.request.body.length,
     now: Date.now(),
   });
 }

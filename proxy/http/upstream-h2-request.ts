@@ -26,6 +26,7 @@ export class H2Request implements AnswerControl {
   #stream: ClientHttp2Stream | undefined;
   #isWhole: () => boolean = () => false;
   #isOver = false;
+  #isReset = false;
   #isPaused = false;
   #hasHead = false;
   #informational = 0;
@@ -81,7 +82,7 @@ export class H2Request implements AnswerControl {
   abort(reason: Error): void {
     if (this.#isOver) return;
     this.fail(reason);
-    this.#stream?.close(constants.NGHTTP2_CANCEL);
+    this.#reset();
   }
 
   fail(error: Error): void {
@@ -123,6 +124,9 @@ export class H2Request implements AnswerControl {
       body.resume();
     });
     body.on("end", () => stream.end());
+    stream.on("wantTrailers", () => {
+      if (!this.#isReset) stream.sendTrailers({});
+    });
     body.on("error", (error) => this.abort(error));
   }
 
@@ -162,8 +166,13 @@ export class H2Request implements AnswerControl {
     this.#isOver = true;
     this.handler.onResponseEnd(this, this.#trailers);
     // An answer before its request was read to the end: the rest is not sent (RFC 9113 section 8.1).
-    const stream = this.#stream;
-    if (stream !== undefined && !stream.writableEnded) stream.close(constants.NGHTTP2_CANCEL);
+    if (this.#stream?.writableEnded === false) this.#reset();
+  }
+
+  /** Closing a stream makes Node end its writable side first, which must not become END_STREAM: no trailers are sent, and with them no end. */
+  #reset(): void {
+    this.#isReset = true;
+    this.#stream?.close(constants.NGHTTP2_CANCEL);
   }
 
   #closed(stream: ClientHttp2Stream, isBeyond: boolean): void {

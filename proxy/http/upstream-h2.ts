@@ -114,7 +114,11 @@ export class UpstreamH2 implements UpstreamLink {
     this.#hasCarried = true;
     this.#requests.add(carried);
     carried.carry(
-      this.#session.request(fields, { endStream: body === null }),
+      this.#session.request(fields, {
+        endStream: body === null,
+        // A body that breaks off must not be ended by Node (upstream-h2-request.ts).
+        waitForTrailers: body !== null && !Buffer.isBuffer(body),
+      }),
       (id) => id === undefined || (this.#lastProcessed !== undefined && id > this.#lastProcessed),
     );
     return true;

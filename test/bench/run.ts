@@ -10,6 +10,7 @@ import { detecting } from "./detectors.ts";
 import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
+import { http2 } from "./http2.ts";
 import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
@@ -28,6 +29,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
   tls: () => tls({ patience }),
+  http2: () => http2(),
   streams: () => streams({ patience }),
   exchanges: () => exchanges(),
 };
