@@ -95,5 +95,6 @@ function ruleProblem(index: number, path: readonly (string | number)[], message:
 function blockOf(rule: PolicyRule): RuleBlock | undefined {
   if (rule.sql !== undefined) return "sql";
   if (rule.http !== undefined) return "http";
-  return rule.llm === undefined ? undefined : "llm";
+  if (rule.llm !== undefined) return "llm";
+  return rule.passthrough === undefined ? undefined : "passthrough";
 }

@@ -257,8 +257,8 @@ const table: readonly [string, CrdKind, unknown, readonly string[]][] = [
     "Connection",
     { ...http, inject: { env: { LD_PRELOAD: "x", NODE_OPTIONS: "x", "2A": "x" } } },
     [
-      "spec.inject.env.LD_PRELOAD: decides what a container runs or trusts and cannot be set by a Connection",
-      "spec.inject.env.NODE_OPTIONS: decides what a container runs or trusts and cannot be set by a Connection",
+      "spec.inject.env.LD_PRELOAD: decides what a container runs, trusts or dials through and cannot be set by a Connection",
+      "spec.inject.env.NODE_OPTIONS: decides what a container runs, trusts or dials through and cannot be set by a Connection",
       'spec.inject.env["2A"]: is no name of an environment variable: letters, digits and _, not beginning with a digit',
     ],
   ],
@@ -283,7 +283,7 @@ test("all problems of the structure and the CEL rules come at once", () => {
     'spec.mode: is "enforce"; it must be one of Enforce, Observe',
     'spec.rules[0].name: "A" is not of the form a name in lower case letters, digits and -',
     "spec.limits.tokensPerDay: limits.tokensPerDay is not available in this version: remove it",
-    "spec.rules[0]: a rule has at most one of sql, http and llm: write one rule for each",
+    "spec.rules[0]: a rule has at most one of sql, http, llm and passthrough: write one rule for each",
   ]);
 });
 

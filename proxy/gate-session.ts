@@ -195,7 +195,7 @@ export class Session implements GateSession {
       },
       terms: decision.approvals ?? [],
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
-      stillHeld: () => this.#refusalNow(operation),
+      stillHeld: () => this.refusalNow(operation),
     });
     if (!held.go)
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
@@ -204,13 +204,13 @@ export class Session implements GateSession {
     return this.#goWithIntent(this.#body(grant, operation, decision), decision);
   }
 
-  /** What the rules in force now say of an operation that a person has approved: an approval never outlives the rule that asked for it. */
-  #refusalNow(operation: Operation): ProxyError | undefined {
+  /** An approval never outlives the rule that asked for it, and neither does a connection that was let through. */
+  refusalNow(operation: Operation): ProxyError | undefined {
     const grant = this.#options.grants.current(this.#connection);
     if (grant === undefined)
       return new ProxyError(
         "GrantEnded",
-        `the grant for connection ${this.#connection} ended while the operation was held`,
+        `the grant for connection ${this.#connection} ended while the operation was going on`,
       );
     const decision = this.#decide(grant, operation, this.#options.now());
     return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;

@@ -2,10 +2,12 @@
 import { runAll } from "./steps.ts";
 
 const bin = "node_modules/.bin";
-await runAll([
-  { name: "format", command: [`${bin}/oxfmt`, "--check"] },
-  { name: "lint", command: [`${bin}/oxlint`, "--type-aware", "--deny-warnings"] },
-  { name: "types", command: [`${bin}/tsc`, "--noEmit"] },
-  { name: "generated files", command: [process.execPath, "scripts/generate.ts", "--check"] },
-  { name: "unit and property tests", command: ["npm", "run", "--silent", "test:unit"] },
-]);
+await runAll({
+  steps: [
+    { name: "format", command: [`${bin}/oxfmt`, "--check"] },
+    { name: "lint", command: [`${bin}/oxlint`, "--type-aware", "--deny-warnings"] },
+    { name: "types", command: [`${bin}/tsc`, "--noEmit"] },
+    { name: "generated files", command: [process.execPath, "scripts/generate.ts", "--check"] },
+    { name: "unit and property tests", command: ["npm", "run", "--silent", "test:unit"] },
+  ],
+});

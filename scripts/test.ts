@@ -15,9 +15,14 @@ const withoutPostgres = existsSync(
   : `no PostgreSQL binaries for ${process.platform}-${process.arch}`;
 const wasUp = withoutCluster === undefined && (await isClusterUp());
 
-const steps: Step[] = [
+const foundation: Step[] = [{ name: "build", command: [node, "scripts/build.ts"] }];
+const cluster: Step[] = [
+  { name: "cluster suite", command: [node, "test/e2e/run.ts"], leftOut: withoutCluster },
+  { name: "chart", command: [node, "scripts/chart.ts"], leftOut: withoutCluster },
+];
+// The cluster's suite waits for the cluster most of its time: what needs the processor runs beside it.
+const local: Step[] = [
   { name: "check", command: [node, "scripts/check.ts"] },
-  { name: "build", command: [node, "scripts/build.ts"], isFoundation: true },
   {
     name: "integration",
     command: ["npm", "run", "--silent", "test:integration"],
@@ -29,18 +34,16 @@ const steps: Step[] = [
     leftOut: withoutPostgres ?? reasonWithoutPython(),
   },
   { name: "demo", command: [node, "examples/demo/demo.ts"], leftOut: withoutPostgres },
-  { name: "cluster suite", command: [node, "test/e2e/run.ts"], leftOut: withoutCluster },
-  { name: "chart", command: [node, "scripts/chart.ts"], leftOut: withoutCluster },
 ];
 // They leave themselves out of the step above; here they are named.
 for (const [name, reason] of [
   ["client pgx", reasonWithoutGo()],
   ["client pgjdbc", reasonWithoutJava()],
 ] as const)
-  if (reason !== undefined) steps.push({ name, command: [node], leftOut: reason });
+  if (reason !== undefined) local.push({ name, command: [node], leftOut: reason });
 if (withoutCluster === undefined && !wasUp)
-  steps.push({ name: "cluster down", command: [node, "test/cluster/down.ts"] });
-await runAll(steps);
+  cluster.push({ name: "cluster down", command: [node, "test/cluster/down.ts"] });
+await runAll({ foundation, steps: cluster, beside: local });
 
 function reasonWithoutCluster(): string | undefined {
   if (process.env.CLUSTER === "kind") return undefined;

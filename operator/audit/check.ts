@@ -6,6 +6,7 @@ import {
   maxBatchEvents,
   sha256,
   shadowsHeader,
+  stable,
   verifyChain,
 } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
@@ -39,6 +40,8 @@ export function checkBatch(batch: EventBatch): void {
         "MalformedBatch",
         `event ${String(event?.header?.seq)} of ${stream} is not a complete event`,
       );
+  // Its canonical form is hashed here and stored afterwards (write.ts): written once.
+  for (const { body } of events) stable(body);
   const before: ChainPosition = { stream, seq: first.header.seq - 1, hash: first.header.prev };
   const { fault } = verifyChain(events, before);
   if (fault !== undefined) refuse("AlteredEvent", fault.message);

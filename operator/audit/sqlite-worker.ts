@@ -11,7 +11,8 @@ export interface SqliteRequest {
   readonly id: number;
   /** Absent: close the database and end. */
   readonly sql?: string;
-  readonly parameters?: readonly SQLInputValue[];
+  /** An array holds one value for each row: the statement runs once a row, and what is no array is the same for all. */
+  readonly parameters?: readonly (SQLInputValue | readonly SQLInputValue[])[];
 }
 
 export type SqliteAnswer =
@@ -57,11 +58,7 @@ function serve(port: NonNullable<typeof parentPort>, database: DatabaseSync): vo
         return;
       }
       const statement = prepared(sql);
-      const reads = statement.columns().length > 0;
-      const answer: SqliteAnswer = reads
-        ? { id, rows: statement.all(...parameters), changes: 0 }
-        : { id, rows: [], changes: statement.run(...parameters).changes };
-      port.postMessage(answer);
+      port.postMessage({ id, ...execute(statement, parameters) } satisfies SqliteAnswer);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       const code =
@@ -71,6 +68,30 @@ function serve(port: NonNullable<typeof parentPort>, database: DatabaseSync): vo
       port.postMessage({ id, error: { message, ...code } } satisfies SqliteAnswer);
     }
   });
+}
+
+function execute(
+  statement: StatementSync,
+  parameters: NonNullable<SqliteRequest["parameters"]>,
+): { readonly rows: readonly unknown[]; readonly changes: number | bigint } {
+  const lists = parameters.flatMap((value, place) => (isList(value) ? [{ place, value }] : []));
+  const row = parameters.map((value) => (isList(value) ? null : value));
+  const [first] = lists;
+  if (first === undefined)
+    return statement.columns().length > 0
+      ? { rows: statement.all(...row), changes: 0 }
+      : { rows: [], changes: statement.run(...row).changes };
+  for (let at = 0; at < first.value.length; at += 1) {
+    for (const { place, value } of lists) row[place] = value[at] ?? null;
+    statement.run(...row);
+  }
+  return { rows: [], changes: first.value.length };
+}
+
+function isList(
+  value: SQLInputValue | readonly SQLInputValue[],
+): value is readonly SQLInputValue[] {
+  return Array.isArray(value);
 }
 
 // The one file that works when it is loaded: that is what a worker's entry is for.

@@ -1,15 +1,40 @@
 // The rows of a group of checked batches, in as few statements as there are tables.
 import type { Transaction } from "kysely";
-import type { IngestRefusal } from "../../contract/chain.ts";
+import { canonicalJson, type IngestRefusal } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
+import { columnsOf, insertColumns } from "./bulk.ts";
 import { type AuditSchema, column, encodeText, eventIds } from "./schema.ts";
 import { foldSessions } from "./sessions.ts";
 
 export type Writing = Transaction<AuditSchema>;
 
-/** Rows of one INSERT: SQLite takes 32,766 parameters, PostgreSQL 65,535. */
-const rowsPerInsert = 500;
+const headerNames = [
+  "id",
+  "stream",
+  "seq",
+  "time",
+  "type",
+  "prev",
+  "body_hash",
+  "hash",
+  "pruned_at",
+] as const;
+const bodyNames = [
+  "id",
+  "body",
+  "session",
+  "namespace",
+  "service_account",
+  "pod",
+  "pod_uid",
+  "chain",
+  "connection",
+  "verdict",
+  "policy",
+  "rule",
+] as const;
+const contentNames = ["event_id", "position", "session", "part", "sha256", "text"] as const;
 
 /** The events of one batch that the store does not have. */
 export interface Fresh {
@@ -39,22 +64,13 @@ export async function writeFresh(
   now: string,
 ): Promise<void> {
   const events = fresh.flatMap((one) => one.events);
-  await insertAll(events, async (some, from) => {
-    await tx
-      .insertInto("event_headers")
-      .values(some.map((event, index) => headerRow(firstId + from + index, event)))
-      .execute();
-    await tx
-      .insertInto("event_bodies")
-      .values(some.map((event, index) => bodyRow(firstId + from + index, event)))
-      .execute();
-  });
-  await insertAll(contentRows(fresh, firstId), async (some) => {
-    await tx
-      .insertInto("contents")
-      .values([...some])
-      .execute();
-  });
+  const headers = events.map((event, index) => headerRow(firstId + index, event));
+  const bodies = events.map((event, index) => bodyRow(firstId + index, event));
+  const contents = contentRows(fresh, firstId);
+  await insertColumns(tx, "event_headers", columnsOf(headerNames, headers), headers.length);
+  await insertColumns(tx, "event_bodies", columnsOf(bodyNames, bodies), bodies.length);
+  if (contents.length > 0)
+    await insertColumns(tx, "contents", columnsOf(contentNames, contents), contents.length);
   await addSessions(tx, events);
   await moveHeads(tx, fresh, now);
   await keepCheckpoints(tx, fresh, now);
@@ -84,14 +100,6 @@ function contentRows(fresh: readonly Fresh[], firstId: number): readonly AuditSc
   });
 }
 
-async function insertAll<T>(
-  rows: readonly T[],
-  insert: (some: readonly T[], from: number) => Promise<void>,
-): Promise<void> {
-  for (let from = 0; from < rows.length; from += rowsPerInsert)
-    await insert(rows.slice(from, from + rowsPerInsert), from);
-}
-
 function headerRow(id: number, { header, hash }: StoredEvent): AuditSchema["event_headers"] {
   const { stream, seq, time, type, prev, bodyHash } = header;
   return { id, stream, seq, time, type, prev, body_hash: bodyHash, hash, pruned_at: null };
@@ -101,7 +109,8 @@ function bodyRow(id: number, { body }: StoredEvent): AuditSchema["event_bodies"]
   const { subject, connection, decision } = body;
   return {
     id,
-    body: JSON.stringify(body),
+    // Written when its digest was checked (check.ts), and kept.
+    body: canonicalJson(body),
     session: column(body.session),
     namespace: column(subject?.namespace ?? connection?.namespace),
     service_account: column(subject?.serviceAccount),

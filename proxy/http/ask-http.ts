@@ -2,7 +2,7 @@
 import type { Bundle } from "../../policy/bundle.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import type { LiveGrant } from "../pipeline.ts";
-import { contentText, exactOf, hasBody, literal, tooLarge } from "./asked.ts";
+import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
@@ -26,10 +26,9 @@ export async function askHttp(
     target: head.target,
     headers: head.all,
   });
+  const hasBody = exchange.request.body.length !== 0;
   const prefix =
-    hasBody(head) && mayHold(bundle, head.method)
-      ? await exchange.readPrefix(holdLimit)
-      : undefined;
+    hasBody && mayHold(bundle, head.method) ? await exchange.readPrefix(holdLimit) : undefined;
   const full = bundle.recording.detail === "Full";
   const sent = full && isText(head.all["content-type"]) ? new TextObserver("request") : undefined;
 
@@ -45,10 +44,10 @@ export async function askHttp(
         : () => ({ part: "request", text: contentText(prefix.bytes) }),
     identity: full,
     body: async () => {
-      if (!hasBody(head)) return null;
+      if (!hasBody) return null;
       const known =
         prefix ??
-        ((head.contentLength ?? Infinity) <= pieceLimit
+        ((exchange.request.body.length ?? Infinity) <= pieceLimit
           ? await exchange.readPrefix(pieceLimit)
           : undefined);
       if (known?.complete === true) {
@@ -56,8 +55,7 @@ export async function askHttp(
         sent?.take(known.bytes);
         return known.bytes;
       }
-      exchange.wantBody();
-      return new BodyStream(exchange.request, known?.bytes, (chunk) => {
+      return new BodyStream(exchange.request.body, known?.bytes, (chunk) => {
         exchange.bytesIn += chunk.length;
         sent?.take(chunk);
       });

@@ -7,7 +7,7 @@ import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
-import { contentText, exactOf, hasBody, literal, tooLarge } from "./asked.ts";
+import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
@@ -21,7 +21,8 @@ export async function askOpenAi(
   live: LiveGrant,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
-  const prefix = hasBody(head) ? await exchange.readPrefix(bodyLimit) : undefined;
+  const prefix =
+    exchange.request.body.length !== 0 ? await exchange.readPrefix(bodyLimit) : undefined;
   if (prefix?.complete === false) throw tooLarge(bodyLimit, "a request to a language model");
   const body = prefix?.bytes;
   exchange.bytesIn = body?.length ?? 0;

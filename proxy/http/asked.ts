@@ -38,7 +38,3 @@ export function literal(host: string): string {
 export function tooLarge(limit: number, what: string): ProxyError {
   return new ProxyError("TooLarge", `the body of ${what} may have at most ${limit} bytes`);
 }
-
-export function hasBody(head: RequestHead): boolean {
-  return head.chunked || (head.contentLength ?? 0) > 0;
-}

@@ -1,18 +1,19 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
-import type { IncomingMessage, ServerResponse } from "node:http";
-import { Socket } from "node:net";
-import { TLSSocket } from "node:tls";
+import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
 import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, discardRest, readPrefix } from "./body.ts";
+import { BodyStream, ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
+import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
+import type { AnswerRules } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
+import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
 import { upstreamError } from "./upstream-error.ts";
@@ -36,6 +37,8 @@ export interface Outgoing {
   readonly headers: string[];
   readonly body: Buffer | BodyStream | null;
   readonly observer: Observer | undefined;
+  readonly answer: AnswerRules;
+  readonly retries: number;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection. */
@@ -43,9 +46,8 @@ const maxInFlight = 512;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
-export class Exchange implements AnswerHandler {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+export class Exchange implements AnswerHandler, InboundEvents {
+  readonly request: InboundRequest;
   readonly client: ClientConnection;
   /** Set once it is known; decides how a refusal is said. */
   protocol: Protocol | undefined;
@@ -53,48 +55,47 @@ export class Exchange implements AnswerHandler {
   connection: string | undefined;
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
+  readonly #answer: InboundAnswer;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
   #length = -1;
   #last: Buffer | undefined;
   #startedMs = 0;
-  #continueOwed: boolean;
   #finished = false;
   #gone = false;
+  #left: AbortController | undefined;
   #controller: AnswerControl | undefined;
+  #isPaused = false;
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined };
   #body: BodyStream | undefined;
 
-  constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
-    client: ClientConnection,
-    expectsContinue: boolean,
-  ) {
+  constructor(request: InboundRequest, client: ClientConnection) {
     this.request = request;
-    this.response = response;
     this.client = client;
-    this.#continueOwed = expectsContinue;
+    this.#answer = request.answer;
   }
 
-  /** Tells a client that waits for it that its body is wanted; from here on it is read. */
-  wantBody(): void {
-    if (!this.#continueOwed) return;
-    this.#continueOwed = false;
-    this.response.writeContinue();
+  /** Aborts when the agent is gone. Made when it is asked for: most exchanges never wait for anything. */
+  get signal(): AbortSignal {
+    if (this.#left === undefined) {
+      this.#left = new AbortController();
+      if (this.#gone) this.#left.abort(clientLeft());
+    }
+    return this.#left.signal;
   }
 
-  async readPrefix(limit: number): Promise<Prefix> {
-    this.wantBody();
-    return readPrefix(this.request, limit);
+  readPrefix(limit: number): Prefix | Promise<Prefix> {
+    return readPrefix(this.request.body, limit);
   }
 
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    this.#rules = outgoing.answer;
     if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
@@ -114,24 +115,28 @@ export class Exchange implements AnswerHandler {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream)
-      upstream.streaming?.dispatch({ method, path, headers, body }, this);
-    else upstream.known.dispatch({ method, path, headers, body }, this);
+    if (body instanceof BodyStream && upstream.streaming !== undefined)
+      upstream.streaming.dispatch({ method, path, headers, body }, this);
+    else
+      dispatchAgain(
+        (request, handler) => upstream.known.dispatch(request, handler),
+        { method, path, headers, body },
+        this,
+        body instanceof BodyStream ? 0 : outgoing.retries,
+      );
   }
 
   /** Answers with a refusal; the connection stays usable. */
   refuse(error: ProxyError, decision?: Decision): void {
     if (this.#finished) return;
-    if (this.response.headersSent || this.#gone) {
+    if (this.#answer.hasBegun || this.#gone) {
       this.#abortAgent();
       return;
     }
     const refusal = refusalOf(named(error, this.connection), decision, this.protocol);
-    if (this.client.ended !== undefined) refusal.headers.push("connection", "close");
-    this.response.writeHead(refusal.status, refusal.headers);
-    this.response.end(refusal.body);
+    this.#answer.begin(refusal.status, refusal.headers);
+    this.#answer.end(refusal.body);
     this.#finish();
-    discardRest(this.request);
   }
 
   /** Something went wrong on the way: recorded if it was allowed, and said as what it is. */
@@ -141,21 +146,41 @@ export class Exchange implements AnswerHandler {
     this.refuse(error);
   }
 
-  /** Ends it now, whatever the upstream is doing. False when the answer has begun: then only breaking off is left. */
-  cut(error: ProxyError): boolean {
-    if (this.#finished || this.#gone || this.response.headersSent) return false;
-    const controller = this.#controller;
-    this.#record(controller === undefined ? "error" : "unknown", error.code);
-    this.refuse(error);
-    controller?.abort(error);
-    return true;
+  /** Gives the connection up for another protocol, with this head instead of an answer. */
+  handOver(status: number, headers: readonly string[]): Duplex {
+    const raw = this.request.handOver(status, headers);
+    this.#finish();
+    return raw;
   }
 
-  /** The agent closed its connection: the upstream hears of it at once. */
-  clientGone(): void {
+  /** Ends it now, whatever the upstream is doing: refused with this error where no answer has begun, else broken off. */
+  end(error: ProxyError): void {
+    if (this.#finished || this.#gone) return;
+    const controller = this.#controller;
+    if (this.#answer.hasBegun) this.#abortAgent();
+    else {
+      this.#record(controller === undefined ? "error" : "unknown", error.code);
+      this.refuse(error);
+    }
+    controller?.abort(error);
+  }
+
+  drained(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#controller?.resume();
+  }
+
+  /** The upstream hears of it at once. */
+  gone(): void {
     if (this.#finished) return;
     this.#gone = true;
+    this.#left?.abort(clientLeft());
     this.#controller?.abort(new ClientGone());
+  }
+
+  broken(error: ProxyError): void {
+    this.end(error);
   }
 
   onRequestStart(controller: AnswerControl): void {
@@ -165,19 +190,16 @@ export class Exchange implements AnswerHandler {
   }
 
   onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
+    // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
-      this.#inform(status, headers);
+      this.#answer.inform(status, agentHeaders(headers, this.#rules));
       return;
     }
     this.#status = status;
-    const kept = agentHeaders(headers);
-    if (this.client.ended !== undefined) kept.push("connection", "close");
     this.#observer?.start(status, headers);
-    this.response.writeHead(status, kept);
-    // A stream's first byte may be seconds away; the agent learns at once that it was accepted.
     const length = headers["content-length"];
-    if (length === undefined) this.response.flushHeaders();
-    else this.#length = Number(length);
+    if (length !== undefined) this.#length = Number(length);
+    this.#answer.begin(status, agentHeaders(headers, this.#rules));
   }
 
   onResponseData(controller: AnswerControl, chunk: Buffer): void {
@@ -187,22 +209,19 @@ export class Exchange implements AnswerHandler {
       this.#last = chunk;
       return;
     }
-    // A copy: the chunk is the connection's, which reads on.
-    if (this.response.write(Buffer.from(chunk))) return;
+    if (this.#answer.write(chunk)) return;
+    this.#isPaused = true;
     controller.pause();
-    this.response.once("drain", () => controller.resume());
   }
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
-    if (Object.keys(trailers).length > 0)
-      this.response.addTrailers(toPairs(agentHeaders(trailers)));
-    // A string joins the head in one write; as bytes it would be a vector of two. The chunk is still valid: the same read ended the answer.
-    if (this.#last === undefined) this.response.end();
-    else this.response.end(this.#last.toString("latin1"), "latin1");
+    // What is left of the request is the leg's once it is answered.
     this.#release();
+    // The last piece is still valid: the same read ended the answer.
+    this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
+    this.#last = undefined;
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
-    discardRest(this.request);
   }
 
   onResponseError(_controller: AnswerControl | null, failure: Error): void {
@@ -213,14 +232,6 @@ export class Exchange implements AnswerHandler {
     this.#record(sent ? "unknown" : "error", this.#gone ? "ClientGone" : error.code);
     if (this.#gone) this.#finish();
     else this.refuse(error);
-  }
-
-  /** RFC 9110 section 15.2: informational answers are passed on, to clients that know them. */
-  #inform(status: number, headers: ResponseHeaders): void {
-    if (this.request.httpVersionMinor === 0) return;
-    const link = headers["link"];
-    if (status === 102) this.response.writeProcessing();
-    else if (status === 103 && link !== undefined) this.response.writeEarlyHints({ link });
   }
 
   #record(status: EventOutcome["status"], error?: string): void {
@@ -250,10 +261,7 @@ export class Exchange implements AnswerHandler {
 
   /** An answer that broke off must not look like one that ended. */
   #abortAgent(): void {
-    const { socket } = this.request;
-    // TLS has its own end mark, which destroy leaves out; plain TCP needs a reset to differ from the end of a close-delimited answer.
-    if (socket instanceof Socket && !(socket instanceof TLSSocket)) socket.resetAndDestroy();
-    else socket.destroy();
+    this.#answer.abort();
     this.#finish();
   }
 
@@ -271,8 +279,6 @@ function named(error: ProxyError, connection: string | undefined): ProxyError {
   return new ProxyError(error.code, `connection ${connection}: ${error.message}`, { cause: error });
 }
 
-function toPairs(flat: readonly string[]): [string, string][] {
-  const pairs: [string, string][] = [];
-  for (let at = 0; at + 1 < flat.length; at += 2) pairs.push([flat[at] ?? "", flat[at + 1] ?? ""]);
-  return pairs;
+function clientLeft(): ProxyError {
+  return new ProxyError("ShuttingDown", "the client closed its connection");
 }

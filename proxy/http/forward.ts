@@ -1,6 +1,4 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
-import { TLSSocket } from "node:tls";
-
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
@@ -9,10 +7,12 @@ import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
-import { upstreamHeaders } from "./headers.ts";
+import { answerRules, upstreamHeaders } from "./headers.ts";
+import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -28,18 +28,25 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let connection: ConnectionId | undefined;
   let granted: Granted | undefined;
   try {
-    const head = readHead(request.method ?? "", request.url ?? "", request.rawHeaders);
-    const gate = gateFor(exchange, head);
+    if (request.method === "CONNECT") {
+      await openTunnel(exchange);
+      return;
+    }
+    const read = readTrusted(exchange);
+    const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
     exchange.connection = `${connection.namespace}/${connection.name}`;
-    const session = client.session(gate, head.chain);
-    const live = gate.current() ?? (await gate.grant(client.signal));
+    const session = client.session(gate, read.chain);
+    const live = gate.current() ?? (await gate.grant(exchange.signal));
+    const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
     const asked = await ask(connection.protocol, exchange, head, live);
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
-      signal: client.signal,
+      get signal() {
+        return exchange.signal;
+      },
       ...(asked.content !== undefined && { content: asked.content }),
     });
     const passage = passing instanceof Promise ? await passing : passing;
@@ -49,7 +56,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     }
     granted = passage;
     // A hold can last longer than a grant: endpoint and lease are those of now.
-    const now = gate.current() ?? (await gate.grant(client.signal));
+    const now = gate.current() ?? (await gate.grant(exchange.signal));
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
@@ -57,10 +64,15 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       method: head.method,
-      path: head.target,
-      headers: upstreamHeaders(head, now.lease, asked.identity),
+      path: sentTarget(head, now.lease),
+      headers: upstreamHeaders(head, now, asked.identity),
       body,
       observer: asked.observer(),
+      answer: answerRules(now),
+      retries: retriesFor(
+        { method: head.method, wasHeld: passage.decision.verdict === "hold" },
+        now.endpoint.retries,
+      ),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -72,16 +84,42 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   }
 }
 
+/** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
+function readTrusted({ request }: Exchange): RequestHead {
+  try {
+    return readHead(request.method, request.target, request.headers, request.authority);
+  } catch (error) {
+    request.distrust?.();
+    throw error;
+  }
+}
+
+/** What is asked inside it is decided like any other request; which host it leads to is decided here. */
+async function openTunnel(exchange: Exchange): Promise<void> {
+  const { route } = exchange.client;
+  if (route.connect === undefined)
+    throw new ProxyError(
+      "NotSupported",
+      "CONNECT is not served here: send requests to the address of a Connection",
+    );
+  const { target, headers } = exchange.request;
+  const opened = await route.connect(target, headers, exchange.signal);
+  if ("take" in opened) opened.take(exchange.handOver(200, []));
+  else exchange.refuse(opened.error, opened.decision);
+}
+
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
-  const { socket } = exchange.client;
+  const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
+  const { scheme = head.scheme ?? route.scheme } = exchange.request;
+  if (scheme !== route.scheme)
+    throw new ProxyError("MalformedRequest", `the scheme of the request is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
-  const named =
-    socket instanceof TLSSocket && typeof socket.servername === "string"
-      ? socket.servername.toLowerCase()
-      : head.host;
-  const gate = named === head.host ? route.select(head.host, head.path, head.port) : undefined;
+  const gate =
+    servername === undefined || servername === head.host
+      ? route.select(head.host, head.path, head.port)
+      : undefined;
   if (gate !== undefined) return gate;
   throw new ProxyError(
     "ConnectionUnknown",
@@ -111,6 +149,8 @@ function ask(
       return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    case "passthrough":
+      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
       return protocol satisfies never;
   }

@@ -1,22 +1,20 @@
 // The HTTP room: takes connections of the agent, on whichever listener they came, and answers their requests through the gates of their route.
-import { createServer } from "node:http";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 
 import type { ConnectionId } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
-import type { Gate } from "../pipeline.ts";
+import type { Gate, Passage } from "../pipeline.ts";
 import { ClientConnection } from "./client.ts";
 import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
-import { maxHeaders } from "./head.ts";
-import { refusalOf } from "./refusal.ts";
+import { Http1Legs } from "./http1-legs.ts";
+import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { Upstreams } from "./upstreams.ts";
 
 /** What a listener knows of the requests that arrive there. */
@@ -34,9 +32,18 @@ export interface HttpRoute {
   readonly guard?: Guard;
   /** A forward proxy's listener: which route serves an absolute URL there. Throws ProxyError when none does. */
   named?(host: string, port: number): HttpRoute;
-  /** A forward proxy's listener takes CONNECT, or throws ProxyError; everywhere else it is refused. */
-  connect?(authority: string, request: IncomingMessage, socket: Socket, first: Buffer): void;
+  /** A forward proxy's listener takes CONNECT. Throws ProxyError when nobody takes the tunnel to this authority; everywhere else it is refused. */
+  connect?(
+    authority: string,
+    headers: FlatHeaders,
+    signal: AbortSignal,
+  ): TunnelAnswer | Promise<TunnelAnswer>;
 }
+
+/** Who takes a tunnel once it is open, or a refusal that is in the record already. */
+export type TunnelAnswer =
+  | { readonly take: (tunnel: Duplex) => void }
+  | Extract<Passage, { go: false }>;
 
 export interface HttpRoomOptions {
   readonly dial: Dial;
@@ -55,22 +62,15 @@ export interface HttpRoom {
   close(deadlineMs?: number): Promise<void>;
 }
 
-/** For the head of a request, from its first byte. An agent on the same machine needs none of it. */
-const headersTimeoutMs = 20_000;
-/** A client that was answered for the last time closes at once, or is cut. */
-const lingerMs = 2_000;
-/** Node's own default is 16 KiB; agents carry cookies and long tokens. */
-const maxHeaderSize = 32 * 1024;
-
 export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
   return new Room(options);
 }
 
 class Room implements HttpRoom {
-  readonly #server: Server;
+  readonly #legs = new Http1Legs();
   readonly #context: ForwardContext;
-  readonly #clients = new Map<Duplex, ClientConnection>();
-  #closing = false;
+  readonly #clients = new Set<ClientConnection>();
+  #closing: PromiseWithResolvers<void> | undefined;
 
   constructor(options: HttpRoomOptions) {
     this.#context = {
@@ -78,127 +78,54 @@ class Room implements HttpRoom {
       onUnexpected: options.onUnexpected ?? ignore,
       onRefused: options.onRefused ?? ignore,
     };
-    this.#server = createServer({
-      insecureHTTPParser: false,
-      maxHeaderSize,
-      headersTimeout: headersTimeoutMs,
-      connectionsCheckingInterval: headersTimeoutMs / 4,
-      // No limit on the whole of a request: an upload may take its time, as long as bytes move (client.ts).
-      requestTimeout: 0,
-      // Idle connections are client.ts's, which knows whether one is in use.
-      keepAliveTimeout: 0,
-      noDelay: true,
-    });
-    this.#server.maxHeadersCount = maxHeaders + 1;
-    this.#server.on("request", (request, response) => this.#serve(request, response, false));
-    this.#server.on("checkContinue", (request, response) => this.#serve(request, response, true));
-    this.#server.on("connect", (request, socket, first) => this.#connect(request, socket, first));
-    this.#server.on("clientError", (error, socket) => this.#malformed(error, socket));
-    // Node starts its check of `headersTimeout` when a server listens; this one is handed its connections instead.
-    this.#server.emit("listening");
   }
 
   accept(socket: Socket | TLSSocket, route: HttpRoute): void {
-    if (this.#closing || socket.destroyed) {
+    if (this.#closing !== undefined || socket.destroyed) {
       socket.destroy();
       return;
     }
-    const client = new ClientConnection(
-      socket,
-      route,
-      (exchange) => void forward(exchange, this.#context),
-    );
-    this.#clients.set(socket, client);
-    socket.once("close", () => this.#clients.delete(socket));
-    this.#server.emit("connection", socket);
+    const named = socket instanceof TLSSocket ? socket.servername : undefined;
+    const servername = typeof named === "string" ? named.toLowerCase() : undefined;
+    const client = new ClientConnection(route, servername);
+    this.#clients.add(client);
+    client.leg = this.#legs.accept(socket, this.#sinkOf(client));
   }
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
-    this.#closing = true;
-    const cut = setTimeout(
-      () => this.#clients.forEach((client) => client.socket.destroy()),
-      deadlineMs,
-    );
-    const ended: Promise<void>[] = [];
-    for (const client of this.#clients.values()) {
-      ended.push(new Promise((resolve) => client.socket.once("close", resolve)));
+    this.#closing = Promise.withResolvers<void>();
+    const cut = setTimeout(() => {
+      for (const client of this.#clients) client.destroy();
+    }, deadlineMs);
+    for (const client of this.#clients)
       client.end(new ProxyError("ShuttingDown", "the proxy is shutting down"));
-    }
-    await Promise.all(ended);
+    this.#settle();
+    await this.#closing.promise;
     clearTimeout(cut);
-    this.#server.close();
+    this.#legs.close();
     await this.#context.upstreams.close();
   }
 
-  #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-    const client = this.#clients.get(request.socket);
-    if (client === undefined) {
-      request.socket.destroy();
-      return;
-    }
-    // Writing to a connection that is gone is an error of the response, which its `close` has told already.
-    response.on("error", ignore);
-    client.begin(new Exchange(request, response, client, expectsContinue));
+  #sinkOf(client: ClientConnection): InboundSink {
+    return {
+      request: (request: InboundRequest) => {
+        const exchange = new Exchange(request, client);
+        client.begin(exchange);
+        void forward(exchange, this.#context);
+        return exchange;
+      },
+      malformed: (error) => this.#context.onRefused(error),
+      closed: () => {
+        this.#clients.delete(client);
+        client.closed();
+        this.#settle();
+      },
+    };
   }
 
-  #connect(request: IncomingMessage, socket: Duplex, first: Buffer): void {
-    const client = this.#clients.get(socket);
-    try {
-      if (client?.route.connect === undefined)
-        throw new ProxyError(
-          "NotSupported",
-          "CONNECT is not served here: send requests to the address of a Connection",
-        );
-      this.#clients.delete(socket);
-      client.route.connect(request.url ?? "", request, client.release(), first);
-    } catch (error) {
-      const refusal =
-        error instanceof ProxyError
-          ? error
-          : new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1");
-      this.#context.onRefused(refusal);
-      answerRaw(socket, refusal);
-    }
+  #settle(): void {
+    if (this.#clients.size === 0) this.#closing?.resolve();
   }
-
-  /** What Node's parser refuses never becomes a request. */
-  #malformed(error: Error & { code?: string }, socket: Duplex): void {
-    if (!socket.writable || error.code === "ECONNRESET") {
-      socket.destroy();
-      return;
-    }
-    const refusal = parserError(error.code);
-    // A client that leaves in the middle of a request sent nothing wrong.
-    if (error.code !== "HPE_INVALID_EOF_STATE") this.#context.onRefused(refusal);
-    if (this.#clients.get(socket)?.endAfterAnswers(refusal) !== true) answerRaw(socket, refusal);
-  }
-}
-
-function parserError(code: string | undefined): ProxyError {
-  if (code === "HPE_HEADER_OVERFLOW")
-    return new ProxyError(
-      "TooLarge",
-      `the headers of a request may have at most ${maxHeaderSize} bytes`,
-    );
-  if (code === "ERR_HTTP_REQUEST_TIMEOUT")
-    return new ProxyError(
-      "MalformedRequest",
-      `the head of the request did not arrive within ${headersTimeoutMs / 1_000} s`,
-    );
-  return new ProxyError("MalformedRequest", "the request is not well-formed HTTP/1.1");
-}
-
-/** Where there is no response object: one message, then the end. */
-function answerRaw(socket: Duplex, error: ProxyError): void {
-  const { status, headers, body } = refusalOf(error, undefined, undefined);
-  let text = `HTTP/1.1 ${status} ${error.code}\r\n`;
-  for (let at = 0; at + 1 < headers.length; at += 2)
-    text += `${headers[at]}: ${headers[at + 1]}\r\n`;
-  socket.end(Buffer.concat([Buffer.from(`${text}connection: close\r\n\r\n`, "latin1"), body]));
-  // Nobody reads here any more: unread, the client's end would never be seen, and an unread byte would reset the answer away.
-  socket.resume();
-  const cut = setTimeout(() => socket.destroy(), lingerMs).unref();
-  socket.once("close", () => clearTimeout(cut));
 }
 
 function ignore(): void {}

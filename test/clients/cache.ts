@@ -65,9 +65,12 @@ export async function mavenJar(coordinates: string): Promise<string> {
   return join(folder, `${artifact}-${version}.jar`);
 }
 
-/** Builds the Go program of a folder beside this file; anew when a file of it changes. */
-export async function goProgram(name: string): Promise<string> {
-  const source = join(import.meta.dirname, name);
+/** Builds the Go program of a folder beside this file, or in another folder; anew when a file of it changes. */
+export async function goProgram(
+  name: string,
+  beside: string = import.meta.dirname,
+): Promise<string> {
+  const source = join(beside, name);
   const files = (await readdir(source)).toSorted();
   const texts = await Promise.all(files.map((file) => readFile(join(source, file), "utf8")));
   const { stdout: version } = await run("go", ["version"]);
