@@ -34,6 +34,7 @@ export class Settlement {
 
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
+    this.#cancelled = false;
     // Where they cannot be read, the statements that need to know say so.
     const { overloads, replication } = this.#x.options;
     if (
@@ -287,6 +288,12 @@ export class Settlement {
     execution: Execution,
     passage: Passage,
   ): Refused | undefined {
+    // Cancelled while something was looked up or written: it is not sent any more.
+    if (passage.go && this.#cancelled) {
+      this.#cancelled = false;
+      passage.done({ status: "denied", error: "cancelled by the client" });
+      return { at: startOf(segment, index), answer: cancelledByClient() };
+    }
     if (passage.go) {
       execution.passage = passage;
       const { refusal, kind } = segment[index] ?? {};
