@@ -64,7 +64,7 @@ export class Settlement {
     return segment.some(({ kind, statement }) => {
       if (kind !== "parse" || statement === undefined || statement.understood.onlyTransaction)
         return false;
-      const masking = this.#x.options.masks.for(grant.bundle);
+      const masking = this.#x.options.masks.for(grant.bundle, false);
       return masking === "load" || this.#mayShowAnother(masking, statement.understood);
     });
   }
@@ -174,7 +174,8 @@ export class Settlement {
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const masking = onlyTransaction ? undefined : masks.for(bundle);
+    const halfSent = begun && this.#x.status === "I";
+    const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     execution.generation = bundle.generation;
     execution.limits = bundle.limits;
