@@ -51,8 +51,6 @@ export class Backend implements FrameSink {
   readonly #results: Results;
   /** The server said FATAL: its closing needs no word of ours. */
   saidFatal = false;
-  /** The client has the beginning of a message and not its end. */
-  inPiece = false;
 
   constructor(exchange: Exchange, frontend: FrontendSide, hooks: BackendHooks) {
     this.#x = exchange;
@@ -97,7 +95,7 @@ export class Backend implements FrameSink {
   }
 
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
-    this.inPiece = !last;
+    this.#x.inPiece = !last;
     this.#pass(buffer, start, end);
     this.#results.piece(type, end - start, last);
   }

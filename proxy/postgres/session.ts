@@ -153,6 +153,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     gathering: room.gathering,
     named: room.named,
     now: room.now,
+    holdNoticeMs: room.holdNoticeMs,
     poisonPortal: `chaperone:${randomBytes(12).toString("hex")}`,
     cancel: async () => {
       if (upstream.key === undefined) return;

@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
+import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
@@ -25,11 +26,13 @@ type Settled = Refused | undefined;
 
 export class Settlement {
   readonly #x: Exchange;
+  readonly #notices: HoldNotices;
   #hold = new AbortController();
   #cancelled = false;
 
   constructor(exchange: Exchange) {
     this.#x = exchange;
+    this.#notices = new HoldNotices(exchange);
   }
 
   /** Synchronous when every operation is allowed and none needs a durable intent. */
@@ -76,6 +79,7 @@ export class Settlement {
 
   /** Ends whatever is waited for: the client went away, or sent a CancelRequest. */
   abandon(cancelled: boolean): void {
+    this.#notices.end();
     this.#cancelled = cancelled;
     this.#hold.abort();
     this.#hold = new AbortController();
@@ -90,6 +94,7 @@ export class Settlement {
         const passage = this.#pass(execution, begun);
         if (passage instanceof Promise)
           return passage
+            .finally(() => this.#notices.end())
             .then((taken) => this.#stillHeld(execution, taken, begun))
             .then(
               (taken) =>
@@ -264,6 +269,7 @@ export class Settlement {
         operation.params.length === 0
           ? { part: "request", text: understood.text }
           : { part: "params", text: JSON.stringify(operation.params) },
+      onWait: (request) => this.#notices.begin(request),
       signal: this.#signal(),
     });
   }

@@ -13,7 +13,7 @@ import {
   startupMessage,
 } from "../../proxy/postgres/messages.ts";
 import { welcome } from "./postgres-fake-upstream.ts";
-import { allow, startHarness, type Harness } from "./postgres-proxy-harness.ts";
+import { allow, hold, startHarness, type Harness } from "./postgres-proxy-harness.ts";
 import { errorsOf, field, RawClient, statusOf, tagsOf } from "./postgres-proxy-raw.ts";
 
 /** Answers of a server that knows nothing, the proxy's own questions only when the test says so. */
@@ -47,16 +47,19 @@ before(async () => {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  proxy = await startHarness({
-    host: "127.0.0.1",
-    port,
-    superuser: "postgres",
-    password: "not-asked-for",
-    superuserUrl: "",
-    data: "",
-    log: () => "",
-    stop: async () => undefined,
-  });
+  proxy = await startHarness(
+    {
+      host: "127.0.0.1",
+      port,
+      superuser: "postgres",
+      password: "not-asked-for",
+      superuserUrl: "",
+      data: "",
+      log: () => "",
+      stop: async () => undefined,
+    },
+    { holdNoticeMs: 50 },
+  );
 });
 
 afterEach(() => {
@@ -129,4 +132,46 @@ test("what the server says before it is ready reaches the client, as many lines 
   const flooded = await begin();
   assert.equal(flooded.heard.length, 32);
   await flooded.raw.end();
+});
+
+const waits =
+  /^connection agents\/orders-db: waiting for the approval of access request request-\d+; cancel to give up$/;
+
+test("a client that waits for a person is told so, again and again, and no more once the statement runs", async () => {
+  proxy.setRules([hold({ statements: ["select"] }, 60)]);
+  const { raw } = await begin();
+  raw.send(query("SELECT held FROM orders"));
+  const told = await raw.until((answers) => answers.length >= 3);
+  for (const one of told) {
+    assert.equal(one.type, "N");
+    assert.match(field(one, "M") ?? "", waits);
+  }
+  proxy.answerRequest("Approved");
+  const answers = await raw.ready();
+  assert.equal(answers.at(-1)?.type, "Z");
+  proxy.setRules([allow({ statements: ["select"] })]);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  raw.send(query("SELECT free FROM orders"));
+  assert.deepEqual(
+    (await raw.ready()).map(({ type }) => type),
+    ["C", "Z"],
+  );
+  await raw.end();
+});
+
+test("a client that left behind a held statement is noticed, although its bytes are no longer read", async () => {
+  proxy.setRules([hold({ statements: ["select"] }, 60)]);
+  const { raw } = await begin();
+  const seen = proxy.operations().length;
+  raw.send(query("SELECT gone FROM orders"));
+  await raw.until((answers) => answers.length > 0);
+  // More than is read ahead: from here on the socket is not read.
+  for (let at = 0; at < 64; at++) raw.send(query(`SELECT '${"x".repeat(60_000)}'`));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  raw.socket.destroy();
+  for (let at = 0; proxy.operations().length === seen; at++) {
+    assert.ok(at < 300, "the hold goes on for nobody");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.equal(proxy.operations()[seen]?.body.outcome?.status, "pending");
 });

@@ -106,6 +106,7 @@ export async function startHarness(
     readonly database?: string;
     readonly startupDeadlineMs?: number;
     readonly memoryPatienceMs?: number;
+    readonly holdNoticeMs?: number;
     /** The room's clock. */
     readonly now?: () => number;
   } = {},
