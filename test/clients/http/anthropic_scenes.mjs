@@ -25,4 +25,4 @@ const results = {
     .create({ ...ask, model: "claude-none" })
     .catch((error) => [error.constructor.name, error.status, error.error.error.type]),
 };
-console.log(JSON.stringify(results));
+process.stdout.write(JSON.stringify(results));

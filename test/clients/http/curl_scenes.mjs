@@ -13,33 +13,21 @@ let count = 0;
 function curl(args, input) {
   const at = ++count;
   const [head, body] = [join(folder, `head.${at}`), join(folder, `body.${at}`)];
+  const fixed = ["--silent", version, "--max-time", "20", "--write-out", "%{json}"];
   return new Promise((resolve, reject) => {
-    const child = execFile(
-      "curl",
-      [
-        "--silent",
-        version,
-        "--dump-header",
-        head,
-        "--output",
-        body,
-        "--max-time",
-        "20",
-        "--write-out",
-        "%{json}",
-        ...args,
-      ],
-      async (error, stdout) => {
-        if (error !== null && typeof error.code !== "number") return reject(error);
-        const read = (file) => readFile(file).catch(() => Buffer.alloc(0));
+    const all = [...fixed, "--dump-header", head, "--output", body, ...args];
+    const child = execFile("curl", all, (error, stdout) => {
+      if (error !== null && typeof error.code !== "number") return void reject(error);
+      const read = (file) => readFile(file).catch(() => Buffer.alloc(0));
+      void Promise.all([read(head), read(body)]).then(([first, rest]) =>
         resolve({
           exit: error === null ? 0 : error.code,
           info: JSON.parse(stdout),
-          head: (await read(head)).toString("latin1"),
-          body: await read(body),
-        });
-      },
-    );
+          head: first.toString("latin1"),
+          body: rest,
+        }),
+      );
+    });
     child.stdin.on("error", () => undefined);
     child.stdin.end(input);
   });

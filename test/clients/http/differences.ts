@@ -44,6 +44,11 @@ export const httpDifferences: readonly HttpDifference[] = [
     where: { aiohttp: { cookies: ["endpoints"], "large-request-header": ["endpoints"] } },
   },
   {
+    what: "Java's cookies of version 1 name the proxy's address in `$Domain` under `endpoints`",
+    why: "It is the address that the program dials",
+    where: { java: { cookies: ["endpoints"] } },
+  },
+  {
     what: "fetch offers no `br` under `endpoints`",
     why: "It does so over TLS alone",
     where: { fetch: { seen: ["endpoints"], "large-request-header": ["endpoints"] } },

@@ -25,4 +25,4 @@ const results = {
     .create({ ...ask, model: "gpt-none" })
     .catch((error) => [error.constructor.name, error.status, error.code]),
 };
-console.log(JSON.stringify(results));
+process.stdout.write(JSON.stringify(results));

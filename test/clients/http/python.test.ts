@@ -1,12 +1,21 @@
 // Python's HTTP clients and SDKs, unmodified: scene by scene the same through the proxy as straight from the server, under every way in.
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pythonPackages, reasonWithoutPython } from "../python.ts";
 import { skipped } from "../toolchains.ts";
 import { pythonRequirements, type ClientKey } from "./clients.ts";
-import { playOnce, sameEveryWay, trustReaches, type Play } from "./compare.ts";
-import { reasonWithoutNamespaces } from "./container.ts";
+import {
+  assertSame,
+  everyWay,
+  parsed,
+  sameEveryWay,
+  trustReaches,
+  type Play,
+  type Scenes,
+} from "./compare.ts";
+import { containerOf, output, reasonWithoutNamespaces, type Container } from "./container.ts";
 import { openHttpRoom, type HttpRoom } from "./room.ts";
 
 const options = skipped(reasonWithoutPython() ?? reasonWithoutNamespaces());
@@ -42,8 +51,6 @@ for (const [client, name, env] of [
   ["httpx", "httpx_scenes.py", {}],
   ["httpx2", "httpx_scenes.py", { HTTPX_HTTP2: "1" }],
   ["aiohttp", "aiohttp_scenes.py", {}],
-  ["openaiPython", "openai_scenes.py", {}],
-  ["anthropicPython", "anthropic_scenes.py", {}],
 ] as const) {
   test(
     `${client}: every scene ends as it does straight from the server, under every way in`,
@@ -52,10 +59,37 @@ for (const [client, name, env] of [
   );
 }
 
+/** A script that plays once for each container, in children of its own. */
+async function forked(
+  name: string,
+  containers: readonly Container[],
+): Promise<Record<string, Scenes>> {
+  const { env = {} } = script(name);
+  const given = containers.map((one) => ({ ...one, env: { ...one.env, ...env } }));
+  const command = [python, join(import.meta.dirname, name), JSON.stringify(given)];
+  return parsed(await output(opened(), command, env));
+}
+
+test(
+  "the SDKs of OpenAI and Anthropic: every scene ends as it does straight from the server, under every way in",
+  options,
+  async () => {
+    const ways = everyWay(opened()).map((way) => containerOf(opened(), way));
+    const seen = await forked("sdk_scenes.py", await Promise.all(ways));
+    for (const client of ["openaiPython", "anthropicPython"] as const) {
+      const scenes = Object.entries(seen).map(([way, { failed, ...both }]) => {
+        assert.equal(failed, undefined, way);
+        return [way, both[client] as Scenes]; // what sdk_scenes.py prints
+      });
+      assertSame(client, Object.fromEntries(scenes));
+    }
+  },
+);
+
 test(
   "trust reaches every client of Python by the variables listed, and by no other",
   options,
-  async () => {
+  () => {
     const clients: readonly ClientKey[] = [
       "requests",
       "urllib3",
@@ -66,19 +100,8 @@ test(
       "anthropicPython",
     ];
     const alone = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] as const;
-    await trustReaches(opened(), clients, alone, (without) =>
-      playOnce(
-        opened(),
-        { ...opened().ways.hosts, env: kept(opened(), without) },
-        script("trust_probe.py"),
-      ),
+    return trustReaches(opened(), clients, alone, (containers) =>
+      forked("trust_probe.py", containers),
     );
   },
 );
-
-function kept(
-  { ways }: HttpRoom,
-  without: Readonly<Record<string, undefined>>,
-): Record<string, string> {
-  return Object.fromEntries(Object.entries(ways.hosts.env).filter(([name]) => !(name in without)));
-}
