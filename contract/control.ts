@@ -67,6 +67,8 @@ export interface Endpoint {
   readonly cookies?: "Pass";
   /** What every request is given besides the credential; no secrets. HTTP protocols only. */
   readonly headers?: readonly HeaderField[];
+  /** How often a safe request is sent again when its way there failed. Absent: never. HTTP protocols only. */
+  readonly retries?: number;
   readonly database?: string;
   /** Tried in order when `host` cannot be used. */
   readonly fallbacks?: readonly HostAddress[];

@@ -364,6 +364,12 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          ],
          "default": "Drop"
         },
+        "retries": {
+         "type": "integer",
+         "minimum": 0,
+         "maximum": 3,
+         "default": 0
+        },
         "headers": {
          "type": "array",
          "minItems": 1,

@@ -87,6 +87,8 @@ export interface FixedHeader {
 export interface ConnectionHttp {
   /** Drop takes Cookie out of requests and Set-Cookie out of answers, as every credential of the agent's own; Pass lets both through. */
   readonly cookies: "Drop" | "Pass";
+  /** How often a GET, HEAD or OPTIONS is sent again whose upstream could not be reached, or closed the connection before its answer began. Operations that a person approved are never sent again. */
+  readonly retries: number;
   /** Headers that every request is given, in place of the agent's own of that name. For what is no secret, such as OpenAI-Organization. */
   readonly headers?: readonly FixedHeader[];
 }

@@ -118,6 +118,7 @@ export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): En
     basePath: target.basePath,
     ...(spec.http?.cookies === "Pass" ? { cookies: "Pass" } : {}),
     ...(spec.http?.headers === undefined ? {} : { headers: spec.http.headers }),
+    ...(spec.http?.retries === undefined ? {} : { retries: spec.http.retries }),
     ...(database === undefined ? {} : { database }),
     ...(target.fallbacks.length === 0 ? {} : { fallbacks: target.fallbacks }),
     ...(several ? { targetSessionAttrs } : {}),

@@ -13,6 +13,7 @@ import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
+import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
 import { upstreamError } from "./upstream-error.ts";
@@ -37,6 +38,7 @@ export interface Outgoing {
   readonly body: Buffer | BodyStream | null;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
+  readonly retries: number;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection. */
@@ -115,7 +117,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     const { method, path, headers, body } = outgoing;
     if (body instanceof BodyStream && upstream.streaming !== undefined)
       upstream.streaming.dispatch({ method, path, headers, body }, this);
-    else upstream.known.dispatch({ method, path, headers, body }, this);
+    else
+      dispatchAgain(
+        (request, handler) => upstream.known.dispatch(request, handler),
+        { method, path, headers, body },
+        this,
+        body instanceof BodyStream ? 0 : outgoing.retries,
+      );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -207,10 +215,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
+    // What is left of the request is the leg's once it is answered.
+    this.#release();
     // The last piece is still valid: the same read ended the answer.
     this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
     this.#last = undefined;
-    this.#release();
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
   }

@@ -12,6 +12,7 @@ import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
+import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -31,7 +32,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       await openTunnel(exchange);
       return;
     }
-    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const read = readTrusted(exchange);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -68,6 +69,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       body,
       observer: asked.observer(),
       answer: answerRules(now),
+      retries: retriesFor(
+        { method: head.method, wasHeld: passage.decision.verdict === "hold" },
+        now.endpoint.retries,
+      ),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -76,6 +81,16 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       granted.done({ status: "error", error: isGone ? error.name : known.code });
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
+  }
+}
+
+/** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
+function readTrusted({ request }: Exchange): RequestHead {
+  try {
+    return readHead(request.method, request.target, request.headers, request.authority);
+  } catch (error) {
+    request.distrust?.();
+    throw error;
   }
 }
 

@@ -72,6 +72,8 @@ const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
 const hostPattern = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const absolutePattern = /^(https?):\/\/([^/?#]+)(\/[^#]*|\?[^#]*|)$/i;
 const targetPattern = /^\/[!-"$-~]*$/;
+/** Methods are case-sensitive, but some servers take `get` for `GET`. */
+const methodPattern = /^[A-Z][A-Z0-9_-]{0,31}$/;
 const digits = /^\d{1,15}$/;
 /** What is not a letter, a digit or a hyphen: rare in names of headers. */
 const unusual = /[^-a-z0-9]/;
@@ -97,6 +99,7 @@ export function readHead(
 ): RequestHead {
   if (rawHeaders.length > 2 * maxHeaders)
     throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
+  if (!methodPattern.test(method)) throw malformed("the method is not one word in capital letters");
   // Its answer is the request as it arrived, our credential included (RFC 9110 section 9.3.8).
   if (method === "TRACE")
     throw new ProxyError(

@@ -13,8 +13,8 @@ import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
+import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
-import { NodeLegs } from "./node-leg.ts";
 import { Upstreams } from "./upstreams.ts";
 
 /** What a listener knows of the requests that arrive there. */
@@ -67,7 +67,7 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 }
 
 class Room implements HttpRoom {
-  readonly #legs = new NodeLegs();
+  readonly #legs = new Http1Legs();
   readonly #context: ForwardContext;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;

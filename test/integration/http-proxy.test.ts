@@ -248,8 +248,8 @@ test("HEAD, 204 and 304 have no body, trailers and early hints pass", async (t) 
   );
 });
 
-test("50 MB go up and down at the pace of the slower side, with a bounded part of them on the way", async (t) => {
-  const size = 50 * 1024 * 1024;
+test("200 MB go up and down at the pace of the slower side, with a bounded part of them on the way", async (t) => {
+  const size = 200 * 1024 * 1024;
   const piece = Buffer.alloc(65_536);
   const fill = (sink: Writable, count: (bytes: number) => void): void => {
     let left = size;
