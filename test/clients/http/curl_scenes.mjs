@@ -17,7 +17,10 @@ function curl(args, input) {
   return new Promise((resolve, reject) => {
     const all = [...fixed, "--dump-header", head, "--output", body, ...args];
     const child = execFile("curl", all, (error, stdout) => {
-      if (error !== null && typeof error.code !== "number") return void reject(error);
+      if (error !== null && typeof error.code !== "number") {
+        reject(error);
+        return;
+      }
       const read = (file) => readFile(file).catch(() => Buffer.alloc(0));
       void Promise.all([read(head), read(body)]).then(([first, rest]) =>
         resolve({
