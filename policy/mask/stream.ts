@@ -47,6 +47,11 @@ const lookBehind = 4;
 /** What a finding of a built-in detector has at least one of. */
 const gate = /[\d@:_=]|eyJ|-----BEGIN|A(?:KI|SI|Iz)A|glpat-|xox[abeprs]-|sk-|aws/i;
 
+/** What stands before the value of a member with this name: `AccountKey=`, where the name could make the value a finding. */
+export function namedContext(name: string): string {
+  return speaking.test(name) ? `${name}=` : "";
+}
+
 /** A context that makes what follows it a finding. */
 const speaking = /aws|key/i;
 
