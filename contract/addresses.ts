@@ -21,13 +21,20 @@ export interface ConnectionAddress {
   /** The port agents dial by host name: the endpoint's own. */
   readonly port: number;
   /** Where injected variables point under `endpoints`. */
-  readonly endpoint: { readonly address: string; readonly port: number };
+  readonly endpoint: ListenAddress;
 }
 
 export interface AddressMap {
   readonly version: typeof addressMapVersion;
   readonly interception: Interception;
   readonly connections: readonly ConnectionAddress[];
+  /** Where `HTTPS_PROXY` and `HTTP_PROXY` of the agent point, in pods that ask for them. */
+  readonly forwardProxy?: ListenAddress;
+}
+
+export interface ListenAddress {
+  readonly address: string;
+  readonly port: number;
 }
 
 /** Bound on connections of one pod: a kubelet refuses annotations over 256 KiB, and each one is a listener. */
@@ -53,26 +60,30 @@ export function parseAddressMap(text: string): AddressMap {
       `chaperone.dev/addresses: connections must be a list of at most ${maxConnectionsPerPod}`,
     );
   }
+  const { forwardProxy } = value;
   return {
     version: addressMapVersion,
     interception: value.interception,
     connections: value.connections.map(parseConnection),
+    ...(forwardProxy !== undefined && {
+      forwardProxy: parseListen(forwardProxy, "chaperone.dev/addresses: forwardProxy"),
+    }),
   };
 }
 
 function parseConnection(value: unknown, index: number): ConnectionAddress {
   const at = `chaperone.dev/addresses: connections[${index}]`;
-  if (
-    !isRecord(value) ||
-    !isRecord(value.endpoint) ||
-    !Array.isArray(value.hosts) ||
-    !Array.isArray(value.names)
-  )
+  if (!isRecord(value) || !Array.isArray(value.hosts) || !Array.isArray(value.names))
     throw new Error(`${at}: not a connection address`);
   const { connection, protocol, scheme, path, port, endpoint } = value;
   if (typeof connection !== "string" || typeof path !== "string")
     throw new Error(`${at}: connection and path must be strings`);
-  if (protocol !== "postgres" && protocol !== "http" && protocol !== "openai")
+  if (
+    protocol !== "postgres" &&
+    protocol !== "http" &&
+    protocol !== "openai" &&
+    protocol !== "passthrough"
+  )
     throw new Error(`${at}: unknown protocol ${String(protocol)}`);
   if (scheme !== "postgres" && scheme !== "https" && scheme !== "http")
     throw new Error(`${at}: unknown scheme ${String(scheme)}`);
@@ -82,7 +93,7 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
     scheme,
     path,
     port: parsePort(port, at),
-    endpoint: { address: parseLoopback(endpoint.address, at), port: parsePort(endpoint.port, at) },
+    endpoint: parseListen(endpoint, at),
     names: value.names.map(String),
     hosts: value.hosts.map((host: unknown) => {
       if (!isRecord(host) || typeof host.name !== "string")
@@ -90,6 +101,11 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
       return { name: host.name, address: parseLoopback(host.address, at) };
     }),
   };
+}
+
+function parseListen(value: unknown, at: string): ListenAddress {
+  if (!isRecord(value)) throw new Error(`${at}: not an address and port`);
+  return { address: parseLoopback(value.address, at), port: parsePort(value.port, at) };
 }
 
 /** Data listeners stand only on loopback: anything else would offer the pod's grants to the network. */

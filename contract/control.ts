@@ -31,8 +31,15 @@ export interface TlsSettings {
   readonly mode: "Disable" | "VerifyFull";
   /** PEM; absent means the proxy's own roots. */
   readonly ca?: string;
-  /** PEM, both; a credential like the lease: in memory only. PostgreSQL alone. */
+  /** PEM, both; a credential like the lease: in memory only. */
   readonly clientCertificate?: { readonly certificate: string; readonly key: string };
+  /** `sha256/` + base64 of the server key's SubjectPublicKeyInfo: one of them, besides the chain and the name. */
+  readonly pins?: readonly string[];
+}
+
+export interface HeaderField {
+  readonly name: string;
+  readonly value: string;
 }
 
 export interface HostAddress {
@@ -56,6 +63,12 @@ export interface Endpoint {
   readonly tls: TlsSettings;
   /** Path of `endpoint.url` without a trailing slash; empty for none. HTTP protocols only. */
   readonly basePath: string;
+  /** Cookies of the agent and of the upstream's answers pass. Absent: they are dropped. HTTP protocols only. */
+  readonly cookies?: "Pass";
+  /** What every request is given besides the credential; no secrets. HTTP protocols only. */
+  readonly headers?: readonly HeaderField[];
+  /** How often a safe request is sent again when its way there failed. Absent: never. HTTP protocols only. */
+  readonly retries?: number;
   readonly database?: string;
   /** Tried in order when `host` cannot be used. */
   readonly fallbacks?: readonly HostAddress[];
@@ -68,10 +81,9 @@ export interface Endpoint {
 export type Lease =
   | { readonly kind: "none" }
   | { readonly kind: "password"; readonly username: string; readonly password: string }
-  | {
-      readonly kind: "headers";
-      readonly headers: readonly { readonly name: string; readonly value: string }[];
-    };
+  | { readonly kind: "headers"; readonly headers: readonly HeaderField[] }
+  /** As they are meant; percent-encoded when sent. */
+  | { readonly kind: "query"; readonly name: string; readonly value: string };
 
 /** Answer of POST /v1/token: RFC 8693 section 2.2.1 plus, for a connection grant, what the proxy needs to use it. */
 export interface TokenAnswer {

@@ -1,4 +1,4 @@
-// Writes ASN.1 in DER (ITU-T X.690), as far as the certificates of a pod and of the operator need it. Pure; it reads nothing.
+// Writes ASN.1 in DER (ITU-T X.690), as far as the certificates of a pod and of the operator, and a pod's truststore, need it. Pure; it reads nothing.
 
 export function sequence(...parts: readonly Buffer[]): Buffer {
   return element(0x30, Buffer.concat(parts));
@@ -31,6 +31,11 @@ export function bitString(content: Buffer, unusedBits = 0): Buffer {
 
 export function utf8String(text: string): Buffer {
   return element(0x0c, Buffer.from(text, "utf8"));
+}
+
+/** Text in UTF-16, of the characters that need no surrogates. */
+export function bmpString(text: string): Buffer {
+  return element(0x1e, Buffer.from(text, "utf16le").swap16());
 }
 
 /** `1.2.840.10045.4.3.2` */

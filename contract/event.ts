@@ -71,6 +71,16 @@ export interface EventDecision {
   };
 }
 
+/** A place that no Connection names: what a Connection for it would have to say. */
+export interface RefusedTarget {
+  /** Lower case, without port. */
+  readonly host: string;
+  readonly port: number;
+  readonly scheme: "https" | "http";
+  /** How many refusals this event stands for: the first of a place is told at once, those that follow are counted. */
+  readonly count: number;
+}
+
 /** The body: any of these, by type. Bodies may be deleted by retention; headers never are. */
 export interface EventBody {
   readonly session?: string;
@@ -112,6 +122,8 @@ export interface EventBody {
   readonly gap?: { readonly from: number; readonly to: number; readonly reason: string };
   /** For type `error`: a stable code and a sentence; never a secret. */
   readonly error?: { readonly code: string; readonly message: string };
+  /** For type `error`, code `HostUnknown`: where the agent wanted to go. */
+  readonly target?: RefusedTarget;
   /** `local` in local mode: neither groups nor duties were checked. */
   readonly assurance?: "local";
 }

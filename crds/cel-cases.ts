@@ -2,162 +2,9 @@
 // The unit test holds them against our evaluation; the cluster suite applies the same table to a real API server.
 import { caseBuilder } from "./cel-case.ts";
 import type { CelCase } from "./cel-case.ts";
+import { connectionCases } from "./cel-cases-connection.ts";
 
 const notAvailable = "is not available in this version";
-
-const postgres = caseBuilder("Connection", {
-  protocol: "postgres",
-  endpoint: { host: "db.data.svc.cluster.local", tls: { mode: "VerifyFull" } },
-  credential: {
-    static: { secretRef: { name: "db" }, usernameKey: "user", passwordKey: "password" },
-  },
-});
-
-const http = caseBuilder("Connection", {
-  protocol: "http",
-  endpoint: { url: "https://api.example.com/v1", tls: { mode: "VerifyFull" } },
-  credential: {
-    static: {
-      secretRef: { name: "api" },
-      header: { name: "Authorization", value: "Bearer ${token}" },
-    },
-  },
-});
-
-const postgresRole = {
-  adminSecretRef: { name: "db-admin" },
-  usernameKey: "user",
-  passwordKey: "password",
-};
-
-const connectionCases: readonly CelCase[] = [
-  postgres("spec.endpoint", "a postgres connection needs endpoint.host", {
-    good: {},
-    bad: { "spec.endpoint": { url: "https://db.example.com" } },
-  }),
-  http("spec.endpoint", "protocol http needs endpoint.url", {
-    good: {},
-    bad: { "spec.endpoint": { host: "api.example.com" } },
-  }),
-  http("spec.postgres", "the postgres block belongs to protocol postgres, not to http", {
-    good: {},
-    bad: { "spec.postgres": { database: "orders" } },
-  }),
-  postgres(
-    "spec.credential",
-    "the static credential of a postgres connection is usernameKey and passwordKey",
-    {
-      good: {},
-      bad: { "spec.credential.static": { secretRef: { name: "db" }, usernameKey: "user" } },
-    },
-  ),
-  http("spec.credential", "the static credential of protocol http is header, with name and value", {
-    good: {},
-    bad: {
-      "spec.credential.static": {
-        secretRef: { name: "api" },
-        usernameKey: "user",
-        passwordKey: "password",
-      },
-    },
-  }),
-  http("spec.protocol", `protocol 'mcp' ${notAvailable}: use postgres, http or openai`, {
-    good: { "spec.protocol": "openai" },
-    bad: { "spec.protocol": "mcp" },
-  }),
-  postgres("spec.endpoint", "endpoint has exactly one of host (postgres) and url (http, openai)", {
-    good: {},
-    bad: { "spec.endpoint.url": "https://db.example.com" },
-  }),
-  http("spec.endpoint.port", "endpoint.port stands beside endpoint.host", {
-    good: {},
-    bad: { "spec.endpoint.port": 443 },
-  }),
-  http("spec.endpoint.tls", "endpoint.tls.mode contradicts the scheme of endpoint.url", {
-    good: { "spec.endpoint": { url: "http://api.example.com", tls: { mode: "Disable" } } },
-    bad: { "spec.endpoint.tls.mode": "Disable" },
-  }),
-  postgres(
-    "spec.endpoint.tls.caSecretRef",
-    "endpoint.tls.caSecretRef has no effect with mode Disable",
-    {
-      good: { "spec.endpoint.tls.caSecretRef": { name: "ca" } },
-      bad: { "spec.endpoint.tls": { mode: "Disable", caSecretRef: { name: "ca" } } },
-    },
-  ),
-  postgres(
-    "spec.endpoint.tls.clientCertificateSecretRef",
-    "endpoint.tls.clientCertificateSecretRef has no effect with mode Disable",
-    {
-      good: { "spec.endpoint.tls.clientCertificateSecretRef": { name: "pg-client" } },
-      bad: {
-        "spec.endpoint.tls": { mode: "Disable", clientCertificateSecretRef: { name: "pg-client" } },
-      },
-    },
-  ),
-  http("spec.endpoint.tls", "endpoint.tls.clientCertificateSecretRef is for postgres", {
-    good: {},
-    bad: { "spec.endpoint.tls.clientCertificateSecretRef": { name: "client" } },
-  }),
-  http("spec.endpoint.fallbacks", "endpoint.fallbacks stand beside endpoint.host", {
-    good: {},
-    bad: { "spec.endpoint.fallbacks": [{ host: "other.example.com" }] },
-  }),
-  postgres(
-    "spec.postgres",
-    "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull",
-    {
-      good: { "spec.postgres.dangerouslyAllowAuthentication": ["md5", "cleartext"] },
-      bad: {
-        "spec.endpoint.tls.mode": "Disable",
-        "spec.postgres.dangerouslyAllowAuthentication": ["cleartext"],
-      },
-    },
-  ),
-  http("spec.hosts", "hosts are names that the agent dials, not addresses", {
-    good: { "spec.hosts": ["api"] },
-    bad: { "spec.hosts": ["api", "10.0.0.1"] },
-  }),
-  http("spec.hosts", "hosts cannot contain localhost", {
-    good: { "spec.hosts": ["localhost.example.com"] },
-    bad: { "spec.hosts": ["db.localhost"] },
-  }),
-  postgres("spec.credential", "credential names no source", {
-    good: {},
-    bad: { "spec.credential": {} },
-  }),
-  postgres("spec.credential", "credential has one source: static or postgresRole, not both", {
-    good: { "spec.credential": { postgresRole }, "spec.postgres": { database: "orders" } },
-    bad: { "spec.credential.postgresRole": postgresRole, "spec.postgres": { database: "orders" } },
-  }),
-  postgres("spec.credential.postgresRole", "credential.postgresRole needs postgres.database", {
-    good: { "spec.credential": { postgresRole }, "spec.postgres": { database: "orders" } },
-    bad: { "spec.credential": { postgresRole } },
-  }),
-  http(
-    "spec.credential.postgresRole",
-    "credential.postgresRole belongs to protocol postgres, not to http",
-    { good: {}, bad: { "spec.credential": { postgresRole } } },
-  ),
-  ...["oauth2", "awsSigV4", "sshCertificate"].map((source) =>
-    postgres(`spec.credential.${source}`, `credential.${source} ${notAvailable}: use static`, {
-      good: {},
-      bad: { "spec.credential": { [source]: { any: { thing: 1 } } } },
-    }),
-  ),
-  http("spec.credential.static.header.name", "header Content-Length belongs to the transport", {
-    good: { "spec.credential.static.header.name": "X-Api-Key" },
-    bad: { "spec.credential.static.header.name": "Content-Length" },
-  }),
-  http("spec.credential.static.header.value", "header.value names no key of the Secret", {
-    good: { "spec.credential.static.header.value": "${key.of_secret-1}" },
-    bad: { "spec.credential.static.header.value": "Bearer $token" },
-  }),
-  http("spec.onFailure", `onFailure 'open' ${notAvailable}: use closed`, {
-    good: { "spec.onFailure": "closed" },
-    bad: { "spec.onFailure": "open" },
-  }),
-];
 
 const policy = caseBuilder("AccessPolicy", {
   targetRefs: [{ name: "orders-db" }],
@@ -194,7 +41,7 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.grant.ttl": "1h" },
     bad: { "spec.grant.ttl": "59s" },
   }),
-  policy("spec.rules[0]", "a rule has at most one of sql, http and llm", {
+  policy("spec.rules[0]", "a rule has at most one of sql, http, llm and passthrough", {
     good: { "spec.rules[0]": { name: "any", action: "Allow" } },
     bad: { "spec.rules[0].http": {} },
   }),
@@ -206,10 +53,14 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
-  policy("spec.rules[0].mcp", `the rule block mcp ${notAvailable}: use sql, http or llm`, {
-    good: {},
-    bad: { "spec.rules[0].mcp": { tools: ["search"] } },
-  }),
+  policy(
+    "spec.rules[0].mcp",
+    `the rule block mcp ${notAvailable}: use sql, http, llm or passthrough`,
+    {
+      good: {},
+      bad: { "spec.rules[0].mcp": { tools: ["search"] } },
+    },
+  ),
   policy("spec.rules[1].llm.detect", `llm.detect ${notAvailable}: use promptMatches`, {
     good: {},
     bad: { "spec.rules[1].llm.detect": ["email"] },

@@ -5,7 +5,12 @@ import { isRecord } from "./defaults.ts";
 import { nameType } from "./messages.ts";
 import { metadataProblems } from "./metadata.ts";
 import type { ProblemPath } from "./problem.ts";
-import type { Connection } from "./types.gen.ts";
+import type {
+  Connection,
+  OAuth2Credential,
+  SecretKeyReference,
+  StaticCredential,
+} from "./types.gen.ts";
 
 export interface SecretManifest {
   readonly namespace: string;
@@ -99,55 +104,73 @@ interface SecretUse {
 }
 
 function secretUses(spec: Connection["spec"]): readonly SecretUse[] {
-  const uses: SecretUse[] = [];
-  const ca = spec.endpoint.tls?.caSecretRef;
-  if (ca !== undefined) {
-    const at = ["spec", "endpoint", "tls", "caSecretRef"];
-    uses.push({
-      name: ca.name,
-      namePath: [...at, "name"],
-      keys: [{ key: ca.key, path: [...at, "key"] }],
-    });
-  }
-  const certificate = spec.endpoint.tls?.clientCertificateSecretRef;
-  if (certificate !== undefined) {
-    const namePath = ["spec", "endpoint", "tls", "clientCertificateSecretRef", "name"];
-    uses.push({
-      name: certificate.name,
-      namePath,
-      keys: ["tls.crt", "tls.key"].map((key) => ({ key, path: namePath })),
-    });
-  }
-  const source = spec.credential?.static;
-  if (source !== undefined) {
-    const at = ["spec", "credential", "static"];
-    const keys = [
-      ...(source.usernameKey === undefined
-        ? []
-        : [{ key: source.usernameKey, path: [...at, "usernameKey"] }]),
-      ...(source.passwordKey === undefined
-        ? []
-        : [{ key: source.passwordKey, path: [...at, "passwordKey"] }]),
-      ...templateKeys(source.header?.value ?? "").map((key) => ({
-        key,
-        path: [...at, "header", "value"],
-      })),
-    ];
-    uses.push({ name: source.secretRef.name, namePath: [...at, "secretRef", "name"], keys });
-  }
-  const role = spec.credential?.postgresRole;
-  if (role !== undefined) {
-    const at = ["spec", "credential", "postgresRole"];
-    uses.push({
-      name: role.adminSecretRef.name,
-      namePath: [...at, "adminSecretRef", "name"],
-      keys: [
-        { key: role.usernameKey, path: [...at, "usernameKey"] },
-        { key: role.passwordKey, path: [...at, "passwordKey"] },
-      ],
-    });
-  }
-  return uses;
+  const { endpoint, credential } = spec;
+  const tls = ["spec", "endpoint", "tls"];
+  const from = ["spec", "credential"];
+  return [
+    ...bundleUse(endpoint.tls?.caSecretRef, [...tls, "caSecretRef"]),
+    ...certificateUse(endpoint.tls?.clientCertificateSecretRef, [
+      ...tls,
+      "clientCertificateSecretRef",
+    ]),
+    ...staticUse(credential?.static, [...from, "static"]),
+    ...use(credential?.postgresRole, "adminSecretRef", [...from, "postgresRole"]),
+    ...use(credential?.oauth2, "secretRef", [...from, "oauth2"]),
+    ...bundleUse(credential?.oauth2?.caSecretRef, [...from, "oauth2", "caSecretRef"]),
+    ...exchangeKeys(credential?.oauth2, [...from, "oauth2"]),
+    ...use(credential?.awsSigV4, "secretRef", [...from, "awsSigV4"]),
+  ];
+}
+
+function bundleUse(ca: SecretKeyReference | undefined, at: ProblemPath): SecretUse[] {
+  if (ca === undefined) return [];
+  return [
+    { name: ca.name, namePath: [...at, "name"], keys: [{ key: ca.key, path: [...at, "key"] }] },
+  ];
+}
+
+function certificateUse(
+  certificate: { readonly name: string } | undefined,
+  at: ProblemPath,
+): SecretUse[] {
+  if (certificate === undefined) return [];
+  const namePath = [...at, "name"];
+  const keys = ["tls.crt", "tls.key"].map((key) => ({ key, path: namePath }));
+  return [{ name: certificate.name, namePath, keys }];
+}
+
+function staticUse(source: StaticCredential | undefined, at: ProblemPath): SecretUse[] {
+  if (source === undefined) return [];
+  const keys = [
+    ...keysIn(source, at),
+    ...keysIn(source.basic ?? {}, [...at, "basic"]),
+    ...(["header", "query"] as const).flatMap((form) =>
+      templateKeys(source[form]?.value ?? "").map((key) => ({ key, path: [...at, form, "value"] })),
+    ),
+  ];
+  return [{ name: source.secretRef.name, namePath: [...at, "secretRef", "name"], keys }];
+}
+
+/** A source whose own `…Key` fields name all that it takes from its Secret. */
+function use<Field extends "secretRef" | "adminSecretRef">(
+  source: ({ readonly [Name in Field]: { readonly name: string } } & object) | undefined,
+  field: Field,
+  at: ProblemPath,
+): SecretUse[] {
+  if (source === undefined) return [];
+  return [{ name: source[field].name, namePath: [...at, field, "name"], keys: keysIn(source, at) }];
+}
+
+function exchangeKeys(oauth2: OAuth2Credential | undefined, at: ProblemPath): SecretUse[] {
+  if (oauth2?.tokenExchange === undefined) return [];
+  const keys = keysIn(oauth2.tokenExchange, [...at, "tokenExchange"]);
+  return [{ name: oauth2.secretRef.name, namePath: [...at, "secretRef", "name"], keys }];
+}
+
+function keysIn(fields: object, at: ProblemPath): SecretUse["keys"] {
+  return Object.entries(fields).flatMap(([field, key]: [string, unknown]) =>
+    field.endsWith("Key") && typeof key === "string" ? [{ key, path: [...at, field] }] : [],
+  );
 }
 
 /** The keys of `${key}` references, each once, in order. */

@@ -113,7 +113,7 @@ test("every problem is reported at once with file, line and path, in order", () 
     .replace("port: 5432", "port: 99999")
     .replace("  postgres:", "  postgress:");
   assert.deepEqual(said(text), [
-    "all.yaml:5: spec.protocol: protocol 'mcp' is not available in this version: use postgres, http or openai",
+    "all.yaml:5: spec.protocol: protocol 'mcp' is not available in this version: use postgres, http, openai or passthrough",
     "all.yaml:8: spec.endpoint.port: is 99999; the largest value is 65535",
     "all.yaml:11: spec.postgress: is not a field; did you mean postgres?",
   ]);
@@ -202,6 +202,52 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
     [
       "all.yaml:22: spec.masking: masking on openai connections is not available in this version: give connection openai a policy without masking",
       "all.yaml:27: spec.limits.rowsPerResult: openai connections cannot enforce rowsPerResult: give connection openai a policy without it",
+    ],
+  ],
+  [
+    "masks, limits of rows and rules about requests on TLS that is not opened",
+    documents(
+      `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: pypi, namespace: agents}
+spec: {protocol: passthrough, endpoint: {host: pypi.org}}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: pypi, namespace: agents}
+spec:
+  targetRefs: [{name: pypi}]
+  rules:
+    - {name: read, action: Allow, http: {methods: [GET], paths: [/simple/**]}}
+    - {name: sealed, action: Allow, passthrough: {hosts: [pypi.org]}}
+  masking:
+    - {detect: [email], transform: {redact: {}}}
+  limits: {rowsPerResult: 5, idleTimeout: 5m}
+`,
+    ),
+    [
+      "all.yaml:12: spec.rules[0].http: a http block needs a connection of protocol http or openai, and the targets are pypi (passthrough)",
+      "all.yaml:14: spec.masking: masking on passthrough connections is impossible, since their TLS is not opened: give connection pypi a policy without masking",
+      "all.yaml:16: spec.limits.rowsPerResult: passthrough connections cannot enforce rowsPerResult: give connection pypi a policy without it",
+    ],
+  ],
+  [
+    "a passthrough connection and another on one host and port",
+    documents(
+      `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: pypi, namespace: agents}
+spec: {protocol: passthrough, endpoint: {host: pypi.org}}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: simple, namespace: agents}
+spec: {protocol: http, endpoint: {url: "https://pypi.org/simple"}}
+`,
+    ),
+    [
+      "all.yaml:4: spec.endpoint.host: connection simple also answers for pypi.org:443: give one of them other hosts",
+      "all.yaml:9: spec.endpoint.url: connection pypi also answers for pypi.org:443: give one of them other hosts or another path in its url",
     ],
   ],
   [

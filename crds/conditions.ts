@@ -16,14 +16,17 @@ export interface Finding {
 
 type Protocol = Connection["spec"]["protocol"];
 
-const everyProtocol: readonly Protocol[] = ["postgres", "http", "openai"];
+const everyProtocol: readonly Protocol[] = ["postgres", "http", "openai", "passthrough"];
 
 /** Which protocols can enforce what a policy asks for. */
 const enforcedBy = {
   sql: ["postgres"],
   http: ["http", "openai"],
   llm: ["openai"],
-  masking: ["postgres"],
+  passthrough: ["passthrough"],
+  columns: ["postgres"],
+  // Of http, the messages of WebSockets: plain requests are refused where a policy masks (policy/unmaskable.ts).
+  detect: ["postgres", "http"],
   rowsPerResult: ["postgres"],
   requestsPerMinute: everyProtocol,
   bytesPerResult: everyProtocol,
@@ -72,7 +75,9 @@ function ruleFindings(
   index: number,
   targets: readonly Connection[],
 ): readonly Finding[] {
-  const block = (["sql", "http", "llm"] as const).find((name) => rule[name] !== undefined);
+  const block = (["sql", "http", "llm", "passthrough"] as const).find(
+    (name) => rule[name] !== undefined,
+  );
   if (block === undefined) return [];
   const able: readonly Protocol[] = enforcedBy[block];
   if (targets.some(({ spec }) => able.includes(spec.protocol))) return [];
@@ -94,11 +99,18 @@ function targetFindings(policy: AccessPolicy, target: Connection): readonly Find
   const findings: Finding[] = [];
   const cannot = (feature: keyof typeof enforcedBy): boolean =>
     !(enforcedBy[feature] as readonly Protocol[]).includes(protocol);
-  if ((policy.spec.masking?.length ?? 0) > 0 && cannot("masking")) {
+  const masking = policy.spec.masking ?? [];
+  const asks = (feature: "columns" | "detect"): boolean =>
+    masking.some((entry) => entry[feature] !== undefined) && cannot(feature);
+  if (asks("columns") || asks("detect")) {
+    const why =
+      protocol === "passthrough"
+        ? "is impossible, since their TLS is not opened"
+        : "is not available in this version";
     findings.push({
       reason: "Unenforceable",
       path: ["spec", "masking"],
-      message: `masking on ${protocol} connections is not available in this version: give connection ${target.metadata.name} a policy without masking`,
+      message: `masking on ${protocol} connections ${why}: give connection ${target.metadata.name} a policy without masking`,
     });
   }
   for (const limit of [
@@ -196,7 +208,8 @@ function claimOf({ spec }: Connection): Claim | undefined {
     spec.hosts !== undefined
       ? ["spec", "hosts"]
       : ["spec", "endpoint", spec.endpoint.url === undefined ? "host" : "url"];
-  const basePath = spec.protocol === "postgres" ? undefined : address.basePath;
+  // A url's path tells its connection apart; a host alone does not.
+  const basePath = spec.endpoint.url === undefined ? undefined : address.basePath;
   return { hosts: dialledHosts(spec), port: address.port, basePath, tls: address.tls, path };
 }
 

@@ -3,6 +3,8 @@
 import type { Connection } from "./types.gen.ts";
 
 export const defaultPostgresPort = 5432;
+/** Of TLS that is not opened: HTTPS nearly always. */
+export const defaultPassthroughPort = 443;
 
 export interface EndpointAddress {
   readonly host: string;
@@ -18,11 +20,16 @@ export function endpointAddress(spec: Connection["spec"]): EndpointAddress | und
   if (host !== undefined)
     return {
       host,
-      port: port ?? defaultPostgresPort,
-      tls: tls?.mode ?? "VerifyFull",
+      port: port ?? defaultPort(spec),
+      // Of ours, there is none.
+      tls: spec.protocol === "passthrough" ? "Disable" : (tls?.mode ?? "VerifyFull"),
       basePath: "",
     };
   return url === undefined ? undefined : urlAddress(url);
+}
+
+function defaultPort({ protocol }: Connection["spec"]): number {
+  return protocol === "passthrough" ? defaultPassthroughPort : defaultPostgresPort;
 }
 
 function urlAddress(url: string): EndpointAddress | undefined {

@@ -37,6 +37,31 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "this protocol needs endpoint.url, for example https://api.example.com/v1"
       },
       {
+       "rule": "self.protocol != 'passthrough' || has(self.endpoint.host)",
+       "fieldPath": ".endpoint",
+       "message": "a passthrough connection needs endpoint.host (and endpoint.port unless it is 443)"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || has(self.hosts) || !has(self.endpoint.host) || !self.endpoint.host.matches('^([0-9.]+|.*:.*)$')",
+       "fieldPath": ".hosts",
+       "message": "a passthrough connection whose endpoint is an address needs hosts: what it is asked for by name is all that can be decided"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || !has(self.endpoint.tls)",
+       "fieldPath": ".endpoint.tls",
+       "message": "endpoint.tls has no effect with protocol passthrough, whose TLS is between the agent and the upstream: remove it"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || !has(self.endpoint.fallbacks)",
+       "fieldPath": ".endpoint.fallbacks",
+       "message": "endpoint.fallbacks belong to protocol postgres, not to passthrough"
+      },
+      {
+       "rule": "self.protocol != 'passthrough' || !has(self.credential)",
+       "fieldPath": ".credential",
+       "message": "a passthrough connection has no credential: its TLS is not opened, so nothing can be added to what the agent sends; use protocol http, or remove the credential"
+      },
+      {
        "rule": "self.protocol == 'postgres' || !has(self.postgres)",
        "fieldPath": ".postgres",
        "messageExpression": "'the postgres block belongs to protocol postgres, not to ' + self.protocol",
@@ -48,21 +73,44 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull; without TLS anybody on the way could read the password"
       },
       {
-       "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header))",
+       "rule": "self.protocol in ['http', 'openai'] || !has(self.http)",
+       "fieldPath": ".http",
+       "messageExpression": "'the http block belongs to protocols http and openai, not to ' + self.protocol",
+       "message": "the http block belongs to protocols http and openai"
+      },
+      {
+       "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header) && !has(self.credential.static.basic) && !has(self.credential.static.query))",
        "fieldPath": ".credential",
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai']) || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.header) && !has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey))",
+       "rule": "!(self.protocol in ['http', 'openai']) || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
        "fieldPath": ".credential",
-       "messageExpression": "'the static credential of protocol ' + self.protocol + ' is header, with name and value'",
-       "message": "the static credential of this protocol is header, with name and value"
+       "messageExpression": "'the static credential of protocol ' + self.protocol + ' is exactly one of header, basic and query'",
+       "message": "the static credential of this protocol is exactly one of header, basic and query"
       },
       {
        "rule": "self.protocol == 'postgres' || !has(self.credential) || !has(self.credential.postgresRole)",
        "fieldPath": ".credential.postgresRole",
        "messageExpression": "'credential.postgresRole belongs to protocol postgres, not to ' + self.protocol",
        "message": "credential.postgresRole belongs to protocol postgres"
+      },
+      {
+       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.oauth2)",
+       "fieldPath": ".credential.oauth2",
+       "messageExpression": "'credential.oauth2 belongs to protocols http and openai, not to ' + self.protocol",
+       "message": "credential.oauth2 belongs to protocols http and openai"
+      },
+      {
+       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.awsSigV4)",
+       "fieldPath": ".credential.awsSigV4",
+       "messageExpression": "'credential.awsSigV4 belongs to protocols http and openai, not to ' + self.protocol",
+       "message": "credential.awsSigV4 belongs to protocols http and openai"
+      },
+      {
+       "rule": "!has(self.credential) || !has(self.credential.awsSigV4) || self.credential.awsSigV4.payload != 'Unsigned' || !has(self.endpoint.url) || self.endpoint.url.startsWith('https://')",
+       "fieldPath": ".credential.awsSigV4",
+       "message": "credential.awsSigV4.payload Unsigned needs an https endpoint: nothing else would protect what is sent"
       },
       {
        "rule": "!has(self.credential) || !has(self.credential.postgresRole) || (has(self.postgres) && has(self.postgres.database))",
@@ -78,6 +126,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "postgres",
         "http",
         "openai",
+        "passthrough",
         "anthropic",
         "gemini",
         "ollama",
@@ -90,9 +139,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http or openai\"",
-         "message": "this protocol is not available in this version: use postgres, http or openai"
+         "rule": "self in ['postgres', 'http', 'openai', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai or passthrough"
         }
        ]
       },
@@ -101,7 +150,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "has(self.host) != has(self.url)",
-         "message": "endpoint has exactly one of host (postgres) and url (http, openai)"
+         "message": "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)"
         },
         {
          "rule": "!has(self.url) || !has(self.port)",
@@ -112,11 +161,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "rule": "!has(self.url) || !has(self.fallbacks)",
          "fieldPath": ".fallbacks",
          "message": "endpoint.fallbacks stand beside endpoint.host; a url has none"
-        },
-        {
-         "rule": "!has(self.url) || !has(self.tls) || !has(self.tls.clientCertificateSecretRef)",
-         "fieldPath": ".tls",
-         "message": "endpoint.tls.clientCertificateSecretRef is for postgres in this version"
         },
         {
          "rule": "!has(self.url) || !has(self.tls) || self.url.startsWith('https://') == (self.tls.mode == 'VerifyFull')",
@@ -181,6 +225,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "rule": "self.mode != 'Disable' || !has(self.clientCertificateSecretRef)",
            "fieldPath": ".clientCertificateSecretRef",
            "message": "endpoint.tls.clientCertificateSecretRef has no effect with mode Disable: remove it or use mode VerifyFull"
+          },
+          {
+           "rule": "self.mode != 'Disable' || !has(self.pins)",
+           "fieldPath": ".pins",
+           "message": "endpoint.tls.pins have no effect with mode Disable: remove them or use mode VerifyFull"
           }
          ],
          "properties": {
@@ -205,6 +254,18 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
              "maxLength": 253,
              "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
             }
+           }
+          },
+          "pins": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 8,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 51,
+            "maxLength": 51,
+            "pattern": "^sha256/[A-Za-z0-9+/]{43}=$"
            }
           },
           "caSecretRef": {
@@ -291,6 +352,64 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         }
        }
       },
+      "http": {
+       "type": "object",
+       "properties": {
+        "cookies": {
+         "type": "string",
+         "maxLength": 32,
+         "enum": [
+          "Drop",
+          "Pass"
+         ],
+         "default": "Drop"
+        },
+        "retries": {
+         "type": "integer",
+         "minimum": 0,
+         "maximum": 3,
+         "default": 0
+        },
+        "headers": {
+         "type": "array",
+         "minItems": 1,
+         "maxItems": 16,
+         "x-kubernetes-list-type": "map",
+         "x-kubernetes-list-map-keys": [
+          "name"
+         ],
+         "items": {
+          "type": "object",
+          "required": [
+           "name",
+           "value"
+          ],
+          "x-kubernetes-validations": [
+           {
+            "rule": "!(self.name.lowerAscii() in ['host', 'connection', 'content-length', 'content-encoding', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'expect', 'keep-alive', 'proxy-connection', 'proxy-authorization', 'chaperone-chain'])",
+            "fieldPath": ".name",
+            "messageExpression": "'header ' + self.name + ' belongs to the transport and cannot be set'",
+            "message": "this header belongs to the transport and cannot be set"
+           }
+          ],
+          "properties": {
+           "name": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 128,
+            "pattern": "^[-A-Za-z0-9!#$%&'*+.^_`|~]+$"
+           },
+           "value": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[!-~]([ -~]*[!-~])?$"
+           }
+          }
+         }
+        }
+       }
+      },
       "credential": {
        "type": "object",
        "x-kubernetes-validations": [
@@ -299,18 +418,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "message": "credential names no source; use static, or leave credential out when the upstream asks for none"
         },
         {
-         "rule": "!(has(self.static) && has(self.postgresRole))",
-         "message": "credential has one source: static or postgresRole, not both"
-        },
-        {
-         "rule": "!has(self.oauth2)",
-         "fieldPath": ".oauth2",
-         "message": "credential.oauth2 is not available in this version: use static"
-        },
-        {
-         "rule": "!has(self.awsSigV4)",
-         "fieldPath": ".awsSigV4",
-         "message": "credential.awsSigV4 is not available in this version: use static"
+         "rule": "[has(self.static), has(self.postgresRole), has(self.oauth2), has(self.awsSigV4), has(self.sshCertificate)].filter(given, given).size() <= 1",
+         "message": "credential has one source: exactly one of static, postgresRole, oauth2 and awsSigV4"
         },
         {
          "rule": "!has(self.sshCertificate)",
@@ -384,6 +493,55 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
              "pattern": "^[ -~]+$"
             }
            }
+          },
+          "basic": {
+           "type": "object",
+           "required": [
+            "usernameKey",
+            "passwordKey"
+           ],
+           "properties": {
+            "usernameKey": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$"
+            },
+            "passwordKey": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$"
+            }
+           }
+          },
+          "query": {
+           "type": "object",
+           "required": [
+            "name",
+            "value"
+           ],
+           "x-kubernetes-validations": [
+            {
+             "rule": "self.value.matches('[$][{][-._a-zA-Z0-9]+[}]')",
+             "fieldPath": ".value",
+             "message": "query.value names no key of the Secret: write ${key} where the secret value goes"
+            }
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[-A-Za-z0-9._~]+$"
+            },
+            "value": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^[ -~]+$"
+            }
+           }
           }
          }
         },
@@ -425,11 +583,243 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         },
         "oauth2": {
          "type": "object",
-         "x-kubernetes-preserve-unknown-fields": true
+         "required": [
+          "tokenUrl",
+          "secretRef",
+          "clientIdKey"
+         ],
+         "x-kubernetes-validations": [
+          {
+           "rule": "self.clientAuthentication == 'private_key_jwt' || has(self.clientSecretKey)",
+           "fieldPath": ".clientSecretKey",
+           "message": "oauth2.clientSecretKey is missing: the key of the Secret that holds the client's secret"
+          },
+          {
+           "rule": "self.clientAuthentication != 'private_key_jwt' || has(self.privateKeyKey)",
+           "fieldPath": ".privateKeyKey",
+           "message": "oauth2.privateKeyKey is missing: clientAuthentication private_key_jwt signs with it"
+          },
+          {
+           "rule": "(self.clientAuthentication == 'private_key_jwt') != has(self.clientSecretKey)",
+           "fieldPath": ".clientSecretKey",
+           "message": "oauth2.clientSecretKey has no effect with clientAuthentication private_key_jwt: remove one of them"
+          },
+          {
+           "rule": "self.clientAuthentication == 'private_key_jwt' || (!has(self.privateKeyKey) && !has(self.keyId) && !has(self.issuer))",
+           "fieldPath": ".clientAuthentication",
+           "message": "oauth2.privateKeyKey, keyId and issuer have an effect only with clientAuthentication private_key_jwt"
+          }
+         ],
+         "properties": {
+          "tokenUrl": {
+           "type": "string",
+           "minLength": 9,
+           "maxLength": 1024,
+           "pattern": "^https://([a-z0-9]([-a-z0-9._]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[1-9][0-9]{0,4})?(/[-A-Za-z0-9._~!$&'()*+,;=:@%/]*)?$"
+          },
+          "caSecretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            },
+            "key": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$",
+             "default": "ca.crt"
+            }
+           }
+          },
+          "secretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            }
+           }
+          },
+          "clientIdKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "clientSecretKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "clientAuthentication": {
+           "type": "string",
+           "maxLength": 32,
+           "enum": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt"
+           ],
+           "default": "client_secret_basic"
+          },
+          "privateKeyKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "keyId": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[!-~]+$"
+          },
+          "issuer": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 1024,
+           "pattern": "^https://[!-~]+$"
+          },
+          "scopes": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 64,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "pattern": "^[!#-\\[\\]-~]+$"
+           }
+          },
+          "audiences": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 8,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[!-~]+$"
+           }
+          },
+          "resources": {
+           "type": "array",
+           "minItems": 1,
+           "maxItems": 8,
+           "x-kubernetes-list-type": "set",
+           "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[a-z][a-z0-9+.-]*:[!\"$-~]+$"
+           }
+          },
+          "tokenExchange": {
+           "type": "object",
+           "required": [
+            "subjectTokenKey"
+           ],
+           "properties": {
+            "subjectTokenKey": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-._a-zA-Z0-9]+$"
+            },
+            "subjectTokenType": {
+             "type": "string",
+             "maxLength": 64,
+             "enum": [
+              "urn:ietf:params:oauth:token-type:access_token",
+              "urn:ietf:params:oauth:token-type:jwt",
+              "urn:ietf:params:oauth:token-type:id_token",
+              "urn:ietf:params:oauth:token-type:refresh_token",
+              "urn:ietf:params:oauth:token-type:saml2"
+             ],
+             "default": "urn:ietf:params:oauth:token-type:access_token"
+            }
+           }
+          }
+         }
         },
         "awsSigV4": {
          "type": "object",
-         "x-kubernetes-preserve-unknown-fields": true
+         "required": [
+          "service",
+          "region",
+          "secretRef",
+          "accessKeyIdKey",
+          "secretAccessKeyKey"
+         ],
+         "properties": {
+          "service": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          },
+          "region": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          },
+          "secretRef": {
+           "type": "object",
+           "required": [
+            "name"
+           ],
+           "properties": {
+            "name": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+            }
+           }
+          },
+          "accessKeyIdKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "secretAccessKeyKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "sessionTokenKey": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 253,
+           "pattern": "^[-._a-zA-Z0-9]+$"
+          },
+          "payload": {
+           "type": "string",
+           "maxLength": 32,
+           "enum": [
+            "Signed",
+            "Unsigned"
+           ],
+           "default": "Signed"
+          }
+         }
         },
         "sshCertificate": {
          "type": "object",
@@ -740,8 +1130,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         ],
         "x-kubernetes-validations": [
          {
-          "rule": "[has(self.sql), has(self.http), has(self.llm)].filter(b, b).size() <= 1",
-          "message": "a rule has at most one of sql, http and llm: write one rule for each"
+          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.passthrough)].filter(b, b).size() <= 1",
+          "message": "a rule has at most one of sql, http, llm and passthrough: write one rule for each"
          },
          {
           "rule": "self.action != 'RequireApproval' || has(self.approval)",
@@ -756,7 +1146,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          {
           "rule": "!has(self.mcp)",
           "fieldPath": ".mcp",
-          "message": "the rule block mcp is not available in this version: use sql, http or llm"
+          "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
          }
         ],
         "properties": {
@@ -791,7 +1181,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "statements": {
             "type": "array",
             "minItems": 1,
-            "maxItems": 19,
+            "maxItems": 20,
             "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
@@ -815,6 +1205,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
               "explain",
               "transaction",
               "utility",
+              "replication",
               "other"
              ]
             }
@@ -914,6 +1305,36 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
              "minLength": 1,
              "maxLength": 128,
              "pattern": "^[-a-z0-9!#$&^_.+*]+/[-a-z0-9!#$&^_.+*]+$"
+            }
+           },
+           "upgrades": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 4,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 32,
+             "enum": [
+              "websocket"
+             ]
+            }
+           }
+          }
+         },
+         "passthrough": {
+          "type": "object",
+          "properties": {
+           "hosts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-a-z0-9.*_]+$"
             }
            }
           }

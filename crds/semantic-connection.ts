@@ -8,7 +8,9 @@ const maxPort = 65535;
 export function connectionProblems(spec: Connection["spec"]): readonly Problem[] {
   return [
     ...urlProblems(spec),
-    ...headerProblems(spec),
+    ...templateProblems(spec),
+    ...tokenUrlProblems(spec),
+    ...fixedHeaderProblems(spec),
     ...environmentProblems(spec.inject?.env ?? {}),
   ];
 }
@@ -38,15 +40,50 @@ function urlProblems(spec: Connection["spec"]): readonly Problem[] {
   return [];
 }
 
-function headerProblems(spec: Connection["spec"]): readonly Problem[] {
-  const value = spec.credential?.static?.header?.value;
-  if (value === undefined || !hasBrokenTemplate(value)) return [];
+function templateProblems(spec: Connection["spec"]): readonly Problem[] {
+  return (["header", "query"] as const).flatMap((form) => {
+    const value = spec.credential?.static?.[form]?.value;
+    if (value === undefined || !hasBrokenTemplate(value)) return [];
+    return [
+      semantic(
+        ["credential", "static", form, "value"],
+        "has a ${ without its }, or a name that is no key of a Secret",
+      ),
+    ];
+  });
+}
+
+function tokenUrlProblems(spec: Connection["spec"]): readonly Problem[] {
+  const url = spec.credential?.oauth2?.tokenUrl;
+  const port = url === undefined ? "443" : URL.parse(url)?.port;
+  if (port !== undefined && Number(port) <= maxPort) return [];
   return [
     semantic(
-      ["credential", "static", "header", "value"],
-      "has a ${ without its }, or a name that is no key of a Secret",
+      ["credential", "oauth2", "tokenUrl"],
+      "is no URL that can be dialled: check host and port",
     ),
   ];
+}
+
+/** Two sources for one header: which of them counts would be a guess. */
+function fixedHeaderProblems(spec: Connection["spec"]): readonly Problem[] {
+  const taken = credentialHeader(spec)?.toLowerCase();
+  const names = (spec.http?.headers ?? []).map(({ name }) => name.toLowerCase());
+  return names.flatMap((name, index) => {
+    const message =
+      name === taken
+        ? "is the header of the credential, which sets it"
+        : names.indexOf(name) < index
+          ? "is set twice: names of headers do not differ by case"
+          : undefined;
+    return message === undefined ? [] : [semantic(["http", "headers", index, "name"], message)];
+  });
+}
+
+function credentialHeader({ credential }: Connection["spec"]): string | undefined {
+  if (credential?.static?.header !== undefined) return credential.static.header.name;
+  const isBearer = credential?.static?.basic ?? credential?.oauth2 ?? credential?.awsSigV4;
+  return isBearer === undefined ? undefined : "authorization";
 }
 
 /** `${` must open a complete reference; a lone `$` is text. */
@@ -56,7 +93,7 @@ function hasBrokenTemplate(text: string): boolean {
 
 const environmentReferences: ReadonlySet<string> = new Set(["address", "host", "port", "url"]);
 
-/** Variables that decide what code a process runs or whom it trusts: not for the author of a Connection to set in other people's pods. */
+/** Variables that decide what code a process runs, whom it trusts or through whom it dials: not for the author of a Connection to set in other people's pods. */
 const reservedVariables: ReadonlySet<string> = new Set([
   "PATH",
   "HOME",
@@ -83,6 +120,11 @@ const reservedVariables: ReadonlySet<string> = new Set([
   "PGSSLROOTCERT",
   "GIT_SSL_CAINFO",
   "AWS_CA_BUNDLE",
+  ...["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"].flatMap((name) => [
+    name,
+    name.toLowerCase(),
+  ]),
+  "NODE_USE_ENV_PROXY",
 ]);
 
 const reservedPrefixes = ["LD_", "DYLD_", "CHAPERONE_", "KUBERNETES_"];
@@ -99,7 +141,7 @@ function nameProblem(name: string): string | undefined {
     return "is no name of an environment variable: letters, digits and _, not beginning with a digit";
   if (!reservedVariables.has(name) && !reservedPrefixes.some((prefix) => name.startsWith(prefix)))
     return undefined;
-  return "decides what a container runs or trusts and cannot be set by a Connection";
+  return "decides what a container runs, trusts or dials through and cannot be set by a Connection";
 }
 
 function valueProblem(value: string): string | undefined {

@@ -13,7 +13,7 @@ export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
     // A rule that matches nothing is overruled by anything: said once is enough.
     .filter(({ index }) => dead[index]?.length === 0)
     .map(({ index, message }) => ruleProblem(index, [], message));
-  return [...dead.flat(), ...overruled, ...detectorProblems(spec)];
+  return [...dead.flat(), ...overruled, ...replicationProblems(spec), ...detectorProblems(spec)];
 }
 
 function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]): Problem[] {
@@ -44,6 +44,36 @@ function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]
   return [...defined, ...used];
 }
 
+/** A stream of changes shows every row and column, so what looks into statements and results would be void beside it. */
+function replicationProblems({
+  rules = [],
+  masking = [],
+  limits,
+}: AccessPolicy["spec"]): readonly Problem[] {
+  return rules.flatMap(({ action, sql, when }, index) => {
+    if (action === "Deny" || sql?.statements?.includes("replication") !== true) return [];
+    const problems: Problem[] = [];
+    const add = (path: readonly string[], message: string): void => {
+      problems.push(ruleProblem(index, path, message));
+    };
+    const statements = ["sql", "statements"];
+    if (action === "RequireApproval")
+      add(["action"], "replication cannot be held for a person: Allow it or leave it out");
+    if (masking.length > 0)
+      add(statements, "replication shows every column, so the masks of this policy would be void");
+    for (const limit of ["rowsPerResult", "bytesPerResult"] as const)
+      if (limits?.[limit] !== undefined)
+        add(statements, `replication streams without end, so limits.${limit} would be void`);
+    const unseen = when === undefined ? undefined : checkWhen(when, undefined);
+    if (unseen !== undefined && checkWhen(when ?? "", "sql") === undefined)
+      add(
+        ["when"],
+        `replication has no facts of SQL to look at, put it in a rule of its own: ${unseen}`,
+      );
+    return problems;
+  });
+}
+
 function problem(path: readonly (string | number)[], message: string): Problem {
   return { path: [...path], message, stage: "semantic" };
 }
@@ -65,5 +95,6 @@ function ruleProblem(index: number, path: readonly (string | number)[], message:
 function blockOf(rule: PolicyRule): RuleBlock | undefined {
   if (rule.sql !== undefined) return "sql";
   if (rule.http !== undefined) return "http";
-  return rule.llm === undefined ? undefined : "llm";
+  if (rule.llm !== undefined) return "llm";
+  return rule.passthrough === undefined ? undefined : "passthrough";
 }

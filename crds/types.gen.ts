@@ -31,7 +31,7 @@ export interface FallbackHost {
   readonly port?: number;
 }
 
-/** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. Without a credential its common name is the database user. */
+/** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. In PostgreSQL, without a credential, its common name is the database user. */
 export interface ClientCertificateReference {
   readonly name: string;
 }
@@ -46,17 +46,19 @@ export interface SecretKeyReference {
 export interface ConnectionTls {
   /** VerifyFull checks the chain and the name. There is no mode that encrypts without verifying. */
   readonly mode: "Disable" | "VerifyFull";
-  /** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. Without a credential its common name is the database user. */
+  /** A Secret of this namespace of type kubernetes.io/tls; its tls.crt and tls.key prove the proxy to the server. In PostgreSQL, without a credential, its common name is the database user. */
   readonly clientCertificateSecretRef?: ClientCertificateReference;
+  /** Keys of which the server must have one, besides a certificate that verifies: sha256/ and the base64 of SHA-256 over the SubjectPublicKeyInfo of its certificate. */
+  readonly pins?: readonly string[];
   /** A PEM bundle in a Secret of this namespace; left out, the proxy's own roots are used. */
   readonly caSecretRef?: SecretKeyReference;
 }
 
-/** Where the upstream is. postgres takes host and port; http and openai take url. */
+/** Where the upstream is. postgres and passthrough take host and port; http and openai take url. */
 export interface ConnectionEndpoint {
   /** DNS name or address of the upstream. */
   readonly host?: string;
-  /** Port of the upstream; 5432 when left out. */
+  /** Port of the upstream; left out, 5432 for postgres and 443 for passthrough. */
   readonly port?: number;
   /** Further hosts of the same database, tried in this order when the one before cannot be used. Each is verified under its own name. */
   readonly fallbacks?: readonly FallbackHost[];
@@ -76,6 +78,21 @@ export interface ConnectionPostgres {
   readonly dangerouslyAllowAuthentication?: readonly ("md5" | "cleartext")[];
 }
 
+export interface FixedHeader {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** What only HTTP needs. */
+export interface ConnectionHttp {
+  /** Drop takes Cookie out of requests and Set-Cookie out of answers, as every credential of the agent's own; Pass lets both through. */
+  readonly cookies: "Drop" | "Pass";
+  /** How often a GET, HEAD or OPTIONS is sent again whose upstream could not be reached, or closed the connection before its answer began. Operations that a person approved are never sent again. */
+  readonly retries: number;
+  /** Headers that every request is given, in place of the agent's own of that name. For what is no secret, such as OpenAI-Organization. */
+  readonly headers?: readonly FixedHeader[];
+}
+
 export interface SecretReference {
   readonly name: string;
 }
@@ -84,6 +101,21 @@ export interface SecretReference {
 export interface CredentialHeader {
   readonly name: string;
   /** Text with ${key} for values of the Secret. */
+  readonly value: string;
+}
+
+/** Sent as Authorization: Basic (RFC 7617). */
+export interface CredentialBasic {
+  /** Key of the Secret that holds the user. */
+  readonly usernameKey: string;
+  /** Key of the Secret that holds the password. */
+  readonly passwordKey: string;
+}
+
+/** The query parameter that carries the credential; the agent's own copies of it are removed, and it stands in no event. */
+export interface CredentialQuery {
+  readonly name: string;
+  /** Text with ${key} for values of the Secret; percent-encoded when it is sent. */
   readonly value: string;
 }
 
@@ -96,6 +128,10 @@ export interface StaticCredential {
   readonly passwordKey?: string;
   /** The request header that carries the credential; the agent's own copies of it are removed. */
   readonly header?: CredentialHeader;
+  /** Sent as Authorization: Basic (RFC 7617). */
+  readonly basic?: CredentialBasic;
+  /** The query parameter that carries the credential; the agent's own copies of it are removed, and it stands in no event. */
+  readonly query?: CredentialQuery;
 }
 
 /** The Secret of this namespace that holds the login which makes the roles; proxies never see it. */
@@ -113,12 +149,86 @@ export interface PostgresRoleCredential {
   readonly passwordKey: string;
 }
 
+/** A PEM bundle in a Secret of this namespace by which the token endpoint is verified; left out, the operator's own roots are used. */
+export interface TokenCaReference {
+  readonly name: string;
+  readonly key: string;
+}
+
+/** The Secret of this namespace that holds what the client proves itself with. */
+export interface OAuth2SecretReference {
+  readonly name: string;
+}
+
+/** Exchange a token of the Secret (RFC 8693) instead of asking with the client's credentials alone. */
+export interface OAuth2TokenExchange {
+  /** Key of the Secret that holds the subject token. */
+  readonly subjectTokenKey: string;
+  readonly subjectTokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" | "urn:ietf:params:oauth:token-type:refresh_token" | "urn:ietf:params:oauth:token-type:saml2";
+}
+
+/** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http and openai. */
+export interface OAuth2Credential {
+  /** The token endpoint. The operator alone calls it, over TLS, and follows no redirect. */
+  readonly tokenUrl: string;
+  /** A PEM bundle in a Secret of this namespace by which the token endpoint is verified; left out, the operator's own roots are used. */
+  readonly caSecretRef?: TokenCaReference;
+  /** The Secret of this namespace that holds what the client proves itself with. */
+  readonly secretRef: OAuth2SecretReference;
+  /** Key of the Secret that holds the client's identifier. */
+  readonly clientIdKey: string;
+  /** Key of the Secret that holds the client's secret. */
+  readonly clientSecretKey?: string;
+  /** How the client proves itself, as RFC 7591 section 2 and OpenID Connect name it. */
+  readonly clientAuthentication: "client_secret_basic" | "client_secret_post" | "private_key_jwt";
+  /** Key of the Secret that holds the private key (PEM, PKCS 8; RSA, EC or Ed25519) of private_key_jwt. */
+  readonly privateKeyKey?: string;
+  /** The kid of that key, where the server wants one. */
+  readonly keyId?: string;
+  /** The aud of what private_key_jwt signs. Left out, tokenUrl. */
+  readonly issuer?: string;
+  readonly scopes?: readonly string[];
+  /** Whom the token is for, each an audience parameter (RFC 8693 section 2.1). */
+  readonly audiences?: readonly string[];
+  /** What the token is used at, each a resource parameter (RFC 8707). */
+  readonly resources?: readonly string[];
+  /** Exchange a token of the Secret (RFC 8693) instead of asking with the client's credentials alone. */
+  readonly tokenExchange?: OAuth2TokenExchange;
+}
+
+/** The Secret of this namespace that holds the keys. */
+export interface AwsSecretReference {
+  readonly name: string;
+}
+
+/** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http and openai. */
+export interface AwsSigV4Credential {
+  /** The service in the credential's scope, such as s3, execute-api or bedrock. */
+  readonly service: string;
+  /** The region in the credential's scope, such as eu-central-1. */
+  readonly region: string;
+  /** The Secret of this namespace that holds the keys. */
+  readonly secretRef: AwsSecretReference;
+  /** Key of the Secret that holds the access key's identifier. */
+  readonly accessKeyIdKey: string;
+  /** Key of the Secret that holds the secret access key. */
+  readonly secretAccessKeyKey: string;
+  /** Key of the Secret that holds the session token, for temporary keys. */
+  readonly sessionTokenKey?: string;
+  /** Signed covers the body; one that streams is signed in chunks, which s3 alone takes, and for other services is held until it is whole. Unsigned leaves it to TLS, where the service allows that. */
+  readonly payload: "Signed" | "Unsigned";
+}
+
 /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
 export interface ConnectionCredential {
   /** A credential kept in a Secret of this namespace. */
   readonly static?: StaticCredential;
   /** A role made in the database for each grant, with the privileges its policies give, and dropped with it. Protocol postgres only. */
   readonly postgresRole?: PostgresRoleCredential;
+  /** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http and openai. */
+  readonly oauth2?: OAuth2Credential;
+  /** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http and openai. */
+  readonly awsSigV4?: AwsSigV4Credential;
 }
 
 /** What is put into the agent's containers. */
@@ -128,14 +238,16 @@ export interface ConnectionInject {
 }
 
 export interface ConnectionSpec {
-  /** What is spoken on the wire; one per Connection. */
-  readonly protocol: "postgres" | "http" | "openai";
-  /** Where the upstream is. postgres takes host and port; http and openai take url. */
+  /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough";
+  /** Where the upstream is. postgres and passthrough take host and port; http and openai take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
   readonly hosts?: readonly string[];
   /** What only PostgreSQL needs. */
   readonly postgres?: ConnectionPostgres;
+  /** What only HTTP needs. */
+  readonly http?: ConnectionHttp;
   /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
   readonly credential?: ConnectionCredential;
   /** What is put into the agent's containers. */
@@ -197,7 +309,7 @@ export interface PolicyGrant {
 
 /** All fields must match; lists are any of. */
 export interface SqlRule {
-  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "other")[];
+  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other")[];
   /** schema.name, `*` is a wildcard. */
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */
@@ -219,6 +331,14 @@ export interface HttpRule {
   readonly query?: Readonly<Record<string, string>>;
   /** Media types without parameters, `*` is a wildcard. */
   readonly contentTypes?: readonly string[];
+  /** Protocols that the request may make of its connection. An Allow that names none covers no upgrade; a Deny that names none is about every one. */
+  readonly upgrades?: readonly "websocket"[];
+}
+
+/** TLS that is not opened. All fields must match; lists are any of. */
+export interface PassthroughRule {
+  /** Names that the connection asks for, in lower case, `*` is a wildcard. */
+  readonly hosts?: readonly string[];
 }
 
 /** All fields must match; lists are any of. */
@@ -262,6 +382,8 @@ export interface PolicyRule {
   readonly sql?: SqlRule;
   /** All fields must match; lists are any of. */
   readonly http?: HttpRule;
+  /** TLS that is not opened. All fields must match; lists are any of. */
+  readonly passthrough?: PassthroughRule;
   /** All fields must match; lists are any of. */
   readonly llm?: LlmRule;
   readonly approval?: RuleApproval;

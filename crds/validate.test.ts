@@ -26,7 +26,7 @@ function said(kind: CrdKind, spec: unknown): readonly string[] {
 
 const targetRefs = [{ name: "orders-db" }];
 
-function rules(...list: readonly Record<string, unknown>[]): unknown {
+function rules(...list: readonly Record<string, unknown>[]): object {
   return {
     targetRefs,
     rules: list.map((rule, index) => ({ name: `r${index}`, action: "Allow", ...rule })),
@@ -143,6 +143,32 @@ const table: readonly [string, CrdKind, unknown, readonly string[]][] = [
     ],
   ],
   [
+    "replication beside what it would void",
+    "AccessPolicy",
+    {
+      ...rules(
+        { sql: { statements: ["replication"] }, when: "sql.count == 1" },
+        {
+          action: "RequireApproval",
+          sql: { statements: ["replication"], relations: ["a.b"] },
+          approval: { approvers: [{ group: "leads" }] },
+        },
+        { action: "Deny", sql: { statements: ["replication"] }, when: "sql.count == 2" },
+      ),
+      masking: [{ columns: ["a.b.c"], transform: { redact: {} } }],
+      limits: { rowsPerResult: 5 },
+    },
+    [
+      "spec.rules[1].sql.relations: can never match: replication statements have none",
+      "spec.rules[0].sql.statements: replication shows every column, so the masks of this policy would be void",
+      "spec.rules[0].sql.statements: replication streams without end, so limits.rowsPerResult would be void",
+      "spec.rules[0].when: replication has no facts of SQL to look at, put it in a rule of its own: when uses sql, which only a rule with the block sql can see",
+      "spec.rules[1].action: replication cannot be held for a person: Allow it or leave it out",
+      "spec.rules[1].sql.statements: replication shows every column, so the masks of this policy would be void",
+      "spec.rules[1].sql.statements: replication streams without end, so limits.rowsPerResult would be void",
+    ],
+  ],
+  [
     "a column outside the relations",
     "AccessPolicy",
     rules({
@@ -231,8 +257,8 @@ const table: readonly [string, CrdKind, unknown, readonly string[]][] = [
     "Connection",
     { ...http, inject: { env: { LD_PRELOAD: "x", NODE_OPTIONS: "x", "2A": "x" } } },
     [
-      "spec.inject.env.LD_PRELOAD: decides what a container runs or trusts and cannot be set by a Connection",
-      "spec.inject.env.NODE_OPTIONS: decides what a container runs or trusts and cannot be set by a Connection",
+      "spec.inject.env.LD_PRELOAD: decides what a container runs, trusts or dials through and cannot be set by a Connection",
+      "spec.inject.env.NODE_OPTIONS: decides what a container runs, trusts or dials through and cannot be set by a Connection",
       'spec.inject.env["2A"]: is no name of an environment variable: letters, digits and _, not beginning with a digit',
     ],
   ],
@@ -257,7 +283,7 @@ test("all problems of the structure and the CEL rules come at once", () => {
     'spec.mode: is "enforce"; it must be one of Enforce, Observe',
     'spec.rules[0].name: "A" is not of the form a name in lower case letters, digits and -',
     "spec.limits.tokensPerDay: limits.tokensPerDay is not available in this version: remove it",
-    "spec.rules[0]: a rule has at most one of sql, http and llm: write one rule for each",
+    "spec.rules[0]: a rule has at most one of sql, http, llm and passthrough: write one rule for each",
   ]);
 });
 

@@ -81,6 +81,7 @@ function statusControllers(parts: UpkeepParts): Controller[] {
       log,
       ...dialling,
       leases: api.leases,
+      tokens: api.tokens,
       activeGrants: (name) => api.live.activeOn(name),
     }),
     policyController({

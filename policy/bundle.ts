@@ -21,6 +21,11 @@ export interface HttpMatch {
   readonly paths?: readonly string[];
   readonly query?: Readonly<Record<string, string>>;
   readonly contentTypes?: readonly string[];
+  readonly upgrades?: readonly string[];
+}
+
+export interface PassthroughMatch {
+  readonly hosts?: readonly string[];
 }
 
 export interface LlmMatch {
@@ -54,6 +59,7 @@ export interface BundleRule {
   readonly sql?: SqlMatch;
   readonly http?: HttpMatch;
   readonly llm?: LlmMatch;
+  readonly passthrough?: PassthroughMatch;
   /** CEL source, already checked at admission. */
   readonly when?: string;
   readonly approval?: ApprovalTerms;

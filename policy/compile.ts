@@ -91,7 +91,7 @@ function bundleRule(
   rule: PolicyRule,
   chains: readonly string[] | undefined,
 ): BundleRule {
-  const { name, action, sql, http, llm, when, message, approval } = rule;
+  const { name, action, sql, http, llm, passthrough, when, message, approval } = rule;
   return {
     policy: policyName(policy),
     name,
@@ -101,6 +101,7 @@ function bundleRule(
     ...(sql && { sql }),
     ...(http && { http }),
     ...(llm && { llm }),
+    ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
     ...(message !== undefined && { message }),

@@ -1,5 +1,5 @@
 // Whether one rule speaks about everything that another rule can match. Sound, not complete: an unsure answer is no.
-import type { HttpMatch, LlmMatch, RuleAction, SqlMatch } from "./bundle.ts";
+import type { HttpMatch, LlmMatch, PassthroughMatch, RuleAction, SqlMatch } from "./bundle.ts";
 import { compileHost, compilePattern, matches, matchesHost } from "./pattern.ts";
 
 export interface CoverShape {
@@ -7,6 +7,7 @@ export interface CoverShape {
   readonly sql?: SqlMatch;
   readonly http?: HttpMatch;
   readonly llm?: LlmMatch;
+  readonly passthrough?: PassthroughMatch;
 }
 
 export function coversRule(wider: CoverShape, narrower: CoverShape): boolean {
@@ -16,6 +17,11 @@ export function coversRule(wider: CoverShape, narrower: CoverShape): boolean {
     return narrower.http !== undefined && coversHttp(wider.http, narrower.http);
   if (wider.llm !== undefined)
     return narrower.llm !== undefined && coversLlm(wider.llm, narrower.llm, wider.action);
+  if (wider.passthrough !== undefined)
+    return (
+      narrower.passthrough !== undefined &&
+      coversList(wider.passthrough.hosts, narrower.passthrough.hosts, host)
+    );
   return true;
 }
 
@@ -71,6 +77,7 @@ function coversHttp(wide: HttpMatch, narrow: HttpMatch): boolean {
     coversList(wide.hosts, narrow.hosts, host) &&
     coversList(wide.paths, narrow.paths, path) &&
     coversList(wide.contentTypes, narrow.contentTypes, glob) &&
+    coversList(wide.upgrades, narrow.upgrades, same) &&
     coversQuery(wide.query, narrow.query)
   );
 }

@@ -8,7 +8,7 @@ export interface DeadField {
 }
 
 /** Statements that name neither relations, columns nor functions. */
-const bareStatements: ReadonlySet<string> = new Set(["transaction", "set"]);
+const bareStatements: ReadonlySet<string> = new Set(["transaction", "set", "replication"]);
 
 const statementsWithWhere: ReadonlySet<string> = new Set(["update", "delete"]);
 

@@ -1,6 +1,6 @@
 // Rules that cannot do anything: one that no operation can match, and one that another rule always overrules.
 // Errs on the side of silence: a rule is reported only when it is certain.
-import type { HttpMatch, LlmMatch, RuleAction, SqlMatch } from "./bundle.ts";
+import type { HttpMatch, LlmMatch, PassthroughMatch, RuleAction, SqlMatch } from "./bundle.ts";
 import { coversRule } from "./conflict-covers.ts";
 import { deadHttp, deadLlm, deadSql } from "./conflict-dead.ts";
 import type { DeadField } from "./conflict-dead.ts";
@@ -12,6 +12,7 @@ export interface RuleShape {
   readonly sql?: SqlMatch;
   readonly http?: HttpMatch;
   readonly llm?: LlmMatch;
+  readonly passthrough?: PassthroughMatch;
   readonly when?: string;
 }
 

@@ -9,6 +9,7 @@ import type { DecideContext } from "./match/scope.ts";
 import type { Operation, Subject } from "./operation.ts";
 import { allowsOnlyReads } from "./read-only.ts";
 import { sessionRefusal } from "./session-limits.ts";
+import { unmaskable } from "./unmaskable.ts";
 
 export type { DecideContext } from "./match/scope.ts";
 
@@ -18,8 +19,12 @@ export interface PreparedBundle {
   readonly enforced: RuleSet;
   /** What would be enforced if every Observe policy were; absent when there is none. */
   readonly observed: RuleSet | undefined;
+  /** Which parts of a request some rule reads: there it may have one reading only. */
+  readonly reads: { readonly path: boolean; readonly query: boolean };
   /** No rule can cover a write: sessions are read-only in the database as well. */
   readonly readOnly: boolean;
+  /** Some rule has a condition, which looks at more than a text's own facts. */
+  readonly conditional: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -31,7 +36,17 @@ export function prepare(bundle: Bundle): PreparedBundle {
     bundle,
     enforced: indexRules(enforced),
     observed: observes ? indexRules(rules) : undefined,
+    reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
+    conditional: bundle.rules.some((rule) => rule.when !== undefined),
+  };
+}
+
+/** A condition may read anything. Rules that only observe count too: what they would say has to be true. */
+function readsOf({ rules }: Bundle): PreparedBundle["reads"] {
+  return {
+    path: rules.some(({ http, when }) => http?.paths !== undefined || when !== undefined),
+    query: rules.some(({ http, when }) => http?.query !== undefined || when !== undefined),
   };
 }
 
@@ -41,6 +56,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
  * | asked first                                         | verdict | reason                       |
  * | no policy selects the subject                       | deny    | NoPolicy                     |
  * | not fully understood, or touches nothing            | deny    | Unrecognised                 |
+ * | its answer cannot be masked as policies ask         | deny    | MaskNotProvable              |
  * | it undoes what the session is held to               | deny    | NoMatchingRule, LimitExceeded |
  * | a Deny speaks about any access                      | deny    | RuleMatched, ConditionFailed |
  * | some access is covered by nothing                   | deny    | NoMatchingRule               |
@@ -55,17 +71,26 @@ export function decide(
 ): Decision {
   const { bundle, enforced, observed } = prepared;
   if (bundle.policies.length === 0) return refuse("NoPolicy", noPolicyMessage(bundle));
-  if (operation.unrecognised !== undefined || operation.accesses.length === 0) {
-    return refuse("Unrecognised", unrecognisedMessage(operation));
-  }
+  const unread = unreadPart(prepared, operation);
+  if (unread !== undefined) return refuse("Unrecognised", unrecognisedMessage(unread));
   const inquiry = { bundle, subject, operation, context, scope: undefined };
   if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
+  const unmasked = unmaskable(bundle, operation);
+  if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
   const decision = evaluate(enforced, inquiry);
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);
   return would.verdict === decision.verdict ? decision : { ...decision, wouldBe: brief(would) };
+}
+
+function unreadPart({ reads }: PreparedBundle, operation: Operation): string | undefined {
+  if (operation.unrecognised !== undefined) return operation.unrecognised;
+  if (operation.accesses.length === 0) return "it touches nothing that a rule could speak about";
+  if (operation.kind !== "http" || operation.ambiguous === undefined) return undefined;
+  const { path, query } = operation.ambiguous;
+  return (reads.path ? path : undefined) ?? (reads.query ? query : undefined);
 }
 
 function noPolicyMessage(bundle: Bundle): string {

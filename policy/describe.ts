@@ -1,6 +1,6 @@
 // The sentences of the policy core: what an access is called, and why an operation was refused or held.
 import type { Bundle } from "./bundle.ts";
-import type { Access, Operation } from "./operation.ts";
+import type { Access } from "./operation.ts";
 
 /** Longest name repeated in a message: agents choose names, people read messages. */
 const maxNameLength = 160;
@@ -23,13 +23,15 @@ export function describeAccess(access: Access): string {
     case "statement":
       return access.statement;
     case "http":
-      return `${printable(access.method)} ${printable(access.host)}${printable(access.path)}`;
+      return `${printable(access.method)} ${printable(access.host)}${printable(access.path)}${access.upgrade === undefined ? "" : ` with an upgrade to ${access.upgrade}`}`;
     case "llm":
       return access.model === undefined
         ? printable(access.operation)
         : `${printable(access.operation)} with model ${printable(access.model)}`;
     case "tool":
       return `tool ${printable(access.tool)}`;
+    case "passthrough":
+      return `TLS to ${printable(access.host)}:${access.port}`;
   }
 }
 
@@ -48,7 +50,6 @@ export function subjectName(bundle: Bundle): string {
   return `${bundle.subject.namespace}/${bundle.subject.serviceAccount}`;
 }
 
-export function unrecognisedMessage(operation: Operation): string {
-  const why = operation.unrecognised ?? "it touches nothing that a rule could speak about";
+export function unrecognisedMessage(why: string): string {
   return `refused because it could not be fully understood: ${printable(why)}`;
 }

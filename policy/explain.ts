@@ -122,11 +122,12 @@ function obligationsOf(
 ): Obligations {
   const { columnMasks, detectMasks, limits, recording } = prepared.bundle;
   const sql = operation.kind === "sql";
+  const isRead = sql || (operation.kind === "http" && operation.facts.upgrade !== undefined);
   return {
     columnMasks: columnMasks.filter(({ column }) =>
       operation.accesses.some((access) => touches(column, access)),
     ),
-    detectMasks: sql ? detectMasks : [],
+    detectMasks: isRead ? detectMasks : [],
     limits,
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),

@@ -5,6 +5,7 @@ import type { Bundle } from "./bundle.ts";
 export const supportedFeatures = [
   "approval",
   "chains",
+  "http.upgrades",
   "limits.bytesPerResult",
   "limits.idleTimeoutSeconds",
   "limits.maxConnections",
@@ -17,6 +18,7 @@ export const supportedFeatures = [
   "mask.predicates",
   "mask.tokenize",
   "observe",
+  "passthrough",
   "recording.strict",
   "when",
 ] as const;
@@ -28,6 +30,7 @@ type Content = Omit<Bundle, "requires" | "generation">;
 const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   approval: ({ rules }) => rules.some((rule) => rule.action === "RequireApproval"),
   chains: ({ rules }) => rules.some((rule) => rule.chains !== undefined),
+  "http.upgrades": ({ rules }) => rules.some(({ http }) => http?.upgrades !== undefined),
   "limits.bytesPerResult": ({ limits }) => limits.bytesPerResult !== undefined,
   "limits.idleTimeoutSeconds": ({ limits }) => limits.idleTimeoutSeconds !== undefined,
   "limits.maxConnections": ({ limits }) => limits.maxConnections !== undefined,
@@ -43,6 +46,7 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "mask.tokenize": ({ columnMasks, detectMasks }) =>
     [...columnMasks, ...detectMasks].some(({ transform }) => transform.kind === "tokenize"),
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
+  passthrough: ({ connection }) => connection.protocol === "passthrough",
   "recording.strict": ({ recording }) => recording.strict,
   when: ({ rules }) => rules.some((rule) => rule.when !== undefined),
 };

@@ -22,6 +22,7 @@ const depth: Readonly<Record<MatchField, number>> = {
   query: 5,
   hasWhere: 5,
   contentTypes: 6,
+  upgrades: 1,
   promptMatches: 6,
   when: 7,
 };
@@ -55,11 +56,18 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
       ? `the ${access.statement} has ${access.hasWhere ? "a" : "no"} WHERE clause`
       : "hasWhere speaks of updates and deletes only",
   methods: ({ operation }) => `methods does not list ${printable(httpOf(operation)?.method ?? "")}`,
-  hosts: ({ operation }) => `hosts does not list ${printable(httpOf(operation)?.host ?? "")}`,
+  hosts: ({ operation }) =>
+    `hosts does not list ${printable(operation.kind === "passthrough" ? operation.facts.host : (httpOf(operation)?.host ?? ""))}`,
   paths: ({ operation }) => `paths does not list ${printable(httpOf(operation)?.path ?? "")}`,
   query: () => "query does not match the request's parameters",
   contentTypes: ({ operation }) =>
     `contentTypes does not list ${httpOf(operation)?.contentType || "a request without a body type"}`,
+  upgrades: ({ operation }) => {
+    const upgrade = httpOf(operation)?.upgrade;
+    return upgrade === undefined
+      ? "it is about upgrades, and the request asks for none"
+      : `upgrades does not list ${upgrade}: a rule that allows an upgrade names it`;
+  },
   operations: ({ operation }) =>
     `operations does not list ${operation.kind === "llm" ? operation.facts.operation : "it"}`,
   models: ({ operation }) =>

@@ -1,7 +1,7 @@
 // What an agent tries to do, as plain data: the recognisers write it, `decide` reads it. Nothing here knows a socket.
 
 /** Protocols this version enforces. The Connection schema names more and refuses them with a sentence. */
-export type Protocol = "postgres" | "http" | "openai";
+export type Protocol = "postgres" | "http" | "openai" | "passthrough";
 
 /** Who is acting. `chain` is self-claimed attribution inside the pod, never an authorisation boundary by itself. */
 export interface Subject {
@@ -38,6 +38,8 @@ export type StatementKind =
   | "explain"
   | "transaction"
   | "utility"
+  /** A connection that streams the database's changes, and the commands of that protocol. */
+  | "replication"
   | "other";
 
 /** Kinds that change a relation, or what may be done with it; `copy` is missing, because what COPY FROM writes is an insert. */
@@ -64,7 +66,8 @@ export type Access =
   | StatementAccess
   | HttpAccess
   | LlmAccess
-  | ToolAccess;
+  | ToolAccess
+  | PassthroughAccess;
 
 export interface RelationAccess {
   readonly kind: "relation";
@@ -109,6 +112,18 @@ export interface HttpAccess {
   readonly host: string;
   /** The one normalised path, without query. */
   readonly path: string;
+  /** What the request wants the connection to become; an Allow has to name it. */
+  readonly upgrade?: HttpUpgrade;
+}
+
+export type HttpUpgrade = "websocket";
+
+/** A TLS connection that is not opened. */
+export interface PassthroughAccess {
+  readonly kind: "passthrough";
+  /** The name in its ClientHello, lower case. */
+  readonly host: string;
+  readonly port: number;
 }
 
 export interface LlmAccess {
@@ -146,6 +161,12 @@ export type HttpFacts = {
   readonly query: Readonly<Record<string, readonly string[]>>;
   /** Media type without parameters, lower case; empty when absent. */
   readonly contentType: string;
+  readonly upgrade?: HttpUpgrade;
+};
+
+export type PassthroughFacts = {
+  readonly host: string;
+  readonly port: number;
 };
 
 export interface LlmFacts {
@@ -189,8 +210,15 @@ export interface SqlOperation extends OperationBase {
   readonly params: readonly (string | null)[];
 }
 
+/** Why servers could read a part of a request differently. Refused where a rule reads that part; elsewhere nothing depends on it. */
+export interface Ambiguities {
+  readonly path?: string;
+  readonly query?: string;
+}
+
 export interface HttpOperation extends OperationBase {
   readonly kind: "http";
+  readonly ambiguous?: Ambiguities;
   readonly facts: HttpFacts;
 }
 
@@ -200,4 +228,9 @@ export interface LlmOperation extends OperationBase {
   readonly http: HttpFacts;
 }
 
-export type Operation = SqlOperation | HttpOperation | LlmOperation;
+export interface PassthroughOperation extends OperationBase {
+  readonly kind: "passthrough";
+  readonly facts: PassthroughFacts;
+}
+
+export type Operation = SqlOperation | HttpOperation | LlmOperation | PassthroughOperation;

@@ -3,10 +3,17 @@
 import { Environment } from "@marcbachmann/cel-js";
 import type { ParseResult } from "@marcbachmann/cel-js";
 import { RE2JS } from "re2js";
-import type { ConnectionId, HttpFacts, LlmFacts, SqlFacts, Subject } from "./operation.ts";
+import type {
+  ConnectionId,
+  HttpFacts,
+  LlmFacts,
+  PassthroughFacts,
+  SqlFacts,
+  Subject,
+} from "./operation.ts";
 import { readSource, re2MatchesName, whenLimits } from "./when-source.ts";
 
-export type RuleBlock = "sql" | "http" | "llm";
+export type RuleBlock = "sql" | "http" | "llm" | "passthrough";
 
 /** What a condition may look at; the facts of the operation's own protocol alone are present. */
 export interface WhenScope {
@@ -18,6 +25,7 @@ export interface WhenScope {
   readonly sql?: SqlFacts;
   readonly http?: HttpFacts;
   readonly llm?: LlmFacts;
+  readonly passthrough?: PassthroughFacts;
   /** Bind parameters as text; looking at one that is NULL or whose text is unknown is an error, so the condition fails. */
   readonly params: readonly (string | null)[];
   readonly time: Date;
@@ -53,6 +61,7 @@ const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>
     path: "string",
     query: "map<string, list<string>>",
     contentType: "string",
+    upgrade: "string",
   },
   llm: {
     operation: "string",
@@ -62,9 +71,10 @@ const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>
     maxOutputTokens: "int",
     prompts: "list<string>",
   },
+  passthrough: { host: "string", port: "int" },
 };
 
-const allBlocks: readonly RuleBlock[] = ["sql", "http", "llm"];
+const allBlocks: readonly RuleBlock[] = ["sql", "http", "llm", "passthrough"];
 
 /** The error in a condition as one sentence, or undefined when it is good for a rule with this protocol block. */
 export function checkWhen(source: string, block: RuleBlock | undefined): string | undefined {
@@ -152,7 +162,7 @@ function environment(blocks: readonly RuleBlock[]): Environment {
 
 /** Builds only what the condition names: prompts and relations can be long. */
 function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, unknown> {
-  const { subject, connection, operation, session, sql, http, llm } = scope;
+  const { subject, connection, operation, session, sql, http, llm, passthrough } = scope;
   const all: Readonly<Record<string, () => unknown>> = {
     subject: () => ({
       namespace: subject.namespace,
@@ -170,8 +180,9 @@ function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, u
     params: () => scope.params,
     time: () => scope.time,
     sql: () => sql && { ...sql, count: BigInt(sql.count) },
-    http: () => http && { ...http, query: new Map(Object.entries(http.query)) },
+    http: () => http && { upgrade: "", ...http, query: new Map(Object.entries(http.query)) },
     llm: () => llm && llmFacts(llm),
+    passthrough: () => passthrough && { ...passthrough, port: BigInt(passthrough.port) },
   };
   const values: Record<string, unknown> = {};
   for (const name of names) if (Object.hasOwn(all, name)) values[name] = all[name]?.();

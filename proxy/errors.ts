@@ -1,4 +1,5 @@
 // The one registry of what a proxy can refuse or fail with: code, HTTP status, SQLSTATE. Codes are never reused; docs/reference/errors.md lists them.
+import type { RefusedTarget } from "../contract/event.ts";
 
 export const proxyErrors = {
   Denied: { status: 403, sqlstate: "42501", retry: false },
@@ -14,6 +15,7 @@ export const proxyErrors = {
   ControlPlaneUnavailable: { status: 503, sqlstate: "57P03", retry: true },
   ProxyTooOld: { status: 503, sqlstate: "0A000", retry: false },
   ConnectionUnknown: { status: 421, sqlstate: "3D000", retry: false },
+  HostUnknown: { status: 403, sqlstate: "3D000", retry: false },
   UpstreamUnreachable: { status: 502, sqlstate: "08001", retry: true },
   UpstreamTls: { status: 502, sqlstate: "08001", retry: false },
   UpstreamAuthentication: { status: 502, sqlstate: "28P01", retry: false },
@@ -31,17 +33,24 @@ export class ProxyError extends Error {
   readonly code: ProxyErrorCode;
   /** Name of the access request that this is about. */
   readonly request: string | undefined;
+  /** The place that no Connection names. */
+  readonly target: Omit<RefusedTarget, "count"> | undefined;
 
   /** @param message one sentence for the agent, naming connection, rule or limit, never a secret */
   constructor(
     code: ProxyErrorCode,
     message: string,
-    options?: { readonly cause?: unknown; readonly request?: string },
+    options?: {
+      readonly cause?: unknown;
+      readonly request?: string;
+      readonly target?: Omit<RefusedTarget, "count">;
+    },
   ) {
     super(message, options);
     this.name = "ProxyError";
     this.code = code;
     this.request = options?.request;
+    this.target = options?.target;
   }
 
   get status(): number {

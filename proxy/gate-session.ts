@@ -4,7 +4,7 @@ import { ulid } from "ulid";
 import { stable } from "../contract/chain.ts";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../contract/event.ts";
-import { decide } from "../policy/decide.ts";
+import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
 import { ProxyError } from "./errors.ts";
@@ -43,6 +43,7 @@ export class Session implements GateSession {
   #subject: Subject;
   #eventSubject: EventSubject;
   readonly #eventDecisions = new WeakMap<Decision, EventDecision>();
+  readonly #memo = new DecisionMemo();
   #operations = 0;
   #closed = false;
   readonly #release: () => void;
@@ -194,7 +195,7 @@ export class Session implements GateSession {
       },
       terms: decision.approvals ?? [],
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
-      stillHeld: () => this.#refusalNow(operation),
+      stillHeld: () => this.refusalNow(operation),
     });
     if (!held.go)
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
@@ -203,20 +204,20 @@ export class Session implements GateSession {
     return this.#goWithIntent(this.#body(grant, operation, decision), decision);
   }
 
-  /** What the rules in force now say of an operation that a person has approved: an approval never outlives the rule that asked for it. */
-  #refusalNow(operation: Operation): ProxyError | undefined {
+  /** An approval never outlives the rule that asked for it, and neither does a connection that was let through. */
+  refusalNow(operation: Operation): ProxyError | undefined {
     const grant = this.#options.grants.current(this.#connection);
     if (grant === undefined)
       return new ProxyError(
         "GrantEnded",
-        `the grant for connection ${this.#connection} ended while the operation was held`,
+        `the grant for connection ${this.#connection} ended while the operation was going on`,
       );
     const decision = this.#decide(grant, operation, this.#options.now());
     return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
   }
 
   #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
-    return decide(grant.prepared, this.#subject, operation, {
+    return this.#memo.decide(grant.prepared, this.#subject, operation, {
       session: { id: this.id, operations: this.#operations },
       time: new Date(now),
     });

@@ -1,10 +1,13 @@
-// Where the agent meets the proxy: one listener for each (address, port), on loopback alone. Address and port name the connection.
+// Where the agent meets the proxy: one listener for each (address, port), on loopback alone. Address and port name the connection;
+// the forward proxy's own listener is told by name.
 import type { Socket } from "node:net";
 import type { Logger } from "pino";
 import type { AddressMap, ConnectionAddress } from "../contract/addresses.ts";
 import type { ManagedGate } from "./gate.ts";
-import type { HttpRoute } from "./http/room.ts";
+import { endpointRoute, namedRoute, type LocalGuard } from "./http-routes.ts";
+import { createForwardProxy, type ForwardProxy, type ForwardTarget } from "./http/forward-proxy.ts";
 import { listen, type Listener } from "./net/listen.ts";
+import type { PassthroughPlace } from "./passthrough/room.ts";
 import type { Gate } from "./pipeline.ts";
 import type { Rooms } from "./rooms.ts";
 import type { PodAuthority } from "./tls/authority.ts";
@@ -16,22 +19,20 @@ export interface ListenersOptions {
   readonly rooms: Rooms;
   readonly authority: PodAuthority;
   readonly logger: Logger;
-  /** Local mode: what a web page sends is refused, and connections that carry a placeholder key want it. */
-  readonly guard?: { readonly guardKey: string; readonly keyed: (connection: string) => boolean };
+  readonly guard?: LocalGuard;
 }
 
 export interface Listeners {
-  routeFor(host: string, port: number): HttpRoute | undefined;
   close(): Promise<void>;
 }
 
 export async function openListeners(options: ListenersOptions): Promise<Listeners> {
   const { addresses, gates, rooms, authority, logger } = options;
-  const terminator = createTlsTerminator({
-    authority,
-    onFailure: (error) => logger.info({ event: "tls-handshake-failed", error: error.message }),
-  });
+  const onFailure = (error: Error): void =>
+    logger.info({ event: "tls-handshake-failed", error: error.message });
+  const terminator = createTlsTerminator({ authority, onFailure });
   const opened: Listener[] = [];
+  let forwardProxy: ForwardProxy | undefined;
   const gateOf = ({ connection }: ConnectionAddress): Gate => {
     const gate = gates.get(connection);
     if (gate === undefined) throw new Error(`no gate for connection ${connection}`);
@@ -46,36 +47,94 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     opened.push(await listen({ host: address, port, onConnection }));
   };
 
-  try {
-    for (const entry of addresses.connections) {
-      const { address, port } = entry.endpoint;
-      if (addresses.interception !== "endpoints") continue;
-      const gate = gateOf(entry);
-      if (entry.protocol === "postgres")
-        await open(address, port, (socket) => rooms.acceptPostgres(socket, gate, [address]));
-      else {
-        const route = endpointRoute(entry, gate, options.guard);
-        await open(address, port, (socket) => rooms.acceptHttp(socket, route));
-      }
+  /** Whatever address it came to: the name in the handshake has to be one of the Connection's. */
+  const placeOf = (entry: ConnectionAddress): PassthroughPlace => ({
+    gate: gateOf(entry),
+    names: entry.names,
+    port: entry.port,
+  });
+  const openPassthrough = (
+    address: string,
+    port: number,
+    entry: ConnectionAddress,
+  ): Promise<void> => {
+    const place = placeOf(entry);
+    return open(address, port, (socket) => rooms.passthrough.accept(socket, place));
+  };
+
+  const openEndpoint = (entry: ConnectionAddress): Promise<void> => {
+    const { address, port } = entry.endpoint;
+    const gate = gateOf(entry);
+    if (entry.protocol === "postgres")
+      return open(address, port, (socket) => rooms.acceptPostgres(socket, gate, [address]));
+    if (entry.protocol === "passthrough") return openPassthrough(address, port, entry);
+    const route = endpointRoute(entry, gate, options.guard);
+    return open(address, port, (socket) => rooms.acceptHttp(socket, route));
+  };
+
+  /** @param entries at least one; those of one place speak one protocol */
+  const openPlace = (
+    address: string,
+    port: number,
+    entries: readonly ConnectionAddress[],
+    first: ConnectionAddress,
+  ): Promise<void> => {
+    if (first.protocol === "postgres") {
+      const names = first.hosts.filter((host) => host.address === address).map(({ name }) => name);
+      return open(address, port, (socket) =>
+        rooms.acceptPostgres(socket, gateOf(first), [...names, address]),
+      );
     }
+    if (first.protocol === "passthrough") return openPassthrough(address, port, first);
+    const route = namedRoute(entries, gateOf, undefined);
+    const accept = (socket: Socket): void => rooms.acceptHttp(socket, route);
+    return open(
+      address,
+      port,
+      route.scheme === "https" ? (socket) => terminator.accept(socket, accept) : accept,
+    );
+  };
+
+  /** What the forward proxy meets at a host and port. */
+  const targetFor = (host: string, port: number): ForwardTarget | undefined => {
+    const entries = addresses.connections.filter(
+      (entry) => entry.port === port && entry.names.includes(host),
+    );
+    const [first] = entries;
+    if (first === undefined) return undefined;
+    if (first.protocol === "postgres")
+      return {
+        kind: "tunnel",
+        open: () => ({
+          take: (socket) => rooms.acceptPostgres(socket, gateOf(first), [host]),
+        }),
+      };
+    if (first.protocol === "passthrough")
+      return {
+        kind: "tunnel",
+        open: (signal) => rooms.passthrough.open(placeOf(first), host, signal),
+      };
+    return { kind: "http", route: namedRoute(entries, gateOf, options.guard) };
+  };
+
+  try {
+    if (addresses.interception === "endpoints")
+      for (const entry of addresses.connections) await openEndpoint(entry);
     for (const [place, entries] of byPlace(addresses)) {
       const [address = "", port = ""] = place.split(" ");
       const [first] = entries;
-      if (first === undefined) continue;
-      const names = first.hosts.filter((host) => host.address === address).map(({ name }) => name);
-      if (first.protocol === "postgres")
-        await open(address, Number(port), (socket) =>
-          rooms.acceptPostgres(socket, gateOf(first), [...names, address]),
-        );
-      else {
-        const route = namedRoute(entries, gateOf, undefined);
-        const accept = (socket: Socket) => rooms.acceptHttp(socket, route);
-        await open(
-          address,
-          Number(port),
-          route.scheme === "https" ? (socket) => terminator.accept(socket, accept) : accept,
-        );
-      }
+      if (first !== undefined) await openPlace(address, Number(port), entries, first);
+    }
+    if (addresses.forwardProxy !== undefined) {
+      const proxy = createForwardProxy({
+        authority,
+        targetFor,
+        accept: rooms.acceptHttp,
+        onFailure,
+      });
+      forwardProxy = proxy;
+      const { address, port } = addresses.forwardProxy;
+      await open(address, port, (socket) => proxy.accept(socket));
     }
   } catch (error) {
     await Promise.all(opened.map((listener) => listener.close()));
@@ -83,64 +142,14 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
   }
 
   return {
-    routeFor(host, port) {
-      const entries = addresses.connections.filter(
-        (entry) =>
-          entry.protocol !== "postgres" && entry.port === port && entry.names.includes(host),
-      );
-      return entries.length === 0 ? undefined : namedRoute(entries, gateOf, options.guard);
-    },
     async close() {
       // Handshakes that nobody finishes are cut, or the listeners would wait for them.
-      await Promise.all([...opened.map((listener) => listener.close()), terminator.close()]);
+      await Promise.all([
+        ...opened.map((listener) => listener.close()),
+        terminator.close(),
+        forwardProxy?.close(),
+      ]);
     },
-  };
-}
-
-/** The endpoint listener serves one connection, whatever way its own address is written. */
-function endpointRoute(
-  { connection, endpoint }: ConnectionAddress,
-  gate: Gate,
-  guard: ListenersOptions["guard"],
-): HttpRoute {
-  const own = new Set([endpoint.address, "localhost", "127.0.0.1"]);
-  return {
-    scheme: "http",
-    select: (host, _path, port) =>
-      own.has(host) && (port ?? 80) === endpoint.port ? gate : undefined,
-    ...(guard === undefined
-      ? {}
-      : { guard: guard.keyed(connection) ? { key: guard.guardKey } : {} }),
-  };
-}
-
-/** Connections that share a host and port: the longest endpoint path wins. */
-function namedRoute(
-  entries: readonly ConnectionAddress[],
-  gateOf: (entry: ConnectionAddress) => Gate,
-  guard: ListenersOptions["guard"],
-): HttpRoute {
-  const byLength = entries.toSorted((a, b) => b.path.length - a.path.length);
-  const scheme = entries[0]?.scheme === "https" ? "https" : "http";
-  const defaultPort = scheme === "https" ? 443 : 80;
-  return {
-    scheme,
-    select(host, path, port) {
-      const found = byLength.find(
-        (entry) =>
-          entry.names.includes(host) &&
-          (port ?? defaultPort) === entry.port &&
-          (path === entry.path || path.startsWith(`${entry.path}/`)),
-      );
-      return found === undefined ? undefined : gateOf(found);
-    },
-    ...(guard === undefined
-      ? {}
-      : {
-          guard: entries.every(({ connection }) => guard.keyed(connection))
-            ? { key: guard.guardKey }
-            : {},
-        }),
   };
 }
 

@@ -40,6 +40,8 @@ export interface GateSession {
    * have a durable intent when this returns. Synchronous for what is allowed and not strict.
    */
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage>;
+  /** What the rules in force now say against an operation that is going on, or waited for a person; undefined for nothing. */
+  refusalNow(operation: Operation): ProxyError | undefined;
   /** @param cause what ended it, where its client did not */
   close(cause?: ProxyError): void;
 }

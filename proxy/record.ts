@@ -23,9 +23,11 @@ export function changesSomething(operation: Operation): boolean {
         if (!readingStatements.has(statement)) return true;
       return false;
     case "http":
-      return !safeMethods.has(operation.facts.method);
+      return operation.facts.upgrade !== undefined || !safeMethods.has(operation.facts.method);
     case "llm":
       return false;
+    case "passthrough":
+      return true; // who could say that it does not
     default:
       return operation satisfies never;
   }
@@ -71,7 +73,7 @@ function cut(part: Content["part"], text: string): readonly Content[] {
 function facts(operation: Operation): Readonly<Record<string, unknown>> {
   // Those of an SQL text are kept with the text, and so is their form.
   if (operation.kind === "sql") return stable(operation.facts);
-  if (operation.kind === "http") return operation.facts;
+  if (operation.kind === "http" || operation.kind === "passthrough") return operation.facts;
   const { prompts: _prompts, ...rest } = operation.facts;
   return rest;
 }
@@ -84,6 +86,8 @@ function metadataSummary(operation: Operation): string {
       return operation.facts.method;
     case "llm":
       return `${operation.facts.operation} ${operation.facts.model}`;
+    case "passthrough":
+      return operation.summary;
     default:
       return operation satisfies never;
   }

@@ -1,19 +1,20 @@
 // The protocol rooms of one proxy. Each loads when a Connection needs it: a pod without PostgreSQL never loads the SQL grammar.
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import type { ConnectionAddress } from "../contract/addresses.ts";
+import type { AddressMap } from "../contract/addresses.ts";
 import type { ConnectionId } from "../policy/operation.ts";
 import type { ProxyError } from "./errors.ts";
 import type { HttpRoom, HttpRoute } from "./http/room.ts";
 import type { Dial } from "./net/dial.ts";
 import type { Gate } from "./pipeline.ts";
+import { createPassthroughRoom, type PassthroughRoom } from "./passthrough/room.ts";
 import type { PostgresRoom } from "./postgres/room.ts";
 import type { PodAuthority } from "./tls/authority.ts";
 
 export interface RoomsOptions {
   readonly dial: Dial;
   readonly authority: PodAuthority;
-  readonly addresses: readonly ConnectionAddress[];
+  readonly addresses: AddressMap;
   /** Refused before it became an operation: for the record. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
   /** A failure that no code of the registry describes: for a log line. */
@@ -24,16 +25,21 @@ export interface Rooms {
   /** @param names what the client may have dialled, most specific first: the first that has a certificate is presented */
   acceptPostgres(socket: Socket, gate: Gate, names: readonly string[]): void;
   acceptHttp(socket: Socket | TLSSocket, route: HttpRoute): void;
+  readonly passthrough: PassthroughRoom;
   close(): Promise<void>;
 }
 
 export async function openRooms(options: RoomsOptions): Promise<Rooms> {
   const { authority, addresses } = options;
-  const needsPostgres = addresses.some(({ protocol }) => protocol === "postgres");
-  const needsHttp = addresses.some(({ protocol }) => protocol !== "postgres");
+  const needsPostgres = addresses.connections.some(({ protocol }) => protocol === "postgres");
+  const needsHttp =
+    addresses.connections.some(({ protocol }) => protocol === "http" || protocol === "openai") ||
+    addresses.forwardProxy !== undefined;
+  const passthrough = createPassthroughRoom(options);
   const postgres = needsPostgres ? await openPostgres(options) : undefined;
   const http = needsHttp ? await openHttp(options) : undefined;
   return {
+    passthrough,
     acceptPostgres(socket, gate, names) {
       if (postgres === undefined)
         throw new Error("no postgres connection was named when the rooms were opened");
@@ -50,7 +56,7 @@ export async function openRooms(options: RoomsOptions): Promise<Rooms> {
       http.accept(socket, route);
     },
     async close() {
-      await Promise.all([postgres?.close(), http?.close()]);
+      await Promise.all([postgres?.close(), http?.close(), passthrough.close()]);
     },
   };
 }

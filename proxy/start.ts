@@ -1,6 +1,4 @@
 // Builds one proxy from its parts and listens: the same for an injected container and for local mode.
-import type { Socket } from "node:net";
-import { writeFile } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { AddressMap, ConnectionAddress } from "../contract/addresses.ts";
 import type { Subject } from "../policy/operation.ts";
@@ -12,14 +10,14 @@ import { OperatorClient, type OperatorAddress } from "./grant/client.ts";
 import { systemClock } from "./grant/clock.ts";
 import { GrantKeeper } from "./grant/keeper.ts";
 import { ProofKey } from "./grant/keys.ts";
-import type { HttpRoute } from "./http/room.ts";
 import { openListeners } from "./listeners.ts";
 import { createMetrics, type ProxyMetrics } from "./metrics.ts";
 import { createDial } from "./net/dial.ts";
 import { createResolver } from "./net/resolve.ts";
 import { Refused } from "./refused.ts";
 import { openRooms } from "./rooms.ts";
-import { createPodAuthority, trustBundle, type PodAuthority } from "./tls/authority.ts";
+import { createPodAuthority, type PodAuthority } from "./tls/authority.ts";
+import { writeTrust } from "./tls/trust.ts";
 
 export interface ProxyOptions {
   readonly subject: Subject;
@@ -31,7 +29,7 @@ export interface ProxyOptions {
   readonly stream: string;
   readonly spoolDirectory: string;
   readonly authorityDirectory: string;
-  /** Where the trust bundle is written for the agent. */
+  /** Where the trust bundle is written for the agent, and the truststore beside it. */
   readonly trustFile: string;
   /** PEM roots that the agent trusts besides the pod's own CA: the public ones, and those of this installation. */
   readonly roots: readonly string[];
@@ -51,10 +49,6 @@ export interface RunningProxy {
   readonly isReady: () => boolean;
   /** The spool refuses everything until the process starts anew. */
   readonly hasFailed: () => boolean;
-  /** Hands a connection to the HTTP room, for local mode's forward proxy. */
-  acceptHttp(socket: Socket, route: HttpRoute): void;
-  /** Which connection serves this host and port by name. */
-  routeFor(host: string, port: number): HttpRoute | undefined;
   /** Drains, flushes the last events, ends. */
   close(): Promise<void>;
 }
@@ -130,11 +124,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     names,
     storage: { directory: options.authorityDirectory },
   });
-  await writeFile(
-    options.trustFile,
-    trustBundle({ roots: options.roots, extraCAs: options.extraCAs, podCa: authority.certificate }),
-    { mode: 0o644 },
-  );
+  await writeTrust(options.trustFile, {
+    roots: options.roots,
+    extraCAs: options.extraCAs,
+    podCa: authority.certificate,
+  });
   const resolver = createResolver({
     resolvConf: options.resolvConf,
     allowLocalhost: local !== undefined,
@@ -145,6 +139,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       ...entry.hosts.map(({ address }) => `${address}:${entry.port}`),
     ]),
   );
+  if (addresses.forwardProxy !== undefined)
+    ours.add(`${addresses.forwardProxy.address}:${addresses.forwardProxy.port}`);
   const dial = createDial({
     resolver,
     deny: (address, port) => ours.has(`${address}:${port}`),
@@ -159,7 +155,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
   const rooms = await openRooms({
     dial,
     authority,
-    addresses: addresses.connections,
+    addresses,
     onRefused: (error, connection) => refused.note(error, connection),
     onUnexpected: (error) => logger.error({ event: "unexpected-failure", error: messageOf(error) }),
   });
@@ -181,8 +177,6 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     authority,
     isReady: () => isReady,
     hasFailed: () => spool.status().failure !== undefined,
-    acceptHttp: (socket, route) => rooms.acceptHttp(socket, route),
-    routeFor: listeners.routeFor,
     async close() {
       isReady = false;
       // Nobody new comes in; those who are here leave once they are told, which the listeners wait for.

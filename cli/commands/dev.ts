@@ -45,6 +45,6 @@ function readyTable({ connections, caFile, forwardProxy }: Local): string {
       ...variables.slice(1).map((variable) => ["", "", "", variable]),
     ];
   });
-  const trust = `\nby host name: HTTPS_PROXY=${forwardProxy} SSL_CERT_FILE=${caFile}\n`;
+  const trust = `\nby host name: HTTPS_PROXY=http://${forwardProxy.address}:${forwardProxy.port} SSL_CERT_FILE=${caFile}\n`;
   return `${table(["CONNECTION", "PROTOCOL", "ADDRESS", "ENVIRONMENT"], rows)}${trust}ready\n`;
 }

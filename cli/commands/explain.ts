@@ -7,6 +7,7 @@ import { compile } from "../../policy/compile.ts";
 import { prepare } from "../../policy/decide.ts";
 import { explain as explainDecision, formatExplanation } from "../../policy/explain.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { recognisePassthrough } from "../../policy/passthrough/recognise.ts";
 import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
 import type { Operation, Subject } from "../../policy/operation.ts";
 import type { Connection } from "../../crds/types.gen.ts";
@@ -113,12 +114,17 @@ async function operationOf(options: ExplainOptions, connection: Connection): Pro
         method: String(described.method),
         path: String(described.path),
         ...(body === undefined ? {} : { body }),
+        ...("upgrade" in described && described.upgrade === "websocket"
+          ? { upgrade: described.upgrade }
+          : {}),
       },
       connection,
     );
   }
+  if ("host" in described && protocol === "passthrough")
+    return recognisePassthrough(String(described.host), connectionTarget(connection).port);
   throw new WrongUse(
-    `${options.operation}: expected {"sql": TEXT, "params": [...]} or {"method": M, "path": P, "body": {...}}`,
+    `${options.operation}: expected {"sql": TEXT, "params": [...]}, {"method": M, "path": P, "body": {...}, "upgrade": "websocket"} or, for passthrough, {"host": NAME}`,
   );
 }
 
@@ -138,18 +144,19 @@ async function sqlOperation(
 }
 
 function httpOperation(
-  asked: { method: string; path: string; body?: unknown },
+  asked: { method: string; path: string; body?: unknown; upgrade?: "websocket" },
   connection: Connection,
 ): Operation {
   const { protocol } = connection.spec;
-  if (protocol === "postgres")
-    throw new WrongUse("--http needs an http or openai connection; this one speaks postgres");
+  if (protocol === "postgres" || protocol === "passthrough")
+    throw new WrongUse(`--http needs an http or openai connection; this one speaks ${protocol}`);
   const target = connectionTarget(connection);
   const http = recogniseHttp({
     method: asked.method,
     host: target.host,
     target: asked.path,
     headers: asked.body === undefined ? {} : { "content-type": "application/json" },
+    ...(asked.upgrade === undefined ? {} : { upgrade: asked.upgrade }),
   });
   if (protocol === "http") return http;
   return recogniseOpenAi({

@@ -2,7 +2,7 @@
 import { userInfo } from "node:os";
 import { CompactSign } from "jose";
 import { pino, type Logger } from "pino";
-import type { AddressMap } from "../../contract/addresses.ts";
+import type { AddressMap, ListenAddress } from "../../contract/addresses.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
 import type { Quarantine } from "../../crds/types.gen.ts";
 import { localPeople } from "../../operator/api/people.ts";
@@ -44,6 +44,8 @@ export interface Control {
   readonly view: FileView;
   readonly identity: LocalIdentity;
   readonly addresses: AddressMap;
+  /** That of `addresses`. */
+  readonly forwardProxy: ListenAddress;
   /** The audit stream of the proxy that belongs to this control plane. */
   readonly stream: string;
   readonly api: Api;
@@ -131,8 +133,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     closers.push(
       watchManifests(options.files, fingerprint, () => reloadManifests(options, view, namespace)),
     );
-    const addresses = await planLocal(view, namespace, options.portBase);
-    return { paths, namespace, view, identity, addresses, stream, api, logger, close };
+    const plan = await planLocal(view, namespace, options.portBase);
+    return { paths, namespace, view, identity, ...plan, stream, api, logger, close };
   } catch (error) {
     await close();
     throw error;
@@ -143,18 +145,17 @@ async function planLocal(
   view: FileView,
   namespace: string,
   portBase: number | undefined,
-): Promise<AddressMap> {
+): Promise<Pick<Control, "addresses" | "forwardProxy">> {
   const connections = reachableConnections(view, namespace);
   const plan = planAddresses(connections, { interception: "endpoints", portBase: portBase ?? 1 });
-  if (portBase !== undefined) return plan;
-  const ports = await freePorts(plan.connections.length);
-  return {
-    ...plan,
-    connections: plan.connections.map((entry, index) => ({
-      ...entry,
-      endpoint: { ...entry.endpoint, port: ports[index] ?? 0 },
-    })),
-  };
+  const fixed = portBase === undefined ? 0 : plan.connections.length;
+  const [forward = 0, ...ports] = await freePorts(1 + plan.connections.length - fixed);
+  const forwardProxy = { address: "127.0.0.1", port: forward };
+  const addressed = plan.connections.map((entry, index) => ({
+    ...entry,
+    endpoint: { ...entry.endpoint, port: ports[index] ?? entry.endpoint.port },
+  }));
+  return { forwardProxy, addresses: { ...plan, forwardProxy, connections: addressed } };
 }
 
 /** What the audit trail is told when the standing orders change. */

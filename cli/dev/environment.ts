@@ -1,8 +1,13 @@
 // What an agent is given in local mode: the injected variables of each connection, the trust, and the forward proxy.
-import type { AddressMap } from "../../contract/addresses.ts";
+import type { AddressMap, ListenAddress } from "../../contract/addresses.ts";
+import { javaOptionsVariable, trustEnvironment } from "../../contract/trust.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../../operator/connections/endpoint.ts";
-import { dialedAddress, injectedEnvironment } from "../../operator/injection/environment.ts";
+import {
+  dialedAddress,
+  injectedEnvironment,
+  proxyVariables,
+} from "../../operator/injection/environment.ts";
 
 /** One row of `chaperone dev`. */
 export interface LocalConnection {
@@ -53,29 +58,17 @@ export function runEnvironment(
   own: NodeJS.ProcessEnv,
   connections: readonly LocalConnection[],
   caFile: string,
-  forwardProxy: string,
+  forwardProxy: ListenAddress,
 ): NodeJS.ProcessEnv {
-  const trust = [
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PGSSLROOTCERT",
-    "GIT_SSL_CAINFO",
-    "AWS_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-  ];
-  const proxies = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
-  const noProxy = [own.NO_PROXY ?? own.no_proxy, "127.0.0.1", "localhost", "::1"]
-    .filter((entry) => entry !== undefined && entry !== "")
-    .join(",");
+  const trust = trustEnvironment(caFile, forwardProxy);
   return {
     ...own,
-    ...Object.fromEntries(trust.map((name) => [name, caFile])),
-    ...Object.fromEntries(proxies.map((name) => [name, forwardProxy])),
-    NO_PROXY: noProxy,
-    no_proxy: noProxy,
-    // Node reads the proxy variables only when it is told to (24, 22.21); Python, Go and curl always do.
-    NODE_USE_ENV_PROXY: "1",
+    ...trust,
+    ...proxyVariables(forwardProxy, own.NO_PROXY ?? own.no_proxy),
+    // Of two options the last one wins.
+    [javaOptionsVariable]: [own[javaOptionsVariable] ?? "", trust[javaOptionsVariable]]
+      .filter((options) => options !== "")
+      .join(" "),
     ...Object.assign({}, ...connections.map(({ env }) => env)),
   };
 }

@@ -2,19 +2,19 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
+import type { ListenAddress } from "../../contract/addresses.ts";
 import { startProxy, type RunningProxy } from "../../proxy/start.ts";
 import { version } from "../program.ts";
 import { startControl, type Control, type ControlOptions } from "./control.ts";
 import { connectionsTable, type LocalConnection } from "./environment.ts";
-import { startForwardProxy } from "./forward.ts";
 import { reachableConnections } from "./manifests.ts";
 
 export interface Local {
   readonly stateDirectory: string;
   readonly caFile: string;
   readonly connections: readonly LocalConnection[];
-  /** `http://127.0.0.1:PORT` of the forward proxy for HTTP_PROXY and HTTPS_PROXY. */
-  readonly forwardProxy: string;
+  /** Where HTTP_PROXY and HTTPS_PROXY point. */
+  readonly forwardProxy: ListenAddress;
   close(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ export async function startLocal(options: ControlOptions): Promise<Local> {
     for (const closer of closers.splice(0).toReversed()) await closer();
   };
   try {
-    const { paths, view, namespace, addresses } = control;
+    const { paths, view, namespace, addresses, forwardProxy } = control;
     const guardKey = `held-by-chaperone-${randomBytes(12).toString("hex")}`;
     const connections = connectionsTable(
       reachableConnections(view, namespace),
@@ -34,14 +34,11 @@ export async function startLocal(options: ControlOptions): Promise<Local> {
     );
     const proxy = await startLocalProxy(control, connections, guardKey);
     closers.push(() => proxy.close());
-    const forward = await startForwardProxy(proxy);
-    // Together: its tunnels are connections of the proxy's, which tells them to end.
-    closers.splice(-1, 1, async () => void (await Promise.all([forward.close(), proxy.close()])));
     return {
       stateDirectory: paths.directory,
       caFile: paths.caFile,
       connections,
-      forwardProxy: forward.url,
+      forwardProxy,
       close,
     };
   } catch (error) {

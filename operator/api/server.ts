@@ -25,6 +25,7 @@ import { serverNonces } from "../grants/nonces.ts";
 import { refusalRecorder } from "../grants/refusals.ts";
 import { ReplayCache } from "../grants/replay.ts";
 import { RoleLeases, type RoleLeasesOptions } from "../leases/role-leases.ts";
+import { Tokens } from "../tokens/tokens.ts";
 import type { IdentityVerifier, RequestStore, ResourceView } from "../resources.ts";
 import type { ApiReader, EventSink } from "./audit.ts";
 import { createContext, requestTimeoutMs } from "./context.ts";
@@ -97,7 +98,7 @@ export interface ApiOptions {
   readonly details?: DetailStore;
   readonly barred?: (request: AccessRequest, signal: AbortSignal) => Promise<readonly Barred[]>;
   readonly streamsOf?: (subject: EventSubject) => readonly string[];
-  /** How the databases of `credential.postgresRole` are reached, and whose roles may be dropped. */
+  /** How the databases of `credential.postgresRole` and the servers of `credential.oauth2` are reached, and whose roles may be dropped. */
   readonly databases?: Partial<Pick<RoleLeasesOptions, "access" | "podExists">>;
 }
 
@@ -107,6 +108,7 @@ export interface Api {
   readonly origin: string;
   readonly live: LiveGrants;
   readonly leases: RoleLeases;
+  readonly tokens: Tokens;
   readonly views: ProxyViews;
   readonly hub: StreamHub;
   readonly approvals: Approvals;
@@ -156,6 +158,10 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     onNotes: (connection, notes) =>
       options.logger.warn({ event: "privileges-not-as-permitted", connection, notes }),
   });
+  const tokens = new Tokens({
+    access: options.databases?.access ?? { resolve: everyAddress },
+    now,
+  });
   const bindings = new KeyBindings(now);
   const proofs = new ProofVerifier({
     nonces: serverNonces(keys.derive("nonce"), now),
@@ -172,6 +178,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     bindings,
     live,
     leases,
+    tokens,
     record,
     onRefused: refusalRecorder(record, now),
     onRebound: (podUid) => {
@@ -261,6 +268,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
     origin,
     live,
     leases,
+    tokens,
     views,
     hub,
     approvals,

@@ -1,12 +1,16 @@
 // Keeps every Connection's status true: what others claim, whether its Secrets can be used, whether its upstream answers, how many grants are out.
+import { createHash } from "node:crypto";
 import type { Connection } from "../../crds/types.gen.ts";
-import { buildLease, LeaseRefused, readAdminLogin, readTlsSecrets } from "../grants/lease.ts";
+import { buildLease, readAdminLogin } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
+import { readTlsSecrets, type TlsSecrets } from "../grants/tls-secrets.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
 import type { KubeView } from "../kube/view.ts";
 import type { RoleLeases } from "../leases/role-leases.ts";
+import type { Tokens } from "../tokens/tokens.ts";
 import { connectionName, connectionTarget } from "./endpoint.ts";
 import { probe, type ProbeOptions, type ProbeResult } from "./probe.ts";
 import { connectionStatus } from "./status.ts";
@@ -39,6 +43,8 @@ export interface ConnectionControllerOptions {
   readonly activeGrants: (connection: string) => number;
   /** What became of the roles made for `namespace/name`. */
   readonly leases: Pick<RoleLeases, "outcome">;
+  /** Whether the tokens of `credential.oauth2` can be had. */
+  readonly tokens: Pick<Tokens, "lease">;
 }
 
 interface Probed {
@@ -54,18 +60,25 @@ export function connectionController(options: ConnectionControllerOptions): Cont
 
   const probeNow = async (
     connection: Connection,
-    ca: string | undefined,
+    tls: TlsSecrets,
     signal: AbortSignal,
   ): Promise<Probed> => {
     const key = connectionName(connection);
-    const of = JSON.stringify([connection.spec.endpoint, ca]);
+    const { pins } = connection.spec.endpoint.tls ?? {};
+    const of = createHash("sha256")
+      .update(JSON.stringify([connection.spec.endpoint, tls]))
+      .digest("base64url");
     const known = probes.get(key);
     const intervalMs = known?.result.reason === "Reachable" ? probeIntervalMs : brokenIntervalMs;
     if (known !== undefined && known.of === of && now() - known.at < intervalMs) return known;
     const result = await probe(connectionTarget(connection), {
       forbidden: options.forbidden,
       resolve: options.resolve,
-      ca: ca ?? options.roots,
+      tls: {
+        ...(options.roots === undefined ? {} : { ca: options.roots }),
+        ...tls,
+        ...(pins === undefined ? {} : { pins }),
+      },
       signal,
     });
     const probed = { of, at: now(), result };
@@ -84,12 +97,12 @@ export function connectionController(options: ConnectionControllerOptions): Cont
         probes.delete(key);
         return {};
       }
-      const { ca, credential } = await readSecrets(connection, view, signal);
+      const { tls, credential } = await readSecrets(connection, view, options.tokens, signal);
       const status = connectionStatus({
         connection,
         siblings: view.connectionsIn(namespace),
         credential,
-        probe: await probeNow(connection, ca, signal),
+        probe: await probeNow(connection, tls, signal),
         activeGrants: options.activeGrants(key),
         roles: options.leases.outcome(key),
         now: now(),
@@ -127,20 +140,24 @@ export function connectionController(options: ConnectionControllerOptions): Cont
 async function readSecrets(
   connection: Connection,
   view: KubeView,
+  tokens: Pick<Tokens, "lease">,
   signal: AbortSignal,
 ): Promise<{
-  readonly ca: string | undefined;
+  readonly tls: TlsSecrets;
   readonly credential: { readonly reason: string; readonly message: string } | undefined;
 }> {
   const readSecret = view.secret.bind(view);
+  let tls: TlsSecrets = {};
   try {
-    const { ca } = await readTlsSecrets(connection, readSecret, signal);
+    tls = await readTlsSecrets(connection, readSecret, signal);
     await buildLease(connection, readSecret, signal);
+    const oauth2 = connection.spec.credential?.oauth2;
+    if (oauth2 !== undefined) await tokens.lease(connection, oauth2, readSecret, signal);
     await readAdminLogin(connection, readSecret, signal);
-    return { ca, credential: undefined };
+    return { tls, credential: undefined };
   } catch (error) {
     if (error instanceof LeaseRefused)
-      return { ca: undefined, credential: { reason: error.reason, message: error.message } };
+      return { tls, credential: { reason: error.reason, message: error.message } };
     throw error;
   }
 }

@@ -6,6 +6,8 @@ export function credentialSecretsOf({ spec }: Pick<Connection, "spec">): readonl
   return [
     spec.credential?.static?.secretRef.name,
     spec.credential?.postgresRole?.adminSecretRef.name,
+    spec.credential?.oauth2?.secretRef.name,
+    spec.credential?.awsSigV4?.secretRef.name,
     spec.endpoint.tls?.clientCertificateSecretRef?.name,
   ].flatMap((name) => name ?? []);
 }

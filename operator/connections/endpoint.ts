@@ -5,6 +5,7 @@ export interface ConnectionTarget {
   /** Lower case, without brackets. */
   readonly host: string;
   readonly port: number;
+  /** Ours; what passes through is the agent's own. */
   readonly tls: boolean;
   /** Without a trailing slash; empty for none. */
   readonly basePath: string;
@@ -13,24 +14,24 @@ export interface ConnectionTarget {
   readonly scheme: "postgres" | "https" | "http";
 }
 
-const defaultPorts = { postgres: 5432, https: 443, http: 80 } as const;
+const defaultPorts = { postgres: 5432, passthrough: 443, https: 443, http: 80 } as const;
 
 /** @throws Error when the endpoint is not one the schema admits */
 export function connectionTarget(connection: Connection): ConnectionTarget {
   const { endpoint, protocol } = connection.spec;
-  if (protocol === "postgres") {
+  if (protocol === "postgres" || protocol === "passthrough") {
     if (endpoint.host === undefined)
       throw new Error(`connection ${connection.metadata.name}: endpoint.host is missing`);
     return {
       host: endpoint.host.toLowerCase(),
-      port: endpoint.port ?? defaultPorts.postgres,
-      tls: endpoint.tls?.mode !== "Disable",
+      port: endpoint.port ?? defaultPorts[protocol],
+      tls: protocol === "postgres" && endpoint.tls?.mode !== "Disable",
       basePath: "",
       fallbacks: (endpoint.fallbacks ?? []).map(({ host, port }) => ({
         host: host.toLowerCase(),
         port: port ?? defaultPorts.postgres,
       })),
-      scheme: "postgres",
+      scheme: protocol === "postgres" ? "postgres" : "https",
     };
   }
   if (endpoint.url === undefined)

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { createServer as createTlsServer, TLSSocket } from "node:tls";
+import { pinOf } from "../../contract/pins.ts";
+import { startAuthority } from "../../test/integration/postgres-certificates.ts";
 import { newAuthority, newServing } from "../pki/authority.ts";
 import type { ConnectionTarget } from "./endpoint.ts";
 import { forbiddenAddresses } from "./forbidden.ts";
-import { probe, type ProbeResult } from "./probe.ts";
+import { probe, type ProbeOptions, type ProbeResult } from "./probe.ts";
 
 const authority = newAuthority(Date.now());
 const serving = newServing(authority, ["db.example"], Date.now());
@@ -19,7 +22,12 @@ async function listening(t: TestContext, server: Server): Promise<number> {
   return typeof address === "object" && address !== null ? address.port : 0;
 }
 
-function tried(target: Partial<ConnectionTarget>, ca?: string): Promise<ProbeResult> {
+function tried(
+  target: Partial<ConnectionTarget>,
+  ca?: string,
+  more: ProbeOptions["tls"] = {},
+): Promise<ProbeResult> {
+  const tls = { ...(ca === undefined ? {} : { ca }), ...more };
   return probe(
     {
       host: "db.example",
@@ -33,7 +41,7 @@ function tried(target: Partial<ConnectionTarget>, ca?: string): Promise<ProbeRes
     {
       forbidden: { reason: () => undefined },
       resolve: async () => ["127.0.0.1"],
-      ca,
+      tls,
       signal: AbortSignal.timeout(5_000),
     },
   );
@@ -112,7 +120,7 @@ test("a closed port and a name without address are told apart", async () => {
       resolve: async () => {
         throw Object.assign(new Error("no"), { code: "ENOTFOUND" });
       },
-      ca: undefined,
+      tls: {},
       signal: AbortSignal.timeout(5_000),
     },
   );
@@ -145,7 +153,7 @@ for (const [address, why] of [
         {
           forbidden,
           resolve: async () => resolved,
-          ca: undefined,
+          tls: {},
           signal: AbortSignal.timeout(5_000),
         },
       );
@@ -159,4 +167,42 @@ test("private addresses of a cluster are dialled", () => {
   const forbidden = forbiddenAddresses(new Map());
   for (const address of ["10.0.0.1", "192.168.1.1", "172.16.0.1", "fd00::1"])
     assert.equal(forbidden.reason(address), undefined);
+});
+
+test("a server that demands a client certificate is reachable with it, and said to lack it without", async (t) => {
+  const authorityOfClients = await startAuthority();
+  t.after(() => authorityOfClients.close());
+  const clientCertificate = await authorityOfClients.client("certain");
+  for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+    const server = createTlsServer({
+      ...serving,
+      ca: authorityOfClients.caPem,
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: version,
+      maxVersion: version,
+    });
+    server.on("tlsClientError", () => undefined);
+    server.on("secureConnection", (socket) => socket.on("error", () => undefined));
+    const port = await listening(t, server);
+    const target = { port, scheme: "https" } as const;
+    const shown = await tried(target, authority.certificate, { clientCertificate });
+    assert.equal(shown.reason, "Reachable", shown.message);
+    const without = await tried(target, authority.certificate);
+    assert.equal(without.reason, "TlsFailed", version);
+  }
+});
+
+test("a server without a pinned key is not to be trusted", async (t) => {
+  const port = await listening(t, createTlsServer(serving));
+  const { publicKey } = new X509Certificate(serving.cert);
+  const pin = pinOf(publicKey.export({ type: "spki", format: "der" }));
+  const target = { port, scheme: "https" } as const;
+  const right = await tried(target, authority.certificate, { pins: [pin] });
+  assert.equal(right.reason, "Reachable", right.message);
+  const wrong = await tried(target, authority.certificate, {
+    pins: [`sha256/${"A".repeat(43)}=`],
+  });
+  assert.equal(wrong.reason, "TlsUntrusted");
+  assert.match(wrong.message, /endpoint\.tls\.pins/);
 });

@@ -1,6 +1,8 @@
 // Tries an upstream the way a proxy will: resolve, connect, prove the server's certificate, and see that it speaks the protocol.
 import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type TLSSocket } from "node:tls";
+import type { TlsSettings } from "../../contract/control.ts";
+import { unpinned } from "../../contract/pins.ts";
 import type { ConnectionTarget } from "./endpoint.ts";
 import type { ForbiddenAddresses } from "./forbidden.ts";
 
@@ -31,8 +33,8 @@ export interface ProbeOptions {
   readonly forbidden: ForbiddenAddresses;
   /** Every address of a name. */
   readonly resolve: (host: string) => Promise<readonly string[]>;
-  /** PEM; undefined means Node's own roots. */
-  readonly ca: string | undefined;
+  /** `ca` undefined means Node's own roots. */
+  readonly tls: Pick<TlsSettings, "ca" | "clientCertificate" | "pins">;
   readonly signal: AbortSignal;
 }
 
@@ -75,7 +77,7 @@ async function probeHost(target: ConnectionTarget, options: ProbeOptions): Promi
     const addresses = await allowedAddresses(target, options, signal);
     for (const [index, address] of addresses.entries()) {
       try {
-        await dial(target, address, options.ca, signal);
+        await dial(target, address, options.tls, signal);
         return {
           reason: "Reachable",
           message: `${where} answered at ${address}${target.tls ? " with a valid certificate" : ""}`,
@@ -141,7 +143,7 @@ async function named(
 async function dial(
   target: ConnectionTarget,
   address: string,
-  ca: string | undefined,
+  tls: ProbeOptions["tls"],
   signal: AbortSignal,
 ): Promise<void> {
   const where = `${target.host}:${target.port} (${address})`;
@@ -156,7 +158,7 @@ async function dial(
         new ProbeFailed("ConnectFailed", `${where} cannot be reached${codeOf(cause)}`, { cause }),
     );
     if (target.scheme === "postgres") await askForTls(socket, target.tls, where);
-    if (target.tls) await proveCertificate(socket, target, ca, where);
+    if (target.tls) await proveCertificate(socket, target, tls, where);
   } finally {
     signal.removeEventListener("abort", onAbort);
     socket.destroy();
@@ -185,7 +187,7 @@ async function askForTls(socket: Socket, needsTls: boolean, where: string): Prom
 async function proveCertificate(
   socket: Socket,
   target: ConnectionTarget,
-  ca: string | undefined,
+  { ca, clientCertificate, pins }: ProbeOptions["tls"],
   where: string,
 ): Promise<void> {
   const secure = connectTls({
@@ -193,13 +195,46 @@ async function proveCertificate(
     host: target.host,
     ...(isIP(target.host) > 0 ? {} : { servername: target.host }),
     ...(ca === undefined ? {} : { ca }),
+    ...(clientCertificate === undefined
+      ? {}
+      : { cert: clientCertificate.certificate, key: clientCertificate.key }),
     ...(target.scheme === "https" ? { ALPNProtocols: ["http/1.1"] } : {}),
   });
   try {
     await settled(secure, "secureConnect", (cause) => tlsFailure(cause, where));
+    const why = unpinned(secure, pins);
+    if (why !== undefined)
+      throw new ProbeFailed("TlsUntrusted", `${where} ${why}; see endpoint.tls.pins`);
+    await refusedCertificate(secure, where);
   } finally {
     secure.destroy();
   }
+}
+
+/** With TLS 1.3 a server says only after the handshake that it wants another client certificate; one that is content sends a session, or nothing. */
+const secondThoughtsMs = 300;
+
+async function refusedCertificate(socket: TLSSocket, where: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await new Promise<void>((resolve, reject) => {
+    timer = setTimeout(resolve, secondThoughtsMs);
+    socket.once("session", () => resolve());
+    // A server that closes a connection which asks for nothing has not refused it.
+    socket.once("close", () => resolve());
+    socket.once("error", (cause) => {
+      const code = codeOf(cause);
+      if (!code.startsWith(" (ERR_SSL_")) resolve();
+      else
+        reject(
+          new ProbeFailed(
+            "TlsFailed",
+            `${where} ended TLS after the handshake${code}; see endpoint.tls.clientCertificateSecretRef`,
+            { cause },
+          ),
+        );
+    });
+    socket.resume();
+  }).finally(() => clearTimeout(timer));
 }
 
 const untrusted = /^(CERT_|ERR_TLS_CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_)/;

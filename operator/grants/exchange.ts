@@ -18,9 +18,12 @@ import { ExchangeRefused, readExchangeForm } from "./exchange-form.ts";
 import { refuseExposed } from "./exposed.ts";
 import { endpointOf, govern, type Governed, type Governing } from "./govern.ts";
 import type { SigningKeys } from "./keys.ts";
-import { buildLease, LeaseRefused, readTlsSecrets } from "./lease.ts";
+import { buildLease } from "./lease.ts";
+import { LeaseRefused } from "./lease-refused.ts";
 import type { LiveGrants } from "./live.ts";
+import type { Tokens } from "../tokens/tokens.ts";
 import type { ReplayCache } from "./replay.ts";
+import { readTlsSecrets } from "./tls-secrets.ts";
 import { signGrant, type SignedGrant } from "./token.ts";
 
 /** A pod grant opens the stream and ships events, nothing else; it is as short as a connection grant is by default. */
@@ -76,6 +79,8 @@ export interface ExchangeOptions extends Governing {
   readonly live: LiveGrants;
   /** Makes the roles of `credential.postgresRole`. */
   readonly leases: LeaseMaker;
+  /** Fetches the tokens of `credential.oauth2`. */
+  readonly tokens: Pick<Tokens, "lease">;
   /** Audit events of the operator's own stream. */
   readonly record: (type: EventType, body: EventBody) => void;
   readonly onRefused: (refusal: ExchangeRefusal) => void;
@@ -166,10 +171,10 @@ export class TokenExchange {
     const governed = allowed(govern(this.#options, pod, pod, name));
     const { connection } = governed;
     refuseExposed(pod, connection);
-    const { lease, endpoint } = await this.#upstream(pod, governed, signal);
+    const { lease, endpoint, expiresAt } = await this.#upstream(pod, governed, signal);
     // Reading the Secrets took time: what was revoked or cut off meanwhile must not slip through.
     const { bundle } = this.#stillAllowed(pod, name);
-    const ttlSeconds = ttlOf(bundle);
+    const ttlSeconds = Math.min(ttlOf(bundle), secondsUntil(expiresAt, now()));
     const { namespace, name: local } = connection.metadata;
     const signed = signGrant(
       keys,
@@ -206,12 +211,15 @@ export class TokenExchange {
     pod: PodIdentity,
     { connection, bundle }: { readonly connection: Connection; readonly bundle: Bundle },
     signal: AbortSignal,
-  ): Promise<{ readonly lease: Lease; readonly endpoint: Endpoint }> {
-    const { view, leases } = this.#options;
+  ): Promise<Upstream> {
+    const { view, leases, tokens } = this.#options;
     const readSecret = view.secret.bind(view);
     const endpoint = endpointOf(connection, await readTlsSecrets(connection, readSecret, signal));
+    const { postgresRole, oauth2 } = connection.spec.credential ?? {};
+    if (oauth2 !== undefined)
+      return { endpoint, ...(await tokens.lease(connection, oauth2, readSecret, signal)) };
     const lease =
-      connection.spec.credential?.postgresRole === undefined
+      postgresRole === undefined
         ? await buildLease(connection, readSecret, signal)
         : await leases.lease({ connection, bundle, pod, ttlSeconds: ttlOf(bundle) }, signal);
     return { lease, endpoint };
@@ -290,6 +298,13 @@ export class TokenExchange {
   }
 }
 
+interface Upstream {
+  readonly lease: Lease;
+  readonly endpoint: Endpoint;
+  /** Milliseconds since 1970: a lease that ends by itself ends its grant. */
+  readonly expiresAt?: number;
+}
+
 interface Progress {
   subject?: EventSubject;
   connection?: string;
@@ -303,6 +318,10 @@ function allowed(governed: Governed): Exclude<Governed, { refused: string }> {
 
 function ttlOf(bundle: Bundle): number {
   return Math.max(1, Math.min(bundle.grantTtlSeconds, maxGrantTtlSeconds));
+}
+
+function secondsUntil(at: number | undefined, now: number): number {
+  return at === undefined ? Infinity : Math.max(1, Math.floor((at - now) / 1_000));
 }
 
 /** The name of a static credential's user is part of the Secret; that of a role made for the grant is news. */

@@ -41,6 +41,6 @@ function misledCredential(pod: PodIdentity, connection: Connection): Exposure | 
 
 /** SCRAM, which PostgreSQL's login is, gives a false server nothing. */
 function sendsInTheClear(connection: Connection): boolean {
-  const { credential } = connection.spec;
-  return credential?.static?.header !== undefined && !connectionTarget(connection).tls;
+  const { credential, protocol } = connection.spec;
+  return protocol !== "postgres" && credential !== undefined && !connectionTarget(connection).tls;
 }

@@ -7,7 +7,7 @@ import type { Bundle } from "../../policy/bundle.ts";
 import { compile } from "../../policy/compile.ts";
 import { compilePattern, matches } from "../../policy/pattern.ts";
 import { connectionTarget } from "../connections/endpoint.ts";
-import type { TlsSecrets } from "./lease.ts";
+import type { TlsSecrets } from "./tls-secrets.ts";
 import type { BundleInput } from "./bundles.ts";
 import { covers, ordersFor, quarantineMessage, type QuarantinedPod } from "../quarantine/select.ts";
 import type { ResourceView } from "../resources.ts";
@@ -105,14 +105,20 @@ export function allowsNamespace(connection: Connection, namespace: string): bool
 /** Where the proxy finds the upstream, and how the two prove themselves. */
 export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): Endpoint {
   const target = connectionTarget(connection);
-  const { database, targetSessionAttrs, dangerouslyAllowAuthentication } =
-    connection.spec.postgres ?? {};
+  const { spec } = connection;
+  const { database, targetSessionAttrs, dangerouslyAllowAuthentication } = spec.postgres ?? {};
+  const pins = spec.endpoint.tls?.pins;
   const several = targetSessionAttrs !== undefined && targetSessionAttrs !== "any";
   return {
     host: target.host,
     port: target.port,
-    tls: target.tls ? { mode: "VerifyFull", ...secrets } : { mode: "Disable" },
+    tls: target.tls
+      ? { mode: "VerifyFull", ...secrets, ...(pins === undefined ? {} : { pins }) }
+      : { mode: "Disable" },
     basePath: target.basePath,
+    ...(spec.http?.cookies === "Pass" ? { cookies: "Pass" } : {}),
+    ...(spec.http?.headers === undefined ? {} : { headers: spec.http.headers }),
+    ...(spec.http?.retries === undefined ? {} : { retries: spec.http.retries }),
     ...(database === undefined ? {} : { database }),
     ...(target.fallbacks.length === 0 ? {} : { fallbacks: target.fallbacks }),
     ...(several ? { targetSessionAttrs } : {}),
@@ -122,6 +128,7 @@ export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): En
 
 /** The Secrets a connection depends on, in its own namespace. */
 export function secretsOf(connection: Connection): string[] {
-  const ca = connection.spec.endpoint.tls?.caSecretRef?.name;
-  return [...credentialSecretsOf(connection), ...(ca === undefined ? [] : [ca])];
+  const { endpoint, credential } = connection.spec;
+  const authorities = [endpoint.tls?.caSecretRef?.name, credential?.oauth2?.caSecretRef?.name];
+  return [...credentialSecretsOf(connection), ...authorities.flatMap((name) => name ?? [])];
 }

@@ -1,28 +1,31 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import type { Connection } from "../../crds/types.gen.ts";
+import type { Connection, StaticCredential } from "../../crds/types.gen.ts";
 import { startAuthority } from "../../test/integration/postgres-certificates.ts";
 import { connection } from "../api/fixture.ts";
 import { endpointOf } from "./govern.ts";
-import { buildLease, readTlsSecrets } from "./lease.ts";
+import { buildLease } from "./lease.ts";
+import { readTlsSecrets } from "./tls-secrets.ts";
 
 const never = new AbortController().signal;
 const reader =
   (values: Readonly<Record<string, string>> | undefined) => async (): Promise<typeof values> =>
     values;
 
-function header(value: string): Connection {
+function connectionWith(form: Omit<StaticCredential, "secretRef">): Connection {
   return connection(
     {
       protocol: "openai",
       endpoint: { url: "https://api.openai.com/v1/" },
-      credential: {
-        static: { secretRef: { name: "openai" }, header: { name: "Authorization", value } },
-      },
+      credential: { static: { secretRef: { name: "openai" }, ...form } },
     },
     "openai",
   );
+}
+
+function header(value: string): Connection {
+  return connectionWith({ header: { name: "Authorization", value } });
 }
 
 describe("a lease", () => {
@@ -48,6 +51,26 @@ describe("a lease", () => {
       { kind: "headers", headers: [{ name: "Authorization", value: "1:${a}" }] },
       "a value is not substituted again",
     );
+  });
+
+  it("is Basic with the Secret's user and password, and a query parameter with its value as it stands", async () => {
+    const values = { u: "app", p: "p:ä", k: "a b&c=ü" };
+    const basic = connectionWith({ basic: { usernameKey: "u", passwordKey: "p" } });
+    assert.deepEqual(await buildLease(basic, reader(values), never), {
+      kind: "headers",
+      headers: [
+        {
+          name: "authorization",
+          value: `Basic ${Buffer.from("app:p:ä").toString("base64")}`,
+        },
+      ],
+    });
+    const query = connectionWith({ query: { name: "key", value: "v-${k}" } });
+    assert.deepEqual(await buildLease(query, reader(values), never), {
+      kind: "query",
+      name: "key",
+      value: "v-a b&c=ü",
+    });
   });
 
   const refusals: readonly (readonly [
@@ -86,6 +109,27 @@ describe("a lease", () => {
       { apiKey: "hunter2\r\nX: y" },
       "SecretValueUnusable",
       /key apiKey/,
+    ],
+    [
+      "a header would hold what is no byte",
+      header("Bearer ${apiKey}"),
+      { apiKey: "hunter2…" },
+      "SecretValueUnusable",
+      /key apiKey/,
+    ],
+    [
+      "the user of Basic holds a colon",
+      connectionWith({ basic: { usernameKey: "u", passwordKey: "p" } }),
+      { u: "hunter2:x", p: "hunter2" },
+      "SecretValueUnusable",
+      /key u holds a colon/,
+    ],
+    [
+      "a query parameter ends with a newline",
+      connectionWith({ query: { name: "key", value: "${k}" } }),
+      { k: "hunter2\n" },
+      "SecretValueUnusable",
+      /key k.*newline/,
     ],
     [
       "the template itself breaks the line",

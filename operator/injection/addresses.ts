@@ -14,10 +14,15 @@ export interface PlanOptions {
   readonly interception: Interception;
   /** First port of the endpoint listeners; each connection takes the next. */
   readonly portBase: number;
+  /** Port of the forward proxy; left out, there is none. */
+  readonly forwardProxyPort?: number;
 }
 
 /** Of the endpoint listeners of a pod: above the privileged ports, below Linux' ephemeral range, next to the admin port. */
 export const endpointPortBase = 15_100;
+
+/** Of the listener that HTTPS_PROXY and HTTP_PROXY point at. */
+export const forwardProxyPort = 15_080;
 
 /** 127.0.64.0/18 without its first address: room for every host name of the most connections a pod may have. */
 const firstHostAddress = (127 << 24) | (64 << 8) | 1;
@@ -25,7 +30,7 @@ const firstHostAddress = (127 << 24) | (64 << 8) | 1;
 /** @throws Error when a pod would have more connections than its annotation and listeners carry */
 export function planAddresses(
   connections: readonly Connection[],
-  { interception, portBase }: PlanOptions,
+  { interception, portBase, forwardProxyPort: forwardPort }: PlanOptions,
 ): AddressMap {
   if (connections.length > maxConnectionsPerPod) {
     throw new Error(
@@ -44,6 +49,9 @@ export function planAddresses(
   return {
     version: addressMapVersion,
     interception,
+    ...(forwardPort !== undefined && {
+      forwardProxy: { address: "127.0.0.1", port: forwardPort },
+    }),
     connections: sorted.map((connection, index): ConnectionAddress => {
       const target = connectionTarget(connection);
       const names = [

@@ -1,10 +1,11 @@
 // What injection adds to the agent's own containers: variables that point at the proxy, and the roots that make it trusted.
 import type { AddressMap } from "../../contract/addresses.ts";
+import { trustEnvironment } from "../../contract/trust.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../connections/endpoint.ts";
 import { isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
-import { injectedEnvironment } from "./environment.ts";
-import { trustDirectory, trustFile, trustVariables, volumeNames } from "./names.ts";
+import { injectedEnvironment, proxyVariables } from "./environment.ts";
+import { trustDirectory, trustFile, volumeNames } from "./names.ts";
 import { nameOf, objectsAt } from "./pod.ts";
 
 export interface AgentEnvironment {
@@ -36,7 +37,12 @@ export function agentEnvironment(
       }
     }
   }
-  for (const name of trustVariables) if (!variables.has(name)) variables.set(name, trustFile);
+  for (const [name, value] of Object.entries(
+    addresses.forwardProxy === undefined ? {} : proxyVariables(addresses.forwardProxy),
+  ))
+    if (!variables.has(name)) variables.set(name, value);
+  for (const [name, value] of Object.entries(trustEnvironment(trustFile, addresses.forwardProxy)))
+    if (!variables.has(name)) variables.set(name, value);
   return { variables, warnings };
 }
 

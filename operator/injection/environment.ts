@@ -1,5 +1,5 @@
 // The variables that a Connection puts into an agent's environment, as the agent must dial it.
-import type { ConnectionAddress, Interception } from "../../contract/addresses.ts";
+import type { ConnectionAddress, Interception, ListenAddress } from "../../contract/addresses.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 
 export interface DialedAddress {
@@ -19,10 +19,41 @@ export function dialedAddress(entry: ConnectionAddress, interception: Intercepti
   const named = interception === "hosts" ? entry.hosts[0] : undefined;
   const host = named?.name ?? entry.endpoint.address;
   const port = named === undefined ? entry.endpoint.port : entry.port;
-  const scheme =
-    entry.protocol === "postgres" ? "postgresql" : named === undefined ? "http" : entry.scheme;
+  const scheme = schemeOf(entry, named !== undefined);
   const authority = defaultPorts[scheme] === port ? host : `${host}:${port}`;
   return { host, port, address: `${host}:${port}`, url: `${scheme}://${authority}${entry.path}` };
+}
+
+function schemeOf({ protocol, scheme }: ConnectionAddress, isNamed: boolean): string {
+  if (protocol === "postgres") return "postgresql";
+  return isNamed || protocol === "passthrough" ? scheme : "http";
+}
+
+/** Always dialled directly: the agent's own machine, the proxy's listeners included. */
+const neverProxied = ["127.0.0.1", "localhost", "::1"];
+
+/**
+ * The variables that send an agent's HTTP clients through the forward proxy. Lower case too: curl ignores HTTP_PROXY, which a CGI
+ * script could be sent as a header.
+ *
+ * @param ownNoProxy what the environment already says
+ */
+export function proxyVariables(
+  { address, port }: ListenAddress,
+  ownNoProxy?: string,
+): Readonly<Record<string, string>> {
+  const url = `http://${address}:${port}`;
+  const noProxy = [ownNoProxy ?? "", ...neverProxied].filter((entry) => entry !== "").join(",");
+  return {
+    HTTPS_PROXY: url,
+    HTTP_PROXY: url,
+    NO_PROXY: noProxy,
+    https_proxy: url,
+    http_proxy: url,
+    no_proxy: noProxy,
+    // Node reads the proxy variables only when it is told to (24, 22.21); Python, Go and curl always do.
+    NODE_USE_ENV_PROXY: "1",
+  };
 }
 
 /** `inject.env` of the Connection with `${address}`, `${host}`, `${port}` and `${url}` filled in. */

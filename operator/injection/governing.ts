@@ -40,6 +40,17 @@ export async function admitGoverning(
   return refused ?? { allowed: true };
 }
 
+/** Every place in a Connection that names a Secret. */
+export const secretReferences: readonly string[] = [
+  "spec.credential.static.secretRef",
+  "spec.credential.postgresRole.adminSecretRef",
+  "spec.credential.oauth2.secretRef",
+  "spec.credential.oauth2.caSecretRef",
+  "spec.credential.awsSigV4.secretRef",
+  "spec.endpoint.tls.caSecretRef",
+  "spec.endpoint.tls.clientCertificateSecretRef",
+];
+
 function listed(problems: readonly string[]): string {
   return problems.length === 1
     ? problems.join("")
@@ -55,26 +66,9 @@ async function refuseSecrets(
   access: AccessReviewer,
   signal: AbortSignal,
 ): Promise<AdmissionAnswer | undefined> {
-  const named: readonly (readonly [string, string | undefined])[] = [
-    [
-      "spec.credential.static.secretRef",
-      textAt(object, "spec", "credential", "static", "secretRef", "name"),
-    ],
-    [
-      "spec.credential.postgresRole.adminSecretRef",
-      textAt(object, "spec", "credential", "postgresRole", "adminSecretRef", "name"),
-    ],
-    [
-      "spec.endpoint.tls.caSecretRef",
-      textAt(object, "spec", "endpoint", "tls", "caSecretRef", "name"),
-    ],
-    [
-      "spec.endpoint.tls.clientCertificateSecretRef",
-      textAt(object, "spec", "endpoint", "tls", "clientCertificateSecretRef", "name"),
-    ],
-  ];
   const refused: string[] = [];
-  for (const [path, name] of named) {
+  for (const path of secretReferences) {
+    const name = textAt(object, ...path.split("."), "name");
     if (name === undefined) continue;
     const question = { verb: "get", group: "", resource: "secrets", namespace, name };
     if (!(await access.may(user, question, signal)))

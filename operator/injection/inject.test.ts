@@ -133,6 +133,7 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
   ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "pg-client" } })] })],
   ["InterceptionUnavailable", annotated({ "chaperone.dev/interception": "redirect" })],
   ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
+  ["ForwardProxyUnknown", annotated({ "chaperone.dev/forward-proxy": "yes" })],
   ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
   ["ConnectionNotFound", annotated({ "chaperone.dev/connections": "orders-db, nothing" })],
   ["ConnectionNotAllowed", annotated({ "chaperone.dev/connections": "tools/closed" })],
@@ -240,6 +241,40 @@ test("two connections that want one variable: the first by name has it, with a w
     "http://another.example",
   );
   assert.match(warningsOf(podOf(), context), /both inject DATABASE_URL/);
+});
+
+test("the proxy variables point at a listener only where the pod asks for it, and a container's own stay", () => {
+  const variables = (pod: JsonObject): Map<string, string> =>
+    new Map(
+      listAt(listAt(patched(pod), "spec", "containers")[0], "env").map((entry) => [
+        textAt(entry, "name") ?? "",
+        textAt(entry, "value") ?? "",
+      ]),
+    );
+  const mapOf = (pod: JsonObject) =>
+    parseAddressMap(annotationOf(patched(pod), "chaperone.dev/addresses") ?? "");
+  assert.equal(variables(podOf()).has("HTTPS_PROXY"), false);
+  assert.equal(mapOf(podOf()).forwardProxy, undefined);
+  for (const interception of ["hosts", "endpoints"]) {
+    const asking = annotated({
+      "chaperone.dev/forward-proxy": "true",
+      "chaperone.dev/interception": interception,
+    });
+    const { address, port } = mapOf(asking).forwardProxy ?? { address: "", port: 0 };
+    const set = variables(asking);
+    for (const name of ["HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"])
+      assert.equal(set.get(name), `http://${address}:${port}`);
+    assert.equal(set.get("NO_PROXY"), "127.0.0.1,localhost,::1");
+    assert.equal(set.get("NODE_USE_ENV_PROXY"), "1");
+    const ports = mapOf(asking).connections.map(({ endpoint }) => endpoint.port);
+    assert.ok(!ports.includes(port));
+  }
+  const own = podOf(
+    { containers: [container({ env: [{ name: "HTTPS_PROXY", value: "http://corporate:3128" }] })] },
+    { annotations: { "chaperone.dev/forward-proxy": "true" } },
+  );
+  assert.equal(variables(own).get("HTTPS_PROXY"), "http://corporate:3128");
+  assert.match(warningsOf(own), /container agent sets HTTPS_PROXY itself and keeps it/);
 });
 
 test("the kubelet does not expand what a Connection injects", () => {

@@ -5,7 +5,7 @@ import type { Connection } from "../../crds/types.gen.ts";
 import { targets } from "../../policy/select.ts";
 import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
 import type { ResourceView } from "../resources.ts";
-import { endpointPortBase, planAddresses } from "./addresses.ts";
+import { endpointPortBase, forwardProxyPort, planAddresses } from "./addresses.ts";
 import { agentEnvironment, equipped, type AgentEnvironment } from "./agent.ts";
 import { checkPod, checkSecrets } from "./checks.ts";
 import { chosenConnections } from "./chosen.ts";
@@ -86,9 +86,21 @@ function planned(
   if (!isInterception(asked)) return { refused: refusal("InterceptionUnknown", where) };
   if (asked === "hosts" && settings.isIPv6Only)
     return { refused: refusal("InterceptionIPv6", where) };
+  const forward = annotationOf(pod, annotations.forwardProxy) ?? "false";
+  if (forward !== "true" && forward !== "false")
+    return {
+      refused: refusal(
+        "ForwardProxyUnknown",
+        `metadata.annotations["${annotations.forwardProxy}"]`,
+      ),
+    };
   try {
     return {
-      addresses: planAddresses(connections, { interception: asked, portBase: endpointPortBase }),
+      addresses: planAddresses(connections, {
+        interception: asked,
+        portBase: endpointPortBase,
+        ...(forward === "true" && { forwardProxyPort }),
+      }),
     };
   } catch {
     return { refused: refusal("TooManyConnections", `${connections.length} connections`) };

@@ -8,6 +8,7 @@ export const annotations = {
   chain: "chaperone.dev/chain",
   connections: "chaperone.dev/connections",
   interception: "chaperone.dev/interception",
+  forwardProxy: "chaperone.dev/forward-proxy",
   defaultContainer: "kubectl.kubernetes.io/default-container",
 } as const;
 
@@ -33,14 +34,3 @@ export const ourVolumes: readonly string[] = Object.values(volumeNames);
 /** Where the proxy writes the roots that the agent shall trust; mounted read-only into every container of the agent. */
 export const trustDirectory = "/etc/chaperone/trust";
 export const trustFile = `${trustDirectory}/ca.crt`;
-
-/** What TLS libraries and command lines read; all but NODE_EXTRA_CA_CERTS replace the roots, which the file therefore contains. */
-export const trustVariables: readonly string[] = [
-  "SSL_CERT_FILE",
-  "REQUESTS_CA_BUNDLE",
-  "CURL_CA_BUNDLE",
-  "PGSSLROOTCERT",
-  "NODE_EXTRA_CA_CERTS",
-  "GIT_SSL_CAINFO",
-  "AWS_CA_BUNDLE",
-];

@@ -28,6 +28,7 @@ export const refuseReasons = {
   InterceptionUnavailable:
     "interception 'redirect' is not available in this version: use hosts or endpoints",
   InterceptionIPv6: `interception 'hosts' does not work in pods without IPv4, where names cannot resolve to 127.0.0.0/8: set the annotation ${annotations.interception}: endpoints`,
+  ForwardProxyUnknown: `the annotation ${annotations.forwardProxy} is "true" or "false"`,
   ConnectionsMalformed: `the annotation ${annotations.connections} is a list of names or namespace/name, separated by commas`,
   ConnectionNotFound: `a Connection named in the annotation ${annotations.connections} does not exist: create it, or remove the name`,
   ConnectionNotAllowed:

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { test, type TestContext } from "node:test";
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 import { withAdmin, type AdminTarget } from "./admin.ts";
 
 const password = "the-administrator's-password";

@@ -3,9 +3,10 @@ import { isIP, Socket } from "node:net";
 import pg from "pg";
 import type { Endpoint, HostAddress } from "../../contract/control.ts";
 import type { ForbiddenAddresses } from "../connections/forbidden.ts";
+import { pinnedIdentity } from "../../contract/pins.ts";
 import { CatalogTooLarge } from "./catalog.ts";
 import { AdminCannot } from "./database-role.ts";
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 
 /** Name, TCP, TLS and login together; the exchange that waits for it has 4.5 s. */
 const connectTimeoutMs = 3_000;
@@ -180,7 +181,7 @@ function createSession(
   const socket = new Socket();
   let isWeak = false;
   const ca = endpoint.tls.ca ?? access.roots;
-  const certificate = endpoint.tls.clientCertificate;
+  const { clientCertificate: certificate, pins } = endpoint.tls;
   const client = new pg.Client({
     stream: () => socket,
     host: address,
@@ -204,6 +205,7 @@ function createSession(
             ...(certificate === undefined
               ? {}
               : { cert: certificate.certificate, key: certificate.key }),
+            ...(pins === undefined ? {} : { checkServerIdentity: pinnedIdentity(pins) }),
             minVersion: "TLSv1.2",
             // The certificate is held against the name in the Connection, not against the address it led to.
             host,

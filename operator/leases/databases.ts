@@ -2,7 +2,9 @@
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../connections/endpoint.ts";
 import { endpointOf } from "../grants/govern.ts";
-import { LeaseRefused, readAdminLogin, readTlsSecrets } from "../grants/lease.ts";
+import { readAdminLogin } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
+import { readTlsSecrets } from "../grants/tls-secrets.ts";
 import type { ResourceView } from "../resources.ts";
 import type { AdminTarget, DatabaseAccess } from "./admin.ts";
 import type { endRoles, FoundRoles, RoleMade, RoleRequest } from "./database-role.ts";

@@ -4,7 +4,7 @@ import type { Connection } from "../../crds/types.gen.ts";
 import type { Bundle } from "../../policy/bundle.ts";
 import { connectionName } from "../connections/endpoint.ts";
 import { govern, type Governing } from "../grants/govern.ts";
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 import type { PodIdentity, ResourceChange } from "../resources.ts";
 import type { AdminTarget, DatabaseAccess } from "./admin.ts";
 import type { FoundRole, FoundRoles } from "./database-role.ts";

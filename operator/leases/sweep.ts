@@ -1,7 +1,7 @@
 // Looks in every database, from time to time and before the first role of a start, for roles that an earlier process left.
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionName } from "../connections/endpoint.ts";
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 
 /** How long an orphan may stand after its time. */
 const intervalMs = 60_000;

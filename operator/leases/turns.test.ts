@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 import { maxAtOnce, maxWaiting, Turns } from "./turns.ts";
 
 const never = new AbortController().signal;

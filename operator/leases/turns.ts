@@ -1,5 +1,5 @@
 // Who may hold an administrator's connection now: a few at a time for each Connection, the rest in order behind them.
-import { LeaseRefused } from "../grants/lease.ts";
+import { LeaseRefused } from "../grants/lease-refused.ts";
 
 /** Makers of roles hold a lock of the database one after another; a second connection logs in meanwhile. */
 export const maxAtOnce = 2;

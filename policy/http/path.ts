@@ -1,10 +1,20 @@
-// The one normalised path of a request. A path that two readers could read differently has none: it is refused with the reason.
+// The one normalised path of a request, and the one spelling in which it is sent. A path that two readers could read differently has neither.
 
-export type NormalisedPath = { readonly path: string } | { readonly problem: string };
+export type NormalisedPath =
+  | {
+      /** Decoded: what rules and events speak of. */
+      readonly path: string;
+      /** Its one spelling in a request line. */
+      readonly sent: string;
+    }
+  | { readonly problem: string };
 
 /** Longest request target looked at; servers commonly refuse more than 8 KiB. */
 export const maxTargetLength = 16_384;
 
+/** What is its own spelling: nothing encoded, nothing that would have to be, and no segment that is empty or of dots. */
+const settled = /^\/[-A-Za-z0-9._~!$&'()*,=:@/]*$/;
+const unsettled = /\/(?:\/|\.+(?:\/|$))/;
 /** Characters a client may leave as they are (RFC 3986 section 3.3), and those that all servers read alike all the same. */
 const plain = /^[-A-Za-z0-9._~!$&'()*+,=:@%/"<>^`{|}[\]]*$/;
 const utf8 = { fatal: true, ignoreBOM: true } as const;
@@ -21,8 +31,8 @@ const rawChecks: readonly Check[] = [
   { refuses: /#/, problem: "the path contains `#`, which some servers take for a fragment" },
   { refuses: /\/\//, problem: "the path contains `//`, which some servers read as one slash" },
   {
-    refuses: /(^|\/)\.{1,2}(\/|$)/,
-    problem: "the path contains a `.` or `..` segment, which some servers resolve",
+    refuses: /\/\.+(\/|$)/,
+    problem: "the path contains a segment like `.` or `..`, which some servers resolve or drop",
   },
   {
     refuses: /%2f/i,
@@ -50,19 +60,32 @@ const decodedChecks: readonly Check[] = [
   },
   { refuses: /[\p{Cc}\p{Zl}\p{Zp}]/u, problem: "the path contains a control character" },
   {
-    refuses: /[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\uff0e\uff0f\uff3c\u2215\u2044]/u,
+    refuses: /\/[. ]+(\/|$)/,
+    problem: "the path contains a segment of dots and blanks, which some servers drop or resolve",
+  },
+  {
+    refuses: /[\p{Cf}\u2044\u2215]/u,
     problem: "the path contains a character that looks like another or like none",
   },
 ];
 
+/** What a server that folds compatible characters (NFKC) could find in a path that has none of it. */
+const structure = /[/\\%;?#]/g;
+const dotSegment = /\/[. ]+(\/|$)/;
+
 /**
  * Decodes the path of a request target (without query) once.
+ *
+ * The spelling that is sent is made from what was decoded, so that servers which match on the text as it came read the
+ * decided path too: unreserved and most reserved characters as they are, everything else as `%XX` in capitals. `+` is
+ * encoded, since some servers read it as a space.
  *
  * @param raw as sent, beginning with `/`
  */
 export function normalisePath(raw: string): NormalisedPath {
   if (raw.length > maxTargetLength)
     return { problem: `the path is longer than ${maxTargetLength} characters` };
+  if (settled.test(raw) && !unsettled.test(raw)) return { path: raw, sent: raw };
   if (!raw.startsWith("/")) return { problem: "the path does not begin with a slash" };
   const refused = rawChecks.find(({ refuses }) => refuses.test(raw));
   if (refused) return { problem: refused.problem };
@@ -71,8 +94,27 @@ export function normalisePath(raw: string): NormalisedPath {
   const path = decode(raw);
   if (path === undefined)
     return { problem: "the path has an invalid percent-encoding or is no UTF-8" };
+  const strange = decodedProblem(path);
+  return strange === undefined ? { path, sent: encodePath(path) } : { problem: strange };
+}
+
+function decodedProblem(path: string): string | undefined {
   const strange = decodedChecks.find(({ refuses }) => refuses.test(path));
-  return strange ? { problem: strange.problem } : { path };
+  if (strange) return strange.problem;
+  const folded = path.normalize("NFKC");
+  const isAlike =
+    folded === path ||
+    (countStructure(folded) === countStructure(path) && !dotSegment.test(folded));
+  return isAlike ? undefined : "the path contains a character that looks like another or like none";
+}
+
+function countStructure(text: string): number {
+  return text.match(structure)?.length ?? 0;
+}
+
+/** `encodeURI` leaves what RFC 3986 allows in a whole URL; in a path these three mean something else. */
+function encodePath(path: string): string {
+  return encodeURI(path).replaceAll("?", "%3F").replaceAll("#", "%23").replaceAll("+", "%2B");
 }
 
 /** Percent-decodes ASCII text as UTF-8; undefined when that is not what it is. */

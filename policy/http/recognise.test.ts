@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { maxQueryParameters, recogniseHttp } from "./recognise.ts";
+import { maxQueryParameters } from "./query.ts";
+import { recogniseHttp } from "./recognise.ts";
 import type { HttpRequestHead } from "./recognise.ts";
 
 function recognise(head: Partial<HttpRequestHead>) {
@@ -54,8 +55,6 @@ test("a parameter may be called __proto__", () => {
 });
 
 const refused: [what: string, head: Partial<HttpRequestHead>, why: RegExp][] = [
-  ["an ambiguous path", { target: "/a/../b" }, /`\.\.` segment/],
-  ["a path that is ambiguous only before the query", { target: "/a;b?x=1" }, /`;`/],
   ["a target for another host", { target: "http://other.example.com/" }, /different hosts/],
   [
     "a target with user information",
@@ -67,9 +66,8 @@ const refused: [what: string, head: Partial<HttpRequestHead>, why: RegExp][] = [
   ["a method in small letters", { method: "get" }, /method/],
   ["an empty host", { host: "" }, /host/],
   ["a host with a path", { host: "api.example.com/x" }, /host/],
-  ["a query with a bad escape", { target: "/?a=%zz" }, /invalid percent/],
-  ["a query with a space", { target: "/?a=b c" }, /percent-encoded/],
-  ["too many parameters", { target: `/?${"a&".repeat(maxQueryParameters + 1)}` }, /parameters/],
+  ["a query with a space", { target: "/?a=b c" }, /request line/],
+  ["a path with a fragment", { target: "/a#b" }, /request line/],
   [
     "two content types",
     { headers: { "content-type": ["text/plain", "application/json"] } },
@@ -96,11 +94,34 @@ for (const [what, head, why] of refused) {
   });
 }
 
+const ambiguous: [target: string, part: "path" | "query", why: RegExp][] = [
+  ["/a/../b", "path", /`\.\.`/],
+  ["/a;b?x=1", "path", /`;`/],
+  ["/?a=%zz", "query", /invalid percent/],
+  ["/?a=1;b=2", "query", /`;`/],
+  ["/?a=%00", "query", /NUL/],
+  [`/?${"a&".repeat(maxQueryParameters + 1)}`, "query", /parameters/],
+];
+for (const [target, part, why] of ambiguous) {
+  test(`${target.slice(0, 30)} is recognised, with a ${part} that no rule may read`, () => {
+    const operation = recognise({ target });
+    assert.equal(operation.unrecognised, undefined);
+    assert.match(operation.ambiguous?.[part] ?? "", why);
+    assert.equal(operation.facts.path, target.split("?")[0]);
+  });
+}
+
 test("a summary is printable and bounded", () => {
   const { summary } = recognise({
     method: `A${"\u001b".repeat(5)}`,
-    target: `/${"x".repeat(5000)}`,
+    target: `/%1b${"x".repeat(5000)}`,
   });
   assert.ok(summary.length <= 300);
   assert.doesNotMatch(summary, /\p{Cc}/u);
+});
+
+test("an empty Content-Type says as much as none", () => {
+  const none = recognise({ method: "POST" });
+  assert.deepEqual(recognise({ method: "POST", headers: { "content-type": " " } }), none);
+  assert.equal(none.unrecognised, undefined);
 });

@@ -1,7 +1,10 @@
-// An HTTP request line and its headers -> facts. Pure; what two readers could read differently is `unrecognised`.
+// An HTTP request line and its headers -> facts. Pure; what two readers could read differently is `unrecognised`, or `ambiguous` where only a
+// rule that reads it minds.
 import { printable } from "../describe.ts";
-import type { HttpFacts, HttpOperation } from "../operation.ts";
-import { decode, maxTargetLength, normalisePath } from "./path.ts";
+import type { Ambiguities, HttpFacts, HttpOperation, HttpUpgrade } from "../operation.ts";
+import { maxTargetLength, normalisePath } from "./path.ts";
+import { readQuery } from "./query.ts";
+import type { Query } from "./query.ts";
 
 /** Names in lower case, as Node gives them; a list means that the header came several times. */
 export type RequestHeaders = Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -13,23 +16,23 @@ export interface HttpRequestHead {
   /** The request target as sent: `/path?query` or `http://host/path?query`. */
   readonly target: string;
   readonly headers: RequestHeaders;
+  readonly upgrade?: HttpUpgrade;
 }
 
-/** Query parameters looked at; more are refused, since a rule could be hidden from behind them. */
-export const maxQueryParameters = 1000;
+/** RFC 9112 section 3: no blank, control or byte over 127 stands in a request line, and no fragment. */
+const targetPattern = /^\/[!-"$-~]*$/;
 /** Longest summary of an operation, for events and approvers. */
 const maxSummaryLength = 300;
 
 /** Headers that make some frameworks take another method or path than the request line's. */
-const overrides = [
+export const overrideHeaders: ReadonlySet<string> = new Set([
   "x-http-method-override",
   "x-http-method",
   "x-method-override",
   "x-original-url",
   "x-rewrite-url",
-];
+]);
 
-type Query = Readonly<Record<string, readonly string[]>>;
 type Read<T> = { readonly value: T } | { readonly problem: string };
 
 /**
@@ -42,12 +45,15 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
   const host = readHost(head.host);
   const target = readTarget(head.target, "value" in host ? host.value : undefined);
   const contentType = readContentType(head.headers["content-type"]);
+  const upgrade = head.upgrade === undefined ? {} : { upgrade: head.upgrade };
+  const what = head.upgrade === undefined ? head.method : `${head.method} (${head.upgrade})`;
   const facts: HttpFacts = {
     method: head.method,
     host: "value" in host ? host.value : "",
     path: target.path,
     query: target.query,
     contentType: "value" in contentType ? contentType.value : "",
+    ...upgrade,
   };
   const problem =
     methodProblem(head.method) ??
@@ -57,10 +63,13 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
     overrideProblem(head.headers);
   return {
     kind: "http",
-    summary: printable(`${head.method} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
-    accesses: [{ kind: "http", method: facts.method, host: facts.host, path: facts.path }],
+    summary: printable(`${what} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
+    accesses: [
+      { kind: "http", method: facts.method, host: facts.host, path: facts.path, ...upgrade },
+    ],
     facts,
     ...(problem !== undefined && { unrecognised: problem }),
+    ...(target.ambiguous !== undefined && { ambiguous: target.ambiguous }),
   };
 }
 
@@ -88,6 +97,7 @@ interface Target {
   readonly path: string;
   readonly query: Query;
   readonly problem?: string;
+  readonly ambiguous?: Ambiguities;
 }
 
 function readTarget(target: string, host: string | undefined): Target {
@@ -96,12 +106,21 @@ function readTarget(target: string, host: string | undefined): Target {
     return { ...none, problem: `the request target is longer than ${maxTargetLength} characters` };
   const local = stripOrigin(target, host);
   if ("problem" in local) return { ...none, problem: local.problem };
+  if (!targetPattern.test(local.value))
+    return { ...none, problem: "the request target contains what no request line can" };
   const mark = local.value.indexOf("?");
-  const path = normalisePath(mark < 0 ? local.value : local.value.slice(0, mark));
-  if ("problem" in path) return { ...none, problem: path.problem };
+  const raw = mark < 0 ? local.value : local.value.slice(0, mark);
+  const path = normalisePath(raw);
   const query = readQuery(mark < 0 ? "" : local.value.slice(mark + 1));
-  if ("problem" in query) return { path: path.path, query: {}, problem: query.problem };
-  return { path: path.path, query: query.value };
+  const ambiguous: Ambiguities = {
+    ...("problem" in path && { path: path.problem }),
+    ...("problem" in query && { query: query.problem }),
+  };
+  return {
+    path: "path" in path ? path.path : raw,
+    query: "value" in query ? query.value : {},
+    ...(Object.keys(ambiguous).length > 0 && { ambiguous }),
+  };
 }
 
 /** `http://host/path` -> `/path`, when the host is the request's own (RFC 9112 section 3.2.2). */
@@ -116,26 +135,6 @@ function stripOrigin(target: string, host: string | undefined): Read<string> {
   return { value: rest.startsWith("/") ? rest : `/${rest}` };
 }
 
-/** Every occurrence of every parameter, decoded as forms are (`+` is a space). */
-function readQuery(text: string): Read<Query> {
-  if (text === "") return { value: {} };
-  if (!/^[!-"$-~]*$/.test(text))
-    return { problem: "the query contains a character that has to be percent-encoded" };
-  const pairs = text.split("&").filter((pair) => pair !== "");
-  if (pairs.length > maxQueryParameters)
-    return { problem: `the query has more than ${maxQueryParameters} parameters` };
-  const query: Record<string, string[]> = Object.create(null);
-  for (const pair of pairs) {
-    const equals = pair.indexOf("=");
-    const name = decode((equals < 0 ? pair : pair.slice(0, equals)).replaceAll("+", " "));
-    const value = decode((equals < 0 ? "" : pair.slice(equals + 1)).replaceAll("+", " "));
-    if (name === undefined || value === undefined)
-      return { problem: "the query has an invalid percent-encoding or is no UTF-8" };
-    (query[name] ??= []).push(value);
-  }
-  return { value: query };
-}
-
 /** RFC 8259 section 8.1: JSON is UTF-8. Some servers believe the parameter all the same, and in UTF-7 `+ACI-` is a quotation mark. */
 const utf8Charset = /^charset\s*=\s*"?(?:utf-?8|us-ascii)"?\s*;?$/i;
 
@@ -146,6 +145,8 @@ function readContentType(header: string | readonly string[] | undefined): Read<s
   const [only] = values;
   if (values.length !== 1 || only === undefined)
     return { problem: "the request has several Content-Type headers" };
+  // Go's http.Post without a type: an empty header says as much as none.
+  if (only.trim() === "") return { value: "" };
   const type = (only.split(";")[0] ?? "").trim().toLowerCase();
   if (!/^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/.test(type))
     return { problem: "the Content-Type is no media type" };
@@ -156,6 +157,6 @@ function readContentType(header: string | readonly string[] | undefined): Read<s
 }
 
 function overrideProblem(headers: RequestHeaders): string | undefined {
-  const found = overrides.find((name) => headers[name] !== undefined);
+  const found = [...overrideHeaders].find((name) => headers[name] !== undefined);
   return found && `the header ${found} makes some servers take another method or path`;
 }

@@ -31,7 +31,9 @@ const posts: ReadonlyMap<string, { readonly operation: string; readonly read: Bo
 export function recogniseOpenAi(request: OpenAiRequest): LlmOperation {
   const reading = startReading();
   let operation = "other";
-  let problem = request.http.unrecognised;
+  const { unrecognised, ambiguous } = request.http;
+  // The path says which operation it is, so it always has to have one reading.
+  let problem = unrecognised ?? ambiguous?.path ?? ambiguous?.query;
   try {
     if (problem === undefined) {
       const route = routeOf(request);

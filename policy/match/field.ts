@@ -13,6 +13,7 @@ export type MatchField =
   | "paths"
   | "query"
   | "contentTypes"
+  | "upgrades"
   | "operations"
   | "models"
   | "tools"

@@ -1,5 +1,6 @@
 // Whether a rule's `http` block speaks about an HTTP request.
 import type { HttpMatch } from "../bundle.ts";
+import { foldParameter, foldPath, tolerantReadings } from "../http/tolerant.ts";
 import type { HttpFacts } from "../operation.ts";
 import {
   compileHost,
@@ -18,15 +19,24 @@ export interface HttpMatcher {
   readonly methods: PatternList | undefined;
   readonly hosts: readonly HostPattern[] | undefined;
   readonly paths: PathList | undefined;
+  /** The same as a tolerant server reads them. */
+  readonly foldedPaths: PathList | undefined;
   readonly query: readonly { readonly name: string; readonly value: Pattern }[] | undefined;
   readonly contentTypes: PatternList | undefined;
+  readonly upgrades: readonly string[] | undefined;
+  /** A rule without a block speaks of everything, upgrades included. */
+  readonly everything: boolean;
 }
 
-export function compileHttp(block: HttpMatch): HttpMatcher {
+/** @param everything the rule has no block at all */
+export function compileHttp(block: HttpMatch, everything = false): HttpMatcher {
   return {
+    everything,
+    upgrades: block.upgrades,
     methods: block.methods && compileList(block.methods),
     hosts: block.hosts?.map(compileHost),
     paths: block.paths && compilePaths(block.paths),
+    foldedPaths: block.paths && compilePaths(block.paths.map(foldPath)),
     query:
       block.query &&
       Object.entries(block.query).map(([name, value]) => ({ name, value: compilePattern(value) })),
@@ -41,32 +51,55 @@ export function httpMismatch(
   facts: HttpFacts,
   reading: Reading,
 ): MatchField | undefined {
-  const { methods, hosts, paths, query, contentTypes } = matcher;
+  const { methods, hosts, query, contentTypes } = matcher;
+  if (!upgradeMatches(matcher, facts, reading)) return "upgrades";
   if (methods && !matchesAny(methods, facts.method)) return "methods";
   if (hosts && !hosts.some((host) => matchesHost(host, facts.host))) return "hosts";
-  if (paths && !pathMatches(paths, facts.path, reading)) return "paths";
+  if (!pathMatches(matcher, facts.path, reading)) return "paths";
   if (query && !query.every(({ name, value }) => parameterMatches(facts, name, value, reading)))
     return "query";
   if (contentTypes && !matchesAny(contentTypes, facts.contentType)) return "contentTypes";
   return undefined;
 }
 
-/** Many servers serve `/admin/` as `/admin`, so a Deny of the one is a Deny of the other. */
-function pathMatches(paths: PathList, path: string, reading: Reading): boolean {
-  if (matchesPaths(paths, path)) return true;
-  if (reading === "covers" || path === "/") return false;
-  return matchesPaths(paths, path.endsWith("/") ? path.slice(0, -1) : `${path}/`);
+/**
+ * A connection that became another protocol is past what a rule about requests can say, so a permission has to name it; a
+ * Deny or a question to a person about the request is about the upgrade too.
+ */
+function upgradeMatches(
+  { upgrades, everything }: HttpMatcher,
+  { upgrade }: HttpFacts,
+  reading: Reading,
+): boolean {
+  if (upgrades !== undefined) return upgrade !== undefined && upgrades.includes(upgrade);
+  return upgrade === undefined || everything || reading !== "covers";
 }
 
-/** A permission needs every occurrence to match; a Deny cannot be escaped by adding another occurrence. */
+/** A Deny of `/admin` is one of whatever a tolerant server takes for it: `/Admin`, `/admin/`, `/admin.json`. */
+function pathMatches({ paths, foldedPaths }: HttpMatcher, path: string, reading: Reading): boolean {
+  if (paths === undefined || matchesPaths(paths, path)) return true;
+  if (reading === "covers" || foldedPaths === undefined) return false;
+  return tolerantReadings(path).some((one) => matchesPaths(foldedPaths, one));
+}
+
+/**
+ * A permission needs every occurrence to match; a Deny cannot be escaped by adding another occurrence. Names that some
+ * server takes for this one (`a[]`, `A`) count as occurrences of it, but only the name itself makes it given.
+ */
 function parameterMatches(
   facts: HttpFacts,
   name: string,
   value: Pattern,
   reading: Reading,
 ): boolean {
-  const given = Object.hasOwn(facts.query, name) ? (facts.query[name] ?? []) : [];
-  if (given.length === 0) return false;
+  const given = occurrences(facts, name);
   if (reading !== "covers") return given.some((text) => matches(value, text));
-  return given.every((text) => matches(value, text));
+  return Object.hasOwn(facts.query, name) && given.every((text) => matches(value, text));
+}
+
+function occurrences({ query }: HttpFacts, name: string): readonly string[] {
+  const folded = foldParameter(name);
+  return Object.keys(query)
+    .filter((one) => one === name || foldParameter(one) === folded)
+    .flatMap((one) => query[one] ?? []);
 }

@@ -11,6 +11,8 @@ import { compileHttp, httpMismatch } from "./http.ts";
 import type { HttpMatcher } from "./http.ts";
 import { compileLlm, llmAccessMismatch, llmRequestMismatch } from "./llm.ts";
 import type { LlmMatcher } from "./llm.ts";
+import { compilePassthrough, passthroughMismatch } from "./passthrough.ts";
+import type { PassthroughMatcher } from "./passthrough.ts";
 import { compileSql, everySql, sqlMismatch } from "./sql.ts";
 import type { SqlMatcher } from "./sql.ts";
 
@@ -39,6 +41,7 @@ export interface PreparedRule {
   readonly sql: SqlMatcher | undefined;
   readonly http: HttpMatcher | undefined;
   readonly llm: LlmMatcher | undefined;
+  readonly passthrough: PassthroughMatcher | undefined;
   readonly when: ReturnType<typeof compileWhen> | undefined;
   /** The condition as written, for `explain`. */
   readonly whenSource: string | undefined;
@@ -56,7 +59,7 @@ export class RuleUnusable extends Error {
 /** Throws RuleUnusable when an expression or pattern does not compile, which admission refuses beforehand. */
 export function compileRule(rule: BundleRule, order: number): PreparedRule {
   try {
-    const anything = !rule.sql && !rule.http && !rule.llm;
+    const anything = !rule.sql && !rule.http && !rule.llm && !rule.passthrough;
     const title = `${rule.policy} rule ${rule.name}`;
     return {
       policy: rule.policy,
@@ -70,8 +73,10 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       // A chain is self-claimed, so it never narrows a Deny.
       chains: rule.chains && rule.action !== "Deny" ? compileList(rule.chains) : undefined,
       sql: compileSqlOf(rule, anything),
-      http: rule.http || anything ? compileHttp(rule.http ?? {}) : undefined,
+      http: rule.http || anything ? compileHttp(rule.http ?? {}, anything) : undefined,
       llm: rule.llm || anything ? compileLlm(rule.llm ?? {}) : undefined,
+      passthrough:
+        rule.passthrough || anything ? compilePassthrough(rule.passthrough ?? {}) : undefined,
       when: rule.when === undefined ? undefined : compileWhen(rule.when),
       whenSource: rule.when,
       terms: { ...(rule.approval ?? defaultTerms), policy: rule.policy, rule: rule.name },
@@ -111,6 +116,8 @@ export function requestMismatch(
     return httpMismatch(rule.http, operation.facts, reading);
   if (operation.kind === "llm" && rule.llm)
     return llmRequestMismatch(rule.llm, operation.facts, reading);
+  if (operation.kind === "passthrough" && rule.passthrough)
+    return passthroughMismatch(rule.passthrough, operation.facts);
   return undefined;
 }
 
@@ -128,5 +135,7 @@ export function accessMismatch(
       return rule.http && access.kind === "http" ? undefined : "block";
     case "llm":
       return rule.llm ? llmAccessMismatch(rule.llm, access, reading) : "block";
+    case "passthrough":
+      return rule.passthrough && access.kind === "passthrough" ? undefined : "block";
   }
 }

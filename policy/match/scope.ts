@@ -29,5 +29,7 @@ export function buildScope(
       return { ...common, http: operation.facts, params: [] };
     case "llm":
       return { ...common, llm: operation.facts, http: operation.http, params: [] };
+    case "passthrough":
+      return { ...common, passthrough: operation.facts, params: [] };
   }
 }

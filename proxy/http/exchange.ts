@@ -11,7 +11,9 @@ import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
+import type { AnswerRules } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
+import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
 import { upstreamError } from "./upstream-error.ts";
@@ -35,6 +37,8 @@ export interface Outgoing {
   readonly headers: string[];
   readonly body: Buffer | BodyStream | null;
   readonly observer: Observer | undefined;
+  readonly answer: AnswerRules;
+  readonly retries: number;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection. */
@@ -66,6 +70,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined };
   #body: BodyStream | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection) {
@@ -90,6 +95,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    this.#rules = outgoing.answer;
     if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
@@ -109,9 +115,15 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream)
-      upstream.streaming?.dispatch({ method, path, headers, body }, this);
-    else upstream.known.dispatch({ method, path, headers, body }, this);
+    if (body instanceof BodyStream && upstream.streaming !== undefined)
+      upstream.streaming.dispatch({ method, path, headers, body }, this);
+    else
+      dispatchAgain(
+        (request, handler) => upstream.known.dispatch(request, handler),
+        { method, path, headers, body },
+        this,
+        body instanceof BodyStream ? 0 : outgoing.retries,
+      );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -180,14 +192,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
   onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
     // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
-      this.#answer.inform(status, agentHeaders(headers));
+      this.#answer.inform(status, agentHeaders(headers, this.#rules));
       return;
     }
     this.#status = status;
     this.#observer?.start(status, headers);
     const length = headers["content-length"];
     if (length !== undefined) this.#length = Number(length);
-    this.#answer.begin(status, agentHeaders(headers));
+    this.#answer.begin(status, agentHeaders(headers, this.#rules));
   }
 
   onResponseData(controller: AnswerControl, chunk: Buffer): void {
@@ -203,10 +215,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
-    // The last piece is still valid: the same read ended the answer.
-    this.#answer.end(this.#last, agentHeaders(trailers));
-    this.#last = undefined;
+    // What is left of the request is the leg's once it is answered.
     this.#release();
+    // The last piece is still valid: the same read ended the answer.
+    this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
+    this.#last = undefined;
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
   }

@@ -1,17 +1,34 @@
-// HTTP_PROXY and HTTPS_PROXY of local mode: an agent may reach the connections under their own host names, and nothing else.
-import { Socket } from "node:net";
+// The listener that HTTPS_PROXY and HTTP_PROXY point at: an agent may reach its Connections under their own host names and ports, each
+// request decided like any other, and nothing else.
+import { isIP, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 
+import type { RefusedTarget } from "../../contract/event.ts";
 import { ProxyError } from "../errors.ts";
 import type { PodAuthority } from "../tls/authority.ts";
 import { createTlsTerminator } from "../tls/terminate.ts";
 import { readAuthority } from "./head.ts";
-import type { HttpRoute } from "./room.ts";
+import type { FlatHeaders } from "./inbound.ts";
+import type { HttpRoute, TunnelAnswer } from "./room.ts";
+
+/** What is met at a host and port. */
+export type ForwardTarget =
+  | { readonly kind: "http"; readonly route: HttpRoute }
+  /** Another protocol, spoken inside a tunnel; TLS, where it has any, is its room's. */
+  | {
+      readonly kind: "tunnel";
+      open(signal: AbortSignal): Tunnel | Promise<Tunnel>;
+    };
+
+/** Who takes it, or a refusal that is in the record already. */
+type Tunnel =
+  | { readonly take: (socket: Socket) => void }
+  | Extract<TunnelAnswer, { readonly go: false }>;
 
 export interface ForwardProxyOptions {
   readonly authority: PodAuthority;
-  /** Which connections serve this host and port by name. */
-  readonly routeFor: (host: string, port: number) => HttpRoute | undefined;
+  /** Undefined: no Connection names this host and port. */
+  readonly targetFor: (host: string, port: number) => ForwardTarget | undefined;
   /** The HTTP room's. */
   readonly accept: (socket: Socket | TLSSocket, route: HttpRoute) => void;
   readonly onFailure?: (error: Error) => void;
@@ -22,6 +39,9 @@ export interface ForwardProxy {
   close(): Promise<void>;
 }
 
+/** RFC 1035 section 2.3.4. */
+const maxHostLength = 253;
+
 export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
   const { authority, accept, onFailure } = options;
   const terminator = createTlsTerminator({
@@ -29,23 +49,46 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
     ...(onFailure !== undefined && { onFailure }),
   });
 
-  const named = (host: string, port: number): HttpRoute => {
-    const route = options.routeFor(host, port);
-    if (route === undefined) throw new ProxyError("Denied", missing(host, port));
-    return route;
+  const targetOf = (place: Omit<RefusedTarget, "count">): ForwardTarget => {
+    const target = options.targetFor(place.host, place.port);
+    if (target === undefined) throw hostUnknown(place);
+    return target;
+  };
+
+  /** The tunnel was asked for one host: another in the handshake or in a request is answered 421 (RFC 9110 section 7.4). */
+  const requests = (socket: Socket, host: string, route: HttpRoute): void => {
+    const inner: HttpRoute = {
+      ...route,
+      select: (named, path, port) => (named === host ? route.select(named, path, port) : undefined),
+    };
+    if (route.scheme === "http") accept(socket, inner);
+    else terminator.accept(socket, (secure) => accept(secure, inner), host);
   };
 
   const route: HttpRoute = {
     scheme: "http",
-    named,
+    named(host, port) {
+      const target = targetOf({ host: bounded(host), port, scheme: "http" });
+      if (target.kind === "http" && target.route.scheme === "http") return target.route;
+      throw new ProxyError(
+        "ConnectionUnknown",
+        `the Connection at ${host}:${port} is not reached by plain HTTP requests: use an https URL, or CONNECT`,
+      );
+    },
     select: () => undefined,
-    connect(target) {
-      const { host, port } = readAuthority(target.toLowerCase());
-      const inner = named(host, port ?? 443);
-      return (tunnel) => {
-        if (!(tunnel instanceof Socket)) tunnel.destroy();
-        else if (inner.scheme === "http") accept(tunnel, inner);
-        else terminator.accept(tunnel, (secure) => accept(secure, inner));
+    async connect(authorityForm, headers, signal) {
+      const { host, port } = readConnect(authorityForm, headers);
+      const target = targetOf({ host, port, scheme: port === 80 ? "http" : "https" });
+      const tunnel: Tunnel =
+        target.kind === "tunnel"
+          ? await target.open(signal)
+          : { take: (socket) => requests(socket, host, target.route) };
+      if (!("take" in tunnel)) return tunnel;
+      return {
+        take(raw) {
+          if (raw instanceof Socket) tunnel.take(raw);
+          else raw.destroy();
+        },
       };
     },
   };
@@ -56,8 +99,54 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
   };
 }
 
-function missing(host: string, port: number): string {
-  const scheme = port === 443 ? "https://" : "http://";
-  const url = `${scheme}${host}${port === 443 || port === 80 ? "" : `:${port}`}`;
-  return `no Connection names ${host}:${port}; to reach it, add a Connection with endpoint.url ${url} (or with ${host} among its hosts) and an AccessPolicy that targets it`;
+/** RFC 9110 section 9.3.6: host and port, both said. What a second reader could take for another place, or for a body, is refused. */
+function readConnect(
+  target: string,
+  headers: FlatHeaders,
+): { readonly host: string; readonly port: number } {
+  const { host, port } = readAuthority(target.toLowerCase());
+  if (port === undefined) throw malformed("the target of CONNECT has no port: write host:port");
+  const named: string[] = [];
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = headers[at] ?? "";
+    if (name === "content-length" || name === "transfer-encoding")
+      throw malformed("CONNECT has no body: leave Content-Length and Transfer-Encoding out");
+    if (name === "host") named.push((headers[at + 1] ?? "").toLowerCase());
+  }
+  // Clients of HTTP/1.0 send no Host header, and some leave the port out of it; the target says it all.
+  const [only, ...more] = named;
+  if (more.length > 0) throw malformed("the request has several Host headers");
+  if (only !== undefined) {
+    const claimed = readAuthority(only);
+    if (claimed.host !== host || (claimed.port !== undefined && claimed.port !== port))
+      throw malformed("the target of CONNECT and the Host header name different places");
+  }
+  return { host: bounded(host), port };
+}
+
+function bounded(host: string): string {
+  if (host.length <= maxHostLength) return host;
+  throw malformed(`a host name has at most ${maxHostLength} characters`);
+}
+
+function hostUnknown(target: Omit<RefusedTarget, "count">): ProxyError {
+  return new ProxyError("HostUnknown", neededConnection(target), { target });
+}
+
+const postgresPort = 5432;
+
+/** Says which Connection would be needed. */
+function neededConnection({ host, port, scheme }: Omit<RefusedTarget, "count">): string {
+  const missing = `no Connection names ${host}:${port}`;
+  if (isIP(host.replace(/^\[|\]$/g, "")) !== 0)
+    return `${missing}, and addresses are never reached by number: dial a name, and add a Connection with that name among its hosts and an AccessPolicy that targets it`;
+  if (port === postgresPort)
+    return `${missing}; to reach it, add a Connection of protocol postgres with endpoint.host ${host} and an AccessPolicy that targets it`;
+  const isDefault = port === (scheme === "https" ? 443 : 80);
+  const url = `${scheme}://${host}${isDefault ? "" : `:${port}`}`;
+  return `${missing}; to reach it, add a Connection with endpoint.url ${url} (or with ${host} among its hosts) and an AccessPolicy that targets it`;
+}
+
+function malformed(message: string): ProxyError {
+  return new ProxyError("MalformedRequest", message);
 }

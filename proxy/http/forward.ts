@@ -7,10 +7,12 @@ import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
-import { upstreamHeaders } from "./headers.ts";
+import { answerRules, upstreamHeaders } from "./headers.ts";
+import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
@@ -27,16 +29,17 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   let granted: Granted | undefined;
   try {
     if (request.method === "CONNECT") {
-      openTunnel(exchange);
+      await openTunnel(exchange);
       return;
     }
-    const head = readHead(request.method, request.target, request.headers, request.authority);
-    const gate = gateFor(exchange, head);
+    const read = readTrusted(exchange);
+    const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
     exchange.connection = `${connection.namespace}/${connection.name}`;
-    const session = client.session(gate, head.chain);
+    const session = client.session(gate, read.chain);
     const live = gate.current() ?? (await gate.grant(exchange.signal));
+    const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
     const asked = await ask(connection.protocol, exchange, head, live);
     const passing = session.pass(asked.operation, {
@@ -61,10 +64,15 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       method: head.method,
-      path: head.target,
-      headers: upstreamHeaders(head, now.lease, asked.identity),
+      path: sentTarget(head, now.lease),
+      headers: upstreamHeaders(head, now, asked.identity),
       body,
       observer: asked.observer(),
+      answer: answerRules(now),
+      retries: retriesFor(
+        { method: head.method, wasHeld: passage.decision.verdict === "hold" },
+        now.endpoint.retries,
+      ),
     });
   } catch (error) {
     const known = asProxyError(error, context.onUnexpected);
@@ -76,23 +84,36 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
   }
 }
 
+/** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
+function readTrusted({ request }: Exchange): RequestHead {
+  try {
+    return readHead(request.method, request.target, request.headers, request.authority);
+  } catch (error) {
+    request.distrust?.();
+    throw error;
+  }
+}
+
 /** What is asked inside it is decided like any other request; which host it leads to is decided here. */
-function openTunnel(exchange: Exchange): void {
+async function openTunnel(exchange: Exchange): Promise<void> {
   const { route } = exchange.client;
   if (route.connect === undefined)
     throw new ProxyError(
       "NotSupported",
       "CONNECT is not served here: send requests to the address of a Connection",
     );
-  const take = route.connect(exchange.request.target);
-  take(exchange.handOver(200, []));
+  const { target, headers } = exchange.request;
+  const opened = await route.connect(target, headers, exchange.signal);
+  if ("take" in opened) opened.take(exchange.handOver(200, []));
+  else exchange.refuse(opened.error, opened.decision);
 }
 
 function gateFor(exchange: Exchange, head: RequestHead): Gate {
   const { servername } = exchange.client;
   const route = exchange.client.route.named?.(head.host, head.port ?? 80) ?? exchange.client.route;
-  if ((exchange.request.scheme ?? route.scheme) !== route.scheme)
-    throw new ProxyError("MalformedRequest", `the request's :scheme is not ${route.scheme}`);
+  const { scheme = head.scheme ?? route.scheme } = exchange.request;
+  if (scheme !== route.scheme)
+    throw new ProxyError("MalformedRequest", `the scheme of the request is not ${route.scheme}`);
   if (route.guard !== undefined) checkGuard(route.guard, head);
   // The name in the TLS handshake chose the certificate; a request for another name inside is not for this listener.
   const gate =
@@ -128,6 +149,8 @@ function ask(
       return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+    case "passthrough":
+      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
       return protocol satisfies never;
   }

@@ -19,12 +19,18 @@ export function checkGuard(guard: Guard, head: RequestHead): void {
     );
   }
   const { key } = guard;
-  if (key !== undefined && !head.credentials.some((value) => carries(value, key))) {
+  if (key !== undefined && !placeholders(head).some((value) => carries(value, key))) {
     throw new ProxyError(
       "Denied",
       "the placeholder key of this run is missing: use the environment that chaperone printed",
     );
   }
+}
+
+/** Where a client puts its key; a connection whose credential is a query parameter has it there. */
+function placeholders({ credentials, target, path }: RequestHead): readonly string[] {
+  const query = target.slice(path.length + 1);
+  return query === "" ? credentials : [...credentials, ...query.split(/[&=]/)];
 }
 
 function carries(value: string, key: string): boolean {

@@ -1,5 +1,9 @@
 // Reads the head of a request once: what it asks for, how its body is framed, and which headers may travel on. Pure; what is ambiguous is refused.
+import { normalisePath } from "../../policy/http/path.ts";
+import { overrideHeaders } from "../../policy/http/recognise.ts";
+import { spellTarget } from "../../policy/http/target.ts";
 import { ProxyError } from "../errors.ts";
+import { claimHeaders, claimPrefixes, credentialHeaders } from "./credential/reserved.ts";
 
 export interface RequestHead {
   readonly method: string;
@@ -7,9 +11,11 @@ export interface RequestHead {
   readonly host: string;
   /** As the Host header says it; undefined for the scheme's own. */
   readonly port: number | undefined;
-  /** Path and query as sent. */
+  /** Of an absolute target, which has to be the listener's. */
+  readonly scheme: string | undefined;
+  /** Path and query in the one spelling that goes on; a path with two readings as it came. */
   readonly target: string;
-  /** Path as sent, without query. */
+  /** The same without query. */
   readonly path: string;
   /** Undefined when there is no body or its length is not known beforehand. */
   readonly contentLength: number | undefined;
@@ -33,6 +39,7 @@ type Treatment =
   | "connection"
   | "upgrade"
   | "hop"
+  | "expect"
   | "credential"
   | "removed"
   | "chain"
@@ -45,22 +52,16 @@ const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
   ["transfer-encoding", "transfer"],
   ["connection", "connection"],
   ["upgrade", "upgrade"],
-  // RFC 9110 section 7.6.1, and what older clients send; `expect` is answered by this hop.
+  // RFC 9110 section 7.6.1, and what older clients send.
   ["keep-alive", "hop"],
   ["proxy-connection", "hop"],
   ["te", "hop"],
   ["trailer", "hop"],
-  ["expect", "hop"],
+  ["expect", "expect"],
   ["http2-settings", "hop"],
   ["proxy-authenticate", "hop"],
-  // Whatever the agent holds is a placeholder; the real one is added by the lease.
-  ["authorization", "credential"],
-  ["x-api-key", "credential"],
-  ["api-key", "credential"],
-  ["x-goog-api-key", "credential"],
-  ["proxy-authorization", "credential"],
-  // Claims about where a request comes from, which upstreams believe of a proxy.
-  ["forwarded", "removed"],
+  ...credentialHeaders.map((name) => [name, "credential"] as const),
+  ...claimHeaders.map((name) => [name, "removed"] as const),
   ["chaperone-chain", "chain"],
   ["content-encoding", "encoding"],
   ["origin", "browser"],
@@ -70,14 +71,21 @@ const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
 /** RFC 9112 section 3.2: a name, an IPv4 address or a bracketed IPv6 address, with or without port. */
 const hostPattern = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const absolutePattern = /^(https?):\/\/([^/?#]+)(\/[^#]*|\?[^#]*|)$/i;
-const targetPattern = /^\/[\x21-\x7e]*$/;
+const targetPattern = /^\/[!-"$-~]*$/;
+/** Methods are case-sensitive, but some servers take `get` for `GET`. */
+const methodPattern = /^[A-Z][A-Z0-9_-]{0,31}$/;
 const digits = /^\d{1,15}$/;
+/** What is not a letter, a digit or a hyphen: rare in names of headers. */
+const unusual = /[^-a-z0-9]/;
+const notInNames = /[^-a-z0-9]/g;
+/** What says whom a request is for and where it ends; a `Connection` that names one of them wants it read differently further on. */
+const unnameable: ReadonlySet<string> = new Set(["host", "content-length", "transfer-encoding"]);
 const maxChainLength = 128;
 /** Node's parser drops what exceeds its own count without a word, so it is told one more, and more than this is refused. */
 export const maxHeaders = 200;
 
 /**
- * Throws ProxyError MalformedRequest for what two readers could read differently, NotSupported for an upgrade.
+ * Throws ProxyError MalformedRequest for what two readers could read differently, NotSupported for an upgrade but the offer of h2c, which is declined.
  *
  * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
  * @param rawHeaders names and values as they came, flat
@@ -91,6 +99,7 @@ export function readHead(
 ): RequestHead {
   if (rawHeaders.length > 2 * maxHeaders)
     throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
+  if (!methodPattern.test(method)) throw malformed("the method is not one word in capital letters");
   // Its answer is the request as it arrived, our credential included (RFC 9110 section 9.3.8).
   if (method === "TRACE")
     throw new ProxyError(
@@ -113,6 +122,7 @@ export function readHead(
     const name = (rawHeaders[at] ?? "").toLowerCase();
     const value = rawHeaders[at + 1] ?? "";
     const treatment = treatments.get(name) ?? (isOurs(name) ? "removed" : undefined);
+    if (treatment === undefined && unusual.test(name)) refuseTwin(name);
     switch (treatment) {
       case undefined:
         kept.push(name, value);
@@ -136,6 +146,9 @@ export function readHead(
         options = options === undefined ? value : `${options},${value}`;
         break;
       case "upgrade":
+        // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
+        // answer is HTTP/1.1, and no upstream hears of the offer.
+        if (value.toLowerCase() === "h2c") break;
         throw new ProxyError(
           "NotSupported",
           `upgrading to ${JSON.stringify(value.slice(0, 32))} is not supported: send HTTP/1.1 requests`,
@@ -164,6 +177,11 @@ export function readHead(
         kept.push(name, value);
         note(all, name, value);
         break;
+      case "expect":
+        // Answered by this hop (RFC 9110 section 10.1.1).
+        if (value.toLowerCase() !== "100-continue")
+          throw malformed("the Expect header is not exactly `100-continue`");
+        break;
       case "hop":
       case "removed":
         break;
@@ -179,12 +197,13 @@ export function readHead(
   authority ??= named?.toLowerCase();
   if (authority === undefined) throw malformed("the request has no Host header");
   const { host, port } = readAuthority(authority);
-  const target = readTarget(url, authority);
+  const { scheme, target } = readTarget(url, authority);
   const mark = target.indexOf("?");
   return {
     method,
     host,
     port,
+    scheme,
     target,
     path: mark < 0 ? target : target.slice(0, mark),
     contentLength,
@@ -208,20 +227,31 @@ export function readAuthority(authority: string): { host: string; port: number |
   };
 }
 
-/** True when the path lies under the base path of the endpoint, in whatever way a server reads it. */
+/**
+ * True when the path lies under the base path of the endpoint in whatever way a server reads it, so it has to have one reading.
+ *
+ * @param path in the spelling that goes on
+ */
 export function liesUnder(path: string, basePath: string): boolean {
   if (basePath === "") return true;
-  if (
-    !path.startsWith(basePath) ||
-    (path.length > basePath.length && path[basePath.length] !== "/")
-  )
-    return false;
-  // A dot segment, plain or encoded, or anything some servers take for a slash could lead out again.
-  return !/(^|\/)\.{1,2}(\/|$)|\\|%2e|%2f|%5c/i.test(path);
+  const base = spellTarget(basePath);
+  const isBelow =
+    path.startsWith(base) && (path.length === base.length || path[base.length] === "/");
+  return isBelow && "path" in normalisePath(path);
+}
+
+/**
+ * CGI, WSGI, PHP and their like read every character of a name but letters and digits as `_`: `x_api_key` is `x-api-key` to
+ * them, and `transfer_encoding` a framing. No client writes one for the other, so it is refused rather than dropped.
+ */
+function refuseTwin(name: string): void {
+  const twin = name.replace(notInNames, "-");
+  if (treatments.has(twin) || isOurs(twin) || twin === "content-type" || overrideHeaders.has(twin))
+    throw malformed(`some servers read the header ${name} as ${twin}; send it under that name`);
 }
 
 function isOurs(name: string): boolean {
-  return name.startsWith("x-forwarded-") || name.startsWith("chaperone-");
+  return name.startsWith("chaperone-") || claimPrefixes.some((prefix) => name.startsWith(prefix));
 }
 
 /** What `Connection` names is for this hop alone (RFC 9110 section 7.6.1). Done before a credential is added, so it can never name that away. */
@@ -236,6 +266,8 @@ function dropNamed(
     .map((option) => option.trim());
   if (named.every((option) => option === "" || option === "close" || option === "keep-alive"))
     return kept;
+  if (named.some((option) => unnameable.has(option)))
+    throw malformed("the Connection header names a header that is not for one hop alone");
   const result: string[] = [];
   for (let at = 0; at + 1 < kept.length; at += 2) {
     const name = kept[at] ?? "";
@@ -245,8 +277,11 @@ function dropNamed(
   return result;
 }
 
-function readTarget(url: string, authority: string): string {
-  if (targetPattern.test(url) && !url.includes("#")) return url;
+function readTarget(
+  url: string,
+  authority: string,
+): { readonly scheme: string | undefined; readonly target: string } {
+  if (targetPattern.test(url)) return { scheme: undefined, target: spellTarget(url) };
   const [, scheme, named, rest = ""] = absolutePattern.exec(url) ?? [];
   if (scheme === undefined || named === undefined)
     throw malformed("the request target is neither a path nor an http URL");
@@ -255,7 +290,7 @@ function readTarget(url: string, authority: string): string {
   const target = rest.startsWith("/") ? rest : `/${rest}`;
   if (!targetPattern.test(target))
     throw malformed("the request target contains characters that have to be percent-encoded");
-  return target;
+  return { scheme: scheme.toLowerCase(), target: spellTarget(target) };
 }
 
 function note(all: Record<string, string | string[]>, name: string, value: string): void {

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import type { Endpoint, Lease } from "../../contract/control.ts";
 import { readHead } from "./head.ts";
-import { agentHeaders, upstreamHeaders } from "./headers.ts";
+import { agentHeaders, answerRules, upstreamHeaders } from "./headers.ts";
+
+const endpoint: Endpoint = { host: "a", port: 80, tls: { mode: "Disable" }, basePath: "" };
 
 const head = readHead("GET", "/", [
   "Host",
@@ -17,7 +20,7 @@ const head = readHead("GET", "/", [
 
 test("the lease's headers replace the agent's of the same name, whatever their case", () => {
   const lease = { kind: "headers", headers: [{ name: "X-TOKEN", value: "real" }] } as const;
-  assert.deepEqual(upstreamHeaders(head, lease, false), [
+  assert.deepEqual(upstreamHeaders(head, { lease, endpoint }, false), [
     "accept-encoding",
     "gzip",
     "x-a",
@@ -27,15 +30,9 @@ test("the lease's headers replace the agent's of the same name, whatever their c
   ]);
 });
 
-test("a password is sent as Basic, and an answer that is read is asked for without encoding", () => {
-  const lease = { kind: "password", username: "u", password: "p:ä" } as const;
-  const headers = upstreamHeaders(head, lease, true);
-  assert.deepEqual(headers.slice(4), [
-    "accept-encoding",
-    "identity",
-    "authorization",
-    `Basic ${Buffer.from("u:p:ä").toString("base64")}`,
-  ]);
+test("an answer that is read is asked for without encoding", () => {
+  const headers = upstreamHeaders(head, { lease: { kind: "none" }, endpoint }, true);
+  assert.deepEqual(headers.slice(4), ["accept-encoding", "identity"]);
   assert.equal(headers.filter((name) => name === "accept-encoding").length, 1);
 });
 
@@ -49,7 +46,7 @@ test("the agent gets the upstream's headers but for its hop's, also when Connect
     "set-cookie": ["a", "b"],
     upgrade: "h2",
   };
-  assert.deepEqual(agentHeaders(headers), [
+  assert.deepEqual(agentHeaders(headers, { passesCookies: true, hide: undefined }), [
     "content-type",
     "a/b",
     "set-cookie",
@@ -57,4 +54,38 @@ test("the agent gets the upstream's headers but for its hop's, also when Connect
     "set-cookie",
     "b",
   ]);
+});
+
+test("what the Connection sets for every request replaces the agent's, and the credential stands above it", () => {
+  const lease: Lease = { kind: "headers", headers: [{ name: "x-token", value: "real" }] };
+  const headers = [
+    { name: "X-A", value: "fixed" },
+    { name: "X-Token", value: "fixed" },
+  ];
+  assert.deepEqual(upstreamHeaders(head, { lease, endpoint: { ...endpoint, headers } }, false), [
+    "accept-encoding",
+    "gzip",
+    "X-A",
+    "fixed",
+    "x-token",
+    "real",
+  ]);
+});
+
+test("cookies are dropped both ways unless the Connection lets them pass", () => {
+  const asking = readHead("GET", "/", ["Host", "a", "Cookie", "a=b"]);
+  const answer = { "set-cookie": ["c=d"], "www-authenticate": "Bearer" };
+  const drop = { lease: { kind: "none" }, endpoint } as const;
+  const pass = { ...drop, endpoint: { ...endpoint, cookies: "Pass" } } as const;
+  assert.deepEqual(upstreamHeaders(asking, drop, false), []);
+  assert.deepEqual(upstreamHeaders(asking, pass, false), ["cookie", "a=b"]);
+  assert.deepEqual(agentHeaders(answer, answerRules(drop)), ["www-authenticate", "Bearer"]);
+  assert.deepEqual(agentHeaders(answer, answerRules(pass)), [
+    "set-cookie",
+    "c=d",
+    "www-authenticate",
+    "Bearer",
+  ]);
+  const lease: Lease = { kind: "headers", headers: [{ name: "Cookie", value: "session=real" }] };
+  assert.deepEqual(upstreamHeaders(asking, { ...pass, lease }, false), ["Cookie", "session=real"]);
 });

@@ -1,5 +1,6 @@
 // The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
-import type { Lease } from "../../contract/control.ts";
+import type { Endpoint, HeaderField, Lease } from "../../contract/control.ts";
+import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
 
 /** Response headers that belong to the upstream's hop, or (`alt-svc`) would lead the agent past this proxy. */
@@ -20,12 +21,17 @@ const hopByHop: ReadonlySet<string> = new Set([
  *
  * @param identity ask for an unencoded answer, where it has to be read on the way
  */
-export function upstreamHeaders(head: RequestHead, lease: Lease, identity: boolean): string[] {
-  const injected = leaseHeaders(lease);
+export function upstreamHeaders(
+  head: RequestHead,
+  { lease, endpoint }: { readonly lease: Lease; readonly endpoint: Endpoint },
+  identity: boolean,
+): string[] {
+  const injected = withFixed(leaseHeaders(lease), endpoint.headers);
   const headers: string[] = [];
   for (let at = 0; at + 1 < head.kept.length; at += 2) {
     const name = head.kept[at] ?? "";
     if (isInjected(injected, name) || (identity && name === "accept-encoding")) continue;
+    if (name === "cookie" && endpoint.cookies === undefined) continue;
     headers.push(name, head.kept[at + 1] ?? "");
   }
   if (identity) headers.push("accept-encoding", "identity");
@@ -33,19 +39,43 @@ export function upstreamHeaders(head: RequestHead, lease: Lease, identity: boole
   return headers;
 }
 
+/** What of an answer's headers is not the agent's to see. */
+export interface AnswerRules {
+  readonly passesCookies: boolean;
+  /** Takes a credential that the request carried in its query out of a value. */
+  readonly hide: ((value: string) => string) | undefined;
+}
+
+export function answerRules({
+  lease,
+  endpoint,
+}: {
+  readonly lease: Lease;
+  readonly endpoint: Endpoint;
+}): AnswerRules {
+  return {
+    passesCookies: endpoint.cookies !== undefined,
+    hide: lease.kind === "query" ? hideCredential(lease) : undefined,
+  };
+}
+
 /** What travels to the agent, flat. `content-length` stays: the client that read it has checked the body against it. */
 export function agentHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
+  { passesCookies, hide }: AnswerRules,
 ): string[] {
   const connection = headers["connection"];
   const named = connection === undefined ? undefined : optionsOf(connection);
   const result: string[] = [];
   for (const name in headers) {
     if (hopByHop.has(name) || named?.includes(name) === true) continue;
+    if (name === "set-cookie" && !passesCookies) continue;
     const value = headers[name];
     if (typeof value === "string") result.push(name, value);
     else if (value !== undefined) for (const one of value) result.push(name, one);
   }
+  if (hide !== undefined)
+    for (let at = 1; at < result.length; at += 2) result[at] = hide(result[at] ?? "");
   return result;
 }
 
@@ -57,19 +87,23 @@ function optionsOf(connection: string | string[]): string[] | undefined {
     .map((option) => option.trim());
 }
 
-type Injected = readonly { readonly name: string; readonly value: string }[];
+type Injected = readonly HeaderField[];
+
+/** What the lease sets stands above what the Connection sets for every request. */
+function withFixed(credential: Injected, fixed: Injected | undefined): Injected {
+  if (fixed === undefined) return credential;
+  return [
+    ...fixed.filter(({ name }) => !isInjected(credential, name.toLowerCase())),
+    ...credential,
+  ];
+}
 
 function leaseHeaders(lease: Lease): Injected {
   switch (lease.kind) {
     case "headers":
       return lease.headers;
-    case "password":
-      return [
-        {
-          name: "authorization",
-          value: `Basic ${Buffer.from(`${lease.username}:${lease.password}`).toString("base64")}`,
-        },
-      ];
+    case "query":
+    case "password": // PostgreSQL's
     case "none":
       return [];
     default:
@@ -77,9 +111,13 @@ function leaseHeaders(lease: Lease): Injected {
   }
 }
 
-/** A lease has one header, rarely two. */
+/** A lease has one header, rarely two. To CGI and its like `private_token` is `private-token`, so that is the agent's copy of it too. */
 function isInjected(injected: Injected, name: string): boolean {
   for (const header of injected)
-    if (header.name.length === name.length && header.name.toLowerCase() === name) return true;
+    if (header.name.length === name.length && folded(header.name) === folded(name)) return true;
   return false;
+}
+
+function folded(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, "-");
 }

@@ -7,14 +7,14 @@ import type { ConnectionId } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
-import type { Gate } from "../pipeline.ts";
+import type { Gate, Passage } from "../pipeline.ts";
 import { ClientConnection } from "./client.ts";
 import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
-import type { InboundRequest, InboundSink } from "./inbound.ts";
-import { NodeLegs } from "./node-leg.ts";
+import { Http1Legs } from "./http1-legs.ts";
+import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { Upstreams } from "./upstreams.ts";
 
 /** What a listener knows of the requests that arrive there. */
@@ -32,9 +32,18 @@ export interface HttpRoute {
   readonly guard?: Guard;
   /** A forward proxy's listener: which route serves an absolute URL there. Throws ProxyError when none does. */
   named?(host: string, port: number): HttpRoute;
-  /** A forward proxy's listener takes CONNECT: who takes the tunnel to this authority. Throws ProxyError when nobody does; everywhere else it is refused. */
-  connect?(authority: string): (tunnel: Duplex) => void;
+  /** A forward proxy's listener takes CONNECT. Throws ProxyError when nobody takes the tunnel to this authority; everywhere else it is refused. */
+  connect?(
+    authority: string,
+    headers: FlatHeaders,
+    signal: AbortSignal,
+  ): TunnelAnswer | Promise<TunnelAnswer>;
 }
+
+/** Who takes a tunnel once it is open, or a refusal that is in the record already. */
+export type TunnelAnswer =
+  | { readonly take: (tunnel: Duplex) => void }
+  | Extract<Passage, { go: false }>;
 
 export interface HttpRoomOptions {
   readonly dial: Dial;
@@ -58,7 +67,7 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 }
 
 class Room implements HttpRoom {
-  readonly #legs = new NodeLegs();
+  readonly #legs = new Http1Legs();
   readonly #context: ForwardContext;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;

@@ -1,8 +1,10 @@
 // One connection to an upstream: a request whose body is known goes out in one write, its answer comes back as it arrives. One at a time.
 import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
+import { endedTls } from "./upstream-error.ts";
 import { AnswerParser, type AnswerHeaders } from "./upstream-parser.ts";
 
 /** What an exchange can do to its answer while it comes. */
@@ -14,7 +16,7 @@ export interface AnswerControl {
 
 /** Hears of one request, in this order; after `onResponseError` nothing follows. The shape is undici's, which serves the other requests. */
 export interface AnswerHandler {
-  /** Just before the request is written: `abort` here and it never is. */
+  /** Just before the request is written: `abort` here and it never is. Again when the upstream refused it unseen and it is written anew. */
   onRequestStart(control: AnswerControl): void;
   /** Also for 1xx answers, before the real one. */
   onResponseStart(control: AnswerControl, status: number, headers: AnswerHeaders): void;
@@ -32,10 +34,29 @@ export interface KnownRequest {
   readonly body: Buffer | null;
 }
 
+/** What a connection that carries several requests at a time takes besides. */
+export interface UpstreamRequest extends Omit<KnownRequest, "body"> {
+  readonly body: Buffer | Readable | null;
+  /** How often the upstream has refused it unseen. */
+  readonly refusals?: number;
+}
+
 /** A connected socket. `reads`: where its bytes come, instead of `data` events. */
 export interface Connected {
   readonly socket: Socket;
   readonly reads?: ReadBuffer;
+  /** What the TLS handshake settled on. */
+  readonly isH2?: boolean;
+}
+
+/** A connection of either version, as the pool sees it. */
+export interface UpstreamLink {
+  /** Whether it can carry one more request now. */
+  readonly isFree: boolean;
+  /** False when the handler aborted it before it was written. Throws ProxyError for what cannot be written. */
+  send(request: UpstreamRequest, handler: AnswerHandler): boolean;
+  check(): void;
+  destroy(reason: Error): void;
 }
 
 export interface ConnectionEvents {
@@ -49,7 +70,7 @@ export const headersTimeoutMs = 600_000;
 /** Between two chunks of an answer. There is no limit on the whole. */
 export const bodyTimeoutMs = 300_000;
 /** Below the 60 s after which common load balancers drop an idle connection without a word. */
-const idleMs = 15_000;
+export const idleMs = 15_000;
 /** A server that says how long it waits closes at that moment; a request must not meet that. */
 const idleMarginMs = 2_000;
 
@@ -57,7 +78,7 @@ const idleMarginMs = 2_000;
 const unwritable = /[^\t\x20-\x7e\x80-\xff]/;
 const unwritableTarget = /[^\x21-\x7e]/;
 
-export class UpstreamConnection {
+export class UpstreamConnection implements UpstreamLink {
   readonly #socket: Socket;
   readonly #host: string;
   readonly #events: ConnectionEvents;
@@ -99,7 +120,8 @@ export class UpstreamConnection {
   }
 
   /** False when the handler aborted it before it was written; then the connection is as free as before. Throws ProxyError for what cannot be written. */
-  send(request: KnownRequest, handler: AnswerHandler): boolean {
+  send({ body, ...rest }: UpstreamRequest, handler: AnswerHandler): boolean {
+    const request = { ...rest, body: knownBody(body) };
     const bytes = requestBytes(request, this.#host);
     const current = new Current(handler, this.#socket, () => this.#touch());
     handler.onRequestStart(current);
@@ -264,11 +286,22 @@ function requestBytes({ method, path, headers, body }: KnownRequest, host: strin
   return bytes;
 }
 
+/** Streamed bodies come here only when the upstream spoke HTTP/2 a moment ago. */
+function knownBody(body: UpstreamRequest["body"]): Buffer | null {
+  if (body === null || Buffer.isBuffer(body)) return body;
+  throw new ProxyError(
+    "UpstreamUnreachable",
+    "the upstream does not speak HTTP/2 any more; send the request again",
+  );
+}
+
 function unwritableRequest(): ProxyError {
   return new ProxyError("MalformedRequest", "the request cannot be written as HTTP/1.1");
 }
 
 function closedEarly(cause?: Error): ProxyError {
+  const ended = endedTls(cause);
+  if (ended !== undefined) return ended;
   return new ProxyError(
     "UpstreamUnreachable",
     "the upstream closed the connection before it had answered",

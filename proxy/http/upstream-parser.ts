@@ -15,9 +15,9 @@ export interface AnswerSink {
 /** Of one head, trailers among it. Node's own default is a quarter. */
 export const maxHeadBytes = 64 * 1024;
 /** Of one answer; a server that sends more means harm. */
-const maxHeaderLines = 1_000;
+export const maxHeaderLines = 1_000;
 /** 1xx answers before the real one. */
-const maxInformational = 32;
+export const maxInformational = 32;
 /** Sizes up to 2^52; larger ones no number holds exactly. */
 const maxChunkDigits = 13;
 /** A chunk's size and extensions, which nobody uses. */

@@ -1,12 +1,15 @@
 // The connections to upstreams: one bounded pool for each connection's endpoint, replaced when the endpoint changes.
 import { isIP } from "node:net";
 import type { OnReadOpts, Socket } from "node:net";
-import { connect as secure, createSecureContext } from "node:tls";
-import type { SecureContext, TLSSocket } from "node:tls";
+import { TLSSocket, connect as secure, createSecureContext } from "node:tls";
+import type { SecureContext } from "node:tls";
 
 import type { Pool } from "undici";
 
+import { isDeepStrictEqual } from "node:util";
+
 import type { Endpoint } from "../../contract/control.ts";
+import { unpinned } from "../../contract/pins.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
@@ -28,12 +31,16 @@ const maxConnections = 128;
 const keepAliveMs = 15_000;
 const keepAliveMaxMs = 50_000;
 const handshakeTimeoutMs = 10_000;
+/** RFC 7301. An upstream that knows neither speaks HTTP/1.1. */
+const offered: readonly string[] = ["h2", "http/1.1"];
+/** undici's pool holds one request a connection. */
+const offeredForStreams: readonly string[] = ["http/1.1"];
 
 export interface Upstream {
   readonly endpoint: Endpoint;
-  /** For requests whose body is known, which nearly all are: our own. */
+  /** For requests whose body is known, which nearly all are, and for all of them where the upstream speaks HTTP/2: our own. */
   readonly known: UpstreamPool;
-  /** For bodies that stream; undici's, loaded when the first of them comes. */
+  /** For bodies that stream over HTTP/1.1; undici's, loaded when the first of them comes. */
   streaming: Pool | undefined;
   /** Requests dispatched and not ended; the room bounds it. */
   inFlight: number;
@@ -55,13 +62,18 @@ export class Upstreams {
       if (known.endpoint === endpoint || sameTarget(known.endpoint, endpoint)) return known;
       this.#retire(known);
     }
-    const connect = this.#connector(endpoint);
+    const connect = this.#connector(endpoint, offered);
+    const isSecure = endpoint.tls.mode !== "Disable";
     const pool = new UpstreamPool({
       connect: async () => {
-        if (endpoint.tls.mode !== "Disable") return { socket: await connect() };
+        if (isSecure) {
+          const socket = await connect();
+          return { socket, isH2: socket instanceof TLSSocket && socket.alpnProtocol === "h2" };
+        }
         const reads = new ReadBuffer();
         return { socket: await connect(reads.onread), reads };
       },
+      mayBeH2: isSecure,
       host: authorityOf(endpoint),
       maxConnections,
       now: () => performance.now(),
@@ -71,13 +83,13 @@ export class Upstreams {
     return upstream;
   }
 
-  /** Call it before `send` for a body that streams. */
+  /** Call it before `send` for a body that streams. Throws what the first connection fails with. */
   async openStreaming(upstream: Upstream): Promise<void> {
-    if (upstream.streaming !== undefined) return;
+    if (upstream.streaming !== undefined || (await upstream.known.speaksH2())) return;
     const { default: UndiciPool } = await import("undici/lib/dispatcher/pool.js");
     const { endpoint } = upstream;
     const scheme = endpoint.tls.mode === "Disable" ? "http" : "https";
-    const connect = this.#connector(endpoint);
+    const connect = this.#connector(endpoint, offeredForStreams);
     upstream.streaming ??= new UndiciPool(`${scheme}://${authorityOf(endpoint)}`, {
       connections: maxConnections,
       pipelining: 1,
@@ -120,29 +132,40 @@ export class Upstreams {
     this.#closing.add(closing);
   }
 
-  #connector(endpoint: Endpoint): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
+  #connector(
+    endpoint: Endpoint,
+    protocols: readonly string[],
+  ): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
     const { dial } = this.#options;
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
+    // A resumed session shows no certificate, and so no key to hold against a pin.
+    const resumes = endpoint.tls.pins === undefined;
     let session: Buffer | undefined;
     return async (onread) => {
       const signal = AbortSignal.timeout(headersTimeoutMs);
       const socket = await dial(endpoint.host, endpoint.port, signal, onread);
       if (context === undefined) return socket;
-      return handshake(socket, endpoint, context, session, (ticket) => {
-        session = ticket;
+      return handshake(socket, endpoint, protocols, context, session, (ticket) => {
+        if (resumes) session = ticket;
       });
     };
   }
 
   /** A context is costly to make (it parses every root), so all endpoints without a CA of their own share one. */
-  #contextFor(endpoint: Endpoint): SecureContext {
-    if (endpoint.tls.ca !== undefined)
-      return createSecureContext({ ca: endpoint.tls.ca, minVersion: "TLSv1.2" });
+  #contextFor({ tls: { ca, clientCertificate } }: Endpoint): SecureContext {
     const { roots } = this.#options;
-    this.#defaultContext ??= createSecureContext({
-      ...(roots !== undefined && { ca: [...roots] }),
-      minVersion: "TLSv1.2",
-    });
+    const trusted = ca ?? (roots === undefined ? undefined : [...roots]);
+    const context = (): SecureContext =>
+      createSecureContext({
+        ...(trusted !== undefined && { ca: trusted }),
+        ...(clientCertificate !== undefined && {
+          cert: clientCertificate.certificate,
+          key: clientCertificate.key,
+        }),
+        minVersion: "TLSv1.2",
+      });
+    if (ca !== undefined || clientCertificate !== undefined) return context();
+    this.#defaultContext ??= context();
     return this.#defaultContext;
   }
 }
@@ -151,6 +174,7 @@ export class Upstreams {
 function handshake(
   socket: Socket,
   endpoint: Endpoint,
+  protocols: readonly string[],
   context: SecureContext,
   session: Buffer | undefined,
   keep: (ticket: Buffer) => void,
@@ -161,7 +185,7 @@ function handshake(
       host: endpoint.host,
       servername: isIP(endpoint.host) === 0 ? endpoint.host : "",
       secureContext: context,
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: [...protocols],
       rejectUnauthorized: true,
       ...(session !== undefined && { session }),
     });
@@ -176,6 +200,11 @@ function handshake(
     };
     wrapped.once("error", fail);
     wrapped.once("secureConnect", () => {
+      const why = unpinned(wrapped, endpoint.tls.pins);
+      if (why !== undefined) {
+        fail(pinError(why, endpoint));
+        return;
+      }
       clearTimeout(timer);
       wrapped.off("error", fail);
       resolve(wrapped);
@@ -184,7 +213,15 @@ function handshake(
   });
 }
 
+function pinError(why: string, { host, port }: Endpoint): ProxyError {
+  return new ProxyError(
+    "UpstreamTls",
+    `The endpoint ${host}:${port} ${why}: check endpoint.tls.pins of the Connection.`,
+  );
+}
+
 function tlsError(error: Error, endpoint: Endpoint): ProxyError {
+  if (error instanceof ProxyError) return error;
   const code = "code" in error ? String(error.code) : "";
   const where = `${endpoint.host}:${endpoint.port}`;
   if (code === "ECONNRESET" || code === "EPIPE" || code === "") {
@@ -208,9 +245,7 @@ function authorityOf({ host, port, tls }: Endpoint): string {
 }
 
 function sameTarget(a: Endpoint, b: Endpoint): boolean {
-  return (
-    a.host === b.host && a.port === b.port && a.tls.mode === b.tls.mode && a.tls.ca === b.tls.ca
-  );
+  return a.host === b.host && a.port === b.port && isDeepStrictEqual(a.tls, b.tls);
 }
 
 function ignore(): void {}

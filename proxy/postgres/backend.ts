@@ -8,11 +8,13 @@ import {
   readString,
   stringEnd,
 } from "./decode.ts";
+import type { Field } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Framer, headerBytes, maxInspectedBytes, tooLong, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
+import type { Portal } from "./statements.ts";
 import { noticeMayPass, withoutValues, withReadOnlyHint } from "./refusal.ts";
 import { Results } from "./results.ts";
 
@@ -128,6 +130,7 @@ export class Backend implements FrameSink {
         this.#error(buffer, start, end);
         return;
       case backend.copyIn:
+      case backend.copyBoth:
       case backend.copyOut:
         this.#copy(type, buffer, start, end);
         return;
@@ -197,7 +200,7 @@ export class Backend implements FrameSink {
         return;
       case "describe-portal":
         if (type === backend.rowDescription && head.portal?.described === true)
-          head.portal.fields = readRowDescription(buffer, start, end);
+          head.portal.fields = fieldsOf(head.portal, buffer, start, end);
         break;
       case "describe-statement":
         break;
@@ -310,7 +313,9 @@ export class Backend implements FrameSink {
     const head = this.#head();
     if ((head.kind !== "execute" && head.kind !== "query") || head.execution === undefined)
       throw new WireError(`the server answered ${head.kind} with COPY`);
-    if (type === backend.copyIn) {
+    if (type === backend.copyBoth && head.execution.understood.replicates !== true)
+      throw new WireError("the server began to stream changes, which nobody asked for");
+    if (type !== backend.copyOut) {
       if (!head.execution.understood.copies)
         throw new WireError("the server began COPY for a statement that was understood as none");
       this.#x.copyIn = head;
@@ -362,4 +367,11 @@ export class Backend implements FrameSink {
 function affectedRows(tag: string): number {
   const digits = /(\d+)$/.exec(tag)?.[1];
   return digits === undefined ? 0 : Number(digits);
+}
+
+function fieldsOf(portal: Portal, buffer: Buffer, start: number, end: number): readonly Field[] {
+  const masking = portal.execution?.masking;
+  return masking === undefined
+    ? readRowDescription(buffer, start, end)
+    : masking.fields(portal.statement.understood.shape, buffer, start, end);
 }

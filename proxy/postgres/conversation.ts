@@ -9,6 +9,7 @@ import { Frontend } from "./frontend.ts";
 import { outstandingBytes } from "./gathering.ts";
 import { terminate } from "./messages.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
+import { askStreamAgain, streamOutlivedRules } from "./replication.ts";
 import { SessionClock } from "./session-clock.ts";
 import { chainOf } from "./startup-parameters.ts";
 import { becomesForeignDialect } from "./upstream.ts";
@@ -35,6 +36,8 @@ export class Conversation {
   #deadline: NodeJS.Timeout | undefined;
   readonly #clock: SessionClock;
   #clientEnded = false;
+  /** A stream of changes waits for new rules. */
+  #asking = false;
   #resolveClosed: (cause: ProxyError | undefined) => void = () => undefined;
   /** Resolves when both sockets are done with, with what ended it unless the client did. */
   readonly closed: Promise<ProxyError | undefined>;
@@ -115,6 +118,10 @@ export class Conversation {
 
   readonly #fromUpstream = (chunk: Buffer): void => {
     if (this.#x.over) return;
+    if (streamOutlivedRules(this.#x)) {
+      this.#askStreamAgain(chunk);
+      return;
+    }
     try {
       this.#backend.push(chunk);
     } catch (error) {
@@ -122,6 +129,19 @@ export class Conversation {
     }
     this.#balance();
   };
+
+  /** What the server sent waits until the rules in force now have allowed it. */
+  #askStreamAgain(chunk: Buffer): void {
+    this.#asking = true;
+    this.#ends.upstream.pause();
+    askStreamAgain(this.#x).then(
+      () => {
+        this.#asking = false;
+        this.#fromUpstream(chunk);
+      },
+      (error: unknown) => this.#failed(error),
+    );
+  }
 
   /** Who writes more than the other side reads is not read from until it has. */
   readonly #balance = (): void => {
@@ -135,7 +155,7 @@ export class Conversation {
       if (holdClient) client.pause();
       else client.resume();
     }
-    const holdUpstream = this.#x.client.full || this.#backend.blocked;
+    const holdUpstream = this.#x.client.full || this.#backend.blocked || this.#asking;
     if (holdUpstream !== upstream.isPaused()) {
       if (holdUpstream) upstream.pause();
       else upstream.resume();

@@ -8,6 +8,7 @@ import { collectRows } from "./capture.ts";
 import { query } from "./messages.ts";
 import { Request, RequestQueue } from "./requests.ts";
 import type { SessionSettings } from "./session-settings.ts";
+import type { Replication } from "./startup-parameters.ts";
 import { Registry } from "./statements.ts";
 import type { NamedTotal } from "./statements.ts";
 import type { OverloadSource } from "./overloads.ts";
@@ -29,6 +30,8 @@ export interface ExchangeOptions {
   readonly now: () => number;
   /** Sends a CancelRequest for what runs upstream; resolves once the server has taken it. */
   readonly cancel: () => Promise<void>;
+  /** Set where the connection is one for replication: it takes simple queries only, and a physical one no SQL. */
+  readonly replication: Replication | undefined;
   /** A name no client can guess: executing it fails for sure. */
   readonly poisonPortal: string;
 }
@@ -116,7 +119,8 @@ export class Exchange {
 
   /** A query of our own on the client's upstream connection; only while nothing is outstanding. */
   ownQuery(text: string): Promise<Rows> {
-    const bytes = query(`${ownMark}${text}`);
+    // A walsender before PostgreSQL 15 does not know comments.
+    const bytes = query(this.options.replication === undefined ? `${ownMark}${text}` : text);
     const request = new Request("query", bytes, 0, bytes.length);
     request.own = true;
     const collected = collectRows();

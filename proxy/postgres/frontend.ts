@@ -9,6 +9,7 @@ import { lookUpFunction, mayAllowFunctions } from "./function-call.ts";
 import type { CalledFunction } from "./function-call.ts";
 import { shortOutstanding } from "./gathering.ts";
 import { frontend } from "./messages.ts";
+import { simpleQueriesOnly } from "./replication.ts";
 import { Reader } from "./reader.ts";
 import { maxOutstanding, Request } from "./requests.ts";
 import { Settlement } from "./settlement.ts";
@@ -173,6 +174,8 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #request(type: number, buffer: Buffer, start: number, end: number): void {
     const again = (): void => this.message(type, buffer, start, end);
+    if (type !== frontend.query && this.#x.options.replication !== undefined)
+      throw simpleQueriesOnly(this.#x.connection);
     if (type === frontend.functionCall) {
       this.#functionCall(buffer, start, end);
       return;

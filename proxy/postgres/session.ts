@@ -21,6 +21,7 @@ import {
 import { Outbox } from "./outbox.ts";
 import { OverloadSource } from "./overloads.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
+import { admitReplication, studyReplication } from "./replication.ts";
 import type { Room } from "./room.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
@@ -72,6 +73,8 @@ async function serveSession(
     ...(startup.label === undefined ? {} : { label: startup.label }),
   });
   try {
+    if (startup.replication !== undefined)
+      await admitReplication(startup.replication, grant, session, connection, signal);
     const upstream = await connectUpstream({
       connection,
       endpoint: grant.endpoint,
@@ -124,7 +127,8 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   const exchange = new Exchange({
     gate,
     session,
-    study: room.study,
+    study: startup.replication === undefined ? room.study : studyReplication(room.study),
+    replication: startup.replication,
     masks: new MaskSource({
       engine: room.masks,
       cache: room.catalogs,

@@ -10,6 +10,7 @@ import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage } from "./refusal.ts";
+import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
 import { followRules } from "./session-follow.ts";
@@ -34,8 +35,13 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     // Where they cannot be read, the statements that need to know say so.
-    const { overloads } = this.#x.options;
-    if (!begun && this.#x.status !== "E" && overloads.due(this.#x.status === "I"))
+    const { overloads, replication } = this.#x.options;
+    if (
+      replication !== "physical" &&
+      !begun &&
+      this.#x.status !== "E" &&
+      overloads.due(this.#x.status === "I")
+    )
       return loadOverloads(this.#x)
         .catch(() => undefined)
         .then(() => this.#settle(segment, begun));
@@ -155,16 +161,19 @@ export class Settlement {
     const { bundle, prepared } = grant;
     const { settings } = this.#x;
     if (!followed && settings.behind(prepared)) return this.#passAfterFollowing(execution, begun);
-    const calls = this.#x.options.overloads.calls(execution.understood);
+    const { replicates = false, onlyTransaction } = execution.understood;
+    const voided =
+      this.#x.options.replication === undefined ? undefined : voidedByReplication(bundle);
+    if (voided !== undefined) return this.#refuseAs(execution, "MaskNotProvable", voided);
+    const calls = replicates ? [] : this.#x.options.overloads.calls(execution.understood);
     if (calls !== undefined) execution.callsToo(calls);
-    else if (!execution.understood.onlyTransaction)
-      return { go: false, error: overloadsUnknown(this.#x.connection) };
+    else if (!onlyTransaction) return { go: false, error: overloadsUnknown(this.#x.connection) };
     const undoes = settings.refuses(prepared, execution.understood);
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const masking = execution.understood.onlyTransaction ? undefined : masks.for(bundle);
+    const masking = onlyTransaction ? undefined : masks.for(bundle);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     execution.generation = bundle.generation;
     execution.limits = bundle.limits;

@@ -43,8 +43,8 @@ for (const parameters of [
   { options: "-O" },
   { statement_timeout: "2h" },
   { lock_timeout: "x" },
-  { replication: "database" },
-  { replication: "true" },
+  { replication: "maybe" },
+  { replication: "data base" },
   { client_encoding: "SJIS" },
   { standard_conforming_strings: "off" },
   { search_path: "evil, public" },
@@ -55,6 +55,20 @@ for (const parameters of [
 ]) {
   test(`refuses ${JSON.stringify(parameters).slice(0, 60)} at startup with a sentence`, () => {
     assert.throws(() => read(parameters), { code: "NotSupported", message: /connection ns\/db/ });
+  });
+}
+
+for (const [value, kind, sent] of [
+  ["database", "logical", "database"],
+  ["TRUE", "physical", "true"],
+  ["on", "physical", "true"],
+  ["1", "physical", "true"],
+  ["off", undefined, undefined],
+  ["", undefined, undefined],
+] as const) {
+  test(`replication=${value} asks for ${kind ?? "an ordinary session"}`, () => {
+    const { replication, settings } = read({ replication: value });
+    assert.deepEqual([replication, settings["replication"]], [kind, sent]);
   });
 }
 

@@ -25,6 +25,17 @@ export const pinnedSettings: Readonly<Record<string, string>> = {
   search_path: "public, pg_temp",
 };
 
+/** `physical` streams the write-ahead log of the whole server, `logical` the decoded changes of one database, beside SQL. */
+export type Replication = "physical" | "logical";
+
+const notSettings: ReadonlySet<string> = new Set(["user", "database", "replication"]);
+const startupValue: Readonly<Record<Replication, string>> = {
+  physical: "true",
+  logical: "database",
+};
+const offWords: ReadonlySet<string> = new Set(["", "0", "off", "false", "no"]);
+const onWords: ReadonlySet<string> = new Set(["1", "on", "true", "yes"]);
+
 const maxValueLength = 256;
 /** Names that tools put there by themselves; they say nothing about a chain. */
 const toolNames: ReadonlySet<string> = new Set([
@@ -46,6 +57,8 @@ export interface Startup {
   readonly settings: Readonly<Record<string, string>>;
   readonly chain: string | undefined;
   readonly label: string | undefined;
+  /** Asks to stream changes instead of running SQL. */
+  readonly replication: Replication | undefined;
 }
 
 export function readStartupParameters(
@@ -54,16 +67,15 @@ export function readStartupParameters(
 ): Startup {
   const user = parameters.get("user") ?? "";
   const settings: Record<string, string> = {};
+  const replication = replicationOf(parameters.get("replication"), connection);
   const set = (name: string, value: string): void => {
     // The server takes names in any case, and of one given twice the last.
     if (!isPinned(name, value, connection))
       settings[name.toLowerCase()] = passedValue(name, value, connection);
   };
   for (const [name, value] of parameters) {
-    if (name === "user" || name === "database" || name.startsWith("_pq_.")) continue;
-    if (name === "replication") refuseReplication(value, connection);
-    else if (name === "options")
-      for (const [option, given] of readOptions(value)) set(option, given);
+    if (notSettings.has(name) || name.startsWith("_pq_.")) continue;
+    if (name === "options") for (const [option, given] of readOptions(value)) set(option, given);
     else set(name, value);
   }
   const database = parameters.get("database");
@@ -72,7 +84,12 @@ export function readStartupParameters(
     user,
     // libpq sends the user name when no database is asked for.
     database: database === "" || database === user ? undefined : database,
-    settings: { ...settings, ...pinnedSettings },
+    settings: {
+      ...settings,
+      ...pinnedSettings,
+      ...(replication === undefined ? {} : { replication: startupValue[replication] }),
+    },
+    replication,
     chain: label === undefined ? undefined : chainOf(label),
     label,
   };
@@ -90,6 +107,8 @@ export function chooseDatabase(
   fixed: string | undefined,
   connection: string,
 ): string | undefined {
+  // The server's whole log is of no database; clients name one called "replication" all the same.
+  if (startup.replication === "physical") return fixed;
   if (fixed === undefined) return startup.database;
   if (startup.database === undefined || startup.database === fixed) return fixed;
   throw new ProxyError(
@@ -98,11 +117,15 @@ export function chooseDatabase(
   );
 }
 
-function refuseReplication(value: string, connection: string): void {
-  if (["", "0", "off", "false", "no"].includes(value.toLowerCase())) return;
+/** As the server reads it: a word for on or off, or `database`. */
+function replicationOf(value: string | undefined, connection: string): Replication | undefined {
+  const said = value?.toLowerCase() ?? "";
+  if (offWords.has(said)) return undefined;
+  if (said === "database") return "logical";
+  if (onWords.has(said)) return "physical";
   throw new ProxyError(
     "NotSupported",
-    `connection ${connection} does not allow replication connections`,
+    `connection ${connection} reads the startup parameter replication as true, false or database only`,
   );
 }
 

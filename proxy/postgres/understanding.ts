@@ -32,6 +32,8 @@ export interface Understood {
   readonly changesSchema: boolean;
   /** Begins or ends transactions and does nothing else. */
   readonly onlyTransaction: boolean;
+  /** A command of the replication protocol, not SQL. */
+  readonly replicates?: true;
   /** The text is no SQL: what PostgreSQL itself would answer. */
   readonly syntaxError: Buffer | undefined;
 }

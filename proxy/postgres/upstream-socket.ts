@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { TLSSocket } from "node:tls";
 import type { Endpoint } from "../../contract/control.ts";
+import { unpinned } from "../../contract/pins.ts";
 import { ProxyError } from "../errors.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { sslRequest } from "./messages.ts";
@@ -24,7 +25,14 @@ export async function openSocket(request: SocketRequest): Promise<Socket> {
   if (endpoint.tls.mode === "Disable") return socket;
   try {
     await askForTls(socket, signal, connection);
-    return await secure(socket, endpoint, signal);
+    const secured = await secure(socket, endpoint, signal);
+    const why = unpinned(secured, endpoint.tls.pins);
+    if (why !== undefined)
+      throw new ProxyError(
+        "UpstreamTls",
+        `connection ${connection}: ${endpoint.host} ${why}; check endpoint.tls.pins of the Connection`,
+      );
+    return secured;
   } catch (error) {
     socket.destroy();
     if (error instanceof ProxyError) throw error;

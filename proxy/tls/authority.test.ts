@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
-import { X509Certificate } from "node:crypto";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { duplexPair } from "node:stream";
+import type { Duplex } from "node:stream";
 import { test } from "node:test";
-import { rootCertificates } from "node:tls";
+import { connect, TLSSocket } from "node:tls";
 
-import { createPodAuthority, trustBundle } from "./authority.ts";
+import { createPodAuthority } from "./authority.ts";
+import type { PodAuthority } from "./authority.ts";
+import { authorityCertificate, leafCertificate } from "./certificate.ts";
 
 test("the CA is one by Node's reading, and a leaf is not", async () => {
   const authority = await createPodAuthority({ names: ["api.openai.com"], storage: "memory" });
@@ -54,17 +60,90 @@ test("a stored CA survives a restart, unreadable for others, and is replaced whe
   assert.notEqual(await start(["a.example"]), third);
 });
 
-test("the trust bundle holds roots, extra CAs and the pod's own, each on lines of its own", async () => {
-  const { certificate } = await createPodAuthority({ names: [], storage: "memory" });
-  const bundle = trustBundle({
-    roots: rootCertificates,
-    extraCAs: [`\n${rootCertificates[0] ?? ""}`],
-    podCa: certificate,
+/** What a server with this name's context shows. */
+async function shown(authority: PodAuthority, name: string): Promise<X509Certificate> {
+  const [inside, outside] = duplexPair();
+  const server = new TLSSocket(inside as Duplex, {
+    isServer: true,
+    secureContext: authority.secureContextFor(name),
   });
-  const parsed = bundle.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/g) ?? [];
-  assert.equal(parsed.length, rootCertificates.length + 2);
-  assert.equal(
-    new X509Certificate(parsed.at(-1) ?? "").fingerprint256,
-    new X509Certificate(certificate).fingerprint256,
-  );
+  server.on("error", () => undefined);
+  const client = connect({
+    socket: outside as Duplex,
+    ...(isIP(name) === 0 && { servername: name }),
+    ca: authority.certificate,
+  });
+  await once(client, "secureConnect");
+  const certificate = client.getPeerX509Certificate();
+  client.destroy();
+  server.destroy();
+  assert.ok(certificate !== undefined);
+  return certificate;
+}
+
+test("leaves are ECDSA P-256 under one key of the process, and each is for one name", async () => {
+  const authority = await createPodAuthority({
+    names: ["a.example", "b.example"],
+    storage: "memory",
+  });
+  const [a, b] = [await shown(authority, "a.example"), await shown(authority, "b.example")];
+  assert.equal(a.publicKey.asymmetricKeyType, "ec");
+  assert.equal(a.publicKey.asymmetricKeyDetails?.namedCurve, "prime256v1");
+  assert.ok(a.publicKey.equals(b.publicKey));
+  assert.ok(!a.publicKey.equals(new X509Certificate(authority.certificate).publicKey));
+  assert.equal(a.subjectAltName, "DNS:a.example");
+  assert.notEqual(a.serialNumber, b.serialNumber);
+});
+
+test("five hundred contexts are kept: the least recently used goes, one that is used stays", async () => {
+  const names = Array.from({ length: 520 }, (_, index) => `host-${index}.example`);
+  const authority = await createPodAuthority({ names, storage: "memory" });
+  const [first = "", second = "", ...others] = names;
+  const used = authority.secureContextFor(first);
+  const forgotten = authority.secureContextFor(second);
+  for (const name of others) {
+    authority.secureContextFor(name);
+    assert.equal(authority.secureContextFor(first), used);
+  }
+  assert.notEqual(authority.secureContextFor(second), forgotten);
+});
+
+test("names that no Connection has cost no certificate, however many are asked for", async () => {
+  const authority = await createPodAuthority({ names: ["a.example"], storage: "memory" });
+  const kept = authority.secureContextFor("a.example");
+  for (let index = 0; index < 2_000; index++)
+    assert.throws(() => authority.secureContextFor(`random-${index}.example`), RangeError);
+  // Had they been minted, this one would have been the least recently used.
+  assert.equal(authority.secureContextFor("a.example"), kept);
+});
+
+test("the CA's constraint holds it to the names of the pod: OpenSSL refuses what it would sign for another", async () => {
+  const authority = await createPodAuthority({ names: ["a.example"], storage: "memory" });
+  const text = new X509Certificate(authority.certificate).raw.toString("latin1");
+  assert.ok(text.includes("a.example"), "the constraint names it");
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+  const validity = {
+    notBefore: new Date(Date.now() - 1_000),
+    notAfter: new Date(Date.now() + 86_400_000),
+  };
+  const ca = authorityCertificate(privateKey, ["a.example"], validity);
+  const leaf = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+  const handshake = async (name: string): Promise<void> => {
+    const [inside, outside] = duplexPair();
+    const server = new TLSSocket(inside as Duplex, {
+      isServer: true,
+      key: leaf.privateKey.export({ type: "pkcs8", format: "pem" }),
+      cert: leafCertificate(privateKey, leaf.publicKey, name, validity) + ca,
+    });
+    server.on("error", () => undefined);
+    const client = connect({ socket: outside as Duplex, servername: name, ca });
+    try {
+      await once(client, "secureConnect");
+    } finally {
+      client.destroy();
+      server.destroy();
+    }
+  };
+  await handshake("a.example");
+  await assert.rejects(handshake("evil.example"), /permitted subtree|PERMITTED/i);
 });

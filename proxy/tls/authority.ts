@@ -109,15 +109,6 @@ export async function createPodAuthority(options: PodAuthorityOptions): Promise<
   };
 }
 
-/** PEM of everything an application in the pod should trust: the roots, the cluster's extra CAs and the pod's own. */
-export function trustBundle(parts: {
-  readonly roots: readonly string[];
-  readonly extraCAs: readonly string[];
-  readonly podCa: string;
-}): string {
-  return [...parts.roots, ...parts.extraCAs, parts.podCa].map((pem) => `${pem.trim()}\n`).join("");
-}
-
 function createAuthority(names: ReadonlySet<string>, at: Date): Stored {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const validity = {

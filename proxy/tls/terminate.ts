@@ -12,8 +12,12 @@ export interface TlsTerminatorOptions {
 }
 
 export interface TlsTerminator {
-  /** Takes a connection before its first byte; `secured` gets it once the handshake is done, or never. */
-  accept(socket: Socket, secured: (socket: TLSSocket) => void): void;
+  /**
+   * Takes a connection before its first byte; `secured` gets it once the handshake is done, or never.
+   *
+   * @param dialled what a client that names nobody is shown, where another than the address it reached
+   */
+  accept(socket: Socket, secured: (socket: TLSSocket) => void, dialled?: string): void;
   /** Cuts the handshakes that are still going on. */
   close(): Promise<void>;
 }
@@ -37,16 +41,16 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
     protocols.includes(spoken) ? spoken : undefined;
 
   /** A client that names nobody dialled an address: the certificate is for that address. */
-  const nameless = (socket: Socket): SecureContext | undefined => {
-    const address = socket.localAddress?.replace(/^::ffff:/, "");
+  const nameless = (socket: Socket, dialled: string | undefined): SecureContext | undefined => {
+    const address = dialled ?? socket.localAddress?.replace(/^::ffff:/, "");
     return address !== undefined && authority.knows(address)
       ? authority.secureContextFor(address)
       : undefined;
   };
 
   return {
-    accept(socket, secured) {
-      const context = nameless(socket);
+    accept(socket, secured, dialled) {
+      const context = nameless(socket, dialled);
       const secure = new TLSSocket(socket, {
         isServer: true,
         minVersion: "TLSv1.2",

@@ -18,6 +18,8 @@ export interface Chaperone {
   /** Waits until the store has every event. False when it does not within the time. */
   shipped(withinMs: number): Promise<boolean>;
   readonly caFile: string;
+  /** What HTTPS_PROXY would point at. */
+  readonly forwardProxyPort: number;
   stop(): Promise<void>;
 }
 
@@ -52,6 +54,7 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     pid: proxy.pid ?? 0,
     controlPid: control.pid ?? 0,
     caFile: join(directory, "proxy", "ca.crt"),
+    forwardProxyPort: ready.addresses.forwardProxy?.port ?? 0,
     port: (connection) => {
       const found = ready.addresses.connections.find((entry) => entry.connection === connection);
       if (found === undefined) throw new Error(`no connection ${connection}`);

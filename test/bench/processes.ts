@@ -123,6 +123,16 @@ export async function processorMs(pid: number): Promise<number> {
 }
 
 export async function residentMiB(pid: number): Promise<number> {
+  return statusMiB(pid, "VmRSS");
+}
+
+/** What is the process's own. The rest is pages of Node's program file, which all processes of a machine that run it share. */
+export async function anonymousMiB(pid: number): Promise<number> {
+  return statusMiB(pid, "RssAnon");
+}
+
+/** proc(5), `/proc/PID/status`. */
+async function statusMiB(pid: number, field: string): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
+  return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1] ?? Number.NaN) / 1024;
 }

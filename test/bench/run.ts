@@ -15,6 +15,7 @@ import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
 import { provideRivals, versions } from "./rivals.ts";
 import { streams } from "./streams.ts";
+import { tls } from "./tls.ts";
 import { leftOut, markdown, type Row } from "./table.ts";
 
 const patience = new Patience();
@@ -26,6 +27,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   detectors: detecting,
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
+  tls: () => tls({ patience }),
   streams: () => streams({ patience }),
   exchanges: () => exchanges(),
 };

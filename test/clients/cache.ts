@@ -65,9 +65,12 @@ export async function mavenJar(coordinates: string): Promise<string> {
   return join(folder, `${artifact}-${version}.jar`);
 }
 
-/** Builds the Go program of a folder beside this file; anew when a file of it changes. */
-export async function goProgram(name: string): Promise<string> {
-  const source = join(import.meta.dirname, name);
+/** Builds the Go program of a folder beside this file, or in another folder; anew when a file of it changes. */
+export async function goProgram(
+  name: string,
+  beside: string = import.meta.dirname,
+): Promise<string> {
+  const source = join(beside, name);
   const files = (await readdir(source)).toSorted();
   const texts = await Promise.all(files.map((file) => readFile(join(source, file), "utf8")));
   const { stdout: version } = await run("go", ["version"]);
@@ -75,4 +78,13 @@ export async function goProgram(name: string): Promise<string> {
     run("go", ["build", "-o", join(fresh, name), "."], { cwd: source, timeout: installTimeoutMs }),
   );
   return join(folder, name);
+}
+
+/** The classes of a source file beside this one; compiled anew when it or the jar changes. */
+export async function javaClasses(name: string, jar: string): Promise<string> {
+  const source = join(import.meta.dirname, name);
+  const { stdout: version } = await run("javac", ["--version"]);
+  return cached("java", [version, jar, await readFile(source, "utf8")], (fresh) =>
+    run("javac", ["-nowarn", "-cp", jar, "-d", fresh, source], { timeout: installTimeoutMs }),
+  );
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { differences, maskDifferences, type Difference } from "./differences.ts";
-import { clients } from "./drivers.ts";
+import { clients, olderInWords } from "./drivers.ts";
 import { installPrograms, runProgram, type Programs } from "./programs.ts";
 import { allowEverything, openRoom, setPolicyScene, type ClientRoom, type Way } from "./room.ts";
 import { olderServers } from "./servers.ts";
@@ -69,7 +69,7 @@ const generated: Readonly<Record<string, string>> = {
       ["PostgreSQL 18 (node_modules)", "all of them"],
       ...[...olderServers].map(([major, version]) => [
         `PostgreSQL ${major} (${version.split("-")[0]})`,
-        "psycopg 3, pg, psql, pg_dump",
+        olderInWords,
       ]),
     ],
   ),

@@ -59,6 +59,12 @@ export const clients: readonly Client[] = [
       "dumps as SQL, as inserts, definitions or rows only, one table; a directory by two jobs on one snapshot and its restore; a script played by psql; one schema under rules for it alone",
   },
   {
+    name: "pg_receivewal, pg_recvlogical, pg_basebackup",
+    version: programsVersion,
+    played:
+      "the log from a slot, decoded changes from a slot, a backup with its log that pg_verifybackup accepts; psycopg2's replication connections beside them; each refused where no rule names replication",
+  },
+  {
     name: "pgbench",
     version: programsVersion,
     played: "`-M simple`, `extended`, `prepared`; a script with pipelines; eight clients",
@@ -128,3 +134,54 @@ export const clients: readonly Client[] = [
       "all four query modes, server-side prepare threshold, fetch size, batches (also rewritten), COPY API, autosave, metadata, cancel and query timeout, notifications, connection properties",
   },
 ];
+
+/** Names of the clients as the tests before PostgreSQL 14 to 17 know them. */
+export type OlderClient =
+  | "psql"
+  | "pg_dump"
+  | "pgbench"
+  | "psycopg"
+  | "psycopg2"
+  | "asyncpg"
+  | "pg8000"
+  | "sqlalchemy"
+  | "langchain"
+  | "pg"
+  | "postgres"
+  | "drizzle"
+  | "pgx"
+  | "pgjdbc";
+
+export interface OlderScenes {
+  readonly client: OlderClient;
+  /** None: all that the client has. */
+  readonly scenes: readonly string[];
+  /** How many results that gives. */
+  readonly results: number;
+}
+
+/** What is played before PostgreSQL 14 to 17: everything, but for two that bring the same queries over several drivers. */
+export const olderScenes: readonly OlderScenes[] = [
+  { client: "psql", scenes: [], results: 5 },
+  { client: "pg_dump", scenes: [], results: 3 },
+  { client: "pgbench", scenes: [], results: 3 },
+  { client: "psycopg", scenes: [], results: 16 },
+  { client: "psycopg2", scenes: [], results: 15 },
+  { client: "asyncpg", scenes: [], results: 13 },
+  { client: "pg8000", scenes: [], results: 9 },
+  { client: "sqlalchemy", scenes: ["over_psycopg"], results: 1 },
+  {
+    client: "langchain",
+    scenes: ["psycopg2_look_ups", "run_statements", "toolkit"],
+    results: 3,
+  },
+  { client: "pg", scenes: [], results: 12 },
+  { client: "postgres", scenes: [], results: 11 },
+  { client: "drizzle", scenes: [], results: 2 },
+  { client: "pgx", scenes: [], results: 10 },
+  { client: "pgjdbc", scenes: [], results: 11 },
+];
+
+/** The subset in words for docs/clients.md. */
+export const olderInWords =
+  "all but replication; of SQLAlchemy the scene over psycopg 3, of LangChain look-ups and tools over psycopg2 and statements over both; masks and denials with asyncpg, pg and pgx";

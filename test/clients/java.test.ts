@@ -1,11 +1,7 @@
 // pgjdbc, unmodified and over verified TLS: scene by scene the same as straight from the server.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { promisify } from "node:util";
-import { mavenJar } from "./cache.ts";
-import { javaDriver } from "./drivers.ts";
+import { pgjdbc, type Play } from "./compiled.ts";
 import {
   assertPolicyScene,
   notes,
@@ -14,21 +10,18 @@ import {
   scenesOf,
   setPolicyScene,
   type ClientRoom,
-  type Way,
 } from "./room.ts";
 import { shop } from "./shop.ts";
 import { reasonWithoutJava, skipped } from "./toolchains.ts";
 
-const run = promisify(execFile);
-const scriptTimeoutMs = 120_000;
 const options = skipped(reasonWithoutJava());
 
-let jar: string;
+let play: Play;
 let room: ClientRoom | undefined;
 
 before(async () => {
   if (options.skip !== false) return;
-  jar = await mavenJar(javaDriver);
+  play = await pgjdbc();
   room = await openRoom();
 });
 
@@ -36,19 +29,9 @@ after(async () => {
   await room?.close();
 });
 
-async function playJava(way: Way, ...scenes: readonly string[]): Promise<unknown> {
-  const { host, port, database, user, password, caFile } = way;
-  const script = join(import.meta.dirname, "PgjdbcScenes.java");
-  const target = [host, String(port), database, user, password, caFile];
-  const { stdout } = await run("java", ["-cp", jar, script, ...target, ...scenes], {
-    timeout: scriptTimeoutMs,
-  });
-  return JSON.parse(stdout) as unknown;
-}
-
 test("pgjdbc: every scene ends as it does straight from the server", options, async () => {
   assert.ok(room !== undefined);
-  const result = await sameBothWays(room, [...shop, ...notes], (way) => playJava(way));
+  const result = await sameBothWays(room, [...shop, ...notes], (way) => play(way));
   assert.equal(scenesOf(result).length, 11, "every scene was played");
 });
 
@@ -58,6 +41,6 @@ test(
   async () => {
     assert.ok(room !== undefined);
     await setPolicyScene(room);
-    assertPolicyScene(await playJava(room.proxied, "policy"));
+    assertPolicyScene(await play(room.proxied, "policy"));
   },
 );

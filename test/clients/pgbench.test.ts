@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { installPrograms, runProgram, type Programs } from "./programs.ts";
+import { benchArguments, playBench } from "./pgbench-run.ts";
+import { installPrograms, type Programs } from "./programs.ts";
 import { openRoom, sameBothWays, type ClientRoom, type Way } from "./room.ts";
 
 let programs: Programs;
@@ -34,27 +35,12 @@ SELECT abalance AS balance FROM pgbench_accounts WHERE aid = :aid \\gset
 INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (2, 1, :aid, :balance, CURRENT_TIMESTAMP);
 `;
 
-const state =
-  "SELECT (SELECT sum(abalance) FROM pgbench_accounts)::text AS accounts, (SELECT md5(string_agg(tid || ',' || aid || ',' || delta, ';' ORDER BY tid, aid, delta)) FROM pgbench_history) AS history";
-
-async function bench(way: Way, args: readonly string[]): Promise<unknown> {
-  const made = await runProgram(programs, way, "pgbench", ["-i", "-q", "-s", "1"]);
-  assert.equal(made.status, 0, made.stderr);
-  const ran = await runProgram(programs, way, "pgbench", ["--random-seed=7", "-n", ...args]);
-  assert.equal(ran.status, 0, ran.stderr);
-  return {
-    stderr: ran.stderr
-      .split("\n")
-      .filter((line) => !line.startsWith("pgbench: setting random seed")),
-    processed: /number of transactions actually processed: (\S+)/.exec(ran.stdout)?.[1],
-    failed: /number of failed transactions: (\d+)/.exec(ran.stdout)?.[1],
-    state: await room.run(state),
-  };
-}
+const bench = (way: Way, args: readonly string[]): Promise<unknown> =>
+  playBench(programs, room, way, args);
 
 for (const mode of ["simple", "extended", "prepared"]) {
   test(`-M ${mode} does what it does straight`, async () => {
-    const result = await sameBothWays(room, [], (way) => bench(way, ["-M", mode, "-t", "200"]));
+    const result = await sameBothWays(room, [], (way) => bench(way, benchArguments(mode, 200)));
     assert.ok(typeof result === "object" && result !== null && "processed" in result);
     assert.equal(result.processed, "200/200");
   });
@@ -65,7 +51,7 @@ for (const mode of ["extended", "prepared"]) {
     const script = join(room.directory, "pipeline.sql");
     await writeFile(script, pipelineScript);
     const result = await sameBothWays(room, [], (way) =>
-      bench(way, ["-M", mode, "-t", "100", "-f", script]),
+      bench(way, [...benchArguments(mode, 100), "-f", script]),
     );
     assert.ok(typeof result === "object" && result !== null && "processed" in result);
     assert.equal(result.processed, "100/100");

@@ -1,4 +1,4 @@
-// psql, pg_dump and pgbench of PostgreSQL 18, unmodified, from the Python index: the same on every machine, whatever it has installed.
+// psql, pg_dump, pgbench and the others of PostgreSQL 18, unmodified, from the Python index: the same on every machine, whatever it has installed.
 import { execFile } from "node:child_process";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";

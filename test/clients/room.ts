@@ -35,11 +35,15 @@ export interface ClientRoom {
 }
 
 /** @param serverPackage folder of another PostgreSQL's npm package; the 18 of node_modules when absent. */
-export async function openRoom(serverPackage?: string): Promise<ClientRoom> {
+export async function openRoom(
+  serverPackage?: string,
+  settings?: Readonly<Record<string, string>>,
+): Promise<ClientRoom> {
   const directory = await mkdtemp(join(tmpdir(), "chaperone-clients-"));
   const server = await startPostgres({
     tls: true,
     ...(serverPackage === undefined ? {} : { package: serverPackage }),
+    ...(settings === undefined ? {} : { settings }),
   });
   const harness = await startHarness(server);
   const caFile = join(directory, "proxy.pem");

@@ -11,11 +11,14 @@ function reasonWithout(program: string, args: readonly string[], what: string): 
 }
 
 export const reasonWithoutGo = (): string | undefined =>
-  reasonWithout("go", ["version"], "pgx needs go (1.25 or newer)");
+  reasonWithout("go", ["version"], "this needs go (1.25 or newer)");
 
 export const reasonWithoutJava = (): string | undefined =>
-  reasonWithout("java", ["--version"], "pgjdbc needs java (17 or newer)") ??
+  reasonWithout("javac", ["--version"], "pgjdbc needs a JDK (17 or newer)") ??
   reasonWithout("mvn", ["--version"], "pgjdbc needs mvn to fetch its jar");
+
+export const reasonWithoutNginx = (): string | undefined =>
+  reasonWithout("nginx", ["-v"], "reading requests as nginx does needs nginx");
 
 /** Options of a test that is left out for this reason, if there is one. */
 export function skipped(reason: string | undefined): { readonly skip: string | false } {

@@ -31,6 +31,7 @@ export interface ConnectionSetup {
     readonly basePath?: string;
     readonly ca?: string;
   };
+  readonly endpoint?: Partial<Endpoint>;
   readonly lease?: Lease;
   readonly rules?: readonly Partial<BundleRule>[];
   readonly limits?: Limits;
@@ -69,6 +70,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
         ? { mode: "Disable" }
         : { mode: "VerifyFull", ca: setup.upstream.ca },
     basePath: setup.upstream.basePath ?? "",
+    ...setup.endpoint,
   };
   const bundle: Bundle = {
     version: 1,
@@ -159,6 +161,8 @@ export interface TestRoom {
   readonly port: number;
   readonly room: HttpRoom;
   readonly agent: Agent;
+  /** Refused before they became operations. */
+  readonly refusals: ProxyError[];
   events(): {
     readonly type: EventType;
     readonly body: EventBody;
@@ -181,6 +185,7 @@ export async function startRoom(
   options: RoomSetup = {},
 ): Promise<TestRoom> {
   const gates = setups.map(testGate);
+  const refusals: ProxyError[] = [];
   const resolver = createResolver({ resolvConf: "/nonexistent", allowLocalhost: true });
   const unexpected: unknown[] = [];
   const dial = createDial({ resolver, deny: () => false, allowLoopback: true });
@@ -190,6 +195,7 @@ export async function startRoom(
       return dial(...target);
     },
     onUnexpected: (error) => unexpected.push(error),
+    onRefused: (error) => refusals.push(error),
   });
   const route: HttpRoute = {
     scheme: "http",
@@ -227,6 +233,7 @@ export async function startRoom(
     port: listener.port,
     room,
     agent,
+    refusals,
     events,
     operations: () => events().filter((event) => event.type === "operation"),
   };

@@ -40,7 +40,7 @@ async function origin(
     {
       key: leaf.privateKey.export({ type: "pkcs8", format: "pem" }),
       cert,
-      ALPNProtocols: ["h2", "http/1.1"],
+      ALPNProtocols: ["http/1.1"],
     },
     (request, response) => {
       request.resume();

@@ -187,13 +187,103 @@ test("curl reaches a connection by its host name through HTTPS_PROXY, with the p
 
 test("the refusal of an unknown host names the Connection that would be needed, also to CONNECT", async () => {
   const script =
-    "const u=new URL(process.env.HTTPS_PROXY);require('node:http').request({host:u.hostname,port:u.port,method:'CONNECT',path:'unknown.example:8443'}).on('connect',(r,s,first)=>{console.log(r.statusCode);process.stdout.write(first);s.on('data',d=>process.stdout.write(d));s.on('end',()=>process.exit(0))}).on('response',(r)=>{console.log(r.statusCode);r.pipe(process.stdout)}).end()";
+    "const u=new URL(process.env.HTTPS_PROXY);require('node:http').request({host:u.hostname,port:u.port,method:'CONNECT',path:'unknown.example:8443',headers:{host:'unknown.example:8443'}}).on('connect',(r,s,first)=>{console.log(r.statusCode);process.stdout.write(first);s.on('data',d=>process.stdout.write(d));s.on('end',()=>process.exit(0))}).on('response',(r)=>{console.log(r.statusCode);r.pipe(process.stdout)}).end()";
   const ended = await system.cli(run(process.execPath, "-e", script));
-  assert.match(ended.stdout, /^403/);
+  assert.match(ended.stdout, /^403/, ended.stdout + ended.stderr);
   assert.match(
     ended.stdout,
     /no Connection names unknown.example:8443; to reach it, add a Connection/,
   );
+});
+
+test("what was refused for its host is recorded with host, port and scheme, once for each place", async () => {
+  const script = [
+    "curl -sS https://first.example:8443/ https://first.example:8443/ https://first.example:8443/",
+    "curl -sS http://second.example/",
+    "true",
+  ].join("\n");
+  await system.cli(run("sh", "-c", script));
+  const { stdout } = await system.cli([
+    "events",
+    "--state",
+    `${system.directory}/run`,
+    "--limit",
+    "100",
+    "-o",
+    "json",
+  ]);
+  const targets = stdout
+    .trim()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { target?: { host: string; count: number } }).target)
+    .filter((target) => target !== undefined && /first|second/.test(target.host));
+  assert.deepEqual(targets, [
+    { host: "first.example", port: 8443, scheme: "https", count: 1 },
+    { host: "second.example", port: 80, scheme: "http", count: 1 },
+    { host: "first.example", port: 8443, scheme: "https", count: 2 },
+  ]);
+});
+
+test("CONNECT to a PostgreSQL connection meets its room: statements are decided inside the tunnel", async () => {
+  const target = `orders-db:${servers.targets.postgresPort}`;
+  const script = `
+    const { default: pg } = await import(${JSON.stringify(import.meta.resolve("pg"))});
+    const { request } = await import("node:http");
+    const proxy = new URL(process.env.HTTPS_PROXY);
+    const tunnel = request({ host: proxy.hostname, port: proxy.port, method: "CONNECT", path: "${target}", headers: { host: "${target}" } }).end();
+    const stream = await new Promise((resolve) => tunnel.on("connect", (_answer, socket) => resolve(socket)));
+    stream.connect = () => setImmediate(() => stream.emit("connect"));
+    const client = new pg.Client({ stream, user: "agent", database: "orders", ssl: false });
+    await client.connect();
+    console.log((await client.query("SELECT 1 AS one")).rows[0].one);
+    await client.query("DROP TABLE customers").catch((error) => console.log(error.code));
+    await client.end();`;
+  const ended = await system.cli(run(process.execPath, "--input-type=module", "-e", script));
+  assert.equal(ended.stdout, "1\n42501\n", ended.stderr);
+});
+
+test("a passthrough connection is reached by its name with its own certificate, and another name inside the tunnel is not", async () => {
+  const port = servers.targets.openaiPort;
+  await system.write(
+    "passthrough.yaml",
+    `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: sealed, namespace: agents}
+spec:
+  protocol: passthrough
+  endpoint: {host: localhost, port: ${port}}
+  hosts: [sealed.example]
+---
+apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: sealed, namespace: agents}
+spec:
+  targetRefs: [{name: sealed}]
+  rules:
+    - {name: sealed, action: Allow, passthrough: {hosts: [sealed.example]}}
+`,
+  );
+  const script = [
+    `curl -vsk -H 'authorization: Bearer ${servers.targets.openaiKey}' https://sealed.example:${port}/v1/models 2>&1`,
+    `echo "other: $(curl -sSk --connect-to other.example:${port}:sealed.example:${port} https://other.example:${port}/ 2>&1)"`,
+  ].join("\n");
+  const { stdout } = await system.cli(run("sh", "-c", script));
+  assert.match(stdout, /"object":\s*"list"/);
+  assert.match(stdout, /issuer: (?!.*Chaperone)/);
+  assert.match(stdout, /other: .*unrecognized/);
+  const events = await system.cli([
+    "events",
+    "--state",
+    `${system.directory}/run`,
+    "--limit",
+    "100",
+    "-o",
+    "json",
+  ]);
+  const done = events.stdout
+    .split("\n")
+    .find((line) => line.includes('"type":"operation"') && line.includes("TLS to sealed.example"));
+  assert.match(done ?? events.stdout, /"protocol":"passthrough".*"bytesIn":\d+,"bytesOut":\d+/);
 });
 
 test("an unmodified Node agent reaches a connection by its host name, trusting what run set", async () => {

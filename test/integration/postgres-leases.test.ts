@@ -13,7 +13,7 @@ import {
   quarantine,
 } from "../../operator/api/fixture.ts";
 import { govern, type Governing } from "../../operator/grants/govern.ts";
-import { LeaseRefused } from "../../operator/grants/lease.ts";
+import { LeaseRefused } from "../../operator/grants/lease-refused.ts";
 import { RoleLeases, type RoleLeasesOptions } from "../../operator/leases/role-leases.ts";
 import { decide, prepare } from "../../policy/decide.ts";
 import { loadSqlGrammar } from "../../policy/sql/grammar.ts";

@@ -1,5 +1,6 @@
 // How the proxy and real servers prove themselves to each other: client certificates, channel binding, and the weak ways that are refused.
 import assert from "node:assert/strict";
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Server, Socket } from "node:net";
@@ -7,6 +8,7 @@ import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
 import { connect as connectTls, createSecureContext, TLSSocket } from "node:tls";
 import pg from "pg";
+import { pinOf } from "../../contract/pins.ts";
 import { errorResponse, message, sslRequest } from "../../proxy/postgres/messages.ts";
 import { signatures, startAuthority } from "./postgres-certificates.ts";
 import type { TestAuthority } from "./postgres-certificates.ts";
@@ -17,14 +19,16 @@ import type { PostgresServer } from "./postgres-server.ts";
 import type { ServerCertificate } from "./postgres-tls.ts";
 
 let authority: TestAuthority;
+let serverCertificate: ServerCertificate;
 let server: PostgresServer;
 let proxy: Harness;
 
 before(async () => {
   authority = await startAuthority();
+  serverCertificate = await authority.server();
   server = await startPostgres({
     tls: true,
-    certificate: await authority.server(),
+    certificate: serverCertificate,
     clientCaPem: authority.caPem,
     hba: [
       "hostssl all certain 127.0.0.1/32 cert",
@@ -104,6 +108,20 @@ test("a client certificate of a foreign CA is refused with a sentence that names
   await assert.rejects(userThrough(proxy), {
     code: "08001",
     message: /connection agents\/orders-db: the server ended TLS .*clientCertificateSecretRef/,
+  });
+});
+
+test("a server whose key is pinned is used, and another is told nothing", async () => {
+  const { publicKey } = new X509Certificate(serverCertificate.certificatePem);
+  const pin = pinOf(publicKey.export({ type: "spki", format: "der" }));
+  const clientCertificate = await authority.client("certain");
+  const tls = { mode: "VerifyFull", ca: authority.caPem, clientCertificate } as const;
+  prove(undefined, { tls: { ...tls, pins: [pin] } });
+  assert.equal(await userThrough(proxy), "certain");
+  prove(undefined, { tls: { ...tls, pins: [`sha256/${"A".repeat(43)}=`] } });
+  await assert.rejects(userThrough(proxy), {
+    code: "08001",
+    message: /connection agents\/orders-db: 127.0.0.1 has the key sha256\/.{43}=, which is not/,
   });
 });
 

@@ -14,7 +14,8 @@ import { promisify } from "node:util";
 
 import { listen } from "../../proxy/net/listen.ts";
 import type { Listener } from "../../proxy/net/listen.ts";
-import { createPodAuthority, trustBundle } from "../../proxy/tls/authority.ts";
+import { createPodAuthority } from "../../proxy/tls/authority.ts";
+import { trustBundle } from "../../proxy/tls/trust.ts";
 import type { PodAuthority } from "../../proxy/tls/authority.ts";
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
 import { createTlsTerminator } from "../../proxy/tls/terminate.ts";

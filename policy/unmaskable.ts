@@ -1,0 +1,25 @@
+// Whether an operation's answer could hold what a policy masks while nothing on the way can mask it: then it is refused.
+import type { Bundle } from "./bundle.ts";
+import { connectionName } from "./describe.ts";
+import type { Operation } from "./operation.ts";
+
+/** Why the operation is refused although some rule may allow it; undefined where masks can be kept, or there are none. */
+export function unmaskable(bundle: Bundle, operation: Operation): string | undefined {
+  const { columnMasks, detectMasks } = bundle;
+  if (columnMasks.length === 0 && detectMasks.length === 0) return undefined;
+  const name = connectionName(bundle);
+  switch (operation.kind) {
+    case "sql":
+      return undefined; // statement by statement (mask/prove.ts)
+    case "passthrough":
+      return `connection ${name} is passthrough: its TLS is not opened, so nothing in it can be masked; its policies must not mask`;
+    case "http":
+      // The messages of a WebSocket are masked by detectors, on their way.
+      if (operation.facts.upgrade !== undefined && columnMasks.length === 0) return undefined;
+      return `the answers of plain HTTP requests cannot be masked in this version; give connection ${name} a policy without masking`;
+    case "llm":
+      return `the answers of a language model cannot be masked in this version; give connection ${name} a policy without masking`;
+    default:
+      return operation satisfies never;
+  }
+}

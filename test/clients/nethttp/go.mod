@@ -1,0 +1,3 @@
+module chaperone.dev/test/nethttp
+
+go 1.25

@@ -1,0 +1,3 @@
+module chaperone.dev/test/go-reader
+
+go 1.25
