@@ -34,6 +34,7 @@ export async function askHttp(
 
   return {
     operation,
+    speaker: "any",
     exact: () => {
       if (prefix?.complete === false) throw tooLarge(holdLimit, "a request that needs approval");
       return exactOf(head, prefix?.bytes);
@@ -42,7 +43,7 @@ export async function askHttp(
       prefix === undefined || !prefix.complete
         ? undefined
         : () => ({ part: "request", text: contentText(prefix.bytes) }),
-    identity: full,
+    form: full ? "readable" : "as asked",
     body: async () => {
       if (!hasBody) return null;
       const known =

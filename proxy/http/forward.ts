@@ -9,6 +9,7 @@ import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
+import { answerMask } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
@@ -62,12 +63,14 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const upstream = context.upstreams.for(gate, now.endpoint);
     if (body instanceof BodyStream) await context.upstreams.openStreaming(upstream);
     if (session.ended.aborted) throw session.ended.reason;
+    const mask = answerMask(now.bundle, asked.speaker, head.method);
     exchange.send(upstream, passage, {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, asked.identity),
+      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
       body,
       observer: asked.observer(),
+      mask,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
