@@ -1,7 +1,7 @@
 // Masks the strings, names and numbers of JSON that comes in pieces, as the values they decode to: `\u0034` hides nothing.
 // What is not changed goes out as it was written; what goes out is JSON where what came in was.
 import { StringBody } from "./stream-json-string.ts";
-import type { Counts, StreamMasker, TextStream } from "./stream.ts";
+import { namedContext, type Counts, type StreamMasker, type TextStream } from "./stream.ts";
 
 /**
  * text: masked · json: text that is JSON itself, masked inside · keep: left alone · opaque: left alone where it is base64, else
@@ -67,7 +67,7 @@ export class JsonStream implements TextStream {
   #isCut = false;
   /** Levels above the value that is dropped; -1 outside of one. */
   #dropped = -1;
-  #out: string[] = [];
+  #shown = "";
 
   constructor(options: JsonMasking) {
     this.#options = options;
@@ -93,8 +93,8 @@ export class JsonStream implements TextStream {
   }
 
   #taken(): string {
-    const shown = this.#out.join("");
-    this.#out = [];
+    const shown = this.#shown;
+    this.#shown = "";
     return shown;
   }
 
@@ -202,9 +202,11 @@ export class JsonStream implements TextStream {
     return at + 1;
   }
 
-  quote(_text: string, at: number): number {
+  quote(text: string, at: number): number {
     this.#isName = !this.#expectsValue();
     if (!this.#isName) this.#startDropping("null");
+    const next = this.#readShort(text, at);
+    if (next !== undefined) return next;
     const { masker, counts } = this.#options;
     const treatment = this.#isName ? "text" : this.#treatment();
     this.#string = new StringBody({
@@ -218,6 +220,32 @@ export class JsonStream implements TextStream {
     return at + 1;
   }
 
+  /** A string that is there whole, without escapes, and stays as it is: nearly every one. */
+  #readShort(text: string, at: number): number | undefined {
+    const end = text.indexOf('"', at + 1);
+    if (end < 0 || end - at > maxToken) return undefined;
+    const value = text.slice(at + 1, end);
+    if (value.includes("\\") || !this.#isPlain(value)) return undefined;
+    this.#write(text.slice(at, end + 1));
+    this.#isRead(value);
+    return end + 1;
+  }
+
+  #isPlain(value: string): boolean {
+    if (!this.#isName && this.#treatment() === "json") return false;
+    const { masker } = this.#options;
+    const name = this.#isName ? "" : (this.#path.at(-1) ?? "");
+    return !masker.suspects(value, namedContext(name));
+  }
+
+  #isRead(value: string): void {
+    if (this.#isName) {
+      this.#path.length = this.#levels.at(-1)?.depth ?? 0;
+      this.#path.push(value);
+      this.#expects = "colon";
+    } else this.#afterValue();
+  }
+
   #readString(body: StringBody, text: string, at: number, isEnd: boolean): number {
     const { shown, next, isOver, isTooLong, rest } = body.read(text, at, isEnd);
     if (isTooLong) return this.#tooMuch(text, "has a name that is too long");
@@ -227,11 +255,7 @@ export class JsonStream implements TextStream {
       return text.length;
     }
     this.#string = undefined;
-    if (this.#isName) {
-      this.#path.length = this.#levels.at(-1)?.depth ?? 0;
-      this.#path.push(body.name());
-      this.#expects = "colon";
-    } else this.#afterValue();
+    this.#isRead(body.name());
     return next;
   }
 
@@ -263,7 +287,7 @@ export class JsonStream implements TextStream {
   }
 
   #write(text: string): void {
-    if (this.#dropped < 0 && text !== "") this.#out.push(text);
+    if (this.#dropped < 0) this.#shown += text;
   }
 
   /** What came is no JSON from here on, nor was the token before it in its place. */
