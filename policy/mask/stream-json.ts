@@ -30,8 +30,13 @@ export interface JsonMasking {
 
 /** Deeper JSON is refused, or cut off inside of a string; providers and their tools stay far below. */
 const maxDepth = 512;
-/** Of one name, number or word, in UTF-16 units. */
-const maxToken = 16_384;
+/** Of one name, in UTF-16 units. */
+const maxName = 16_384;
+/** Of one number. */
+const maxWord = 1_024;
+
+/** Shorter pieces have few strings. */
+const worthALook = 256;
 
 interface Level {
   readonly isObject: boolean;
@@ -39,24 +44,36 @@ interface Level {
   readonly depth: number;
 }
 
-type Expects =
-  | "value"
-  | "value-or-end"
-  | "name-or-end"
-  | "name"
-  | "colon"
-  | "comma-or-end"
-  | "nothing";
+/** What may come next; bits, so that a mark can say where it belongs in one. */
+const value = 1;
+const valueOrEnd = 2;
+const nameOrEnd = 4;
+const name = 8;
+const colon = 16;
+const commaOrEnd = 32;
+const nothing = 64;
 
-const blanks = /[ \t\n\r]*/y;
-const token = /[^ \t\n\r{}[\],:"]*/y;
+const blank = 1;
+const mark = 2;
+const ofToken = 0;
+const closingBrace = 0x7d;
+const closingBracket = 0x5d;
+
+const kinds = new Uint8Array(128);
+for (const character of " \t\n\r") kinds[character.charCodeAt(0)] = blank;
+for (const character of '{}[],:"') kinds[character.charCodeAt(0)] = mark;
+
+function kindOf(text: string, at: number): number {
+  return kinds[text.charCodeAt(at)] ?? ofToken;
+}
+
 const literal = /^(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)$/;
 
 export class JsonStream implements TextStream {
   readonly #options: JsonMasking;
   readonly #levels: Level[] = [];
   readonly #path: string[] = [];
-  #expects: Expects = "value";
+  #expects = value;
   /** Came, and is not read yet: a token, a name. */
   #rest = "";
   /** A token that was read, as it came, until what follows it shows that it stood in its place. */
@@ -68,6 +85,9 @@ export class JsonStream implements TextStream {
   /** Levels above the value that is dropped; -1 outside of one. */
   #dropped = -1;
   #shown = "";
+  /** Nothing is found in what is read. */
+  #isQuiet = false;
+  #isTokenQuiet = false;
 
   constructor(options: JsonMasking) {
     this.#options = options;
@@ -78,7 +98,11 @@ export class JsonStream implements TextStream {
     if (this.#plain !== undefined) return this.#plain.push(piece);
     const text = this.#rest + piece;
     this.#rest = "";
+    // One look at all of it spares one at each of its strings, if they are written as what they say.
+    this.#isQuiet =
+      text.length > worthALook && !/\\|aws|key/i.test(text) && !this.#options.masker.suspects(text);
     this.#read(text, false);
+    this.#isQuiet = false;
     return this.#taken();
   }
 
@@ -107,7 +131,7 @@ export class JsonStream implements TextStream {
     this.#giveToken();
     if (
       this.#options.otherwise === "refuse" &&
-      (this.#levels.length > 0 || this.#expects !== "nothing")
+      (this.#levels.length > 0 || this.#expects !== nothing)
     )
       throw new NotMaskable("the JSON of the answer ends before it is whole");
   }
@@ -119,12 +143,12 @@ export class JsonStream implements TextStream {
         at = this.#readString(this.#string, text, at, isEnd);
         continue;
       }
-      const begin = at;
-      blanks.lastIndex = at;
-      blanks.exec(text);
-      at = blanks.lastIndex;
-      this.#blank(text.slice(begin, at));
-      if (at >= text.length) return;
+      if (kindOf(text, at) === blank) {
+        const begin = at;
+        while (at < text.length && kindOf(text, at) === blank) at += 1;
+        this.#blank(text.slice(begin, at));
+        if (at >= text.length) return;
+      }
       const next = this.#readMark(text, at, isEnd);
       if (next === undefined) return;
       at = next;
@@ -132,43 +156,42 @@ export class JsonStream implements TextStream {
   }
 
   #blank(text: string): void {
-    if (text === "") return;
     if (this.#token === "") this.#write(text);
     else this.#token += text;
   }
 
   /** One mark or token at this place; undefined when the rest is no business of ours, or must wait. */
   #readMark(text: string, at: number, isEnd: boolean): number | undefined {
-    const character = text[at] ?? "";
-    const reader = readers[character];
-    if (reader !== undefined) {
-      if (!reader.at.includes(this.#expects) || !this.#fits(character))
+    if (kindOf(text, at) === mark) {
+      const reader = readers[text.charCodeAt(at)];
+      if (reader === undefined || (reader.at & this.#expects) === 0 || !this.#fits(text, at))
         return this.#break(text, at);
-      this.#giveToken();
+      if (this.#token !== "") this.#giveToken();
       return this[reader.read](text, at);
     }
-    token.lastIndex = at;
-    const word = token.exec(text)?.[0] ?? "";
-    const end = at + word.length;
-    if (word.length > maxToken) return this.#break(text, at);
+    let end = at;
+    while (end < text.length && kindOf(text, end) === ofToken) end += 1;
+    const word = text.slice(at, end);
+    if (word.length > maxWord) return this.#break(text, at);
     if (end === text.length && !isEnd) {
       this.#rest = word;
       return undefined;
     }
     if (!this.#expectsValue() || !literal.test(word)) return this.#break(text, at);
     this.#token = word;
+    this.#isTokenQuiet = this.#isQuiet;
     this.#afterValue();
     return end;
   }
 
   #expectsValue(): boolean {
-    return this.#expects === "value" || this.#expects === "value-or-end";
+    return (this.#expects & (value | valueOrEnd)) !== 0;
   }
 
-  #fits(character: string): boolean {
-    const isObject = this.#levels.at(-1)?.isObject;
-    if (character === "}") return isObject === true;
-    return character !== "]" || isObject === false;
+  #fits(text: string, at: number): boolean {
+    const code = text.charCodeAt(at);
+    if (code !== closingBrace && code !== closingBracket) return true;
+    return this.#levels.at(-1)?.isObject === (code === closingBrace);
   }
 
   open(text: string, at: number): number {
@@ -178,7 +201,7 @@ export class JsonStream implements TextStream {
     this.#startDropping(isObject ? "null" : "[]");
     this.#write(text[at] ?? "");
     this.#levels.push({ isObject, depth: this.#path.length });
-    this.#expects = isObject ? "name-or-end" : "value-or-end";
+    this.#expects = isObject ? nameOrEnd : valueOrEnd;
     return at + 1;
   }
 
@@ -192,13 +215,13 @@ export class JsonStream implements TextStream {
 
   comma(_text: string, at: number): number {
     this.#write(",");
-    this.#expects = this.#levels.at(-1)?.isObject === true ? "name" : "value";
+    this.#expects = this.#levels.at(-1)?.isObject === true ? name : value;
     return at + 1;
   }
 
   colon(_text: string, at: number): number {
     this.#write(":");
-    this.#expects = "value";
+    this.#expects = value;
     return at + 1;
   }
 
@@ -215,7 +238,7 @@ export class JsonStream implements TextStream {
       name: this.#isName ? "" : (this.#path.at(-1) ?? ""),
       treatment: treatment === "drop" ? "keep" : treatment,
       inner: () => new JsonStream({ ...this.#options, shape: everything, otherwise: "text" }),
-      ...(this.#isName && { whole: maxToken }),
+      ...(this.#isName && { whole: maxName }),
     });
     return at + 1;
   }
@@ -223,7 +246,7 @@ export class JsonStream implements TextStream {
   /** A string that is there whole, without escapes, and stays as it is: nearly every one. */
   #readShort(text: string, at: number): number | undefined {
     const end = text.indexOf('"', at + 1);
-    if (end < 0 || end - at > maxToken) return undefined;
+    if (end < 0 || end - at > maxName) return undefined;
     const value = text.slice(at + 1, end);
     if (value.includes("\\") || !this.#isPlain(value)) return undefined;
     this.#write(text.slice(at, end + 1));
@@ -231,18 +254,18 @@ export class JsonStream implements TextStream {
     return end + 1;
   }
 
-  #isPlain(value: string): boolean {
+  #isPlain(text: string): boolean {
     if (!this.#isName && this.#treatment() === "json") return false;
-    const { masker } = this.#options;
-    const name = this.#isName ? "" : (this.#path.at(-1) ?? "");
-    return !masker.suspects(value, namedContext(name));
+    const context = this.#isName ? "" : namedContext(this.#path.at(-1) ?? "");
+    if (this.#isQuiet && context === "") return true;
+    return !this.#options.masker.suspects(text, context);
   }
 
   #isRead(value: string): void {
     if (this.#isName) {
       this.#path.length = this.#levels.at(-1)?.depth ?? 0;
       this.#path.push(value);
-      this.#expects = "colon";
+      this.#expects = colon;
     } else this.#afterValue();
   }
 
@@ -271,7 +294,7 @@ export class JsonStream implements TextStream {
 
   #afterValue(): void {
     if (this.#dropped === this.#levels.length) this.#dropped = -1;
-    this.#expects = this.#levels.length === 0 ? "nothing" : "comma-or-end";
+    this.#expects = this.#levels.length === 0 ? nothing : commaOrEnd;
   }
 
   /** A number that something is found in has no other form than null. */
@@ -282,7 +305,10 @@ export class JsonStream implements TextStream {
     const { masker, counts } = this.#options;
     const word = came.trimEnd();
     const isHidden =
-      word.length > 8 && masker.whole(word, counts) !== word && this.#treatment() !== "keep";
+      word.length > 8 &&
+      !this.#isQuiet &&
+      masker.whole(word, counts) !== word &&
+      this.#treatment() !== "keep";
     this.#write(isHidden ? `null${came.slice(word.length)}` : came);
   }
 
@@ -314,18 +340,20 @@ export class JsonStream implements TextStream {
 const everything: Shape = () => "text";
 
 interface Reader {
-  readonly at: readonly Expects[];
+  /** Where it may stand. */
+  readonly at: number;
   readonly read: "open" | "close" | "comma" | "colon" | "quote";
 }
 
-const readers: Readonly<Record<string, Reader>> = {
-  "{": { at: ["value", "value-or-end"], read: "open" },
-  "[": { at: ["value", "value-or-end"], read: "open" },
-  "}": { at: ["name-or-end", "comma-or-end"], read: "close" },
-  "]": { at: ["value-or-end", "comma-or-end"], read: "close" },
-  ",": { at: ["comma-or-end"], read: "comma" },
-  ":": { at: ["colon"], read: "colon" },
-  '"': { at: ["value", "value-or-end", "name", "name-or-end"], read: "quote" },
+/** By character. */
+const readers: Readonly<Record<number, Reader>> = {
+  0x7b: { at: value | valueOrEnd, read: "open" },
+  0x5b: { at: value | valueOrEnd, read: "open" },
+  0x7d: { at: nameOrEnd | commaOrEnd, read: "close" },
+  0x5d: { at: valueOrEnd | commaOrEnd, read: "close" },
+  0x2c: { at: commaOrEnd, read: "comma" },
+  0x3a: { at: colon, read: "colon" },
+  0x22: { at: value | valueOrEnd | name | nameOrEnd, read: "quote" },
 };
 
 /** The whole of a text that is there. */
