@@ -57,6 +57,7 @@ function asked(
 
   return {
     operation,
+    speaker: "any",
     exact: () => {
       if (prefix?.complete === false) throw tooLarge(holdLimit, "a request that needs approval");
       return exactOf(head, prefix?.bytes);
@@ -65,7 +66,7 @@ function asked(
       prefix === undefined || !prefix.complete
         ? undefined
         : () => ({ part: "request", text: contentText(prefix.bytes) }),
-    identity: full,
+    form: full ? "readable" : "as asked",
     body: () => {
       if (body.length === 0) return null;
       if (prefix !== undefined || (body.length ?? Infinity) > pieceLimit) return send(prefix);

@@ -13,6 +13,7 @@ import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
+import { answerMask } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
@@ -66,10 +67,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
+    const mask = answerMask(now.bundle, asked.speaker, head.method);
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, asked.identity),
+      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -79,6 +81,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
+      mask,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
