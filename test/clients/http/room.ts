@@ -17,7 +17,6 @@ import { startOpenAiServer } from "../../openai-server/server.ts";
 import { roomAddresses, type RoomAddresses } from "./addresses.ts";
 import { injectedPod, type Injected } from "./injected-pod.ts";
 import {
-  anthropicHost,
   apiHost,
   gitHost,
   manifests,
