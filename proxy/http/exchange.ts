@@ -1,4 +1,5 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
@@ -6,8 +7,9 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, readPrefix } from "./body.ts";
+import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
+import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
@@ -35,7 +37,9 @@ export interface Outgoing {
   readonly method: string;
   readonly path: string;
   readonly headers: string[];
-  readonly body: Buffer | BodyStream | null;
+  readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known beforehand. */
+  readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   readonly retries: number;
@@ -56,6 +60,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   readonly #answer: InboundAnswer;
+  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -70,10 +75,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #rules: AnswerRules = { passesCookies: false, hide: undefined };
-  #body: BodyStream | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
+  #body: Readable | undefined;
 
-  constructor(request: InboundRequest, client: ClientConnection) {
+  constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
+    this.#share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -89,14 +95,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit);
+    return readPrefix(this.request.body, limit, this.#share);
   }
 
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
     this.#rules = outgoing.answer;
-    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
+    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -115,15 +121,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream && upstream.streaming !== undefined)
-      upstream.streaming.dispatch({ method, path, headers, body }, this);
-    else
-      dispatchAgain(
-        (request, handler) => upstream.known.dispatch(request, handler),
-        { method, path, headers, body },
-        this,
-        body instanceof BodyStream ? 0 : outgoing.retries,
-      );
+    const { length } = outgoing;
+    dispatchAgain(
+      (request, handler) => upstream.pool.dispatch(request, handler),
+      { method, path, headers, body, ...(length !== undefined && { length }) },
+      this,
+      body instanceof Readable ? 0 : outgoing.retries,
+    );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -248,7 +252,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };
-    passage.done(outcome, observed?.contents);
+    passage.done(
+      outcome,
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
   }
 
   #release(): void {
@@ -268,6 +275,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
+    this.#share.release();
     this.client.finished(this);
   }
 }

@@ -8,6 +8,7 @@ import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate, Passage } from "../pipeline.ts";
+import { BodyBudget, maxHeldBytes } from "./body-budget.ts";
 import { ClientConnection } from "./client.ts";
 import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
@@ -50,6 +51,8 @@ export interface HttpRoomOptions {
   readonly dial: Dial;
   /** PEM of the CAs trusted for upstreams that name none of their own. */
   readonly roots?: readonly string[];
+  /** How long a body waits for room when those under way hold all that they may. */
+  readonly bodyPatienceMs?: number;
   /** A failure that no code of the registry describes: for a log line. The agent hears only that it failed. */
   readonly onUnexpected?: (error: unknown) => void;
   /** Refused before it became an operation: for the record. */
@@ -71,10 +74,12 @@ class Room implements HttpRoom {
   readonly #legs = new Http1Legs();
   readonly #h2Legs = new H2Legs();
   readonly #context: ForwardContext;
+  readonly #budget: BodyBudget;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;
 
   constructor(options: HttpRoomOptions) {
+    this.#budget = new BodyBudget(maxHeldBytes, options.bodyPatienceMs);
     this.#context = {
       upstreams: new Upstreams(options),
       onUnexpected: options.onUnexpected ?? ignore,
@@ -116,7 +121,7 @@ class Room implements HttpRoom {
   #sinkOf(client: ClientConnection): InboundSink {
     return {
       request: (request: InboundRequest) => {
-        const exchange = new Exchange(request, client);
+        const exchange = new Exchange(request, client, this.#budget);
         client.begin(exchange);
         void forward(exchange, this.#context);
         return exchange;

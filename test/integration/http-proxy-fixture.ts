@@ -172,6 +172,7 @@ export interface TestRoom {
 }
 
 export interface RoomSetup {
+  readonly bodyPatienceMs?: number;
   /** What the upstream's connections wait for. */
   readonly beforeDial?: Promise<void>;
   readonly route?: Partial<HttpRoute>;
@@ -194,6 +195,7 @@ export async function startRoom(
       await options.beforeDial;
       return dial(...target);
     },
+    ...(options.bodyPatienceMs !== undefined && { bodyPatienceMs: options.bodyPatienceMs }),
     onUnexpected: (error) => unexpected.push(error),
     onRefused: (error) => refusals.push(error),
   });
