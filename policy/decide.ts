@@ -23,6 +23,8 @@ export interface PreparedBundle {
   readonly reads: { readonly path: boolean; readonly query: boolean };
   /** No rule can cover a write: sessions are read-only in the database as well. */
   readonly readOnly: boolean;
+  /** Some rule has a condition, which looks at more than a text's own facts. */
+  readonly conditional: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -36,6 +38,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     observed: observes ? indexRules(rules) : undefined,
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
+    conditional: bundle.rules.some((rule) => rule.when !== undefined),
   };
 }
 

@@ -4,7 +4,7 @@ import { ulid } from "ulid";
 import { stable } from "../contract/chain.ts";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../contract/event.ts";
-import { decide } from "../policy/decide.ts";
+import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
 import { ProxyError } from "./errors.ts";
@@ -43,6 +43,7 @@ export class Session implements GateSession {
   #subject: Subject;
   #eventSubject: EventSubject;
   readonly #eventDecisions = new WeakMap<Decision, EventDecision>();
+  readonly #memo = new DecisionMemo();
   #operations = 0;
   #closed = false;
   readonly #release: () => void;
@@ -216,7 +217,7 @@ export class Session implements GateSession {
   }
 
   #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
-    return decide(grant.prepared, this.#subject, operation, {
+    return this.#memo.decide(grant.prepared, this.#subject, operation, {
       session: { id: this.id, operations: this.#operations },
       time: new Date(now),
     });

@@ -139,6 +139,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#finish();
   }
 
+  /** A whole answer that did not come by `send`. */
+  respond(status: number, headers: readonly string[], body: Buffer): void {
+    if (this.#finished || this.#gone) return;
+    this.#answer.begin(status, headers);
+    this.#answer.end(body);
+    this.#finish();
+  }
+
   /** Something went wrong on the way: recorded if it was allowed, and said as what it is. */
   fail(error: ProxyError): void {
     this.#release();
@@ -215,10 +223,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
+    // What is left of the request is the leg's once it is answered.
+    this.#release();
     // The last piece is still valid: the same read ended the answer.
     this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
     this.#last = undefined;
-    this.#release();
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
   }

@@ -14,9 +14,13 @@ import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
 import type { Upstreams } from "./upstreams.ts";
+import { askWebSocket } from "./websocket/ask.ts";
+import { readOffer } from "./websocket/handshake.ts";
+import type { WebSockets } from "./websocket/websockets.ts";
 
 export interface ForwardContext {
   readonly upstreams: Upstreams;
+  readonly webSockets: WebSockets;
   readonly onUnexpected: (error: unknown) => void;
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
@@ -32,7 +36,9 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       await openTunnel(exchange);
       return;
     }
-    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const read = readTrusted(exchange);
+    const offer =
+      read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -41,7 +47,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asked = await ask(connection.protocol, exchange, head, live);
+    const asked =
+      offer === undefined
+        ? await ask(connection.protocol, exchange, head, live)
+        : askWebSocket(connection.protocol, head, live);
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
       get signal() {
@@ -57,6 +66,21 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     granted = passage;
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
+    if (offer !== undefined) {
+      if (session.ended.aborted) throw session.ended.reason;
+      await context.webSockets.open({
+        exchange,
+        gate,
+        session,
+        operation: asked.operation,
+        passage,
+        head,
+        offer,
+        live: now,
+        upstreams: context.upstreams,
+      });
+      return;
+    }
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
@@ -81,6 +105,16 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       granted.done({ status: "error", error: isGone ? error.name : known.code });
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
+  }
+}
+
+/** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
+function readTrusted({ request }: Exchange): RequestHead {
+  try {
+    return readHead(request.method, request.target, request.headers, request.authority);
+  } catch (error) {
+    request.distrust?.();
+    throw error;
   }
 }
 

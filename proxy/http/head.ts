@@ -76,6 +76,8 @@ const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
 const hostPattern = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(\d{1,5}))?$/;
 const absolutePattern = /^(https?):\/\/([^/?#]+)(\/[^#]*|\?[^#]*|)$/i;
 const targetPattern = /^\/[!-"$-~]*$/;
+/** Methods are case-sensitive, but some servers take `get` for `GET`. */
+const methodPattern = /^[A-Z][A-Z0-9_-]{0,31}$/;
 const digits = /^\d{1,15}$/;
 /** What is not a letter, a digit or a hyphen: rare in names of headers. */
 const unusual = /[^-a-z0-9]/;
@@ -87,7 +89,11 @@ const maxChainLength = 128;
 export const maxHeaders = 200;
 
 /**
- * Throws ProxyError MalformedRequest for what two readers could read differently.
+        // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
+        // answer is HTTP/1.1, and no upstream hears of the offer.
+        if (value.toLowerCase() === "h2c") break;
+        upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
+        break;
  *
  * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
  * @param rawHeaders names and values as they came, flat
@@ -101,6 +107,7 @@ export function readHead(
 ): RequestHead {
   if (rawHeaders.length > 2 * maxHeaders)
     throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
+  if (!methodPattern.test(method)) throw malformed("the method is not one word in capital letters");
   // Its answer is the request as it arrived, our credential included (RFC 9110 section 9.3.8).
   if (method === "TRACE")
     throw new ProxyError(
@@ -148,6 +155,9 @@ export function readHead(
         options = options === undefined ? value : `${options},${value}`;
         break;
       case "upgrade":
+        // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
+        // answer is HTTP/1.1, and no upstream hears of the offer.
+        if (value.toLowerCase() === "h2c") break;
         upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
         break;
       case "credential":

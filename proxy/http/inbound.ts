@@ -21,6 +21,11 @@ export interface InboundRequest {
   readonly body: InboundBody;
   readonly answer: InboundAnswer;
   /**
+   * Its head was refused for what it says, so that what follows it on the connection could be part of it to somebody else:
+   * nothing more is read there. Versions that frame requests apart have no need of it.
+   */
+  distrust?(): void;
+  /**
    * Answers with this head (101 for an upgrade, 200 for CONNECT) and gives the bytes behind it up: what the client sent
    * already comes first. A plain HTTP/1.1 connection is given up as its socket. Instead of an answer; the leg is out of it then.
    */

@@ -3,6 +3,7 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { proxyErrors } from "../errors.ts";
 import type { ProxyError, ProxyErrorCode } from "../errors.ts";
+import type { Unreadable } from "./request-parser.ts";
 
 export interface Refusal {
   readonly status: number;
@@ -23,11 +24,20 @@ export function refusalOf(
   return protocol === "openai" ? openAiRefusal(error, decision) : problem(error, decision);
 }
 
-function problem(error: ProxyError, decision: Decision | undefined): Refusal {
+/** What could not be read has no connection yet, and so no protocol; its status can say more than its code. */
+export function unreadableOf(error: Unreadable): Refusal {
+  return problem(error, undefined, error.answerStatus);
+}
+
+function problem(
+  error: ProxyError,
+  decision: Decision | undefined,
+  status: number = error.status,
+): Refusal {
   const body = {
     type: `https://chaperone.dev/errors/${error.code}`,
     title: titles[error.code],
-    status: error.status,
+    status,
     detail: error.message,
     code: error.code,
     ...asked(error),
@@ -36,7 +46,7 @@ function problem(error: ProxyError, decision: Decision | undefined): Refusal {
   const headers = ["content-type", "application/problem+json"];
   const seconds = retrySeconds(error);
   if (seconds !== undefined) headers.push("retry-after", String(seconds));
-  return finish(error.status, headers, body);
+  return finish(status, headers, body);
 }
 
 /**

@@ -13,9 +13,10 @@ import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
+import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
-import { NodeLegs } from "./node-leg.ts";
 import { Upstreams } from "./upstreams.ts";
+import { WebSockets } from "./websocket/websockets.ts";
 
 /** What a listener knows of the requests that arrive there. */
 export interface HttpRoute {
@@ -67,7 +68,7 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 }
 
 class Room implements HttpRoom {
-  readonly #legs = new NodeLegs();
+  readonly #legs = new Http1Legs();
   readonly #context: ForwardContext;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;
@@ -75,6 +76,7 @@ class Room implements HttpRoom {
   constructor(options: HttpRoomOptions) {
     this.#context = {
       upstreams: new Upstreams(options),
+      webSockets: new WebSockets(),
       onUnexpected: options.onUnexpected ?? ignore,
       onRefused: options.onRefused ?? ignore,
     };
@@ -99,6 +101,7 @@ class Room implements HttpRoom {
     }, deadlineMs);
     for (const client of this.#clients)
       client.end(new ProxyError("ShuttingDown", "the proxy is shutting down"));
+    this.#context.webSockets.close();
     this.#settle();
     await this.#closing.promise;
     clearTimeout(cut);

@@ -83,6 +83,11 @@ export class Upstreams {
     return upstream;
   }
 
+  /** A connection for one use, that speaks HTTP/1.1. Throws ProxyError. */
+  alone(endpoint: Endpoint): Promise<Socket | TLSSocket> {
+    return this.#connector(endpoint, offeredForStreams)();
+  }
+
   /** Call it before `send` for a body that streams. Throws what the first connection fails with. */
   async openStreaming(upstream: Upstream): Promise<void> {
     if (upstream.streaming !== undefined || (await upstream.known.speaksH2())) return;
@@ -239,7 +244,7 @@ function tlsError(error: Error, endpoint: Endpoint): ProxyError {
 }
 
 /** RFC 9110 section 7.2: without the port where it is the scheme's own. */
-function authorityOf({ host, port, tls }: Endpoint): string {
+export function authorityOf({ host, port, tls }: Endpoint): string {
   const name = isIP(host) === 6 ? `[${host}]` : host;
   return port === (tls.mode === "Disable" ? 80 : 443) ? name : `${name}:${port}`;
 }

@@ -8,11 +8,13 @@ import {
   readString,
   stringEnd,
 } from "./decode.ts";
+import type { Field } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import { Framer, headerBytes, maxInspectedBytes, tooLong, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
+import type { Portal } from "./statements.ts";
 import { noticeMayPass, withoutValues, withReadOnlyHint } from "./refusal.ts";
 import { Results } from "./results.ts";
 
@@ -198,7 +200,7 @@ export class Backend implements FrameSink {
         return;
       case "describe-portal":
         if (type === backend.rowDescription && head.portal?.described === true)
-          head.portal.fields = readRowDescription(buffer, start, end);
+          head.portal.fields = fieldsOf(head.portal, buffer, start, end);
         break;
       case "describe-statement":
         break;
@@ -365,4 +367,11 @@ export class Backend implements FrameSink {
 function affectedRows(tag: string): number {
   const digits = /(\d+)$/.exec(tag)?.[1];
   return digits === undefined ? 0 : Number(digits);
+}
+
+function fieldsOf(portal: Portal, buffer: Buffer, start: number, end: number): readonly Field[] {
+  const masking = portal.execution?.masking;
+  return masking === undefined
+    ? readRowDescription(buffer, start, end)
+    : masking.fields(portal.statement.understood.shape, buffer, start, end);
 }

@@ -46,7 +46,7 @@ export class Cursors {
 
   /** No transaction is open and nothing is outstanding: portals do not outlive that. */
   transactionEnded(): void {
-    this.#portals.clear();
+    if (this.#portals.size > 0) this.#portals.clear();
     this.#tooManyPortals = false;
   }
 }

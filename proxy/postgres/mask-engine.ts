@@ -8,6 +8,7 @@ import type { SqlGrammar } from "../../policy/sql/grammar.ts";
 import { copyOf, planCopy, planRow, type Compiled } from "./mask-plan.ts";
 import type { MaskEngine } from "./mask-source.ts";
 import type { Masking } from "./masking.ts";
+import { PlanMemo } from "./plan-memo.ts";
 
 export function createMaskEngine(grammar: SqlGrammar): MaskEngine {
   return {
@@ -29,6 +30,7 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
     detector: detectMasks.length === 0 ? undefined : createTextMasker(detectMasks, key),
     key,
   };
+  const memo = new PlanMemo();
   if (columnMasks.length > 0 && compiled.prover === undefined)
     throw new Error("column masks cannot be compiled without a catalog");
   return {
@@ -58,7 +60,24 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
       const proof = compiled.prover.prove(shape);
       return proof.ok ? proof.shown.flatMap(({ declares }) => declares ?? []) : [];
     },
-    plan: (fields, detected, shape) => planRow(compiled, fields, detected, shape),
+    detects: compiled.detector !== undefined,
+    fields: (text, buffer, start, end) => memo.fields(text, buffer, start, end),
+    plan: (fields, detected, shape) => {
+      // What detectors find is counted by result, and what a cursor reads is known at the moment.
+      const fixed =
+        compiled.detector === undefined && shape.statement === 0 && !fetches(compiled, shape.text);
+      const known = fixed ? memo.find(shape.text, fields) : undefined;
+      if (known !== undefined) return known.of;
+      const plan = planRow(compiled, fields, detected, shape);
+      if (fixed && plan !== "unknown" && (plan === undefined || !("refused" in plan)))
+        memo.keep(shape.text, fields, plan);
+      return plan;
+    },
     copyPlan: (columns, shape) => planCopy(compiled, columns, shape),
   };
+}
+
+function fetches({ prover }: Compiled, text: string): boolean {
+  const proof = prover?.prove(text);
+  return proof?.ok === true && proof.shown[0]?.fetches !== undefined;
 }

@@ -44,6 +44,10 @@ export interface Masking {
   readsViews(understood: Understood): boolean;
   /** Names of the cursors that this text declares; undefined where only detectors apply, which need no texts of cursors. */
   declares(understood: Understood): readonly string[] | undefined;
+  /** Detectors look at the values of each result. */
+  readonly detects: boolean;
+  /** The fields of a RowDescription that answers this text; the same object while the same bytes come. */
+  fields(text: string, buffer: Buffer, start: number, end: number): readonly Field[];
   /** Undefined: nothing to mask in this shape. */
   plan(fields: readonly Field[], detected: Detected, shape: ResultShape): Plan;
   /** The same for COPY TO in text and CSV, of which the server says only the number of columns. */

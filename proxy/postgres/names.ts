@@ -6,9 +6,59 @@
 // A name of an earlier batch is only looked up once that batch is answered (`wait`), and one behind a command that may
 // have changed any name once this batch is answered so far (`settle`).
 
+/**
+ * A map that has the empty name, which most drivers use for everything, in a field of its own, and that is emptied by
+ * starting anew: the table of a cleared Map goes on pointing to the next one (for iterators that may stand in it), so
+ * that once one is old, everything that was ever kept behind it lives until the next full collection.
+ */
+class Slots<V> {
+  #named = new Map<string, V>();
+  #unnamed: V | undefined = undefined;
+  #hasUnnamed = false;
+
+  get size(): number {
+    return this.#named.size + (this.#hasUnnamed ? 1 : 0);
+  }
+
+  has(name: string): boolean {
+    return name === "" ? this.#hasUnnamed : this.#named.has(name);
+  }
+
+  get(name: string): V | undefined {
+    return name === "" ? this.#unnamed : this.#named.get(name);
+  }
+
+  set(name: string, value: V): void {
+    if (name === "") {
+      this.#unnamed = value;
+      this.#hasUnnamed = true;
+    } else this.#named.set(name, value);
+  }
+
+  delete(name: string): void {
+    if (name === "") this.#forgetUnnamed();
+    else this.#named.delete(name);
+  }
+
+  clear(): void {
+    this.#forgetUnnamed();
+    if (this.#named.size > 0) this.#named = new Map();
+  }
+
+  *values(): Iterable<V> {
+    if (this.#hasUnnamed && this.#unnamed !== undefined) yield this.#unnamed;
+    yield* this.#named.values();
+  }
+
+  #forgetUnnamed(): void {
+    this.#unnamed = undefined;
+    this.#hasUnnamed = false;
+  }
+}
+
 export class Names<T> {
-  readonly #confirmed = new Map<string, T>();
-  readonly #overlay = new Map<string, T | undefined>();
+  readonly #confirmed = new Slots<T>();
+  readonly #overlay = new Slots<T | undefined>();
   #pendingHere = 0;
   #pendingBefore = 0;
   #doubtful = false;

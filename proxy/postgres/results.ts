@@ -2,11 +2,11 @@
 import { ProxyError } from "../errors.ts";
 import type { FrontendSide } from "./backend.ts";
 import { maskCopyRow } from "./copy-rows.ts";
-import { readCopyResponse, readRowDescription } from "./decode.ts";
+import { readCopyResponse } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
 import { WireError } from "./framer.ts";
-import type { Plan, ResultShape } from "./masking.ts";
+import type { Detected, Masking, Plan, ResultShape } from "./masking.ts";
 import { backend } from "./messages.ts";
 import { refusalMessage } from "./refusal.ts";
 import { RowWriter } from "./row-writer.ts";
@@ -46,10 +46,13 @@ export class Results {
   /** A RowDescription for a simple query. */
   shape(execution: Execution, buffer: Buffer, start: number, end: number): void {
     execution.plan = undefined;
-    if (execution.masking === undefined) return;
-    execution.detected ??= new Map();
-    const fields = readRowDescription(buffer, start, end);
-    this.#take(execution, execution.masking.plan(fields, execution.detected, this.#of(execution)));
+    const { masking, understood } = execution;
+    if (masking === undefined) return;
+    const fields = masking.fields(understood.shape, buffer, start, end);
+    this.#take(
+      execution,
+      masking.plan(fields, detectedBy(execution, masking), this.#of(execution)),
+    );
   }
 
   /** COPY TO begins. */
@@ -140,11 +143,11 @@ export class Results {
   /** Every execution under masks was preceded by a Describe of its portal, the client's or ours. */
   #planPortal(execution: Execution): boolean {
     const fields = execution.portal?.fields;
-    execution.detected ??= new Map();
+    const { masking } = execution;
     const plan =
       fields === undefined
         ? "unknown"
-        : execution.masking?.plan(fields, execution.detected, this.#of(execution));
+        : masking?.plan(fields, detectedBy(execution, masking), this.#of(execution));
     return this.#take(execution, plan);
   }
 
@@ -208,4 +211,11 @@ export class Results {
       ),
     );
   }
+}
+
+/** Where nothing detects, nothing is counted. */
+const nothingDetected: Detected = new Map();
+
+function detectedBy(execution: Execution, masking: Masking): Detected {
+  return masking.detects ? (execution.detected ??= new Map()) : nothingDetected;
 }

@@ -261,6 +261,7 @@ export class Registry {
 
   /** Portals do not outlive their transaction, nor a command that may give their names to cursors. */
   transactionEnded(): void {
+    if (this.portals.size === 0) return;
     for (const portal of this.portals.values()) this.#closed(portal);
     this.portals.forgetAll();
   }

@@ -69,35 +69,48 @@ interface Measured {
   readonly cpuUs: number;
 }
 
+/** Eight kinds of things that no agent may do, so that every statement is held against ten rules. */
+const denials = [
+  "{statements: [drop, truncate]}",
+  '{statements: [delete], relations: ["public.*"]}',
+  "{statements: [update], hasWhere: false}",
+  "{statements: [grant, revoke, alter]}",
+  '{statements: [copy], relations: ["private.*"]}',
+  '{statements: [select], relations: ["private.*", public.salaries]}',
+  "{columns: [public.pgbench_tellers.filler]}",
+  '{functions: [pg_sleep, "dblink*"]}',
+];
+
+/** Ten rules, one masked column, every statement recorded. */
 function manifests(server: PostgresServer): string {
-  const connection = (name: string): string => `
+  const denied = denials.map((sql, at) => `    - {name: deny-${at}, action: Deny, sql: ${sql}}`);
+  return `
+apiVersion: v1
+kind: Secret
+metadata: {name: accounts, namespace: bench}
+stringData: {username: "${server.superuser}", password: "${server.password}"}
+---
 apiVersion: chaperone.dev/v1alpha1
 kind: Connection
-metadata: {name: ${name}, namespace: bench}
+metadata: {name: accounts, namespace: bench}
 spec:
   protocol: postgres
   endpoint: {host: "${server.host}", port: ${server.port}, tls: {mode: Disable}}
-  hosts: [${name}]
+  hosts: [accounts]
   postgres: {database: ${database}}
   credential:
     static: {secretRef: {name: accounts}, usernameKey: username, passwordKey: password}
 ---
 apiVersion: chaperone.dev/v1alpha1
 kind: AccessPolicy
-metadata: {name: ${name}, namespace: bench}
+metadata: {name: accounts, namespace: bench}
 spec:
-  targetRefs: [{group: chaperone.dev, kind: Connection, name: ${name}}]
+  targetRefs: [{group: chaperone.dev, kind: Connection, name: accounts}]
   subjects: [{serviceAccounts: [agent]}]
   rules:
     - {name: read, action: Allow, sql: {statements: [select], relations: ["public.pgbench_*"]}}
-    - {name: never-destroy, action: Deny, sql: {statements: [drop, truncate, delete]}}`;
-  return `
-apiVersion: v1
-kind: Secret
-metadata: {name: accounts, namespace: bench}
-stringData: {username: "${server.superuser}", password: "${server.password}"}
----${connection("accounts")}
----${connection("masked")}
+    - {name: history, action: Allow, sql: {statements: [insert], relations: [public.pgbench_history]}}
+${denied.join("\n")}
   masking:
     - columns: [public.pgbench_accounts.filler]
       transform: {partial: {keepLast: 4}}
@@ -138,7 +151,7 @@ export async function postgres({
     const targets: Target[] = [
       {
         name: "chaperone",
-        port: ({ masked }) => chaperone.port(masked ? "bench/masked" : "bench/accounts"),
+        port: () => chaperone.port("bench/accounts"),
         pid: chaperone.pid,
         password: "any",
       },

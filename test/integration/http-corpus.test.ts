@@ -18,26 +18,6 @@ const patienceMs = 1_500;
 /** Behind the last answer that is expected nothing more may come. */
 const quietMs = 40;
 
-/** What Node's parser reads on its own before anything of ours can refuse it, or refuses without a word to us. */
-const untilOurParser: ReadonlySet<string> = new Set([
-  "Transfer-Encoding: identity before chunked",
-  "Transfer-Encoding: gzip before chunked",
-  "Transfer-Encoding: chunked in the second of two headers",
-  "Transfer-Encoding: chunked behind a comma",
-  "Transfer-Encoding: Connection naming it away",
-  "chunks in HTTP/1.0",
-  "trailers that would frame, authorize or name a host",
-  "a request line with two spaces",
-  "HTTP/0.9 with a version",
-  "HTTP/2.0 in a request line",
-  "another protocol's version",
-  "an expectation that is not 100-continue",
-  "no Host",
-  "a Host in the twin of the header",
-  "a request behind one without Host",
-  "a request in the body of one whose expectation cannot be met",
-]);
-
 interface Played {
   readonly arrived: readonly Arrived[];
   readonly faults: readonly string[];
@@ -145,7 +125,7 @@ after(async () => {
 for (const [what, entries] of Object.entries(corpus)) {
   describe(what, () => {
     for (const entry of entries) {
-      test(titleOf(entry), { todo: untilOurParser.has(entry.name) }, () => {
+      test(titleOf(entry), () => {
         const ways = played.get(entry);
         assert.ok(ways !== undefined);
         check(ways.governed, entry.sees, entry);

@@ -215,7 +215,7 @@ test("a tunnel to a PostgreSQL connection is its room's, bytes sent along with C
     port,
     "CONNECT db.example.com:5432 HTTP/1.1\r\nHost: db.example.com:5432\r\n\r\nearly bytes",
   );
-  assert.equal(answer, "HTTP/1.1 200 \r\n\r\nearly bytes");
+  assert.equal(answer, "HTTP/1.1 200 OK\r\n\r\nearly bytes");
 });
 
 test("an absolute URL of a connection that is reached by TLS is not served in the clear", async (t) => {

@@ -56,8 +56,7 @@ function readProtocols(value: string | readonly string[] | undefined): readonly 
     .map((name) => name.trim());
   if (names.length > maxProtocols || new Set(names).size < names.length)
     throw malformed(`its subprotocols repeat, or are more than ${maxProtocols}`);
-  if (!names.every((name) => tokenPattern.test(name)))
-    throw malformed("a subprotocol is no token");
+  if (!names.every((name) => tokenPattern.test(name))) throw malformed("a subprotocol is no token");
   return names;
 }
 
@@ -86,7 +85,8 @@ export function requestText(
     `sec-websocket-version: ${version}`,
   ];
   if (protocols.length > 0) lines.push(`sec-websocket-protocol: ${protocols.join(", ")}`);
-  for (let at = 0; at + 1 < headers.length; at += 2) lines.push(`${headers[at]}: ${headers[at + 1]}`);
+  for (let at = 0; at + 1 < headers.length; at += 2)
+    lines.push(`${headers[at]}: ${headers[at + 1]}`);
   return `${lines.join("\r\n")}\r\n\r\n`;
 }
 
@@ -96,7 +96,10 @@ export function checkAccepted(
   key: string,
   { protocols }: WebSocketOffer,
 ): string | undefined {
-  if (String(headers["upgrade"]).toLowerCase() !== "websocket" || !says(headers["connection"], "upgrade"))
+  if (
+    String(headers["upgrade"]).toLowerCase() !== "websocket" ||
+    !says(headers["connection"], "upgrade")
+  )
     throw refused("it does not say that it is WebSocket");
   if (headers["sec-websocket-accept"] !== acceptOf(key))
     throw refused("its Sec-WebSocket-Accept is not that of the key");
@@ -109,15 +112,13 @@ export function checkAccepted(
   return protocol;
 }
 
-/** Headers of the 101 for the agent, flat. @param others of the upstream's answer, as any answer's travel on */
+/** Headers of the 101 for the agent, flat; `Connection` is its leg's. @param others of the upstream's answer, as any answer's travel on */
 export function acceptance(
   { key }: WebSocketOffer,
   protocol: string | undefined,
   others: readonly string[],
 ): string[] {
   return [
-    "connection",
-    "Upgrade",
     "upgrade",
     "websocket",
     "sec-websocket-accept",

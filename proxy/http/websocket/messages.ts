@@ -120,7 +120,9 @@ export class Messages implements MessageWork {
     this.close();
     const suspects = masker.look(whole, 0, whole.length);
     const { text, counts } =
-      suspects === 0 ? { text: undefined, counts: {} } : masker.mask(whole.toString("utf8"), suspects);
+      suspects === 0
+        ? { text: undefined, counts: {} }
+        : masker.mask(whole.toString("utf8"), suspects);
     for (const [name, count] of Object.entries(counts))
       this.#detected[name] = (this.#detected[name] ?? 0) + count;
     const bytes = text === undefined ? whole : Buffer.from(text);

@@ -89,7 +89,10 @@ class Reading {
     const end = this.#head.indexOf("\r\n\r\n", 0, "latin1");
     if (end < 0) {
       if (this.#head.length > maxHeadBytes)
-        throw new ProxyError("UpstreamProtocol", "the headers of the upstream's answer are too large");
+        throw new ProxyError(
+          "UpstreamProtocol",
+          "the headers of the upstream's answer are too large",
+        );
       return undefined;
     }
     const head = this.#head.subarray(0, end + 4);

@@ -106,7 +106,12 @@ export class WebSocketRelay {
         {
           data: (kind, bytes, isFirst, isLast) => this.#data(side, kind, bytes, isFirst, isLast),
           control: (kind, payload) =>
-            this.#say(this.#other(side), kind === "ping" ? opcodes.ping : opcodes.pong, true, payload),
+            this.#say(
+              this.#other(side),
+              kind === "ping" ? opcodes.ping : opcodes.pong,
+              true,
+              payload,
+            ),
           close: (code, reason) => this.#heardClose(side, code, reason),
         },
         maxMessageBytes,
@@ -145,7 +150,11 @@ export class WebSocketRelay {
   #violated(side: Side, error: unknown): void {
     side.heardClose = true;
     if (!(error instanceof WebSocketViolation)) {
-      this.#end(new ProxyError("UpstreamProtocol", "the WebSocket could not be carried"), closeCodes.badGateway, closeCodes.goingAway);
+      this.#end(
+        new ProxyError("UpstreamProtocol", "the WebSocket could not be carried"),
+        closeCodes.badGateway,
+        closeCodes.goingAway,
+      );
       return;
     }
     if (side.isUpstream)
@@ -157,7 +166,11 @@ export class WebSocketRelay {
         error.code,
       );
     else
-      this.#end(new ProxyError("MalformedRequest", error.message), error.code, closeCodes.goingAway);
+      this.#end(
+        new ProxyError("MalformedRequest", error.message),
+        error.code,
+        closeCodes.goingAway,
+      );
   }
 
   #data(side: Side, kind: MessageKind, bytes: Buffer, isFirst: boolean, isLast: boolean): void {

@@ -7,13 +7,7 @@ const axios = createRequire(`${packages}/`)("axios");
 const client = axios.create({ baseURL: url, validateStatus: () => true });
 
 await play({
-  async request(
-    method,
-    path,
-    headers = {},
-    body = undefined,
-    { redirects = true, timeout = 20_000 } = {},
-  ) {
+  async request(method, path, headers = {}, body, { redirects = true, timeout = 20_000 } = {}) {
     const answer = await client.request({
       method,
       url: path,

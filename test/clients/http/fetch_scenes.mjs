@@ -2,7 +2,7 @@
 import { play, told, url } from "./http_scenes.mjs";
 
 await play({
-  async request(method, path, headers = {}, body = undefined, { redirects = true, timeout } = {}) {
+  async request(method, path, headers = {}, body, { redirects = true, timeout } = {}) {
     const isStream = body !== undefined && !Buffer.isBuffer(body);
     const answer = await fetch(url + path, {
       method,

@@ -26,7 +26,7 @@ function open(method, path, headers, body, timeout) {
   });
 }
 
-async function request(method, path, headers = {}, body = undefined, { timeout } = {}) {
+async function request(method, path, headers = {}, body, { timeout } = {}) {
   const { incoming, outgoing, informed } = await open(method, path, headers, body, timeout);
   const chunks = [];
   for await (const chunk of incoming) chunks.push(chunk);

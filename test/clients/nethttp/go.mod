@@ -1,3 +1,3 @@
 module chaperone.dev/test/nethttp
 
-go 1.24
+go 1.25

@@ -19,7 +19,6 @@ import (
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -75,14 +74,11 @@ func kind(err error) string {
 	switch {
 	case errors.As(err, &failed) && failed.Timeout():
 		return "timeout"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "deadline"
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "unexpected EOF"
-	case errors.Is(err, syscall.ECONNRESET):
-		return "connection reset"
+	case errors.Is(err, io.EOF):
+		return "EOF"
 	default:
-		return fmt.Sprintf("%T", err)
+		// A reset, an end too early or a reset stream: whatever the transport, it is no success.
+		return "broken off"
 	}
 }
 
@@ -178,7 +174,9 @@ func main() {
 		{"patch", func() any { return ask("PATCH", "/echo", nil, strings.NewReader("{}")) }},
 		{"delete", func() any { return ask("DELETE", "/echo", nil, nil) }},
 		{"options", func() any { return ask("OPTIONS", "/echo", nil, nil) }},
-		{"seen", func() any { return ask("GET", "/seen", headers{"X-Own": "mine", "Accept-Language": "de, en;q=0.5", "User-Agent": "go"}, nil) }},
+		{"seen", func() any {
+			return ask("GET", "/seen", headers{"X-Own": "mine", "Accept-Language": "de, en;q=0.5", "User-Agent": "go"}, nil)
+		}},
 		{"megabyte-down", func() any { return ask("GET", "/big", nil, nil) }},
 		{"megabyte-both", func() any { return ask("POST", "/mirror", nil, bytes.NewReader(pattern)) }},
 		{"chunked-up", func() any { return ask("POST", "/echo", nil, unsized{bytes.NewReader(pattern[:200000])}) }},
@@ -212,7 +210,9 @@ func main() {
 		{"cookies-set", func() any { return ask("GET", "/cookies/set", nil, nil) }},
 		{"cookies", func() any { return ask("GET", "/cookies", nil, nil) }},
 		{"large-answer-header", func() any { return ask("GET", "/large", nil, nil) }},
-		{"large-request-header", func() any { return ask("GET", "/seen", headers{"x-large": strings.Repeat("q", 8000), "User-Agent": "go"}, nil) }},
+		{"large-request-header", func() any {
+			return ask("GET", "/seen", headers{"x-large": strings.Repeat("q", 8000), "User-Agent": "go"}, nil)
+		}},
 		{"credential", func() any { return ask("GET", "/private", headers{"authorization": "Bearer " + token}, nil) }},
 		{"reused", reused},
 		{"parallel", parallel},

@@ -86,8 +86,11 @@ export const chunks: readonly Entry[] = [
     { line: "GET /next" },
   ),
   reaches(
-    "trailers that would frame, authorize or name a host",
-    `POST /c HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\nTrailer: Content-Length, Authorization, Host\r\n\r\n5\r\nhello\r\n0\r\nContent-Length: 50\r\nAuthorization: mine\r\nHost: b\r\nTransfer-Encoding: chunked\r\nX-Api-Key: mine\r\n\r\n`,
-    { ...hello, lacks: ["trailer", "authorization", "content-length", "x-api-key"] },
+    "trailers that would authorize, which are not passed on",
+    `POST /c HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n\r\n5\r\nhello\r\n0\r\nAuthorization: mine\r\nX-Api-Key: mine\r\n\r\n`,
+    { ...hello, lacks: ["trailer", "authorization", "x-api-key"] },
+  ),
+  ...["Content-Length: 50", "Transfer-Encoding: chunked", "Host: b", "Connection: close"].map(
+    (line) => broken(`a trailer with ${line}`, `5\r\nhello\r\n0\r\n${line}\r\n\r\n`),
   ),
 ];

@@ -47,7 +47,7 @@ export const connections: readonly Entry[] = [
   ),
   refused(
     "a request behind an upgrade",
-    `GET / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n${smuggled}`,
+    `GET / HTTP/1.1\r\n${H}Connection: Upgrade\r\nUpgrade: smuggle/1\r\n\r\n${smuggled}`,
   ),
   refused("a request behind CONNECT", `CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n${smuggled}`),
   refused("a request behind HTTP/0.9", `GET /\r\n${smuggled}`),
@@ -60,15 +60,15 @@ export const connections: readonly Entry[] = [
 const long = (length: number): string => "x".repeat(length);
 
 export const sizes: readonly Entry[] = [
-  refused("a header of 1 MB", `GET / HTTP/1.1\r\n${H}X-A: ${long(1 << 20)}\r\n\r\n`, 413),
-  refused("a head over 32 KiB", `GET / HTTP/1.1\r\n${H}X-A: ${long(33_000)}\r\n\r\n`, 413),
-  refused("10,000 headers", `GET / HTTP/1.1\r\n${H}${"X-A: 1\r\n".repeat(10_000)}\r\n`, 413),
-  refused("201 headers", `GET / HTTP/1.1\r\n${H}${"X-A: 1\r\n".repeat(200)}\r\n`, 413),
-  refused("a header name of 1 MB", `GET / HTTP/1.1\r\n${H}${long(1 << 20)}: 1\r\n\r\n`, 413),
-  refused("a header name of 1 MB without an end", `GET / HTTP/1.1\r\n${H}${long(1 << 20)}`, 413),
-  refused("a target of 1 MB", `GET /${long(1 << 20)} HTTP/1.1\r\n${H}\r\n`, 413),
+  refused("a header of 1 MB", `GET / HTTP/1.1\r\n${H}X-A: ${long(1 << 20)}\r\n\r\n`, 431),
+  refused("a head over 32 KiB", `GET / HTTP/1.1\r\n${H}X-A: ${long(33_000)}\r\n\r\n`, 431),
+  refused("10,000 headers", `GET / HTTP/1.1\r\n${H}${"X-A: 1\r\n".repeat(10_000)}\r\n`, 431),
+  refused("201 headers", `GET / HTTP/1.1\r\n${H}${"X-A: 1\r\n".repeat(200)}\r\n`, 431),
+  refused("a header name of 1 MB", `GET / HTTP/1.1\r\n${H}${long(1 << 20)}: 1\r\n\r\n`, 431),
+  refused("a header name of 1 MB without an end", `GET / HTTP/1.1\r\n${H}${long(1 << 20)}`, 431),
+  refused("a target of 1 MB", `GET /${long(1 << 20)} HTTP/1.1\r\n${H}\r\n`, 431),
   refused("a method of 1 MB", `${"G".repeat(1 << 20)} / HTTP/1.1\r\n${H}\r\n`),
-  refused("a Host of 1 MB", `GET / HTTP/1.1\r\nHost: ${long(1 << 20)}\r\n\r\n`, 413),
+  refused("a Host of 1 MB", `GET / HTTP/1.1\r\nHost: ${long(1 << 20)}\r\n\r\n`, 431),
   reaches("200 headers", `GET /many HTTP/1.1\r\n${H}${"X-A: 1\r\n".repeat(199)}\r\n`, {
     line: "GET /many",
   }),
