@@ -144,6 +144,83 @@ test("a rule that allows the path alone opens no WebSocket, and the refusal says
   assert.equal(setup.upgrades.length, 0);
 });
 
+test("an approval of the upgrade is one of the upgrade alone: the same GET asks anew", async (t) => {
+  const approval = { approvers: [], count: 1, holdSeconds: 5, validForSeconds: 60 };
+  const asked = { methods: ["GET"], paths: ["/live"] };
+  const setup = await start(t, {
+    rules: [
+      {
+        name: "socket",
+        action: "RequireApproval",
+        http: { ...asked, upgrades: ["websocket"] },
+        approval,
+      },
+      { name: "request", action: "RequireApproval", http: asked, approval },
+    ],
+  });
+  setup.gate.decide = () => "Approved";
+  const client = await opened(setup);
+  client.terminate();
+  await raw(setup.port, "GET /live HTTP/1.1\r\nHost: a\r\n\r\n");
+  const [socket, request] = setup.gate.requests;
+  assert.equal(socket?.summary, "GET (websocket) 127.0.0.1/live");
+  assert.equal(request?.summary, "GET 127.0.0.1/live");
+  assert.notEqual(socket?.digest, request?.digest);
+});
+
+test("a language model's connection opens no WebSocket: what is said on it could not be decided", async (t) => {
+  const setup = await start(t, { protocol: "openai", rules: [{ name: "all" }] });
+  const failed = dial(setup).on("error", () => undefined);
+  const [, answer] = (await once(failed, "unexpected-response")) as [unknown, IncomingMessage];
+  assert.equal(answer.statusCode, 501);
+  assert.equal(setup.upgrades.length, 0);
+});
+
+test("an upstream that answers the handshake wrongly is not believed", async (t) => {
+  const { createServer: createTcp } = await import("node:net");
+  const accept = "sec-websocket-accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=";
+  const heads = [
+    ["another key's answer", `connection: Upgrade\r\nupgrade: websocket\r\n${accept}`],
+    ["no answer", "connection: Upgrade\r\nupgrade: websocket"],
+    ["no Connection", "upgrade: websocket"],
+    [
+      "an extension",
+      `connection: Upgrade\r\nupgrade: websocket\r\n${accept}\r\nsec-websocket-extensions: permessage-deflate`,
+    ],
+    ["bytes that are no HTTP", ""],
+  ] as const;
+  for (const [what, lines] of heads) {
+    const liar = createTcp((socket) => {
+      socket
+        .on("error", () => undefined)
+        .once("data", () => {
+          socket.write(lines === "" ? "SSH-2.0-x\r\n\r\n" : `HTTP/1.1 101 X\r\n${lines}\r\n\r\n`);
+        });
+    });
+    liar.listen(0, "127.0.0.1");
+    await once(liar, "listening");
+    const address = liar.address();
+    assert.ok(address !== null && typeof address === "object");
+    const setup = await start(t, { upstream: { port: address.port } });
+    const failed = dial(setup).on("error", () => undefined);
+    const [, answer] = (await once(failed, "unexpected-response")) as [unknown, IncomingMessage];
+    assert.equal(answer.statusCode, 502, what);
+    assert.equal(setup.operations()[0]?.body.outcome?.error, "UpstreamProtocol", what);
+    liar.close();
+  }
+});
+
+test("an upstream that sends what is no frame is a bad gateway to the agent", async (t) => {
+  const setup = await start(t);
+  const client = await opened(setup);
+  const [peer] = setup.server.clients;
+  const wire = (peer as unknown as { _socket: Socket })._socket;
+  wire.write(encodeFrame(opcodes.text, true, Buffer.from("masked"), key));
+  assert.equal((await closed(client)).code, 1014);
+  await eventually("recorded", () => setup.operations().length === 1);
+  assert.equal(setup.operations()[0]?.body.outcome?.error, "UpstreamProtocol");
+});
+
 test("an upstream that does not switch is answered for as it said, and the connection stays usable", async (t) => {
   const setup = await start(t, { rules: [{ name: "all", http: { upgrades: ["websocket"] } }] });
   const request = (path: string): string =>
