@@ -40,6 +40,37 @@ export class MessageBudget {
   }
 }
 
+/** Bytes put together in one piece of memory: a peer that cuts them into crumbs makes them no larger. */
+class Gathered {
+  #bytes: Buffer = Buffer.alloc(0);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  add(piece: Buffer): void {
+    const needed = this.#length + piece.length;
+    if (needed > this.#bytes.length) {
+      const grown = Buffer.alloc(Math.max(needed, this.#bytes.length * 2));
+      this.#bytes.copy(grown, 0, 0, this.#length);
+      this.#bytes = grown;
+    }
+    piece.copy(this.#bytes, this.#length);
+    this.#length = needed;
+  }
+
+  /** Valid until the next `add` or `clear`. */
+  whole(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  clear(): void {
+    this.#bytes = Buffer.alloc(0);
+    this.#length = 0;
+  }
+}
+
 export interface MessagesOptions {
   readonly part: "request" | "response";
   /** Asked at the beginning of each message: policies change under an open connection. */
@@ -52,12 +83,11 @@ export interface MessagesOptions {
 export class Messages implements MessageWork {
   readonly #options: MessagesOptions;
   readonly #detected: Record<string, number> = {};
-  readonly #kept: Buffer[] = [];
+  readonly #kept = new Gathered();
   #keptBytes = 0;
   #isKept = false;
   #masker: TextMasker | undefined;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #held = new Gathered();
 
   constructor(options: MessagesOptions) {
     this.#options = options;
@@ -70,16 +100,15 @@ export class Messages implements MessageWork {
 
   content(): Content | undefined {
     if (this.#keptBytes === 0) return undefined;
-    const text = Buffer.concat(this.#kept).toString("utf8");
+    const text = this.#kept.whole().toString("utf8");
     const isCut = this.#keptBytes > maxContentBytes;
     return { part: this.#options.part, text, ...(isCut && { truncated: true }) };
   }
 
   /** Gives back what is held of a message that will never end. */
   close(): void {
-    this.#options.budget.give(this.#heldBytes);
-    this.#held = [];
-    this.#heldBytes = 0;
+    this.#options.budget.give(this.#held.length);
+    this.#held.clear();
   }
 
   take(kind: MessageKind, bytes: Buffer, isFirst: boolean, isLast: boolean): readonly Piece[] {
@@ -101,7 +130,7 @@ export class Messages implements MessageWork {
   }
 
   #hold(bytes: Buffer): void {
-    if (this.#heldBytes + bytes.length > maxMaskedBytes)
+    if (this.#held.length + bytes.length > maxMaskedBytes)
       throw new WebSocketViolation(
         closeCodes.policyViolation,
         `the policy masks what is answered, and a message of more than ${maxMaskedBytes} bytes cannot be held for it`,
@@ -111,12 +140,11 @@ export class Messages implements MessageWork {
         closeCodes.tryAgainLater,
         "too many messages are held for masking at this time",
       );
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
+    this.#held.add(bytes);
   }
 
   #masked(masker: TextMasker): Piece {
-    const whole = Buffer.concat(this.#held);
+    const whole = this.#held.whole();
     this.close();
     const suspects = masker.look(whole, 0, whole.length);
     const { text, counts } =
@@ -136,6 +164,6 @@ export class Messages implements MessageWork {
     const line = isLast ? Buffer.concat([bytes, Buffer.from("\n")]) : bytes;
     const room = maxContentBytes - this.#keptBytes;
     this.#keptBytes += line.length;
-    if (room > 0) this.#kept.push(Buffer.from(line.subarray(0, room)));
+    if (room > 0) this.#kept.add(line.subarray(0, room));
   }
 }
