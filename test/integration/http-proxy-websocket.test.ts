@@ -162,7 +162,10 @@ test("an approval of the upgrade is one of the upgrade alone: the same GET asks 
   const client = await opened(setup);
   client.terminate();
   await raw(setup.port, "GET /live HTTP/1.1\r\nHost: a\r\n\r\n");
-  const [socket, request] = setup.gate.requests;
+  const lookalike = "GET /live HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n\nwebsocket";
+  await raw(setup.port, lookalike);
+  const [socket, request, alike] = setup.gate.requests;
+  assert.notEqual(socket?.digest, alike?.digest);
   assert.equal(socket?.summary, "GET (websocket) 127.0.0.1/live");
   assert.equal(request?.summary, "GET 127.0.0.1/live");
   assert.notEqual(socket?.digest, request?.digest);

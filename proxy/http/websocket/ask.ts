@@ -23,7 +23,8 @@ export function askWebSocket(protocol: Protocol, head: RequestHead, live: LiveGr
   });
   return {
     operation,
-    exact: () => `${exactOf(head, undefined)}\nwebsocket`,
+    // In front: behind the request it could be the body of another.
+    exact: () => `websocket\n${exactOf(head, undefined)}`,
     content: undefined,
     identity: false,
     body: () => null,
