@@ -47,8 +47,8 @@ class PrefixReader implements BodyReader {
     return this.#waiting.promise;
   }
 
-  data(chunk: Buffer): void {
-    this.#chunks.push(Buffer.from(chunk));
+  data(chunk: Buffer, isOwn = false): void {
+    this.#chunks.push(isOwn ? chunk : Buffer.from(chunk));
     this.#length += chunk.length;
     if (this.#length <= this.#limit) return;
     this.#body.pause();
@@ -104,8 +104,8 @@ export class BodyStream extends Readable implements BodyReader {
     done(error);
   }
 
-  data(chunk: Buffer): void {
-    if (!this.destroyed) this.#take(Buffer.from(chunk));
+  data(chunk: Buffer, isOwn = false): void {
+    if (!this.destroyed) this.#take(isOwn ? chunk : Buffer.from(chunk));
   }
 
   end(): void {

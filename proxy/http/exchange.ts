@@ -1,4 +1,5 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
@@ -6,7 +7,7 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, readPrefix } from "./body.ts";
+import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
@@ -35,7 +36,7 @@ export interface Outgoing {
   readonly method: string;
   readonly path: string;
   readonly headers: string[];
-  readonly body: Buffer | BodyStream | null;
+  readonly body: Buffer | Readable | null;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   readonly retries: number;
@@ -70,8 +71,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #rules: AnswerRules = { passesCookies: false, hide: undefined };
-  #body: BodyStream | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
+  #body: Readable | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection) {
     this.request = request;
@@ -96,7 +97,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = passage;
     this.#observer = outgoing.observer;
     this.#rules = outgoing.answer;
-    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
+    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -115,14 +116,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream && upstream.streaming !== undefined)
+    if (body instanceof Readable && upstream.streaming !== undefined)
       upstream.streaming.dispatch({ method, path, headers, body }, this);
     else
       dispatchAgain(
         (request, handler) => upstream.known.dispatch(request, handler),
         { method, path, headers, body },
         this,
-        body instanceof BodyStream ? 0 : outgoing.retries,
+        body instanceof Readable ? 0 : outgoing.retries,
       );
   }
 
@@ -256,7 +257,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };
-    passage.done(outcome, observed?.contents);
+    passage.done(
+      outcome,
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
   }
 
   #release(): void {

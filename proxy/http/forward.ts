@@ -1,19 +1,24 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
+import { Readable } from "node:stream";
+
+import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
-import { BodyStream, ClientGone } from "./body.ts";
+import { ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
-import type { Upstreams } from "./upstreams.ts";
+import { authorityOf } from "./upstreams.ts";
+import type { Upstream, Upstreams } from "./upstreams.ts";
 import { askWebSocket } from "./websocket/ask.ts";
 import { readOffer } from "./websocket/handshake.ts";
 import type { WebSockets } from "./websocket/websockets.ts";
@@ -47,10 +52,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asked =
+    const asking =
       offer === undefined
-        ? await ask(connection.protocol, exchange, head, live)
+        ? ask(connection.protocol, exchange, head, live)
         : askWebSocket(connection.protocol, head, live);
+    const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
       get signal() {
@@ -84,13 +90,18 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    if (body instanceof BodyStream) await context.upstreams.openStreaming(upstream);
-    if (session.ended.aborted) throw session.ended.reason;
-    exchange.send(upstream, passage, {
+    const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
       headers: upstreamHeaders(head, now, asked.identity),
       body,
+    };
+    const { lease } = now;
+    const sent = lease.kind === "awsSigV4" ? await signed(plain, exchange, lease, upstream) : plain;
+    if (sent.body instanceof Readable) await context.upstreams.openStreaming(upstream);
+    if (session.ended.aborted) throw session.ended.reason;
+    exchange.send(upstream, passage, {
+      ...sent,
       observer: asked.observer(),
       answer: answerRules(now),
       retries: retriesFor(
@@ -106,6 +117,22 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
   }
+}
+
+/** Loaded with the first request that needs it: few Connections are AWS's. */
+async function signed(
+  plain: Sendable,
+  exchange: Exchange,
+  lease: AwsLease,
+  { endpoint }: Upstream,
+): Promise<Sendable & { readonly headers: string[] }> {
+  const { signRequest } = await import("./credential/sign-request.ts");
+  return signRequest(plain, {
+    lease,
+    authority: authorityOf(endpoint),
+    bodyLength: exchange.request.body.length,
+    now: Date.now(),
+  });
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
@@ -165,7 +192,7 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-): Promise<Asked> {
+): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);

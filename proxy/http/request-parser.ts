@@ -31,8 +31,11 @@ export interface ReadRequest {
 export interface RequestSink {
   /** Without a body there is no `end`. Nothing more is read until `resume` where this pauses, and behind the request until `next`. */
   head(request: ReadRequest): void;
-  /** @param chunk valid only while this is called, as what was pushed is */
-  data(chunk: Buffer): void;
+  /**
+   * @param chunk valid only while this is called, as what was pushed is
+   * @param isOwn it was copied, and nobody else keeps it
+   */
+  data(chunk: Buffer, isOwn: boolean): void;
   end(trailers: FlatHeaders): void;
 }
 
@@ -87,6 +90,8 @@ export class RequestParser {
   #state: State = "head";
   #bytes: Buffer = nothing;
   #at = 0;
+  /** What waits is a copy. */
+  #isOwn = false;
   /** Bytes of a head that were looked at before the rest of it came. */
   #scanned = 0;
   #left = 0;
@@ -108,12 +113,19 @@ export class RequestParser {
     return this.#state === "head" && this.waiting > 0;
   }
 
-  /** Throws Unreadable; then nothing that follows on the connection can be read. */
+  /**
+   * Throws Unreadable; then nothing that follows on the connection can be read.
+   *
+   * @param bytes valid only while this is called
+   */
   push(bytes: Buffer): void {
-    this.#bytes =
-      this.waiting === 0 ? bytes : Buffer.concat([this.#bytes.subarray(this.#at), bytes]);
+    this.#isOwn = this.waiting > 0;
+    this.#bytes = this.#isOwn ? Buffer.concat([this.#bytes.subarray(this.#at), bytes]) : bytes;
     this.#at = 0;
     this.#run();
+    if (this.waiting === 0 || this.#isOwn) return;
+    this.#bytes = Buffer.from(this.rest());
+    this.#isOwn = true;
   }
 
   /** Within a body: nothing is handed out until `resume`. */
@@ -260,7 +272,7 @@ export class RequestParser {
     const isChunk = this.#state === "chunk";
     const isWhole = this.#left === 0;
     if (isWhole && isChunk) this.#state = "chunk-end";
-    this.#sink.data(chunk);
+    this.#sink.data(chunk, this.#isOwn);
     if (isWhole && !isChunk) this.#end(noTrailers);
     return true;
   }

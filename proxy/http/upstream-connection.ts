@@ -74,6 +74,9 @@ export const idleMs = 15_000;
 /** A server that says how long it waits closes at that moment; a request must not meet that. */
 const idleMarginMs = 2_000;
 
+/** Up to this a body stands behind its head in one string. */
+const joinLimit = 16 * 1024;
+
 /** RFC 9112 section 3 and 5: what would end a line early cannot stand in one. */
 const unwritable = /[^\t\x20-\x7e\x80-\xff]/;
 const unwritableTarget = /[^\x21-\x7e]/;
@@ -130,7 +133,8 @@ export class UpstreamConnection implements UpstreamLink {
     this.#touch();
     current.isSent = true;
     this.#parser.expect(request.method);
-    this.#socket.write(bytes);
+    if (typeof bytes === "string") this.#socket.write(bytes, "latin1");
+    else this.#socket.write(bytes);
     return true;
   }
 
@@ -268,7 +272,10 @@ function tooSilent({ patienceMs }: Current): ProxyError {
 }
 
 /** The head and a body of known length in one piece: one write, one packet where it fits. */
-function requestBytes({ method, path, headers, body }: KnownRequest, host: string): Buffer {
+function requestBytes(
+  { method, path, headers, body }: KnownRequest,
+  host: string,
+): string | Buffer {
   if (unwritableTarget.test(path)) throw unwritableRequest();
   let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
   for (let at = 0; at + 1 < headers.length; at += 2) {
@@ -280,9 +287,11 @@ function requestBytes({ method, path, headers, body }: KnownRequest, host: strin
   if (body !== null || method === "POST" || method === "PUT" || method === "PATCH")
     head += `content-length: ${body?.length ?? 0}\r\n`;
   head += "\r\n";
-  const bytes = Buffer.allocUnsafe(head.length + (body?.length ?? 0));
+  // As a string it is the young generation's; the memory of buffers brings the collector of the old one.
+  if (body === null || body.length <= joinLimit) return head + (body?.toString("latin1") ?? "");
+  const bytes = Buffer.allocUnsafe(head.length + body.length);
   bytes.write(head, 0, "latin1");
-  body?.copy(bytes, head.length);
+  body.copy(bytes, head.length);
   return bytes;
 }
 

@@ -52,6 +52,11 @@ export class WebSockets {
     const { exchange, session, live, offer, head, passage } = opening;
     if (this.#open.size >= maxOpen)
       throw new ProxyError("LimitExceeded", `${maxOpen} WebSockets are open; close some first`);
+    if (live.lease.kind === "awsSigV4")
+      throw new ProxyError(
+        "NotSupported",
+        "WebSockets are not signed for AWS in this version: use a connection with another credential",
+      );
     const startedMs = performance.now();
     const signal = AbortSignal.any([exchange.signal, session.ended]);
     const upstream = await opening.upstreams.alone(live.endpoint);
@@ -66,6 +71,10 @@ export class WebSockets {
       return;
     }
     const accepted = accept(upstream, opened, key, offer);
+    if (signal.aborted) {
+      upstream.destroy();
+      throw signal.reason;
+    }
     const others = agentHeaders(opened.headers, answerRules(live));
     // From here on it is the WebSocket's: the connection that asked for it is no more.
     exchange.client.release(session);
