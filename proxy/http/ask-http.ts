@@ -80,8 +80,9 @@ function asked(
 /** Whether some rule could hold a request with this method; conditions and chains are left to the decision. */
 function mayHold(bundle: Bundle, method: string): boolean {
   for (const rule of bundle.rules) {
-    if (rule.action !== "RequireApproval" || rule.sql !== undefined || rule.llm !== undefined)
-      continue;
+    const isAboutOthers =
+      rule.sql !== undefined || rule.llm !== undefined || rule.passthrough !== undefined;
+    if (rule.action !== "RequireApproval" || isAboutOthers) continue;
     const methods = rule.http?.methods;
     if (
       methods === undefined ||

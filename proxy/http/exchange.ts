@@ -148,6 +148,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#finish();
   }
 
+  /** A whole answer that did not come by `send`. */
+  respond(status: number, headers: readonly string[], body: Buffer): void {
+    if (this.#finished || this.#gone) return;
+    this.#answer.begin(status, headers);
+    this.#answer.end(body);
+    this.#finish();
+  }
+
   /** Something went wrong on the way: recorded if it was allowed, and said as what it is. */
   fail(error: ProxyError): void {
     this.#release();
