@@ -190,7 +190,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     if (this.#gone || this.#finished) controller.abort(new ClientGone());
   }
 
-  onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
+  onResponseStart(controller: AnswerControl, status: number, headers: ResponseHeaders): void {
+    if (status < 100 || status > 999) {
+      controller.abort(
+        new ProxyError("UpstreamProtocol", "the upstream gave a status that HTTP does not have"),
+      );
+      return;
+    }
     // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
       this.#answer.inform(status, agentHeaders(headers, this.#rules));
