@@ -1,4 +1,5 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
@@ -6,12 +7,14 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, readPrefix } from "./body.ts";
+import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
+import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
+import type { AnswerMask } from "./mask-answer.ts";
 import { refusalOf } from "./refusal.ts";
 import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
@@ -35,14 +38,18 @@ export interface Outgoing {
   readonly method: string;
   readonly path: string;
   readonly headers: string[];
-  readonly body: Buffer | BodyStream | null;
+  readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known beforehand. */
+  readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
+  /** What stands between the upstream's answer and the agent. */
+  readonly mask?: AnswerMask | undefined;
   readonly retries: number;
 }
 
-/** Requests of one connection that are sent or wait for a free upstream connection. */
-const maxInFlight = 512;
+/** Requests of one connection that are sent or wait for a free upstream connection: as many as an agent may have open over one of its own. */
+const maxInFlight = 1_024;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
@@ -56,6 +63,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   readonly #answer: InboundAnswer;
+  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -70,10 +78,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #rules: AnswerRules = { passesCookies: false, hide: undefined };
-  #body: BodyStream | undefined;
+  #mask: AnswerMask | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
+  #body: Readable | undefined;
 
-  constructor(request: InboundRequest, client: ClientConnection) {
+  constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
+    this.#share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -89,14 +99,15 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit);
+    return readPrefix(this.request.body, limit, this.#share);
   }
 
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    this.#mask = outgoing.mask;
     this.#rules = outgoing.answer;
-    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
+    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -115,15 +126,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream && upstream.streaming !== undefined)
-      upstream.streaming.dispatch({ method, path, headers, body }, this);
-    else
-      dispatchAgain(
-        (request, handler) => upstream.known.dispatch(request, handler),
-        { method, path, headers, body },
-        this,
-        body instanceof BodyStream ? 0 : outgoing.retries,
-      );
+    const { length } = outgoing;
+    dispatchAgain(
+      (request, handler) => upstream.pool.dispatch(request, handler),
+      { method, path, headers, body, ...(length !== undefined && { length }) },
+      this,
+      body instanceof Readable ? 0 : outgoing.retries,
+    );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -189,20 +198,24 @@ export class Exchange implements AnswerHandler, InboundEvents {
     if (this.#gone || this.#finished) controller.abort(new ClientGone());
   }
 
-  onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
+  onResponseStart(controller: AnswerControl, status: number, received: ResponseHeaders): void {
     // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
-      this.#answer.inform(status, agentHeaders(headers, this.#rules));
+      this.#answer.inform(status, this.#headers(received));
       return;
     }
     this.#status = status;
+    const headers = this.#tried(controller, (mask) => mask.begin(status, received), received);
+    if (headers === undefined) return;
     this.#observer?.start(status, headers);
     const length = headers["content-length"];
     if (length !== undefined) this.#length = Number(length);
     this.#answer.begin(status, agentHeaders(headers, this.#rules));
   }
 
-  onResponseData(controller: AnswerControl, chunk: Buffer): void {
+  onResponseData(controller: AnswerControl, received: Buffer): void {
+    const chunk = this.#tried(controller, (mask) => mask.data(received), received);
+    if (chunk === undefined || chunk.length === 0) return;
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
     if (this.#bytesOut === this.#length && chunk.length <= pieceLimit) {
@@ -214,11 +227,18 @@ export class Exchange implements AnswerHandler, InboundEvents {
     controller.pause();
   }
 
-  onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
+  onResponseEnd(controller: AnswerControl, trailers: ResponseHeaders): void {
+    const rest = this.#tried(controller, (mask) => mask.end(), undefined);
+    if (this.#finished) return;
+    if (rest !== undefined && rest.length > 0) {
+      this.#bytesOut += rest.length;
+      this.#observer?.take(rest);
+      this.#last = rest;
+    }
     // What is left of the request is the leg's once it is answered.
     this.#release();
     // The last piece is still valid: the same read ended the answer.
-    this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
+    this.#answer.end(this.#last, this.#headers(trailers));
     this.#last = undefined;
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
@@ -234,6 +254,23 @@ export class Exchange implements AnswerHandler, InboundEvents {
     else this.refuse(error);
   }
 
+  #headers(headers: ResponseHeaders): string[] {
+    return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+  }
+
+  /** What the mask makes of it, or what came where there is none; undefined when it had to break the answer off. */
+  #tried<T>(controller: AnswerControl, run: (mask: AnswerMask) => T, unmasked: T): T | undefined {
+    if (this.#mask === undefined) return unmasked;
+    try {
+      return run(this.#mask);
+    } catch (error) {
+      const failure = upstreamError(error instanceof Error ? error : new Error(String(error)));
+      this.onResponseError(controller, failure);
+      controller.abort(failure);
+      return undefined;
+    }
+  }
+
   #record(status: EventOutcome["status"], error?: string): void {
     const passage = this.#passage;
     if (passage === undefined) return;
@@ -245,10 +282,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
       ...(this.#status > 0 && { httpStatus: this.#status }),
+      ...(this.#mask?.detected !== undefined && { masked: { detected: this.#mask.detected } }),
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };
-    passage.done(outcome, observed?.contents);
+    passage.done(
+      outcome,
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
   }
 
   #release(): void {
@@ -268,6 +309,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
+    this.#share.release();
     this.client.finished(this);
   }
 }

@@ -1,4 +1,7 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
+import { Readable } from "node:stream";
+
+import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
@@ -7,13 +10,16 @@ import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
+import { answerMask } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
-import type { Upstreams } from "./upstreams.ts";
+import { authorityOf } from "./upstreams.ts";
+import type { Upstream, Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
   readonly upstreams: Upstreams;
@@ -41,7 +47,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asked = await ask(connection.protocol, exchange, head, live);
+    const asking = ask(connection.protocol, exchange, head, live);
+    const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
       get signal() {
@@ -60,14 +67,21 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    if (body instanceof BodyStream) await context.upstreams.openStreaming(upstream);
-    if (session.ended.aborted) throw session.ended.reason;
-    exchange.send(upstream, passage, {
+    const mask = answerMask(now.bundle, asked.speaker, head.method);
+    const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, asked.identity),
+      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
       body,
+      length: body instanceof BodyStream ? body.length : undefined,
+    };
+    const { lease } = now;
+    const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
+    if (session.ended.aborted) throw session.ended.reason;
+    exchange.send(upstream, passage, {
+      ...sent,
       observer: asked.observer(),
+      mask,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
@@ -82,6 +96,20 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
   }
+}
+
+/** Loaded with the first request that needs it: few Connections are AWS's. */
+async function signed(
+  plain: Sendable,
+  lease: AwsLease,
+  { endpoint }: Upstream,
+): Promise<Sendable & { readonly headers: string[] }> {
+  const { signRequest } = await import("./credential/sign-request.ts");
+  return signRequest(plain, {
+    lease,
+    authority: authorityOf(endpoint),
+    now: Date.now(),
+  });
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
@@ -141,7 +169,7 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-): Promise<Asked> {
+): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);

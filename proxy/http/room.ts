@@ -8,11 +8,13 @@ import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate, Passage } from "../pipeline.ts";
+import { BodyBudget, maxHeldBytes } from "./body-budget.ts";
 import { ClientConnection } from "./client.ts";
 import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
+import { H2Legs } from "./h2-leg.ts";
 import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { Upstreams } from "./upstreams.ts";
@@ -49,6 +51,8 @@ export interface HttpRoomOptions {
   readonly dial: Dial;
   /** PEM of the CAs trusted for upstreams that name none of their own. */
   readonly roots?: readonly string[];
+  /** How long a body waits for room when those under way hold all that they may. */
+  readonly bodyPatienceMs?: number;
   /** A failure that no code of the registry describes: for a log line. The agent hears only that it failed. */
   readonly onUnexpected?: (error: unknown) => void;
   /** Refused before it became an operation: for the record. */
@@ -68,11 +72,14 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 
 class Room implements HttpRoom {
   readonly #legs = new Http1Legs();
+  readonly #h2Legs = new H2Legs();
   readonly #context: ForwardContext;
+  readonly #budget: BodyBudget;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;
 
   constructor(options: HttpRoomOptions) {
+    this.#budget = new BodyBudget(maxHeldBytes, options.bodyPatienceMs);
     this.#context = {
       upstreams: new Upstreams(options),
       onUnexpected: options.onUnexpected ?? ignore,
@@ -89,7 +96,11 @@ class Room implements HttpRoom {
     const servername = typeof named === "string" ? named.toLowerCase() : undefined;
     const client = new ClientConnection(route, servername);
     this.#clients.add(client);
-    client.leg = this.#legs.accept(socket, this.#sinkOf(client));
+    const sink = this.#sinkOf(client);
+    client.leg =
+      socket instanceof TLSSocket && socket.alpnProtocol === "h2"
+        ? this.#h2Legs.accept(socket, sink)
+        : this.#legs.accept(socket, sink);
   }
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
@@ -103,13 +114,14 @@ class Room implements HttpRoom {
     await this.#closing.promise;
     clearTimeout(cut);
     this.#legs.close();
+    this.#h2Legs.close();
     await this.#context.upstreams.close();
   }
 
   #sinkOf(client: ClientConnection): InboundSink {
     return {
       request: (request: InboundRequest) => {
-        const exchange = new Exchange(request, client);
+        const exchange = new Exchange(request, client, this.#budget);
         client.begin(exchange);
         void forward(exchange, this.#context);
         return exchange;
