@@ -49,7 +49,7 @@ export class GroupWriter {
   #chunks: Chunk[] = [];
   /** In the order of their numbers. */
   #waiters: Waiter[] = [];
-  /** For the one that waits longest. */
+  /** Set while somebody waits, for the one that waits longest. */
   #late: NodeJS.Timeout | undefined;
   #slab: Buffer = Buffer.alloc(0);
   #slabUsed = 0;
@@ -154,7 +154,8 @@ export class GroupWriter {
       return Promise.reject(unavailable(this.#failure));
     // Not at once: callers of the same turn share the write.
     if (this.#running === undefined) this.#immediate ??= setImmediate(this.#start);
-    this.#late ??= setTimeout(this.#refuseLate, durableTimeoutMs).unref();
+    if (this.#late === undefined)
+      this.#late = setTimeout(this.#refuseLate, durableTimeoutMs).unref();
     return new Promise((resolve, reject) => {
       this.#waiters.push({ seq, resolve, reject, sinceMs: performance.now() });
     });

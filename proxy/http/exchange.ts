@@ -1,4 +1,5 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
@@ -6,7 +7,7 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, readPrefix } from "./body.ts";
+import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
 import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
@@ -36,7 +37,9 @@ export interface Outgoing {
   readonly method: string;
   readonly path: string;
   readonly headers: string[];
-  readonly body: Buffer | BodyStream | null;
+  readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known beforehand. */
+  readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   readonly retries: number;
@@ -72,8 +75,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #rules: AnswerRules = { passesCookies: false, hide: undefined };
-  #body: BodyStream | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
+  #body: Readable | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
     this.#share = budget.share();
@@ -99,7 +102,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = passage;
     this.#observer = outgoing.observer;
     this.#rules = outgoing.answer;
-    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
+    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -118,13 +121,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    const streams = body instanceof BodyStream;
-    const length = streams ? body.length : undefined;
+    const { length } = outgoing;
     dispatchAgain(
       (request, handler) => upstream.pool.dispatch(request, handler),
       { method, path, headers, body, ...(length !== undefined && { length }) },
       this,
-      streams ? 0 : outgoing.retries,
+      body instanceof Readable ? 0 : outgoing.retries,
     );
   }
 
@@ -250,7 +252,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };
-    passage.done(outcome, observed?.contents);
+    passage.done(
+      outcome,
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
   }
 
   #release(): void {

@@ -1,19 +1,24 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
+import { Readable } from "node:stream";
+
+import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
-import { ClientGone } from "./body.ts";
+import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
-import type { Upstreams } from "./upstreams.ts";
+import { authorityOf } from "./upstreams.ts";
+import type { Upstream, Upstreams } from "./upstreams.ts";
 
 export interface ForwardContext {
   readonly upstreams: Upstreams;
@@ -61,12 +66,18 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    if (session.ended.aborted) throw session.ended.reason;
-    exchange.send(upstream, passage, {
+    const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
       headers: upstreamHeaders(head, now, asked.identity),
       body,
+      length: body instanceof BodyStream ? body.length : undefined,
+    };
+    const { lease } = now;
+    const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
+    if (session.ended.aborted) throw session.ended.reason;
+    exchange.send(upstream, passage, {
+      ...sent,
       observer: asked.observer(),
       answer: answerRules(now),
       retries: retriesFor(
@@ -82,6 +93,20 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
   }
+}
+
+/** Loaded with the first request that needs it: few Connections are AWS's. */
+async function signed(
+  plain: Sendable,
+  lease: AwsLease,
+  { endpoint }: Upstream,
+): Promise<Sendable & { readonly headers: string[] }> {
+  const { signRequest } = await import("./credential/sign-request.ts");
+  return signRequest(plain, {
+    lease,
+    authority: authorityOf(endpoint),
+    now: Date.now(),
+  });
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */

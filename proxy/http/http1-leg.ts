@@ -9,7 +9,7 @@ import type { FlatHeaders, InboundEvents, InboundLeg, InboundSink } from "./inbo
 import { unreadableOf } from "./refusal.ts";
 import { RequestParser, Unreadable } from "./request-parser.ts";
 import type { ReadRequest, RequestSink } from "./request-parser.ts";
-import { SharedReads } from "./shared-reads.ts";
+import type { SharedReads } from "./shared-reads.ts";
 
 /** Of a body nobody reads at the moment, and of requests sent without waiting for the answer before; more stays with the sender. */
 const maxWaitingBytes = 64 * 1024;
@@ -44,6 +44,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
   readonly #socket: Socket;
   readonly #sink: InboundSink;
   readonly #clock: LegClock;
+  readonly #reads: SharedReads;
   readonly #parser: RequestParser;
   #phase: Phase = "ready";
   /** When the phase began, or bytes last moved in it; of a head, when its first byte came. */
@@ -68,6 +69,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     this.#socket = socket;
     this.#sink = sink;
     this.#clock = clock;
+    this.#reads = reads;
     this.#since = clock.second;
     this.#parser = new RequestParser(this);
     if (taken === undefined) socket.on("data", this.#onData);
@@ -100,14 +102,15 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
         else if (seconds > idleSeconds) this.#socket.destroy();
         break;
       case "serving":
-        if (this.#hasMoved()) this.#since = this.#clock.second;
-        else if (seconds > stalledSeconds) this.#socket.destroy();
+        this.#checkMoving(seconds);
         break;
       case "discarding":
         if (seconds > discardSeconds) this.#socket.destroy();
         break;
       case "lingering":
-        if (seconds > lingerSeconds) this.#socket.destroy();
+        // A slow client gets its last answer to the end.
+        if (this.#socket.writableLength > 0) this.#checkMoving(seconds);
+        else if (seconds > lingerSeconds) this.#socket.destroy();
         break;
       default:
         this.#phase satisfies never;
@@ -198,7 +201,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     socket.off("data", this.#onData).off("drain", this.#onDrain).off("end", this.#onEnd);
     socket.off("error", this.#onError).off("close", this.#onClose);
     socket.pause();
-    const released = socket instanceof TLSSocket ? socket : SharedReads.release(socket);
+    const released = socket instanceof TLSSocket ? socket : this.#reads.release(socket);
     released.on("error", () => released.destroy());
     // What the client sent without waiting belongs to whoever takes it.
     const rest = this.#parser.rest();
@@ -331,11 +334,12 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     request.fail(new ClientGone());
   }
 
-  #hasMoved(): boolean {
-    const moved = this.#socket.bytesRead + this.#socket.bytesWritten;
-    if (moved === this.#moved) return false;
+  #checkMoving(seconds: number): void {
+    const { bytesRead, bytesWritten, writableLength } = this.#socket;
+    const moved = bytesRead + bytesWritten - writableLength;
+    if (moved !== this.#moved) this.#since = this.#clock.second;
+    else if (seconds > stalledSeconds) this.#socket.destroy();
     this.#moved = moved;
-    return true;
   }
 }
 

@@ -29,10 +29,20 @@ export class SharedReads {
     return tied(accepted, handle, onread);
   }
 
-  /** The way back: a socket of the usual kind over the same connection, for whoever takes it over. */
-  static release(socket: Socket): Socket {
+  /**
+   * The way back: a socket with `data` events over the same connection, for whoever takes it over. A connection that was read into a buffer of ours is
+   * so for good, hence its bytes are copied from there.
+   */
+  release(socket: Socket): Socket {
     const handle = detach(socket);
-    return handle === undefined ? socket : tied(socket, handle);
+    // Its client has not even read the answers before: nobody could go on with it.
+    if (handle === undefined) return socket.destroy();
+    const buffer = this.#buffer ?? Buffer.allocUnsafeSlow(bytesPerRead);
+    const released: Socket = tied(socket, handle, {
+      buffer,
+      callback: (length) => released.push(Buffer.from(buffer.subarray(0, length))),
+    });
+    return released;
   }
 }
 
@@ -65,11 +75,9 @@ function isHandle(value: unknown): value is Handle {
   );
 }
 
-function tied(from: Socket, handle: Handle, onread?: OnReadOpts): Socket {
+function tied(from: Socket, handle: Handle, onread: OnReadOpts): Socket {
   const { allowHalfOpen } = from;
-  const socket = new Socket(
-    Object.assign({ handle, allowHalfOpen }, onread === undefined ? {} : { onread }) as object,
-  );
+  const socket = new Socket(Object.assign({ handle, allowHalfOpen, onread }) as object);
   // The listener it came from counts its connections by the socket it made, and cuts them by it.
   socket.once("close", () => from.destroy());
   from.once("close", () => socket.destroy());

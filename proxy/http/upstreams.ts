@@ -200,7 +200,7 @@ function tlsError(error: Error, endpoint: Endpoint): ProxyError {
 }
 
 /** RFC 9110 section 7.2: without the port where it is the scheme's own. */
-function authorityOf({ host, port, tls }: Endpoint): string {
+export function authorityOf({ host, port, tls }: Endpoint): string {
   const name = isIP(host) === 6 ? `[${host}]` : host;
   return port === (tls.mode === "Disable" ? 80 : 443) ? name : `${name}:${port}`;
 }
