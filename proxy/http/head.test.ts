@@ -79,9 +79,45 @@ for (const path of [
   "/v1/a%2f..%2f",
   "/v1/..\\v2",
   "/v1/%5c",
+  "/v1/..;/v2",
+  "/v1//v2",
+  "/v1/..%20/v2",
 ]) {
   test(`${path} does not`, () => assert.ok(!liesUnder(path, "/v1")));
 }
+
+for (const name of [
+  "x_api_key",
+  "X.Api.Key",
+  "content_length",
+  "Transfer_Encoding",
+  "x_forwarded_for",
+  "chaperone_chain",
+  "X_Original-URL",
+  "content_type",
+])
+  test(`${name} is refused, since some servers read it under another name`, () =>
+    assert.throws(() => readHead("GET", "/", [...host, name, "1"]), { code: "MalformedRequest" }));
+
+test("a name with an underscore that is nobody's twin is kept", () => {
+  assert.deepEqual(readHead("GET", "/", [...host, "request_id", "1"]).kept, ["request_id", "1"]);
+});
+
+for (const option of ["Host", "content-length", "close, Transfer-Encoding"])
+  test(`a Connection that names ${option} is refused`, () =>
+    assert.throws(() => readHead("GET", "/", [...host, "Connection", option]), {
+      code: "MalformedRequest",
+    }));
+
+for (const method of ["get", "Get", "G T", "", "A".repeat(33)])
+  test(`the method ${JSON.stringify(method)} is refused`, () =>
+    assert.throws(() => readHead(method, "/", host), { code: "MalformedRequest" }));
+
+test("path and query go on in their one spelling, and the path alone is what routes are chosen by", () => {
+  const { target, path } = readHead("GET", "/%76%31/a+b?x=%7e+%2f", host);
+  assert.deepEqual([target, path], ["/v1/a%2Bb?x=~%20%2F", "/v1/a%2Bb"]);
+  assert.equal(readHead("GET", "/a%2fb?x=1", host).target, "/a%2fb?x=1");
+});
 
 test("no header that is not the agent's to send is ever kept", () => {
   const name = fc.constantFrom(

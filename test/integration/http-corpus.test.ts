@@ -40,6 +40,9 @@ const ungoverned: readonly Partial<BundleRule>[] = [{ name: "all", action: "Allo
 const played = new Map<Entry, Ways>();
 const cleanups: (() => Promise<void> | void)[] = [];
 
+/** What an answer begins with, and how many. */
+type Awaited = readonly [start: string, count: number];
+
 interface Lane {
   readonly room: TestRoom;
   readonly origin: ByteOrigin;
@@ -72,8 +75,9 @@ async function play(
   origin.clear();
   room.gate.events.length = 0;
   room.refusals.length = 0;
-  const answers = sees.length === 0 ? 1 : sees.filter(({ cut }) => cut !== true).length;
-  const answer = await exchange(room.port, Buffer.from(bytes, "latin1"), answers);
+  const whole = sees.filter(({ cut }) => cut !== true).length;
+  const awaited: Awaited = sees.length === 0 ? ["HTTP/1.1 ", 1] : ["HTTP/1.1 200", whole];
+  const answer = await exchange(room.port, Buffer.from(bytes, "latin1"), awaited);
   // What is recorded, and what is broken off, is there a moment later; what never comes is the test's to miss.
   const isSettled = (): boolean =>
     allowedOf(room).length === origin.arrived.length &&
@@ -98,7 +102,7 @@ function allowedOf(room: TestRoom): readonly Recorded[] {
 }
 
 /** Sends and reads until as many answers are there and nothing follows, or the proxy closes, or nothing comes. */
-function exchange(port: number, bytes: Buffer, answers: number): Promise<string> {
+function exchange(port: number, bytes: Buffer, [start, answers]: Awaited): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
     let text = "";
@@ -109,7 +113,7 @@ function exchange(port: number, bytes: Buffer, answers: number): Promise<string>
     socket.setTimeout(answers === 0 ? cutMs : patienceMs, done);
     socket.on("data", (chunk) => {
       text += chunk.toString("latin1");
-      if (text.split("HTTP/1.1 ").length > answers) socket.setTimeout(quietMs);
+      if (text.split(start).length > answers) socket.setTimeout(quietMs);
     });
     socket.on("close", done);
     socket.on("error", done);

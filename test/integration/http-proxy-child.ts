@@ -1,14 +1,14 @@
 // The HTTP room in a process of its own, so that what an attack costs it can be measured; told what to do by messages of its parent.
-import type { BundleRule } from "../../policy/bundle.ts";
+import type { BundleRule, RecordingDetail } from "../../policy/bundle.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { startRoom } from "./http-proxy-fixture.ts";
 
-const [port = "0", protocol = "http", rules = "[]"] = process.argv.slice(2);
+const [port = "0", protocol = "http", rules = "[]", detail = "Statements"] = process.argv.slice(2);
 const setups = [
   {
     upstream: { port: Number(port) },
     protocol: protocol as Protocol,
-    detail: "Full",
+    detail: detail as RecordingDetail,
     rules: JSON.parse(rules) as Partial<BundleRule>[],
   },
 ] as const;
