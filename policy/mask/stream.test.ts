@@ -105,6 +105,12 @@ describe("a text that comes in pieces", () => {
     );
   });
 
+  test("is not misled by what is cut off before it", () => {
+    const masker = createStreamMasker(masks(redact, ...detectorNames), key);
+    const text = "4111 1111 1111 1111 130 692 544 2001:db8:0:0:0:0:2:1";
+    assert.equal(streamed(masker, text.split("")).text, "[redacted] [redacted]");
+  });
+
   test("has two detectors with transforms of their own united the same way", () => {
     fc.assert(
       fc.property(texts, cuts, (text, cut) => {

@@ -71,6 +71,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       body,
       observer: asked.observer(),
       mask,
+      masked: asked.masked,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
