@@ -279,12 +279,22 @@ class Stream implements TextStream {
       const skipped = detector === "email" ? before.length : 0;
       const moved = this.#held - before.length + skipped;
       for (const span of detectors[detector](skipped === 0 ? text : text.slice(skipped))) {
-        const start = span.start + moved;
-        if (start < open && start >= this.#held)
-          found.push({ start, end: span.end + moved, detector, transform });
+        const one = { start: span.start + moved, end: span.end + moved, detector, transform };
+        if (one.start < this.#held || !this.#isNew(one)) continue;
+        if (one.start < open) found.push(one);
+        // What makes it one stands before it, and may be given out first.
+        if (detector === "aws-key" && one.end < this.#text.length) this.#found.push(one);
       }
     }
     return found;
+  }
+
+  /** Not one of those that are kept from an earlier look. */
+  #isNew({ detector, start }: Found): boolean {
+    return (
+      detector !== "aws-key" ||
+      !this.#found.some((one) => one.detector === detector && one.start === start)
+    );
   }
 
   /** What a detector is to see before the text: enough to look back at, of which nothing can be taken for the beginning of a finding. */
