@@ -83,7 +83,21 @@ export type Lease =
   | { readonly kind: "password"; readonly username: string; readonly password: string }
   | { readonly kind: "headers"; readonly headers: readonly HeaderField[] }
   /** As they are meant; percent-encoded when sent. */
-  | { readonly kind: "query"; readonly name: string; readonly value: string };
+  | { readonly kind: "query"; readonly name: string; readonly value: string }
+  | AwsLease;
+
+/** Every request is signed with it (AWS Signature Version 4). */
+export interface AwsLease {
+  readonly kind: "awsSigV4";
+  readonly service: string;
+  readonly region: string;
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** Of temporary keys. */
+  readonly sessionToken?: string;
+  /** `Unsigned` leaves the body to TLS. */
+  readonly payload: "Signed" | "Unsigned";
+}
 
 /** Answer of POST /v1/token: RFC 8693 section 2.2.1 plus, for a connection grant, what the proxy needs to use it. */
 export interface TokenAnswer {

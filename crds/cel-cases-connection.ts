@@ -243,6 +243,10 @@ export const connectionCases: readonly CelCase[] = [
     good: { "spec.credential": { oauth2 } },
     bad: { "spec.credential": { oauth2: withoutSecret } },
   }),
+  http("spec.credential.oauth2.tokenUrl", "oauth2.tokenUrl has to be https", {
+    good: { "spec.credential": { oauth2 } },
+    bad: { "spec.credential": { oauth2: { ...oauth2, tokenUrl: "http://login.example.com/t" } } },
+  }),
   http("spec.credential.oauth2.privateKeyKey", "oauth2.privateKeyKey is missing", {
     good: { "spec.credential": { oauth2: { ...signedOAuth2, privateKeyKey: "key" } } },
     bad: { "spec.credential": { oauth2: signedOAuth2 } },

@@ -128,6 +128,16 @@ test("a missing field is reported at the line of the nearest part that is there"
   );
 });
 
+const api = (credential: string): string => `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: api, namespace: agents}
+spec:
+  protocol: http
+  endpoint: {url: "https://api.example"}
+  hosts: [api.example]
+  credential: {${credential}}
+`;
+
 const between: readonly [string, string, readonly string[], CheckOptions?][] = [
   [
     "a policy whose target is nowhere",
@@ -154,6 +164,38 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
     [
       "all.yaml:13: spec.credential.static.passwordKey: Secret orders-db has no key password; it has username, pass",
     ],
+  ],
+  [
+    "keys that the Secret of an authorization server's client lacks, each where it is named",
+    documents(
+      api(
+        "oauth2: {tokenUrl: 'https://login.example/token', caSecretRef: {name: login-ca}, secretRef: {name: client}, clientIdKey: id, clientSecretKey: secret, tokenExchange: {subjectTokenKey: subject}}",
+      ),
+      "apiVersion: v1\nkind: Secret\nmetadata: {name: client, namespace: agents}\nstringData: {id: a}\n",
+    ),
+    [
+      "all.yaml:8: spec.credential.oauth2.caSecretRef.name: no Secret login-ca in namespace agents among the files",
+      "all.yaml:8: spec.credential.oauth2.clientSecretKey: Secret client has no key secret; it has id",
+      "all.yaml:8: spec.credential.oauth2.tokenExchange.subjectTokenKey: Secret client has no key subject; it has id",
+    ],
+    { secrets: "all" },
+  ],
+  [
+    "keys that an AWS or a Basic credential lacks",
+    documents(
+      api(
+        "awsSigV4: {service: s3, region: eu-central-1, secretRef: {name: keys}, accessKeyIdKey: id, secretAccessKeyKey: secret, sessionTokenKey: token}",
+      ),
+      api(
+        "static: {secretRef: {name: keys}, basic: {usernameKey: user, passwordKey: id}}",
+      ).replaceAll(/api(?=,|\.example)/g, "other"),
+      "apiVersion: v1\nkind: Secret\nmetadata: {name: keys, namespace: agents}\nstringData: {id: a, secret: b}\n",
+    ),
+    [
+      "all.yaml:8: spec.credential.awsSigV4.sessionTokenKey: Secret keys has no key token; it has id, secret",
+      "all.yaml:17: spec.credential.static.basic.usernameKey: Secret keys has no key user; it has id, secret",
+    ],
+    { secrets: "all" },
   ],
   [
     "a key that the Secret of an administrator lacks",

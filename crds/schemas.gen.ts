@@ -615,7 +615,13 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "type": "string",
            "minLength": 9,
            "maxLength": 1024,
-           "pattern": "^https://([a-z0-9]([-a-z0-9._]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[1-9][0-9]{0,4})?(/[-A-Za-z0-9._~!$&'()*+,;=:@%/]*)?$"
+           "x-kubernetes-validations": [
+            {
+             "rule": "self.startsWith('https://')",
+             "message": "oauth2.tokenUrl has to be https: what proves the client is sent there"
+            }
+           ],
+           "pattern": "^https?://([a-z0-9]([-a-z0-9._]*[a-z0-9])?|\\[[0-9a-f:.]+\\])(:[1-9][0-9]{0,4})?(/[-A-Za-z0-9._~!$&'()*+,;=:@%/]*)?$"
           },
           "caSecretRef": {
            "type": "object",

@@ -215,7 +215,7 @@ export interface AwsSigV4Credential {
   readonly secretAccessKeyKey: string;
   /** Key of the Secret that holds the session token, for temporary keys. */
   readonly sessionTokenKey?: string;
-  /** Signed covers the body; one that streams is signed in chunks, which s3 alone takes, and for other services is held until it is whole. Unsigned leaves it to TLS, where the service allows that. */
+  /** Signed covers every body; one that streams is signed in chunks, which s3 alone takes, and for other services is held until it is whole (4 MiB). Unsigned leaves what streams to TLS, where the service allows that. */
   readonly payload: "Signed" | "Unsigned";
 }
 

@@ -244,6 +244,56 @@ const table: readonly [string, CrdKind, unknown, readonly string[]][] = [
     ["spec.endpoint.url: is no URL that can be dialled: check host and port"],
   ],
   [
+    "a token endpoint whose port does not exist",
+    "Connection",
+    {
+      ...http,
+      credential: {
+        oauth2: {
+          tokenUrl: "https://login.example.com:70000/token",
+          secretRef: { name: "client" },
+          clientIdKey: "id",
+          clientSecretKey: "secret",
+        },
+      },
+    },
+    ["spec.credential.oauth2.tokenUrl: is no URL that can be dialled: check host and port"],
+  ],
+  [
+    "headers that are set twice, or are the credential's",
+    "Connection",
+    {
+      ...http,
+      http: {
+        headers: [
+          { name: "X-Team", value: "a" },
+          { name: "x-team", value: "b" },
+          { name: "authorization", value: "c" },
+        ],
+      },
+      credential: {
+        static: { secretRef: { name: "api" }, basic: { usernameKey: "u", passwordKey: "p" } },
+      },
+    },
+    [
+      "spec.http.headers[1].name: is set twice: names of headers do not differ by case",
+      "spec.http.headers[2].name: is the header of the credential, which sets it",
+    ],
+  ],
+  [
+    "a query credential whose template is broken",
+    "Connection",
+    {
+      ...http,
+      credential: {
+        static: { secretRef: { name: "api" }, query: { name: "key", value: "${a}${" } },
+      },
+    },
+    [
+      "spec.credential.static.query.value: has a ${ without its }, or a name that is no key of a Secret",
+    ],
+  ],
+  [
     "an unknown reference in the environment",
     "Connection",
     { ...http, inject: { env: { A: "${url}", B: "${addres}", C: "${" } } },

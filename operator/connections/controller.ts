@@ -1,9 +1,7 @@
 // Keeps every Connection's status true: what others claim, whether its Secrets can be used, whether its upstream answers, how many grants are out.
 import { createHash } from "node:crypto";
 import type { Connection } from "../../crds/types.gen.ts";
-import { buildLease, readAdminLogin } from "../grants/lease.ts";
-import { LeaseRefused } from "../grants/lease-refused.ts";
-import { readTlsSecrets, type TlsSecrets } from "../grants/tls-secrets.ts";
+import type { TlsSecrets } from "../grants/tls-secrets.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
@@ -14,6 +12,7 @@ import type { Tokens } from "../tokens/tokens.ts";
 import { connectionName, connectionTarget } from "./endpoint.ts";
 import { probe, type ProbeOptions, type ProbeResult } from "./probe.ts";
 import { connectionStatus } from "./status.ts";
+import { usableCredential } from "./usable.ts";
 
 /** How old the number of grants and a rotated Secret may get. */
 const lookAgainMs = 20_000;
@@ -97,11 +96,16 @@ export function connectionController(options: ConnectionControllerOptions): Cont
         probes.delete(key);
         return {};
       }
-      const { tls, credential } = await readSecrets(connection, view, options.tokens, signal);
+      const { tls, problem } = await usableCredential(
+        connection,
+        view.secret.bind(view),
+        options.tokens,
+        signal,
+      );
       const status = connectionStatus({
         connection,
         siblings: view.connectionsIn(namespace),
-        credential,
+        credential: problem,
         probe: await probeNow(connection, tls, signal),
         activeGrants: options.activeGrants(key),
         roles: options.leases.outcome(key),
@@ -135,29 +139,4 @@ export function connectionController(options: ConnectionControllerOptions): Cont
       controller.queue.add(connectionName(sibling));
   });
   return controller;
-}
-
-async function readSecrets(
-  connection: Connection,
-  view: KubeView,
-  tokens: Pick<Tokens, "lease">,
-  signal: AbortSignal,
-): Promise<{
-  readonly tls: TlsSecrets;
-  readonly credential: { readonly reason: string; readonly message: string } | undefined;
-}> {
-  const readSecret = view.secret.bind(view);
-  let tls: TlsSecrets = {};
-  try {
-    tls = await readTlsSecrets(connection, readSecret, signal);
-    await buildLease(connection, readSecret, signal);
-    const oauth2 = connection.spec.credential?.oauth2;
-    if (oauth2 !== undefined) await tokens.lease(connection, oauth2, readSecret, signal);
-    await readAdminLogin(connection, readSecret, signal);
-    return { tls, credential: undefined };
-  } catch (error) {
-    if (error instanceof LeaseRefused)
-      return { tls, credential: { reason: error.reason, message: error.message } };
-    throw error;
-  }
 }

@@ -73,6 +73,43 @@ describe("a lease", () => {
     });
   });
 
+  it("is the keys to sign with, and the session token where there is one", async () => {
+    const awsSigV4 = {
+      service: "s3",
+      region: "eu-central-1",
+      secretRef: { name: "aws" },
+      accessKeyIdKey: "id",
+      secretAccessKeyKey: "secret",
+      payload: "Signed",
+    } as const;
+    const of = (more: { readonly sessionTokenKey?: string }): Connection =>
+      connection(
+        {
+          protocol: "http",
+          endpoint: { url: "https://s3.example" },
+          credential: { awsSigV4: { ...awsSigV4, ...more } },
+        },
+        "bucket",
+      );
+    const values = { id: "AKIDEXAMPLE", secret: "wJalr/XU", token: "FwoG//==" };
+    const signs = {
+      kind: "awsSigV4",
+      service: "s3",
+      region: "eu-central-1",
+      payload: "Signed",
+      accessKeyId: "AKIDEXAMPLE",
+      secretAccessKey: "wJalr/XU",
+    };
+    assert.deepEqual(await buildLease(of({}), reader(values), never), signs);
+    assert.deepEqual(await buildLease(of({ sessionTokenKey: "token" }), reader(values), never), {
+      ...signs,
+      sessionToken: "FwoG//==",
+    });
+    await assert.rejects(buildLease(of({ sessionTokenKey: "none" }), reader(values), never), {
+      reason: "SecretKeyNotFound",
+    });
+  });
+
   const refusals: readonly (readonly [
     title: string,
     of: Connection,

@@ -1,6 +1,7 @@
-// Turns a Connection's static credential into the lease its proxy is given. Errors name the Secret and its key, never a value.
+// Turns a Connection's credential, as its Secret holds it, into the lease its proxy is given. Errors name the Secret and its key, never a value.
 import type { HeaderField, Lease } from "../../contract/control.ts";
 import type {
+  AwsSigV4Credential,
   Connection,
   CredentialBasic,
   CredentialHeader,
@@ -17,13 +18,18 @@ import {
   type SecretReader,
 } from "./secret-value.ts";
 
-/** The lease of a connection whose credential is static or none; a `postgresRole` is made by leases/. */
+/** The lease of a connection whose credential is static, `awsSigV4` or none; a `postgresRole` is made by leases/, a token fetched by tokens/. */
 export async function buildLease(
   connection: Connection,
   readSecret: SecretReader,
   signal: AbortSignal,
 ): Promise<Lease> {
-  const credential = connection.spec.credential?.static;
+  const { static: credential, awsSigV4 } = connection.spec.credential ?? {};
+  if (awsSigV4 !== undefined)
+    return awsLease(
+      awsSigV4,
+      await namedSecret(connection, awsSigV4.secretRef.name, readSecret, signal),
+    );
   if (credential === undefined) return { kind: "none" };
   const secret = await namedSecret(connection, credential.secretRef.name, readSecret, signal);
   const lease = staticLease(credential, secret);
@@ -33,6 +39,28 @@ export async function buildLease(
     "CredentialUnusable",
     `connection ${namespace}/${name}: credential.static names none of header, basic, query, and usernameKey with passwordKey`,
   );
+}
+
+function awsLease(
+  {
+    service,
+    region,
+    payload,
+    accessKeyIdKey,
+    secretAccessKeyKey,
+    sessionTokenKey,
+  }: AwsSigV4Credential,
+  secret: NamedSecret,
+): Lease {
+  return {
+    kind: "awsSigV4",
+    service,
+    region,
+    payload,
+    accessKeyId: headerPart(secret, accessKeyIdKey),
+    secretAccessKey: encodedPart(secret, secretAccessKeyKey),
+    ...(sessionTokenKey === undefined ? {} : { sessionToken: headerPart(secret, sessionTokenKey) }),
+  };
 }
 
 function staticLease(

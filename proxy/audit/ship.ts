@@ -18,8 +18,8 @@ export interface ShipLimits {
 
 export const defaultShipLimits: ShipLimits = {
   delayMs: 40,
-  batchEvents: 256,
-  batchBytes: 512 * 1024,
+  batchEvents: maxBatchEvents,
+  batchBytes: 1024 * 1024,
   sendTimeoutMs: 10_000,
   backoffMs: 200,
   maxBackoffMs: 10_000,

@@ -15,10 +15,15 @@ export const durableTimeoutMs = 5_000;
 /** Callers waiting for one sync at a time; above, `append` refuses. */
 const maxWaiters = 10_000;
 
+/** Lines stand in pieces of this size from the moment they are taken: as strings they would be walked by the garbage collector while they wait. */
+const slabBytes = 64 * 1024;
+
 interface Chunk {
   readonly file: string;
   readonly offset: number;
-  readonly lines: string[];
+  readonly slab: Buffer;
+  /** Where its lines stand in the slab. */
+  readonly from: number;
   /** Of the line that begins a segment, where this chunk does. */
   readonly headBytes: number;
   readonly firstSeq: number;
@@ -37,12 +42,17 @@ interface Waiter {
   readonly seq: number;
   readonly resolve: () => void;
   readonly reject: (error: ProxyError) => void;
-  readonly timer: NodeJS.Timeout;
+  readonly sinceMs: number;
 }
 
 export class GroupWriter {
   #chunks: Chunk[] = [];
+  /** In the order of their numbers. */
   #waiters: Waiter[] = [];
+  /** Set while somebody waits, for the one that waits longest. */
+  #late: NodeJS.Timeout | undefined;
+  #slab: Buffer = Buffer.alloc(0);
+  #slabUsed = 0;
   #pendingBytes = 0;
   #durableSeq: number;
   #writtenSeq: number;
@@ -80,47 +90,74 @@ export class GroupWriter {
   /** Lines taken and not in their file yet. */
   unwritten(): readonly string[] {
     const inFlight = this.#current === undefined ? [] : [this.#current];
-    return [...inFlight, ...this.#chunks].flatMap(({ lines }) => lines);
+    return [...inFlight, ...this.#chunks].flatMap((chunk) =>
+      linesOf(chunk).toString("utf8").split("\n").filter(Boolean),
+    );
   }
 
   /** Takes the line that a new file begins with. `firstSeq`: the number of its first event. */
   begin(file: string, line: string, bytes: number, firstSeq: number): void {
-    const chunk = { file, offset: 0, lines: [line], headBytes: bytes, firstSeq };
-    this.#chunks.push({ ...chunk, bytes, lastSeq: firstSeq - 1 });
-    this.#pendingBytes += bytes;
+    this.#write(this.#newChunk(file, 0, bytes, bytes, firstSeq), line, bytes);
   }
 
   /** Takes an event's line for `file` at `offset`. Offsets are the caller's: they make a write that failed halfway repeatable. */
   push(file: string, offset: number, line: string, bytes: number, seq: number): void {
     const last = this.#chunks.at(-1);
-    if (last !== undefined && last.file === file) {
-      last.lines.push(line);
-      last.bytes += bytes;
-      last.lastSeq = seq;
-    } else {
-      const chunk = { file, offset, lines: [line], headBytes: 0, firstSeq: seq };
-      this.#chunks.push({ ...chunk, bytes, lastSeq: seq });
-    }
-    this.#pendingBytes += bytes;
+    const chunk =
+      last !== undefined && last.file === file && this.#hasRoomBehind(last, bytes)
+        ? last
+        : this.#newChunk(file, offset, bytes, 0, seq);
+    this.#write(chunk, line, bytes);
+    chunk.lastSeq = seq;
     if (this.#running !== undefined || this.#broken) return;
     if (this.#pendingBytes >= flushBytes && this.#failure === undefined) this.#start();
     else
       this.#timer ??= setTimeout(this.#start, this.#failure === undefined ? flushDelayMs : retryMs);
   }
 
-  /** Resolves once everything up to `seq` is on the disk; rejects with RecordingUnavailable. */
+  #hasRoomBehind(chunk: Chunk, bytes: number): boolean {
+    return (
+      chunk.slab === this.#slab &&
+      chunk.from + chunk.bytes === this.#slabUsed &&
+      this.#slabUsed + bytes <= this.#slab.length
+    );
+  }
+
+  #newChunk(
+    file: string,
+    offset: number,
+    bytes: number,
+    headBytes: number,
+    firstSeq: number,
+  ): Chunk {
+    if (this.#slabUsed + bytes > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(Math.max(slabBytes, bytes));
+      this.#slabUsed = 0;
+    }
+    const place = { slab: this.#slab, from: this.#slabUsed };
+    const chunk = { file, offset, ...place, headBytes, firstSeq, bytes: 0, lastSeq: firstSeq - 1 };
+    this.#chunks.push(chunk);
+    return chunk;
+  }
+
+  #write(chunk: Chunk, line: string, bytes: number): void {
+    chunk.slab.write(line, this.#slabUsed, "utf8");
+    this.#slabUsed += bytes;
+    chunk.bytes += bytes;
+    this.#pendingBytes += bytes;
+  }
+
+  /** Resolves once everything up to `seq` is on the disk; rejects with RecordingUnavailable. `seq` never goes back. */
   sync(seq: number): Promise<void> {
     if (seq <= this.#durableSeq) return Promise.resolve();
     if (this.#failure !== undefined || this.#waiters.length >= maxWaiters)
       return Promise.reject(unavailable(this.#failure));
     // Not at once: callers of the same turn share the write.
     if (this.#running === undefined) this.#immediate ??= setImmediate(this.#start);
+    if (this.#late === undefined)
+      this.#late = setTimeout(this.#refuseLate, durableTimeoutMs).unref();
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiters = this.#waiters.filter((waiter) => waiter.timer !== timer);
-        reject(unavailable(new Error(`the disk did not answer within ${durableTimeoutMs} ms`)));
-      }, durableTimeoutMs);
-      this.#waiters.push({ seq, resolve, reject, timer });
+      this.#waiters.push({ seq, resolve, reject, sinceMs: performance.now() });
     });
   }
 
@@ -146,6 +183,19 @@ export class GroupWriter {
     await this.#file?.close();
     this.#file = undefined;
   }
+
+  readonly #refuseLate = (): void => {
+    const now = performance.now();
+    const late = this.#waiters.filter(({ sinceMs }) => now - sinceMs >= durableTimeoutMs);
+    this.#waiters = this.#waiters.filter(({ sinceMs }) => now - sinceMs < durableTimeoutMs);
+    const [next] = this.#waiters;
+    this.#late =
+      next === undefined
+        ? undefined
+        : setTimeout(this.#refuseLate, durableTimeoutMs - (now - next.sinceMs)).unref();
+    for (const { reject } of late)
+      reject(unavailable(new Error(`the disk did not answer within ${durableTimeoutMs} ms`)));
+  };
 
   readonly #start = (): void => {
     this.#unschedule();
@@ -174,7 +224,7 @@ export class GroupWriter {
       if (chunk === undefined) return;
       this.#current = chunk;
       try {
-        await this.#write(chunk);
+        await this.#flush(chunk);
       } catch (error) {
         this.#chunks.unshift(chunk);
         throw error;
@@ -185,9 +235,9 @@ export class GroupWriter {
     }
   }
 
-  async #write(chunk: Chunk): Promise<void> {
+  async #flush(chunk: Chunk): Promise<void> {
     const file = await this.#opened(chunk.file);
-    const bytes = Buffer.from(chunk.lines.join(""));
+    const bytes = linesOf(chunk);
     // Nothing before it waits for the disk: the write can be its own sync.
     const isOneCall = this.#durableSeq === this.#writtenSeq && this.#isAwaited(chunk.lastSeq);
     // A full disk harms nothing: the whole write is repeated once there is room.
@@ -231,19 +281,16 @@ export class GroupWriter {
   }
 
   #isAwaited(seq: number): boolean {
-    return this.#waiters.some((waiter) => waiter.seq <= seq);
+    const [first] = this.#waiters;
+    return first !== undefined && first.seq <= seq;
   }
 
   /** Everything up to this number is on the disk. */
   #settle(upTo: number): void {
     this.#durableSeq = Math.max(this.#durableSeq, upTo);
-    const served = this.#waiters.filter((waiter) => waiter.seq <= upTo);
-    if (served.length === 0) return;
-    this.#waiters = this.#waiters.filter((waiter) => waiter.seq > upTo);
-    for (const waiter of served) {
-      clearTimeout(waiter.timer);
-      waiter.resolve();
-    }
+    const waiting = this.#waiters.findIndex((waiter) => waiter.seq > upTo);
+    const served = this.#waiters.splice(0, waiting < 0 ? this.#waiters.length : waiting);
+    for (const waiter of served) waiter.resolve();
   }
 
   #unschedule(): void {
@@ -260,11 +307,12 @@ export class GroupWriter {
   #settleWaiters(settle: (waiter: Waiter) => void): void {
     const waiters = this.#waiters;
     this.#waiters = [];
-    for (const waiter of waiters) {
-      clearTimeout(waiter.timer);
-      settle(waiter);
-    }
+    for (const waiter of waiters) settle(waiter);
   }
+}
+
+function linesOf({ slab, from, bytes }: Chunk): Buffer {
+  return slab.subarray(from, from + bytes);
 }
 
 function isFull(error: unknown): boolean {

@@ -212,6 +212,15 @@ describe("a held grant", () => {
       message: /need teleport, which this proxy does not know/,
     });
     held.changed();
+    reply = async () => ({
+      ...answer("kind"),
+      grant: { ...Object(answer("kind").grant), lease: { kind: "teleport" } },
+    });
+    await assert.rejects(held.acquire(never), {
+      code: "ProxyTooOld",
+      message: /credential is of a kind that this proxy does not know/,
+    });
+    held.changed();
     reply = async () =>
       answer("bad", {
         rules: [{ policy: "agents/p", name: "r", action: "Deny", mode: "Enforce", when: "((" }],

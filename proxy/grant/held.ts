@@ -1,5 +1,5 @@
 // The grant of one connection: asked for on first use, renewed while it is used, dropped otherwise.
-import type { TokenAnswer } from "../../contract/control.ts";
+import type { Lease, TokenAnswer } from "../../contract/control.ts";
 import { prepare } from "../../policy/decide.ts";
 import { missingFeatures } from "../../policy/features.ts";
 import { ProxyError } from "../errors.ts";
@@ -241,6 +241,15 @@ export class HeldGrant {
   }
 }
 
+/** What this version can put upstream. A credential that is left out would be a request that goes as nobody. */
+const leaseKinds: ReadonlySet<string> = new Set<Lease["kind"]>([
+  "none",
+  "password",
+  "headers",
+  "query",
+  "awsSigV4",
+]);
+
 /** Refuses what this version cannot enforce whole. */
 export function readGrant(answer: TokenAnswer, connection: string): LiveGrant {
   const { grant } = answer;
@@ -259,6 +268,12 @@ export function readGrant(answer: TokenAnswer, connection: string): LiveGrant {
     throw new ProxyError(
       "ProxyTooOld",
       `connection ${connection}: its policies need ${missing.join(", ")}, which this proxy does not know; restart the pod to get the current proxy`,
+    );
+  }
+  if (!leaseKinds.has(lease.kind)) {
+    throw new ProxyError(
+      "ProxyTooOld",
+      `connection ${connection}: its credential is of a kind that this proxy does not know; restart the pod to get the current proxy`,
     );
   }
   try {

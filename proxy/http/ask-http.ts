@@ -5,6 +5,7 @@ import type { LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream } from "./body.ts";
+import type { Prefix } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import { TextObserver, isText } from "./text-observer.ts";
@@ -14,11 +15,26 @@ const holdLimit = 1024 * 1024;
 /** Bodies up to this are sent in one piece, which costs a fraction of streaming them. */
 const pieceLimit = 64 * 1024;
 
-export async function askHttp(
+/** At once, unless a body has to be waited for. */
+export function askHttp(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-): Promise<Asked> {
+): Asked | Promise<Asked> {
+  if (exchange.request.body.length === 0 || !mayHold(live.bundle, head.method))
+    return asked(exchange, head, live, undefined);
+  const reading = exchange.readPrefix(holdLimit);
+  return reading instanceof Promise
+    ? reading.then((prefix) => asked(exchange, head, live, prefix))
+    : asked(exchange, head, live, reading);
+}
+
+function asked(
+  exchange: Exchange,
+  head: RequestHead,
+  live: LiveGrant,
+  prefix: Prefix | undefined,
+): Asked {
   const { bundle } = live;
   const operation = recogniseHttp({
     method: head.method,
@@ -26,11 +42,18 @@ export async function askHttp(
     target: head.target,
     headers: head.all,
   });
-  const hasBody = exchange.request.body.length !== 0;
-  const prefix =
-    hasBody && mayHold(bundle, head.method) ? await exchange.readPrefix(holdLimit) : undefined;
+  const { body } = exchange.request;
   const full = bundle.recording.detail === "Full";
   const sent = full && isText(head.all["content-type"]) ? new TextObserver("request") : undefined;
+  const count = (chunk: Buffer): void => {
+    exchange.bytesIn += chunk.length;
+    sent?.take(chunk);
+  };
+  const send = (known: Prefix | undefined): Buffer | BodyStream => {
+    if (known?.complete !== true) return new BodyStream(body, known?.bytes, count);
+    count(known.bytes);
+    return known.bytes;
+  };
 
   return {
     operation,
@@ -44,22 +67,11 @@ export async function askHttp(
         ? undefined
         : () => ({ part: "request", text: contentText(prefix.bytes) }),
     form: full ? "readable" : "as asked",
-    body: async () => {
-      if (!hasBody) return null;
-      const known =
-        prefix ??
-        ((exchange.request.body.length ?? Infinity) <= pieceLimit
-          ? await exchange.readPrefix(pieceLimit)
-          : undefined);
-      if (known?.complete === true) {
-        exchange.bytesIn = known.bytes.length;
-        sent?.take(known.bytes);
-        return known.bytes;
-      }
-      return new BodyStream(exchange.request.body, known?.bytes, (chunk) => {
-        exchange.bytesIn += chunk.length;
-        sent?.take(chunk);
-      });
+    body: () => {
+      if (body.length === 0) return null;
+      if (prefix !== undefined || (body.length ?? Infinity) > pieceLimit) return send(prefix);
+      const reading = exchange.readPrefix(pieceLimit);
+      return reading instanceof Promise ? reading.then(send) : send(reading);
     },
     observer: () => (full ? new TextObserver("response", sent) : undefined),
   };
@@ -68,8 +80,9 @@ export async function askHttp(
 /** Whether some rule could hold a request with this method; conditions and chains are left to the decision. */
 function mayHold(bundle: Bundle, method: string): boolean {
   for (const rule of bundle.rules) {
-    if (rule.action !== "RequireApproval" || rule.sql !== undefined || rule.llm !== undefined)
-      continue;
+    const isAboutOthers =
+      rule.sql !== undefined || rule.llm !== undefined || rule.passthrough !== undefined;
+    if (rule.action !== "RequireApproval" || isAboutOthers) continue;
     const methods = rule.http?.methods;
     if (
       methods === undefined ||

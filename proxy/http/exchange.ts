@@ -1,4 +1,5 @@
 // One request and its answer: sends what was allowed to the upstream, streams the answer back as it comes, and records what happened.
+import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
 import type { EventOutcome } from "../../contract/event.ts";
@@ -7,8 +8,9 @@ import type { Protocol } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
-import { BodyStream, ClientGone, readPrefix } from "./body.ts";
+import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
+import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
@@ -38,7 +40,9 @@ export interface Outgoing {
   readonly method: string;
   readonly path: string;
   readonly headers: string[];
-  readonly body: Buffer | BodyStream | null;
+  readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known beforehand. */
+  readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   /** What stands between the upstream's answer and the agent. */
@@ -48,8 +52,8 @@ export interface Outgoing {
   readonly retries: number;
 }
 
-/** Requests of one connection that are sent or wait for a free upstream connection. */
-const maxInFlight = 512;
+/** Requests of one connection that are sent or wait for a free upstream connection: as many as an agent may have open over one of its own. */
+const maxInFlight = 1_024;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
@@ -63,6 +67,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   readonly #answer: InboundAnswer;
+  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -79,10 +84,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #observer: Observer | undefined;
   #mask: AnswerMask | undefined;
   #masked: Counts | undefined;
-  #rules: AnswerRules = { passesCookies: false, hide: undefined };
-  #body: BodyStream | undefined;
+  #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
+  #body: Readable | undefined;
 
-  constructor(request: InboundRequest, client: ClientConnection) {
+  constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
+    this.#share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -98,7 +104,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit);
+    return readPrefix(this.request.body, limit, this.#share);
   }
 
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
@@ -107,7 +113,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#mask = outgoing.mask;
     this.#masked = outgoing.masked;
     this.#rules = outgoing.answer;
-    if (outgoing.body instanceof BodyStream) this.#body = outgoing.body;
+    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -126,15 +132,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     const { method, path, headers, body } = outgoing;
-    if (body instanceof BodyStream && upstream.streaming !== undefined)
-      upstream.streaming.dispatch({ method, path, headers, body }, this);
-    else
-      dispatchAgain(
-        (request, handler) => upstream.known.dispatch(request, handler),
-        { method, path, headers, body },
-        this,
-        body instanceof BodyStream ? 0 : outgoing.retries,
-      );
+    const { length } = outgoing;
+    dispatchAgain(
+      (request, handler) => upstream.pool.dispatch(request, handler),
+      { method, path, headers, body, ...(length !== undefined && { length }) },
+      this,
+      body instanceof Readable ? 0 : outgoing.retries,
+    );
   }
 
   /** Answers with a refusal; the connection stays usable. */
@@ -147,6 +151,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
     const refusal = refusalOf(named(error, this.connection), decision, this.protocol);
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
+    this.#finish();
+  }
+
+  /** A whole answer that did not come by `send`. */
+  respond(status: number, headers: readonly string[], body: Buffer): void {
+    if (this.#finished || this.#gone) return;
+    this.#answer.begin(status, headers);
+    this.#answer.end(body);
     this.#finish();
   }
 
@@ -288,7 +300,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };
-    passage.done(outcome, observed?.contents);
+    passage.done(
+      outcome,
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
   }
 
   #release(): void {
@@ -308,6 +323,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
+    this.#share.release();
     this.client.finished(this);
   }
 }

@@ -1,4 +1,7 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
+import { Readable } from "node:stream";
+
+import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
@@ -7,6 +10,7 @@ import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
+import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { answerMask } from "./mask-answer.ts";
@@ -14,10 +18,15 @@ import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
-import type { Upstreams } from "./upstreams.ts";
+import { authorityOf } from "./upstreams.ts";
+import type { Upstream, Upstreams } from "./upstreams.ts";
+import { askWebSocket } from "./websocket/ask.ts";
+import { readOffer } from "./websocket/handshake.ts";
+import type { WebSockets } from "./websocket/websockets.ts";
 
 export interface ForwardContext {
   readonly upstreams: Upstreams;
+  readonly webSockets: WebSockets;
   readonly onUnexpected: (error: unknown) => void;
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
@@ -34,6 +43,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     const read = readTrusted(exchange);
+    const offer =
+      read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -42,7 +53,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asked = await ask(connection.protocol, exchange, head, live);
+    const asking =
+      offer === undefined
+        ? ask(connection.protocol, exchange, head, live)
+        : askWebSocket(connection.protocol, head, live);
+    const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
       get signal() {
@@ -58,17 +73,37 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     granted = passage;
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
+    if (offer !== undefined) {
+      if (session.ended.aborted) throw session.ended.reason;
+      await context.webSockets.open({
+        exchange,
+        gate,
+        session,
+        operation: asked.operation,
+        passage,
+        head,
+        offer,
+        live: now,
+        upstreams: context.upstreams,
+      });
+      return;
+    }
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    if (body instanceof BodyStream) await context.upstreams.openStreaming(upstream);
-    if (session.ended.aborted) throw session.ended.reason;
     const mask = answerMask(now.bundle, asked.speaker, head.method);
-    exchange.send(upstream, passage, {
+    const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
       headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
       body,
+      length: body instanceof BodyStream ? body.length : undefined,
+    };
+    const { lease } = now;
+    const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
+    if (session.ended.aborted) throw session.ended.reason;
+    exchange.send(upstream, passage, {
+      ...sent,
       observer: asked.observer(),
       mask,
       masked: asked.masked,
@@ -86,6 +121,20 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     else if (!isGone) context.onRefused(known, connection);
     exchange.refuse(known);
   }
+}
+
+/** Loaded with the first request that needs it: few Connections are AWS's. */
+async function signed(
+  plain: Sendable,
+  lease: AwsLease,
+  { endpoint }: Upstream,
+): Promise<Sendable & { readonly headers: string[] }> {
+  const { signRequest } = await import("./credential/sign-request.ts");
+  return signRequest(plain, {
+    lease,
+    authority: authorityOf(endpoint),
+    now: Date.now(),
+  });
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
@@ -145,7 +194,7 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-): Promise<Asked> {
+): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);

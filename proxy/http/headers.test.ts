@@ -68,6 +68,14 @@ test("what the Connection sets for every request replaces the agent's, and the c
   );
 });
 
+test("a login for PostgreSQL is not left out of an HTTP request: the request is not made", () => {
+  const lease: Lease = { kind: "password", username: "u", password: "p" };
+  assert.throws(
+    () => upstreamHeaders(head, { lease, endpoint }, "as asked"),
+    /credential.static.basic/,
+  );
+});
+
 test("cookies are dropped both ways unless the Connection lets them pass", () => {
   const asking = readHead("GET", "/", ["Host", "a", "Cookie", "a=b"]);
   const answer = { "set-cookie": ["c=d"], "www-authenticate": "Bearer" };

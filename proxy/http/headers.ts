@@ -1,5 +1,7 @@
 // The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
 import type { Endpoint, HeaderField, Lease } from "../../contract/control.ts";
+import { ProxyError } from "../errors.ts";
+import { concealCredential } from "./credential/conceal.ts";
 import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
 
@@ -50,6 +52,8 @@ export interface AnswerRules {
   readonly passesCookies: boolean;
   /** Takes a credential that the request carried in its query out of a value. */
   readonly hide: ((value: string) => string) | undefined;
+  /** Takes any credential out of a text of the answer that is recorded. */
+  readonly conceal: (text: string) => string;
 }
 
 export function answerRules({
@@ -62,13 +66,14 @@ export function answerRules({
   return {
     passesCookies: endpoint.cookies !== undefined,
     hide: lease.kind === "query" ? hideCredential(lease) : undefined,
+    conceal: (text) => concealCredential(lease)(text),
   };
 }
 
 /** What travels to the agent, flat. `content-length` stays: the client that read it has checked the body against it. */
 export function agentHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>>,
-  { passesCookies, hide }: AnswerRules,
+  { passesCookies, hide }: Pick<AnswerRules, "passesCookies" | "hide">,
 ): string[] {
   const connection = headers["connection"];
   const named = connection === undefined ? undefined : optionsOf(connection);
@@ -108,10 +113,16 @@ function leaseHeaders(lease: Lease): Injected {
   switch (lease.kind) {
     case "headers":
       return lease.headers;
+    case "awsSigV4": // over what is sent in the end: credential/sign-request.ts
     case "query":
-    case "password": // PostgreSQL's
     case "none":
       return [];
+    case "password":
+      // Without it the request would go as nobody.
+      throw new ProxyError(
+        "GrantRefused",
+        "the credential of this Connection is a user and password for PostgreSQL; for HTTP use credential.static.basic",
+      );
     default:
       return lease satisfies never;
   }

@@ -304,16 +304,24 @@ test("a connection that is closed from above answers what is under way as the la
   assert.deepEqual(peer.told, ["GET /1"]);
 });
 
-test("a connection that is handed over brings what its client sent already", async (t) => {
+test("a connection that is handed over brings what its client sent already and what it sends later, and ends as it does", async (t) => {
   const peer = await connected(t, (request) => {
     const raw = request.handOver(200, []);
-    raw.on("data", (chunk: Buffer) => raw.write(`echo ${chunk.toString()}`));
-    raw.resume();
+    raw.pipe(raw);
+    raw.on("close", () => peer.told.push("tunnel closed"));
     peer.told.push("handed over");
   });
   peer.socket.write("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nearly");
-  assert.equal(await peer.until(/early$/), "HTTP/1.1 200 OK\r\n\r\necho early");
+  assert.equal(await peer.until(/early$/), "HTTP/1.1 200 OK\r\n\r\nearly");
   assert.deepEqual(peer.told, ["CONNECT a:443", "closed", "handed over"]);
+  const much = "0123456789".repeat(200_000);
+  peer.socket.write(`later ${much}`);
+  await peer.until(/later [^]{2000000}$/);
+  assert.ok(peer.text().endsWith(`later ${much}`));
+  peer.socket.end();
+  await peer.closed();
+  while (!peer.told.includes("tunnel closed"))
+    await new Promise((resolve) => setImmediate(resolve));
 });
 
 test("an answer to a client that reads nothing is held back, and goes on when it reads", async (t) => {
@@ -333,4 +341,21 @@ test("an answer to a client that reads nothing is held back, and goes on when it
   while (!peer.told.includes("drained")) await new Promise((resolve) => setImmediate(resolve));
   request.answer.end();
   await peer.until(/0\r\n\r\n$/);
+});
+
+test("a slow client gets its last answer to the end, however long that takes", async (t) => {
+  const size = 32 * 1024 * 1024;
+  const peer = await connected(t, ({ answer }) => {
+    answer.begin(200, ["content-length", String(size)]);
+    answer.end(Buffer.alloc(size));
+  });
+  peer.socket.pause();
+  peer.socket.write(get("/", "Connection: close\r\n"));
+  while (peer.told.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  for (let second = 0; second < 300; second += 1) peer.legs.tick();
+  let read = 0;
+  peer.socket.on("data", (chunk) => (read += chunk.length)).resume();
+  await once(peer.socket, "end");
+  assert.ok(read > size, `${read} bytes came`);
+  assert.deepEqual(peer.told, ["GET /"]);
 });

@@ -9,6 +9,7 @@ import type { FlatHeaders, InboundEvents, InboundLeg, InboundSink } from "./inbo
 import { unreadableOf } from "./refusal.ts";
 import { RequestParser, Unreadable } from "./request-parser.ts";
 import type { ReadRequest, RequestSink } from "./request-parser.ts";
+import type { SharedReads } from "./shared-reads.ts";
 
 /** Of a body nobody reads at the moment, and of requests sent without waiting for the answer before; more stays with the sender. */
 const maxWaitingBytes = 64 * 1024;
@@ -43,6 +44,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
   readonly #socket: Socket;
   readonly #sink: InboundSink;
   readonly #clock: LegClock;
+  readonly #reads: SharedReads;
   readonly #parser: RequestParser;
   #phase: Phase = "ready";
   /** When the phase began, or bytes last moved in it; of a head, when its first byte came. */
@@ -57,13 +59,20 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
   #isPaused = false;
   #isGathering = false;
 
-  constructor(socket: Socket, sink: InboundSink, clock: LegClock) {
+  /** @param reads where a plain connection's bytes come, instead of `data` events */
+  constructor(accepted: Socket, sink: InboundSink, clock: LegClock, reads: SharedReads) {
+    const taken =
+      accepted instanceof TLSSocket
+        ? undefined
+        : reads.take(accepted, (chunk) => this.#onData(chunk));
+    const socket = taken ?? accepted;
     this.#socket = socket;
     this.#sink = sink;
     this.#clock = clock;
+    this.#reads = reads;
     this.#since = clock.second;
     this.#parser = new RequestParser(this);
-    socket.on("data", this.#onData);
+    if (taken === undefined) socket.on("data", this.#onData);
     socket.on("drain", this.#onDrain);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
@@ -93,14 +102,15 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
         else if (seconds > idleSeconds) this.#socket.destroy();
         break;
       case "serving":
-        if (this.#hasMoved()) this.#since = this.#clock.second;
-        else if (seconds > stalledSeconds) this.#socket.destroy();
+        this.#checkMoving(seconds);
         break;
       case "discarding":
         if (seconds > discardSeconds) this.#socket.destroy();
         break;
       case "lingering":
-        if (seconds > lingerSeconds) this.#socket.destroy();
+        // A slow client gets its last answer to the end.
+        if (this.#socket.writableLength > 0) this.#checkMoving(seconds);
+        else if (seconds > lingerSeconds) this.#socket.destroy();
         break;
       default:
         this.#phase satisfies never;
@@ -120,9 +130,9 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     if (!request.isOver) this.#events = events;
   }
 
-  data(chunk: Buffer): void {
+  data(chunk: Buffer, isOwn: boolean): void {
     if (this.#phase === "serving") {
-      this.#request?.take(chunk);
+      this.#request?.take(chunk, isOwn);
       return;
     }
     this.#discarded += chunk.length;
@@ -191,11 +201,13 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     socket.off("data", this.#onData).off("drain", this.#onDrain).off("end", this.#onEnd);
     socket.off("error", this.#onError).off("close", this.#onClose);
     socket.pause();
+    const released = socket instanceof TLSSocket ? socket : this.#reads.release(socket);
+    released.on("error", () => released.destroy());
     // What the client sent without waiting belongs to whoever takes it.
     const rest = this.#parser.rest();
-    if (rest.length > 0) socket.unshift(rest);
+    if (rest.length > 0) released.unshift(rest);
     this.#sink.closed();
-    return socket;
+    return released;
   }
 
   readonly #resumeParser = (): void => this.#parser.resume();
@@ -294,12 +306,20 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     }
     if (this.#phase === "ready") {
       this.#sink.malformed(error);
-      const request = new Http1Request(nobody, this);
-      const { status, headers, body } = unreadableOf(error);
-      request.begin(status, headers);
-      request.end(body);
+      this.#answerUnreadable(error);
     }
     this.#endSocket();
+  }
+
+  #answerUnreadable(error: Unreadable): void {
+    if (error.answerBytes !== undefined) {
+      this.#socket.write(error.answerBytes);
+      return;
+    }
+    const request = new Http1Request(nobody, this);
+    const { status, headers, body } = unreadableOf(error);
+    request.begin(status, headers);
+    request.end(body);
   }
 
   /** The client is gone: what is under way hears of it once. */
@@ -314,11 +334,12 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     request.fail(new ClientGone());
   }
 
-  #hasMoved(): boolean {
-    const moved = this.#socket.bytesRead + this.#socket.bytesWritten;
-    if (moved === this.#moved) return false;
+  #checkMoving(seconds: number): void {
+    const { bytesRead, bytesWritten, writableLength } = this.#socket;
+    const moved = bytesRead + bytesWritten - writableLength;
+    if (moved !== this.#moved) this.#since = this.#clock.second;
+    else if (seconds > stalledSeconds) this.#socket.destroy();
     this.#moved = moved;
-    return true;
   }
 }
 

@@ -4,11 +4,13 @@ import type { Socket } from "node:net";
 import { Http1Leg } from "./http1-leg.ts";
 import type { LegClock } from "./http1-leg.ts";
 import type { InboundLeg, InboundSink } from "./inbound.ts";
+import { SharedReads } from "./shared-reads.ts";
 
 const everyMs = 1_000;
 
 export class Http1Legs implements LegClock {
   readonly #legs = new Set<Http1Leg>();
+  readonly #reads = new SharedReads();
   #timer: NodeJS.Timeout | undefined;
   #second = 0;
   #dateAt = 0;
@@ -41,6 +43,7 @@ export class Http1Legs implements LegClock {
         },
       },
       this,
+      this.#reads,
     );
     this.#legs.add(leg);
     this.#timer ??= setInterval(this.tick, everyMs).unref();

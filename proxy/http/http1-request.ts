@@ -104,10 +104,10 @@ export class Http1Request implements InboundRequest, InboundBody, InboundAnswer 
   }
 
   /** Of the leg: a piece of the body. */
-  take(chunk: Buffer): void {
+  take(chunk: Buffer, isOwn: boolean): void {
     // It came without waiting.
     this.#owesContinue = false;
-    this.#reader?.data(chunk);
+    this.#reader?.data(chunk, isOwn);
   }
 
   complete(trailers: FlatHeaders): void {

@@ -49,8 +49,11 @@ export interface InboundBody {
 }
 
 export interface BodyReader {
-  /** @param chunk valid only while this is called */
-  data(chunk: Buffer): void;
+  /**
+   * @param chunk valid only while this is called
+   * @param isOwn it is the reader's to keep
+   */
+  data(chunk: Buffer, isOwn?: boolean): void;
   end(trailers: FlatHeaders): void;
   /** The rest will never come. */
   failed(error: Error): void;

@@ -2,15 +2,19 @@
 // What two readers could read differently is refused, not repaired: bare CR or LF, folded lines, two lengths, any coding but `chunked`.
 import { ProxyError } from "../errors.ts";
 import type { ProxyErrorCode } from "../errors.ts";
+import { cleartextReason, cleartextRefusal } from "./h2-cleartext.ts";
 import type { FlatHeaders } from "./inbound.ts";
 
 /** What cannot be read as HTTP/1.1, and the status that says so more closely than its code. */
 export class Unreadable extends ProxyError {
   readonly answerStatus: number;
+  /** What is said in place of an answer, to a client that would not read one. */
+  readonly answerBytes: Buffer | undefined;
 
-  constructor(answerStatus: number, code: ProxyErrorCode, message: string) {
+  constructor(answerStatus: number, code: ProxyErrorCode, message: string, answerBytes?: Buffer) {
     super(code, message);
     this.answerStatus = answerStatus;
+    this.answerBytes = answerBytes;
   }
 }
 
@@ -31,8 +35,11 @@ export interface ReadRequest {
 export interface RequestSink {
   /** Without a body there is no `end`. Nothing more is read until `resume` where this pauses, and behind the request until `next`. */
   head(request: ReadRequest): void;
-  /** @param chunk valid only while this is called, as what was pushed is */
-  data(chunk: Buffer): void;
+  /**
+   * @param chunk valid only while this is called, as what was pushed is
+   * @param isOwn it was copied, and nobody else keeps it
+   */
+  data(chunk: Buffer, isOwn: boolean): void;
   end(trailers: FlatHeaders): void;
 }
 
@@ -87,6 +94,8 @@ export class RequestParser {
   #state: State = "head";
   #bytes: Buffer = nothing;
   #at = 0;
+  /** What waits is a copy. */
+  #isOwn = false;
   /** Bytes of a head that were looked at before the rest of it came. */
   #scanned = 0;
   #left = 0;
@@ -108,12 +117,19 @@ export class RequestParser {
     return this.#state === "head" && this.waiting > 0;
   }
 
-  /** Throws Unreadable; then nothing that follows on the connection can be read. */
+  /**
+   * Throws Unreadable; then nothing that follows on the connection can be read.
+   *
+   * @param bytes valid only while this is called
+   */
   push(bytes: Buffer): void {
-    this.#bytes =
-      this.waiting === 0 ? bytes : Buffer.concat([this.#bytes.subarray(this.#at), bytes]);
+    this.#isOwn = this.waiting > 0;
+    this.#bytes = this.#isOwn ? Buffer.concat([this.#bytes.subarray(this.#at), bytes]) : bytes;
     this.#at = 0;
     this.#run();
+    if (this.waiting === 0 || this.#isOwn) return;
+    this.#bytes = Buffer.from(this.rest());
+    this.#isOwn = true;
   }
 
   /** Within a body: nothing is handed out until `resume`. */
@@ -260,7 +276,7 @@ export class RequestParser {
     const isChunk = this.#state === "chunk";
     const isWhole = this.#left === 0;
     if (isWhole && isChunk) this.#state = "chunk-end";
-    this.#sink.data(chunk);
+    this.#sink.data(chunk, this.#isOwn);
     if (isWhole && !isChunk) this.#end(noTrailers);
     return true;
   }
@@ -409,6 +425,8 @@ function requestLine(line: string): { method: string; target: string; isOld: boo
   if (method === undefined || target === undefined || version === undefined) throw notHttp();
   if (method.length > maxMethodLength)
     throw new Unreadable(501, "NotSupported", "the method of the request is not known");
+  if (method === "PRI" && version === "2.0")
+    throw new Unreadable(505, "NotSupported", cleartextReason, cleartextRefusal());
   if (version !== "1.1" && version !== "1.0")
     throw new Unreadable(505, "NotSupported", "HTTP/1.1 is spoken here, and HTTP/1.0");
   return { method, target, isOld: version === "1.0" };

@@ -30,6 +30,8 @@ const rounds = 3;
 const warmSeconds = 2;
 const floor = 12_000;
 const goal = 25_000;
+/** Of nginx on the same work, where that is more. */
+const goalOfNginx = 0.4;
 /** What the store may lag behind before a turn of the next target would be disturbed by it. */
 const shipWithinMs = 60_000;
 
@@ -80,8 +82,16 @@ spec:
   targetRefs: [{group: chaperone.dev, kind: Connection, name: orders}]
   subjects: [{serviceAccounts: [agent]}]
   rules:
-    - {name: orders, action: Allow, http: {methods: [GET, POST], paths: ["/v1/**"]}}
+    - {name: health, action: Allow, http: {methods: [GET, HEAD], paths: ["/healthz", "/v1/status"]}}
+    - {name: customers, action: Allow, http: {methods: [GET], paths: ["/v1/customers/*", "/v1/customers/*/addresses/**"]}}
+    - {name: invoices, action: Allow, http: {methods: [GET, POST], paths: ["/v1/invoices/**"]}}
+    - {name: small-refunds, action: Allow, http: {methods: [POST], paths: ["/v1/refunds"]}, when: 'http.query.size() == 0'}
+    - {name: search, action: Allow, http: {methods: [GET], paths: ["/v1/search"]}, when: '"q" in http.query'}
+    - {name: reports, action: Allow, http: {methods: [GET], paths: ["/v1/reports/*.csv"]}}
+    - {name: orders, action: Allow, http: {methods: [GET, POST], paths: ["/v1/orders", "/v1/orders/**"]}}
     - {name: no-admin, action: Deny, http: {paths: ["/v1/admin/**"]}}
+    - {name: no-deletes, action: Deny, http: {methods: [DELETE]}}
+    - {name: no-exports, action: Deny, http: {methods: [POST], paths: ["/v1/exports/**"]}}
 `;
 }
 
@@ -205,6 +215,8 @@ function rows(method: Method, results: ReadonlyMap<string, readonly Measured[]>)
   const mid = (name: string, field: keyof Measured): number =>
     median((results.get(name) ?? []).map((one) => one[field]));
   const ours = mid("chaperone", "perSecond");
+  const nginx = mid("nginx", "perSecond");
+  const wanted = Number.isNaN(nginx) ? goal : Math.max(goal, goalOfNginx * nginx);
   const peers = [...results.keys()].filter((name) => name !== "chaperone");
   const against = (field: "perSecond" | "cpuUs", unit: string): string =>
     peers
@@ -220,12 +232,12 @@ function rows(method: Method, results: ReadonlyMap<string, readonly Measured[]>)
       : "HTTP, GET of 1 kB JSON: recorded when it is answered";
   return [
     {
-      what: `${what}; ${connections} connections, two rules`,
+      what: `${what}; ${connections} connections, ten rules`,
       measured: `${count(ours)}/s, p50 ${mid("chaperone", "p50Ms").toFixed(1)} ms, p99 ${mid("chaperone", "p99Ms").toFixed(1)} ms`,
       ratio: against("perSecond", "/s"),
       floor: least === undefined ? "" : `${count(least)}/s`,
-      goal: `${count(goal)}/s`,
-      verdict: verdict(least === undefined ? undefined : ours >= least, ours >= goal),
+      goal: `${count(wanted)}/s`,
+      verdict: verdict(least === undefined ? undefined : ours >= least, ours >= wanted),
       why: whyMissed[method],
     },
     {

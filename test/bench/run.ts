@@ -11,6 +11,7 @@ import { maskingAnswers } from "./masking.ts";
 import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
+import { http2 } from "./http2.ts";
 import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
@@ -30,6 +31,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
   tls: () => tls({ patience }),
+  http2: () => http2(),
   streams: () => streams({ patience }),
   exchanges: () => exchanges(),
 };
@@ -74,7 +76,7 @@ ${markdown(rows)}${reasons(rows)}
 - Each figure is the median of three rounds, the targets taking turns, so that a disturbance meets all of them. Before each turn the store has everything of the turn before.
   A run fails when a request fails, or when fewer operations were decided and counted than were answered.
 - Processor time is user and system time of the process on core 0 (\`/proc/PID/stat\`), disk threads included, divided by what it did.
-- HTTP: 32 connections that wait for each answer, 1 kB of JSON each way, an \`http\` Connection with two rules. A POST may change something, so its intent is synced to the disk before it is forwarded, as every write's is.
+- HTTP: 32 connections that wait for each answer, 1 kB of JSON each way, an \`http\` Connection with ten rules. A POST may change something, so its intent is synced to the disk before it is forwarded, as every write's is.
 - PostgreSQL: \`pgbench -S -c8\`, scale 10, TLS nowhere except where the row says so, PgBouncer in session mode. \`simple\` sends its literals in the text, so every statement is new.
 - Repeat: \`make bench\`, or one part: \`node test/bench/run.ts http\`. To look into one: \`BENCH_NODE_ARGS="--cpu-prof --cpu-prof-dir=/tmp/profile" node test/bench/http.ts 4 POST alone\`.
 `;

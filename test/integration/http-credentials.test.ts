@@ -169,6 +169,33 @@ test("naming our header in Connection does not take it away, and repeating it br
   assertUnwritten(room);
 });
 
+test("what an upstream writes of its request into its answer is recorded without the credential", async (t) => {
+  const target = await origin(t, (incoming, response) => {
+    response.setHeader("content-type", "application/json");
+    const [scheme, pair = ""] = incoming.headers.authorization?.split(" ") ?? [];
+    const { headers, url } = incoming;
+    response.end(
+      JSON.stringify({
+        url,
+        headers,
+        next: `${url}&page=2`,
+        login: scheme === "Basic" ? atob(pair) : "",
+      }),
+    );
+  });
+  const header: Lease = {
+    kind: "headers",
+    headers: [{ name: "authorization", value: `Bearer ${secret}` }],
+  };
+  for (const lease of [query, basic, header]) {
+    const room = await rooms(t, target.port, lease);
+    await send(room, { path: "/a?x=1" });
+    const texts = room.operations().flatMap(({ contents }) => contents.map(({ text }) => text));
+    assert.ok(texts.some((text) => text.includes("[credential]")));
+    assertUnwritten(room, ...texts);
+  }
+});
+
 test("a user and password arrive as Basic", async (t) => {
   const target = await origin(t, hello);
   const room = await rooms(t, target.port, basic);

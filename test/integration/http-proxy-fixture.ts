@@ -175,6 +175,7 @@ export interface TestRoom {
 }
 
 export interface RoomSetup {
+  readonly bodyPatienceMs?: number;
   /** What the upstream's connections wait for. */
   readonly beforeDial?: Promise<void>;
   readonly route?: Partial<HttpRoute>;
@@ -197,6 +198,7 @@ export async function startRoom(
       await options.beforeDial;
       return dial(...target);
     },
+    ...(options.bodyPatienceMs !== undefined && { bodyPatienceMs: options.bodyPatienceMs }),
     onUnexpected: (error) => unexpected.push(error),
     onRefused: (error) => refusals.push(error),
   });
@@ -312,8 +314,12 @@ export function raw(port: number, bytes: string | Buffer, quietMs = 300): Promis
 }
 
 /** Waits for something that happens on another connection, failing loudly when it never does. */
-export async function eventually(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
+export async function eventually(
+  what: string,
+  holds: () => boolean,
+  withinMs = 5_000,
+): Promise<void> {
+  const deadline = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -28,11 +28,14 @@ const secrets = {
   clientSecret: secret("client"),
   subject: secret("subject"),
   token: secret("token"),
+  awsSecret: secret("aws"),
+  session: secret("session"),
 };
 
 const closers: (() => Promise<unknown> | void)[] = [];
 const server = { requests: new Array<IncomingMessage>(), port: 0 };
 let authority: TestAuthority;
+let certificate: { readonly certificate: string; readonly key: string };
 let login: ScriptedServer;
 let local: Local;
 let directory: string;
@@ -41,7 +44,10 @@ before(async () => {
   authority = await startAuthority();
   closers.push(() => authority.close());
   const { certificatePem, keyPem } = await authority.server();
-  const origin = createServer({ cert: certificatePem, key: keyPem }, (request, response) => {
+  certificate = await authority.client("agent");
+  const demands = { ca: authority.caPem, requestCert: true, rejectUnauthorized: true };
+  const tls = { cert: certificatePem, key: keyPem, ...demands };
+  const origin = createServer(tls, (request, response) => {
     server.requests.push(request);
     request.resume();
     // An upstream that shows where it was asked, as many do in their errors.
@@ -84,7 +90,7 @@ after(async () => {
   for (const closer of closers.toReversed()) await closer();
 });
 
-const names = ["header", "basic", "query", "client", "exchange", "refused", "away"] as const;
+const names = ["header", "basic", "query", "client", "exchange", "aws", "refused", "away"] as const;
 
 function yaml(): string {
   const pem = (text: string): string => text.trimEnd().replaceAll("\n", "\n    ");
@@ -96,7 +102,7 @@ spec:
   protocol: http
   endpoint:
     url: https://localhost:${server.port}/${name}
-    tls: {mode: VerifyFull, caSecretRef: {name: cas, key: upstream}}
+    tls: {mode: VerifyFull, caSecretRef: {name: cas, key: upstream}, clientCertificateSecretRef: {name: certificate}}
   hosts: [${name}.example]
   credential: {${credential}}
 `;
@@ -109,6 +115,7 @@ spec:
     query: "static: {secretRef: {name: keys}, query: {name: key, value: '${query}'}}",
     client: oauth2(""),
     exchange: oauth2(", tokenExchange: {subjectTokenKey: subject}"),
+    aws: "awsSigV4: {service: execute-api, region: eu-central-1, secretRef: {name: keys}, accessKeyIdKey: clientId, secretAccessKeyKey: awsSecret, sessionTokenKey: session}",
     refused: oauth2("", login.url.replace("/oauth2/token", "/refused")),
     away: oauth2("", "https://localhost:1/token"),
   };
@@ -116,6 +123,16 @@ spec:
 kind: Secret
 metadata: {name: keys, namespace: agents}
 stringData: ${JSON.stringify({ ...secrets, clientId: "agent-client" })}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: certificate, namespace: agents}
+type: kubernetes.io/tls
+stringData:
+  tls.crt: |
+    ${pem(certificate.certificate)}
+  tls.key: |
+    ${pem(certificate.key)}
 ---
 apiVersion: v1
 kind: Secret
@@ -176,6 +193,12 @@ test("each form arrives as its specification says, and redirects come back witho
   assert.equal(last().headers.authorization, `Basic ${btoa(`agent-client:${secrets.password}`)}`);
   assert.equal(await location("query"), "https://elsewhere.example/query/a?x=1");
   assert.equal(last().url, `/query/a?x=1&key=${secrets.query}`);
+  await location("aws");
+  assert.match(
+    last().headers.authorization ?? "",
+    /^AWS4-HMAC-SHA256 Credential=agent-client\/\d{8}\/eu-central-1\/execute-api\/aws4_request, /,
+  );
+  assert.equal(last().headers["x-amz-security-token"], secrets.session);
   for (const name of ["client", "exchange"] as const) {
     await location(name);
     assert.equal(last().headers.authorization, `Bearer ${secrets.token}`);
@@ -213,6 +236,7 @@ test("a server that refuses, and one that is away, are said to the agent by name
 test("nothing that was written holds a secret: events, spools, stores, state", async () => {
   await local.close();
   closers.pop();
-  const found = await findSecrets(Object.values(secrets), join(directory, "state"));
+  const key = certificate.key.split("\n")[1] ?? "";
+  const found = await findSecrets([...Object.values(secrets), key], join(directory, "state"));
   assert.deepEqual(found, []);
 });

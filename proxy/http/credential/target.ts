@@ -2,7 +2,7 @@
 import type { Lease } from "../../../contract/control.ts";
 import { ProxyError } from "../../errors.ts";
 import type { RequestHead } from "../head.ts";
-import { withCredential, withoutParameter } from "./query.ts";
+import { withCredential, withoutParameter, withoutParameters } from "./query.ts";
 
 /** The head as it is decided on, recorded and approved. */
 export function decidedHead(head: RequestHead, lease: Lease): RequestHead {
@@ -24,5 +24,20 @@ export function sentTarget(head: RequestHead, lease: Lease): string {
 }
 
 function withoutOwn(target: string, lease: Lease): string {
-  return lease.kind === "query" ? withoutParameter(target, lease.name) : target;
+  if (lease.kind === "query") return withoutParameter(target, lease.name);
+  return lease.kind === "awsSigV4"
+    ? withoutParameters(target, (name) => presigned.has(name))
+    : target;
 }
+
+/** A signature of the agent's own in the query; beside ours AWS would refuse both. */
+const presigned: ReadonlySet<string> = new Set([
+  "x-amz-algorithm",
+  "x-amz-credential",
+  "x-amz-date",
+  "x-amz-expires",
+  "x-amz-security-token",
+  "x-amz-signature",
+  "x-amz-signedheaders",
+  "x-amz-region-set",
+]);
