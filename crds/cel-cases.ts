@@ -109,7 +109,7 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.masking[0].predicates": "Allow", "spec.masking[0].marks": ["pii"] },
     bad: { "spec.masking[0].predicates": "Allow", "spec.masking[0].marks": ["pii", "secret"] },
   }),
-  policy("spec.masking[0].direction", `masking direction 'both' ${notAvailable}: use response`, {
+  policy("spec.masking[0].direction", "columns are in answers", {
     good: { "spec.masking[0].direction": "response" },
     bad: { "spec.masking[0].direction": "both" },
   }),

@@ -26,6 +26,7 @@ const enforcedBy = {
   passthrough: ["passthrough"],
   columns: ["postgres"],
   detect: ["postgres", "http", "openai"],
+  requestMasks: ["openai"],
   rowsPerResult: ["postgres"],
   requestsPerMinute: everyProtocol,
   bytesPerResult: everyProtocol,
@@ -113,6 +114,13 @@ function targetFindings(policy: AccessPolicy, target: Connection): readonly Find
       message: `${why}: give connection ${target.metadata.name} a policy ${instead}`,
     });
   }
+  for (const [index, { direction = "response" }] of masking.entries())
+    if (direction !== "response" && protocol !== "passthrough" && cannot("requestMasks"))
+      findings.push({
+        reason: "Unenforceable",
+        path: ["spec", "masking", index, "direction"],
+        message: `requests of ${protocol} connections are not masked: set direction to response, or give connection ${target.metadata.name} a policy of its own`,
+      });
   for (const limit of [
     "rowsPerResult",
     "requestsPerMinute",

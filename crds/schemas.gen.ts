@@ -1538,6 +1538,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "transform truncateDate works on columns only: use another transform with detect"
          },
          {
+          "rule": "!has(self.columns) || !has(self.direction) || self.direction == 'response'",
+          "fieldPath": ".direction",
+          "message": "columns are in answers: set direction to response, or use detect"
+         },
+         {
           "rule": "!has(self.restore)",
           "fieldPath": ".restore",
           "message": "masking restore is not available in this version: remove it"
@@ -1584,14 +1589,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "request",
            "both"
           ],
-          "default": "response",
-          "x-kubernetes-validations": [
-           {
-            "rule": "self in ['response']",
-            "messageExpression": "\"masking direction '\" + self + \"' is not available in this version: use response\"",
-            "message": "this masking direction is not available in this version: use response"
-           }
-          ]
+          "default": "response"
          },
          "restore": {
           "type": "boolean"

@@ -430,7 +430,8 @@ export interface MaskingEntry {
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
-  readonly direction: "response";
+  /** What is masked, answers, requests or both; requests on openai connections only, by detect. */
+  readonly direction: "response" | "request" | "both";
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
   /** Classes of the values, such as `pii`. Columns marked `secret` never have predicates. */

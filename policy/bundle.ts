@@ -129,7 +129,10 @@ export interface Bundle {
   readonly observeOnly: boolean;
   readonly rules: readonly BundleRule[];
   readonly columnMasks: readonly ColumnMask[];
+  /** Of answers. */
   readonly detectMasks: readonly DetectMask[];
+  /** Of requests; absent where there are none. */
+  readonly requestMasks?: readonly DetectMask[];
   /** Key of `hash` transforms, base64url; one per namespace, so that equal values stay joinable inside it. */
   readonly maskKey: string;
   readonly limits: Limits;

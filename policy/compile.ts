@@ -65,7 +65,8 @@ export function compile({ policies, connection, subject, maskKey }: CompileInput
     observeOnly: selecting.length > 0 && enforcing.length === 0,
     rules: selecting.flatMap((policy) => rulesOf(policy, subject)),
     columnMasks: mergeColumnMasks(enforcing.flatMap(columnMasksOf)),
-    detectMasks: mergeDetectMasks(enforcing.flatMap(detectMasksOf)),
+    detectMasks: mergeDetectMasks(enforcing.flatMap((policy) => detectMasksOf(policy, "response"))),
+    ...requestMasksOf(enforcing),
     maskKey,
     limits: enforcing.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
     recording: recordingOf(selecting, enforcing),
@@ -130,11 +131,19 @@ function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
   );
 }
 
-function detectMasksOf(policy: AccessPolicy): DetectMask[] {
+function requestMasksOf(policies: readonly AccessPolicy[]): Pick<Bundle, "requestMasks"> {
+  const masks = mergeDetectMasks(policies.flatMap((policy) => detectMasksOf(policy, "request")));
+  return masks.length === 0 ? {} : { requestMasks: masks };
+}
+
+function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): DetectMask[] {
   const patterns = new Map(
     (policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]),
   );
-  return (policy.spec.masking ?? []).flatMap(({ detect = [], transform }) =>
+  const entries = (policy.spec.masking ?? []).filter(
+    ({ direction }) => direction === way || direction === "both",
+  );
+  return entries.flatMap(({ detect = [], transform }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),

@@ -70,7 +70,7 @@ function name({ policy, rule, mode, conditionFailed }: SpokenRule | NearMiss): s
 function obligationLines(decision: Decision, obligations: Obligations): string[] {
   if (decision.verdict === "deny") return [];
   const { columnMasks, detectMasks, limits, recording } = obligations;
-  const { maxOutputTokens, readOnly } = obligations;
+  const { maxOutputTokens, readOnly, requestMasks = [] } = obligations;
   return [
     "",
     "obligations",
@@ -80,6 +80,10 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
     ),
     ...detectMasks.map(
       (mask) => `  mask detected ${mask.detector}: ${transform(mask.transform)} (${mask.policy})`,
+    ),
+    ...requestMasks.map(
+      (mask) =>
+        `  mask detected ${mask.detector} in the request: ${transform(mask.transform)} (${mask.policy})`,
     ),
     ...Object.entries(limits).map(([limit, value]) => `  limit ${limit}: ${String(value)}`),
     ...(readOnly === true

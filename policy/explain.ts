@@ -120,14 +120,14 @@ function obligationsOf(
   operation: Operation,
   decision: Decision,
 ): Obligations {
-  const { columnMasks, detectMasks, limits, recording } = prepared.bundle;
+  const { columnMasks, detectMasks, requestMasks, limits, recording } = prepared.bundle;
   const sql = operation.kind === "sql";
-  const isRead = sql || (operation.kind === "http" && operation.facts.upgrade !== undefined);
   return {
     columnMasks: columnMasks.filter(({ column }) =>
       operation.accesses.some((access) => touches(column, access)),
     ),
-    detectMasks: isRead ? detectMasks : [],
+    detectMasks: operation.kind === "passthrough" ? [] : detectMasks,
+    ...(operation.kind === "llm" && requestMasks !== undefined && { requestMasks }),
     limits,
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),

@@ -40,6 +40,8 @@ export interface ExplainedAccess {
 export interface Obligations {
   readonly columnMasks: readonly ColumnMask[];
   readonly detectMasks: readonly DetectMask[];
+  /** Of what is sent. */
+  readonly requestMasks?: readonly DetectMask[];
   readonly limits: Limits;
   readonly recording: Recording;
   readonly maxOutputTokens?: number;

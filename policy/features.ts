@@ -16,6 +16,7 @@ export const supportedFeatures = [
   "mask.detect",
   "mask.detect.pattern",
   "mask.predicates",
+  "mask.request",
   "mask.tokenize",
   "observe",
   "passthrough",
@@ -39,12 +40,15 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "limits.statementTimeoutSeconds": ({ limits }) => limits.statementTimeoutSeconds !== undefined,
   "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
   "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
-  "mask.detect.pattern": ({ detectMasks }) =>
-    detectMasks.some(({ pattern }) => pattern !== undefined),
+  "mask.detect.pattern": ({ detectMasks, requestMasks = [] }) =>
+    [...detectMasks, ...requestMasks].some(({ pattern }) => pattern !== undefined),
+  "mask.request": ({ requestMasks }) => requestMasks !== undefined,
   "mask.predicates": ({ columnMasks }) =>
     columnMasks.some(({ predicates }) => predicates === "Allow"),
-  "mask.tokenize": ({ columnMasks, detectMasks }) =>
-    [...columnMasks, ...detectMasks].some(({ transform }) => transform.kind === "tokenize"),
+  "mask.tokenize": ({ columnMasks, detectMasks, requestMasks = [] }) =>
+    [...columnMasks, ...detectMasks, ...requestMasks].some(
+      ({ transform }) => transform.kind === "tokenize",
+    ),
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
   passthrough: ({ connection }) => connection.protocol === "passthrough",
   "recording.strict": ({ recording }) => recording.strict,

@@ -5,9 +5,11 @@ import type { Operation } from "./operation.ts";
 
 /** Why the operation is refused although some rule may allow it; undefined where masks can be kept, or there are none. */
 export function unmaskable(bundle: Bundle, operation: Operation): string | undefined {
-  const { columnMasks, detectMasks } = bundle;
-  if (columnMasks.length === 0 && detectMasks.length === 0) return undefined;
+  const { columnMasks, detectMasks, requestMasks } = bundle;
   const name = connectionName(bundle);
+  if (requestMasks !== undefined && operation.kind !== "llm")
+    return `only requests to language models are masked; give connection ${name} a policy whose masks have direction: response`;
+  if (columnMasks.length === 0 && detectMasks.length === 0) return undefined;
   switch (operation.kind) {
     case "sql":
       return undefined; // statement by statement (mask/prove.ts)

@@ -306,7 +306,7 @@ export class JsonStream implements TextStream {
     const word = came.trimEnd();
     const isHidden =
       word.length > 8 &&
-      !this.#isQuiet &&
+      !this.#isTokenQuiet &&
       masker.whole(word, counts) !== word &&
       this.#treatment() !== "keep";
     this.#write(isHidden ? `null${came.slice(word.length)}` : came);

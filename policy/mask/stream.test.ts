@@ -105,6 +105,19 @@ describe("a text that comes in pieces", () => {
     );
   });
 
+  test("is not misled by what is cut off before it", () => {
+    const masker = createStreamMasker(masks(redact, ...detectorNames), key);
+    const text = "4111 1111 1111 1111 130 692 544 2001:db8:0:0:0:0:2:1";
+    assert.equal(streamed(masker, text.split("")).text, "[redacted] [redacted]");
+  });
+
+  test("hides a key whose name was given out before it was whole", () => {
+    const masker = createStreamMasker(masks(redact, ...detectorNames), key);
+    const name = "aws_secret_access_key=";
+    const text = `${name}SyA1234567890123456789012345678901234ghp_é${"x".repeat(70)} y`;
+    assert.equal(streamed(masker, text.split("")).text, `${name}[redacted]_é${"x".repeat(70)} y`);
+  });
+
   test("has two detectors with transforms of their own united the same way", () => {
     fc.assert(
       fc.property(texts, cuts, (text, cut) => {

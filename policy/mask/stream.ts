@@ -41,6 +41,9 @@ const longestChain = 1_024;
 /** UTF-16 units of texts that are looked at without a buffer of their own. */
 const shortText = 1_024;
 
+/** No finding begins in so many zeros, nor right behind them. */
+const noBeginning = "0".repeat(24);
+
 /** What detectors look at before a finding: `Key=` at most. What they have to see more of is held back. */
 const lookBehind = 4;
 
@@ -172,6 +175,8 @@ class Stream implements TextStream {
   /** What is looked at: up to `lookBehind` characters that were given out, then what is held back. */
   #text = "";
   #held = 0;
+  /** What stands before the rest is the end of what was given out, not a context. */
+  #hasGiven = false;
   /** Up to here the text is one finding, given out when it is all decided. */
   #blocked = 0;
   /** Findings of the long finders that were not given out whole. */
@@ -208,6 +213,7 @@ class Stream implements TextStream {
     this.#text = this.#context;
     this.#held = this.#context.length;
     this.#blocked = 0;
+    this.#hasGiven = false;
     this.#found = [];
     this.#ends = new OpenEnds(this.#plan.ends);
     this.#finders = this.#plan.long.map((long) => ({ long, finder: long.make(this.#held) }));
@@ -265,18 +271,37 @@ class Stream implements TextStream {
     const found = this.#found.filter(({ start }) => start < open);
     const suspects = this.#plan.look(this.#text);
     if (suspects === 0) return found;
+    const before = this.#before();
+    const text = before + this.#text.slice(this.#held);
     for (const { detector, transform } of this.#plan.bounded) {
       if ((suspects & bitOf(detector)) === 0) continue;
-      // An address ends where the next begins, so nothing of what was given out belongs to one; the others look one character back.
-      const skipped = detector === "email" ? this.#held : 0;
-      for (const span of detectors[detector](this.#text.slice(skipped))) {
-        const start = span.start + skipped;
-        // None begins in what was given out: it only looks so where the beginning of that is cut off.
-        if (start < open && start >= this.#held)
-          found.push({ start, end: span.end + skipped, detector, transform });
+      // An address ends where the next begins, so nothing of what was given out belongs to one.
+      const skipped = detector === "email" ? before.length : 0;
+      const moved = this.#held - before.length + skipped;
+      for (const span of detectors[detector](skipped === 0 ? text : text.slice(skipped))) {
+        const one = { start: span.start + moved, end: span.end + moved, detector, transform };
+        if (one.start < this.#held || !this.#isNew(one)) continue;
+        if (one.start < open) found.push(one);
+        // What makes it one stands before it, and may be given out first.
+        if (detector === "aws-key" && one.end < this.#text.length) this.#found.push(one);
       }
     }
     return found;
+  }
+
+  /** Not one of those that are kept from an earlier look. */
+  #isNew({ detector, start }: Found): boolean {
+    return (
+      detector !== "aws-key" ||
+      !this.#found.some((one) => one.detector === detector && one.start === start)
+    );
+  }
+
+  /** What a detector is to see before the text: enough to look back at, of which nothing can be taken for the beginning of a finding. */
+  #before(): string {
+    const given = this.#text.slice(0, this.#held);
+    if (!this.#hasGiven || given === "") return given;
+    return given.endsWith("Key=") ? `${noBeginning}Key=` : noBeginning + given.slice(-1);
   }
 
   #count(found: readonly Found[], stop: number): void {
@@ -304,6 +329,7 @@ class Stream implements TextStream {
   /** What stands before is given out; the last of it stays to be looked back at. */
   #move(stop: number): void {
     const by = Math.max(0, stop - lookBehind);
+    this.#hasGiven = true;
     this.#held = stop - by;
     this.#text = this.#text.slice(by);
     this.#ends.moved(by);

@@ -5,12 +5,14 @@ import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
 import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
+import type { Counts } from "../../policy/mask/stream.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
+import { maskRequest } from "./mask-request.ts";
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
@@ -24,8 +26,13 @@ export async function askOpenAi(
   const prefix =
     exchange.request.body.length !== 0 ? await exchange.readPrefix(bodyLimit) : undefined;
   if (prefix?.complete === false) throw tooLarge(bodyLimit, "a request to a language model");
-  const body = prefix?.bytes;
-  exchange.bytesIn = body?.length ?? 0;
+  exchange.bytesIn = prefix?.bytes.length ?? 0;
+  const masked: Counts = {};
+  // An encoded body is refused below.
+  const body =
+    prefix === undefined || head.contentEncoding !== undefined
+      ? prefix?.bytes
+      : maskRequest(prefix.bytes, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
@@ -42,6 +49,7 @@ export async function askOpenAi(
   return {
     operation,
     speaker: "openai",
+    masked,
     exact: () => exactOf(head, body),
     content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
     // Tokens are counted and answers recorded from the text on its way; on loopback the agent gains nothing from encoding.

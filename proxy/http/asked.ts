@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 
 import type { Decision } from "../../policy/decision.ts";
 import type { Speaker } from "../../policy/llm/mask-answer.ts";
+import type { Counts } from "../../policy/mask/stream.ts";
 import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
@@ -18,6 +19,8 @@ export interface Asked {
   readonly content: PassOptions["content"];
   /** How the answer is read where it is masked. */
   readonly speaker: Speaker;
+  /** What was masked in the request, by detector. */
+  readonly masked?: Counts;
   /** Where nothing is masked: readable, because the answer is read on the way. */
   readonly form: AnswerForm;
   /** The body as it goes to the upstream; may read more of it. */

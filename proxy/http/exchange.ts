@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import type { EventOutcome } from "../../contract/event.ts";
 import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
+import type { Counts } from "../../policy/mask/stream.ts";
 import { ProxyError } from "../errors.ts";
 import type { Content, Passage } from "../pipeline.ts";
 import { ClientGone, readPrefix } from "./body.ts";
@@ -14,6 +15,7 @@ import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
+import { detected } from "./mask-answer.ts";
 import type { AnswerMask } from "./mask-answer.ts";
 import { refusalOf } from "./refusal.ts";
 import { dispatchAgain } from "./retries.ts";
@@ -45,6 +47,8 @@ export interface Outgoing {
   readonly answer: AnswerRules;
   /** What stands between the upstream's answer and the agent. */
   readonly mask?: AnswerMask | undefined;
+  /** What was masked in the request, by detector. */
+  readonly masked?: Counts | undefined;
   readonly retries: number;
 }
 
@@ -79,6 +83,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
   #mask: AnswerMask | undefined;
+  #masked: Counts | undefined;
   #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
   #body: Readable | undefined;
 
@@ -106,6 +111,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = passage;
     this.#observer = outgoing.observer;
     this.#mask = outgoing.mask;
+    this.#masked = outgoing.masked;
     this.#rules = outgoing.answer;
     if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
@@ -296,7 +302,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
       ...(this.#status > 0 && { httpStatus: this.#status }),
-      ...(this.#mask?.detected !== undefined && { masked: { detected: this.#mask.detected } }),
+      ...detected(this.#masked, this.#mask?.counts),
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };

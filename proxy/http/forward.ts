@@ -1,5 +1,4 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
-
 import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
@@ -105,6 +104,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask,
+      masked: asked.masked,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },

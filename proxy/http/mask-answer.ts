@@ -1,6 +1,6 @@
 // Masks an answer between upstream and agent: its headers as texts, its body by what it is (policy/llm/mask-answer.ts). What cannot be
 // masked is refused: before its head went out with a sentence, after that by breaking it off.
-import type { Bundle } from "../../policy/bundle.ts";
+import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import { bodyMasker, type BodyMasker, type Speaker } from "../../policy/llm/mask-answer.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import { createStreamMasker, type Counts, type StreamMasker } from "../../policy/mask/stream.ts";
@@ -34,7 +34,7 @@ const ofHttp: ReadonlySet<string> = new Set([
 
 const none: ReadonlySet<string> = new Set();
 
-const maskers = new WeakMap<Bundle, StreamMasker>();
+const maskers = new WeakMap<readonly DetectMask[], StreamMasker>();
 
 /** Undefined where nothing is masked. */
 export function answerMask(
@@ -44,33 +44,40 @@ export function answerMask(
 ): AnswerMask | undefined {
   return bundle.detectMasks.length === 0
     ? undefined
-    : new AnswerMask(maskerOf(bundle), speaker, method);
+    : new AnswerMask(maskerOf(bundle.detectMasks, bundle), speaker, method);
 }
 
-function maskerOf(bundle: Bundle): StreamMasker {
-  const known = maskers.get(bundle);
+/** By the list of masks, which is one object as long as the bundle lives. */
+export function maskerOf(masks: readonly DetectMask[], { maskKey }: Bundle): StreamMasker {
+  const known = maskers.get(masks);
   if (known !== undefined) return known;
-  const made = createStreamMasker(bundle.detectMasks, Buffer.from(bundle.maskKey, "base64url"));
-  maskers.set(bundle, made);
+  const made = createStreamMasker(masks, Buffer.from(maskKey, "base64url"));
+  maskers.set(masks, made);
   return made;
+}
+
+/** Of request and answer together, for the event. */
+export function detected(...parts: readonly (Counts | undefined)[]): {
+  readonly masked?: { readonly detected: Counts };
+} {
+  const sum: Counts = {};
+  for (const part of parts)
+    for (const [name, count] of Object.entries(part ?? {})) sum[name] = (sum[name] ?? 0) + count;
+  return Object.keys(sum).length === 0 ? {} : { masked: { detected: sum } };
 }
 
 export class AnswerMask {
   readonly #masker: StreamMasker;
   readonly #speaker: Speaker;
   readonly #method: string;
-  readonly #counts: Counts = {};
+  /** How often each detector spoke so far. */
+  readonly counts: Counts = {};
   #body: BodyMasker | undefined;
 
   constructor(masker: StreamMasker, speaker: Speaker, method: string) {
     this.#masker = masker;
     this.#speaker = speaker;
     this.#method = method;
-  }
-
-  /** How often each detector spoke so far; undefined when none did. */
-  get detected(): Counts | undefined {
-    return Object.keys(this.#counts).length === 0 ? undefined : this.#counts;
   }
 
   /** The headers that go out. Throws ProxyError where the body could not be masked. */
@@ -90,7 +97,7 @@ export class AnswerMask {
       String(headers["content-type"] ?? ""),
       this.#speaker,
       this.#masker,
-      this.#counts,
+      this.counts,
     );
     if (body === "nothing to mask") return this.headers(headers);
     if ("problem" in body) throw refused(body.problem);
@@ -109,7 +116,7 @@ export class AnswerMask {
   }
 
   #value(value: string | string[]): string | string[] {
-    const one = (text: string): string => this.#masker.whole(text, this.#counts);
+    const one = (text: string): string => this.#masker.whole(text, this.counts);
     return typeof value === "string" ? one(value) : value.map(one);
   }
 

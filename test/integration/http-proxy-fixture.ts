@@ -36,6 +36,7 @@ export interface ConnectionSetup {
   readonly rules?: readonly Partial<BundleRule>[];
   readonly limits?: Limits;
   readonly detectMasks?: Bundle["detectMasks"];
+  readonly requestMasks?: Bundle["detectMasks"];
   readonly detail?: RecordingDetail;
 }
 
@@ -90,6 +91,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
     })),
     columnMasks: [],
     detectMasks: setup.detectMasks ?? [],
+    ...(setup.requestMasks !== undefined && { requestMasks: setup.requestMasks }),
     maskKey: "a2V5",
     limits: setup.limits ?? {},
     recording: { detail: setup.detail ?? "Statements", strict: false, retentionDays: 90 },

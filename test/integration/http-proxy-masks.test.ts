@@ -53,7 +53,7 @@ async function startOpenAi(t: TestContext, setup: Partial<ConnectionSetup> = {})
     },
   ]);
   const baseURL = `http://127.0.0.1:${room.port}/v1`;
-  return { room, baseURL, client: new OpenAI({ apiKey: "x", baseURL, maxRetries: 0 }) };
+  return { room, server, baseURL, client: new OpenAI({ apiKey: "x", baseURL, maxRetries: 0 }) };
 }
 
 const ask = (content: string) => ({
@@ -123,6 +123,42 @@ test("arguments of tools stay JSON, streamed or not", async (t) => {
       card: null,
     });
   }
+});
+
+test("a prompt is masked before it is decided on, recorded and sent", async (t) => {
+  const { client, server, room } = await startOpenAi(t, {
+    detectMasks: [],
+    requestMasks: all,
+    rules: [
+      { name: "no-mail", action: "Deny", llm: { promptMatches: "jane" } },
+      { name: "all", action: "Allow" },
+    ],
+  });
+  const tools = [
+    {
+      type: "function" as const,
+      function: {
+        name: "mail",
+        parameters: { type: "object", properties: { "jane.doe@example.com": {} } },
+      },
+    },
+  ];
+  const answer = await client.chat.completions.create({
+    ...ask(text),
+    tools,
+    user: "jane.doe@example.com",
+  });
+  assert.equal(answer.choices[0]?.message.content, text);
+  const sent = JSON.stringify(server.requests[0]?.body);
+  assert.match(sent, /Write to \[redacted\] or pay with \[redacted\]/);
+  assert.doesNotMatch(sent, values);
+  const operation = await recorded(room);
+  assert.deepEqual(operation?.body.outcome?.masked, {
+    detected: { email: 3, "credit-card": 1, "us-ssn": 1 },
+  });
+  const request = operation?.contents.find(({ part }) => part === "request")?.text ?? "";
+  assert.match(request, /\[redacted\]/);
+  assert.doesNotMatch(request, values);
 });
 
 test("errors of the provider are masked, and are still its errors", async (t) => {
