@@ -12,7 +12,7 @@ dist/.built: node_modules/.installed $(shell find crds contract policy proxy ope
 	@$(NODE) scripts/build.ts
 	@touch $@
 
-.PHONY: help install build demo test check unit integration clients fuzz regress bench cluster cluster-down e2e image format lint types golden chart
+.PHONY: help install build demo test check unit integration clients fuzz fuzz-http regress bench cluster cluster-down e2e image format lint types golden chart
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ clients: node_modules/.installed ## Every driver and tool of docs/clients.md, st
 
 fuzz: node_modules/.installed ## Random PostgreSQL sessions, direct and proxied, compared (FUZZ_SECONDS=60 FUZZ_SEED=… FUZZ_MODE=valid|hostile|denied)
 	@$(NODE) test/fuzz/run.ts
+
+fuzz-http: node_modules/.installed ## Random HTTP requests to the proxy, Node, Go and nginx, compared (FUZZ_SECONDS=60 FUZZ_SEED=…)
+	@$(NODE) test/fuzz-http/run.ts
 
 regress: node_modules/.installed ## PostgreSQL's own regression files, direct and proxied (Debian with apt and psql; about 4 minutes)
 	@$(NODE) test/regress/run.ts

@@ -194,6 +194,7 @@ export class Session implements GateSession {
         ...(this.#subject.chain === undefined ? {} : { chain: this.#subject.chain }),
       },
       terms: decision.approvals ?? [],
+      onWait: options.onWait,
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
       stillHeld: () => this.refusalNow(operation),
     });

@@ -8,6 +8,7 @@ export interface Hold {
   readonly grants: Pick<Grants, "openRequest" | "awaitDecision" | "spend">;
   readonly request: Omit<OpenRequest, "approvals">;
   readonly terms: readonly HoldTerms[];
+  readonly onWait?: ((request: string) => void) | undefined;
   /** Aborts when the client goes away or the session ends. */
   readonly signal: AbortSignal;
   /** Asked again before the approval is spent: policies may have changed while a person was thinking. */
@@ -26,6 +27,7 @@ export async function holdForApproval({
   grants,
   request,
   terms,
+  onWait,
   signal,
   stillHeld,
 }: Hold): Promise<HoldResult> {
@@ -40,7 +42,10 @@ export async function holdForApproval({
   let state: RequestState | undefined;
   try {
     state = await grants.openRequest({ ...request, approvals }, signal);
-    if (state.phase === "Pending") state = await waitFor(state, holdMs, grants, signal);
+    if (state.phase === "Pending") {
+      onWait?.(state.name);
+      state = await waitFor(state, holdMs, grants, signal);
+    }
   } catch (error) {
     return {
       go: false,

@@ -51,6 +51,8 @@ export interface PassOptions {
   readonly exact: () => string;
   /** Statement, prompt or parameters, recorded per `recording.detail` and shown to approvers. */
   readonly content?: () => { readonly part: ContentRef["part"]; readonly text: string };
+  /** A person is being asked by this access request; until `pass` settles the client can only wait. */
+  readonly onWait?: (request: string) => void;
   /** Aborts a hold when the client goes away. */
   readonly signal: AbortSignal;
 }

@@ -1,5 +1,6 @@
 // `make test`: everything this machine can run, naming what it had to leave out. A cluster that was not up before is taken down again.
 import { existsSync } from "node:fs";
+import { reasonWithoutNginx } from "../test/http-readers/readers.ts";
 import { readConfig } from "../test/cluster/config.ts";
 import { reasonWithoutPython } from "../test/clients/python.ts";
 import { reasonWithoutGo, reasonWithoutJava } from "../test/clients/toolchains.ts";
@@ -39,6 +40,7 @@ const local: Step[] = [
 for (const [name, reason] of [
   ["client pgx", reasonWithoutGo()],
   ["client pgjdbc", reasonWithoutJava()],
+  ["requests as Go and nginx read them", reasonWithoutGo() ?? (await reasonWithoutNginx())],
 ] as const)
   if (reason !== undefined) local.push({ name, command: [node], leftOut: reason });
 if (withoutCluster === undefined && !wasUp)

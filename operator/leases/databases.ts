@@ -70,15 +70,32 @@ export class Databases {
     const connection = this.#view.connection(namespace, name);
     if (connection?.spec.credential?.postgresRole === undefined) return target;
     const fresh = await this.targetOf(connection, signal).catch(() => target);
-    return isSameDatabase(fresh, target) ? fresh : target;
+    return isOneOfItsHosts(fresh, target) ? fresh : target;
   }
 }
 
+/** The same set of hosts in whatever order: a role that was made through one of them is found through all. */
 export function isSameDatabase(a: AdminTarget, b: AdminTarget): boolean {
+  const [ours, theirs] = [hostsOf(a), hostsOf(b)];
   return (
-    a.endpoint.host === b.endpoint.host &&
-    a.endpoint.port === b.endpoint.port &&
-    a.database === b.database
+    a.database === b.database &&
+    ours.size === theirs.size &&
+    countShared(ours, theirs) === ours.size
+  );
+}
+
+/** A host came or went, and the others are still those that know the role. */
+function isOneOfItsHosts(a: AdminTarget, b: AdminTarget): boolean {
+  return a.database === b.database && countShared(hostsOf(a), hostsOf(b)) > 0;
+}
+
+function countShared(a: ReadonlySet<string>, b: ReadonlySet<string>): number {
+  return [...a].filter((host) => b.has(host)).length;
+}
+
+function hostsOf({ endpoint }: AdminTarget): ReadonlySet<string> {
+  return new Set(
+    [endpoint, ...(endpoint.fallbacks ?? [])].map(({ host, port }) => `${host}:${port}`),
   );
 }
 

@@ -1,6 +1,7 @@
 // PostgreSQL's own grammar (libpg-query) behind one narrow door: bounded texts in, a syntax tree or a sentence out.
 import { jsonDepthExceeds, type Body, asBody, asList } from "./ast.ts";
 import { nestsTooDeep, type Token } from "./nesting.ts";
+import { exceedsTokens, maxTokens } from "./token-count.ts";
 
 /** Parsing is synchronous and the WebAssembly heap never shrinks: 1.3 MB of text took 460 ms and 263 MB. */
 export const maxSqlBytes = 64 * 1024;
@@ -87,6 +88,8 @@ function textObjection(text: string): string | undefined {
   if (text.length > maxSqlBytes || Buffer.byteLength(text) > maxSqlBytes) {
     return `the statement is longer than ${maxSqlBytes} bytes; send values as bind parameters`;
   }
+  if (exceedsTokens(text))
+    return `the statement has more than ${maxTokens} words and signs; send values as bind parameters, a list of them as one array`;
   return undefined;
 }
 

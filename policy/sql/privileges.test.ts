@@ -188,6 +188,15 @@ test("what only an owner can do is said, with the rule that permits it", () => {
   assert.match(ungrantable[0] ?? "", /agents\/p rule ddl permits create, drop, .*owner/);
 });
 
+test("says that replication cannot be given to a role made for a grant", () => {
+  const { ungrantable } = privilegesOf(
+    bundleOf([rule("stream", "Allow", { sql: { statements: ["replication"] } })]),
+    catalog,
+  );
+  assert.deepEqual(ungrantable.length, 1);
+  assert.match(ungrantable[0] ?? "", /rule stream permits replication, .*static credential/);
+});
+
 test("policies that only observe refuse nothing, so neither does the database", () => {
   const bundle = { ...bundleOf([rule("o", "Allow", {}, "Observe")]), observeOnly: true };
   const { privileges, readOnly } = privilegesOf(bundle, catalog);

@@ -227,10 +227,17 @@ function ungrantable({ rules }: Bundle): readonly string[] {
   return rules
     .filter(({ action, mode }) => action !== "Deny" && mode === "Enforce")
     .flatMap(({ policy, name, sql }) => {
-      const named = (sql?.statements ?? []).filter((statement) => owners.has(statement));
-      if (named.length === 0) return [];
-      return [
-        `${policy} rule ${name} permits ${named.join(", ")}, which only the owner of an object can do: a role made for a grant owns nothing, so the database refuses it; use a static credential for that`,
-      ];
+      const statements = sql?.statements ?? [];
+      const named = statements.filter((statement) => owners.has(statement));
+      const notes: string[] = [];
+      if (named.length > 0)
+        notes.push(
+          `${policy} rule ${name} permits ${named.join(", ")}, which only the owner of an object can do: a role made for a grant owns nothing, so the database refuses it; use a static credential for that`,
+        );
+      if (statements.includes("replication"))
+        notes.push(
+          `${policy} rule ${name} permits replication, which a role made for a grant may not do, so the database refuses it; use a static credential for that`,
+        );
+      return notes;
     });
 }

@@ -46,6 +46,16 @@ export function isCte(scope: Scope | undefined, name: string): boolean {
   return false;
 }
 
+/** Levels, items and the relations behind them that a name could be about. */
+export function relationsInReach(scope: Scope): number {
+  let count = 0;
+  for (let level: Scope | undefined = scope; level !== undefined; level = level.parent) {
+    count += 1;
+    for (const { relations } of level.items) count += 1 + relations.length;
+  }
+  return count;
+}
+
 function visibleItems(scope: Scope): RangeItem[] {
   const items: RangeItem[] = [];
   for (let level: Scope | undefined = scope; level !== undefined; level = level.parent)

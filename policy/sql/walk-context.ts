@@ -2,7 +2,7 @@
 import type { SessionEffects, StatementKind } from "../operation.ts";
 import type { Tagged } from "./ast.ts";
 import type { QualifiedName, CatalogNames } from "./catalog-names.ts";
-import type { RangeItem, RelationUse, Scope } from "./scope.ts";
+import { relationsInReach, type RangeItem, type RelationUse, type Scope } from "./scope.ts";
 
 /** Where in a statement an expression stands, in words for messages. */
 export type Place =
@@ -71,12 +71,34 @@ export interface Sink {
  */
 export const maxRangeItems = 512;
 
+/**
+ * Columns times relations in reach, of one statement: each is compared with each. A report of 500 columns over 100 tables needs
+ * 100 thousand; what is counted takes some ten milliseconds.
+ */
+export const maxComparisons = 250_000;
+
+/** What one statement has used up; shared by all its parts. */
+export interface Budget {
+  items: number;
+  comparisons: number;
+}
+
+/** Whether another column may be compared with everything in reach; the statement is refused where it may not. */
+export function affordsColumn({ budget, scope, sink }: Context): boolean {
+  if (budget.comparisons > maxComparisons) return false;
+  budget.comparisons += relationsInReach(scope);
+  if (budget.comparisons <= maxComparisons) return true;
+  sink.refuse(
+    `the statement compares columns with relations more than ${maxComparisons} times; split it into smaller ones`,
+  );
+  return false;
+}
+
 export interface Context {
   readonly sink: Sink;
   /** Walks a query inside an expression or FROM; handed down, because queries hold expressions and those hold queries. */
   readonly query: (node: Tagged, context: Context, exists: boolean) => void;
-  /** FROM items and targets so far in this statement; shared by all its parts. */
-  readonly budget: { items: number };
+  readonly budget: Budget;
   readonly names: CatalogNames;
   readonly scope: Scope;
   readonly statement: StatementKind;

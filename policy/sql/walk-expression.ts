@@ -12,7 +12,7 @@ import {
 } from "./ast.ts";
 import { refuseTemporary, relationUse, splitName } from "./relation-use.ts";
 import { setConfigCall } from "./settings.ts";
-import { inPlace, type Context } from "./walk-context.ts";
+import { affordsColumn, inPlace, type Context } from "./walk-context.ts";
 
 export function walkExpression(value: unknown, context: Context): void {
   if (Array.isArray(value)) {
@@ -93,6 +93,7 @@ function columnReference(body: Body, context: Context, ignored: boolean): void {
   const fields = asList(body["fields"]);
   const star = fields.some((field) => bodyOf(field, "A_Star") !== undefined);
   const path = strings(fields);
+  if (!affordsColumn(context)) return;
   context.sink.column({
     path,
     star,

@@ -89,7 +89,8 @@ function join(body: Body, context: Context, later: (() => void)[]): RangeItem[] 
   else if (using.length > 0) context.sink.join(using, items);
   later.push(() => walkExpression(body["quals"], inPlace(context, "a join condition")));
   const alias = aliasOf(body);
-  const relations = items.flatMap((item) => item.relations);
+  // Each once: a join with an alias stands for all of its own, so that aliases in one another would double them at every level.
+  const relations = [...new Set(items.flatMap((item) => item.relations))];
   if (alias.name !== undefined) {
     if (alias.renamed) for (const use of relations) context.sink.listed(use, "all", false);
     items.push(add(context, { alias: alias.name, relations, renamed: alias.renamed }));

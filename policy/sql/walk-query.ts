@@ -41,8 +41,8 @@ function withClause(body: Body, context: Context): Scope {
   const names = ctes.map((cte) => asText(cte["ctename"]));
   // With RECURSIVE every name is visible in every query of the list, otherwise only those before it.
   const recursive = clause["recursive"] === true;
+  const visible = new Set(recursive ? names : []);
   for (const [index, cte] of ctes.entries()) {
-    const visible = new Set(recursive ? names : names.slice(0, index));
     const inner: Context = {
       ...context,
       scope: childScope(context.scope, visible),
@@ -52,6 +52,7 @@ function withClause(body: Body, context: Context): Scope {
     const query = tagged(cte["ctequery"]);
     if (query !== undefined) walkQuery(query, inner);
     walkExpression(asBody(cte["cycle_clause"]), inPlace(inner, "an expression"));
+    visible.add(names[index] ?? "");
   }
   return childScope(context.scope, new Set(names));
 }

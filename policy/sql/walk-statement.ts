@@ -30,7 +30,7 @@ export function walkStatement(value: unknown, sink: Sink, names: CatalogNames): 
     sink,
     names,
     query: walkQuery,
-    budget: { items: 0 },
+    budget: { items: 0, comparisons: 0 },
     scope: childScope(undefined),
     statement: "other",
     place: "a definition",

@@ -1,6 +1,7 @@
 // Reads request bodies within bounds: the beginning that a decision needs, and the rest as a stream.
 import { Readable } from "node:stream";
 
+import type { BodyShare } from "./body-budget.ts";
 import type { BodyReader, InboundBody } from "./inbound.ts";
 
 /** The agent closed its connection; there is nobody to answer. */
@@ -19,10 +20,18 @@ export interface Prefix {
 
 const nothing: Prefix = { bytes: Buffer.alloc(0), complete: true };
 
-/** Reads the body, or at least `limit` bytes of it; at once where it is here already. Rejects with what kept the rest away. */
-export function readPrefix(body: InboundBody, limit: number): Prefix | Promise<Prefix> {
+/**
+ * Reads the body, or at least `limit` bytes of it; at once where it is here already. Rejects with what kept the rest away.
+ *
+ * @param share what it may hold of what all bodies may
+ */
+export function readPrefix(
+  body: InboundBody,
+  limit: number,
+  share: BodyShare,
+): Prefix | Promise<Prefix> {
   if (body.isComplete) return nothing;
-  const reader = new PrefixReader(body, limit);
+  const reader = new PrefixReader(body, limit, share);
   body.read(reader);
   return reader.result ?? reader.later();
 }
@@ -31,14 +40,16 @@ class PrefixReader implements BodyReader {
   result: Prefix | undefined;
   readonly #body: InboundBody;
   readonly #limit: number;
+  readonly #share: BodyShare;
   readonly #chunks: Buffer[] = [];
   #length = 0;
   #failure: Error | undefined;
   #waiting: PromiseWithResolvers<Prefix> | undefined;
 
-  constructor(body: InboundBody, limit: number) {
+  constructor(body: InboundBody, limit: number, share: BodyShare) {
     this.#body = body;
     this.#limit = limit;
+    this.#share = share;
   }
 
   later(): Promise<Prefix> {
@@ -50,10 +61,15 @@ class PrefixReader implements BodyReader {
   data(chunk: Buffer, isOwn = false): void {
     this.#chunks.push(isOwn ? chunk : Buffer.from(chunk));
     this.#length += chunk.length;
-    if (this.#length <= this.#limit) return;
-    this.#body.pause();
-    this.#settle(false);
+    if (this.#length > this.#limit) {
+      this.#body.pause();
+      this.#settle(false);
+    } else if (!this.#share.grow(this.#length, this.#goOn, this.#giveUp)) this.#body.pause();
   }
+
+  readonly #goOn = (): void => this.#body.resume();
+
+  readonly #giveUp = (error: Error): void => this.failed(error);
 
   end(): void {
     this.#settle(true);
@@ -80,6 +96,8 @@ class PrefixReader implements BodyReader {
  * it is given as soon as an answer is complete; the agent's connection lives on.
  */
 export class BodyStream extends Readable implements BodyReader {
+  /** Of all of it; undefined where only its end will tell. */
+  readonly length: number | undefined;
   readonly #body: InboundBody;
   readonly #observe: (chunk: Buffer) => void;
 
@@ -87,6 +105,7 @@ export class BodyStream extends Readable implements BodyReader {
     super({ highWaterMark: 65_536 });
     // The client that reads it hears of an error while it reads; before and after that nobody has to.
     this.on("error", () => {});
+    this.length = body.length;
     this.#body = body;
     this.#observe = observe;
     if (prefix !== undefined && prefix.length > 0) this.#take(prefix);

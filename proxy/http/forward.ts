@@ -1,5 +1,4 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
-import { Readable } from "node:stream";
 
 import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
@@ -8,20 +7,25 @@ import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askOpenAi } from "./ask-openai.ts";
 import type { Asked } from "./asked.ts";
-import { ClientGone } from "./body.ts";
+import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
+import { answerMask } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
+import { askWebSocket } from "./websocket/ask.ts";
+import { readOffer } from "./websocket/handshake.ts";
+import type { WebSockets } from "./websocket/websockets.ts";
 
 export interface ForwardContext {
   readonly upstreams: Upstreams;
+  readonly webSockets: WebSockets;
   readonly onUnexpected: (error: unknown) => void;
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
@@ -38,6 +42,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     const read = readTrusted(exchange);
+    const offer =
+      read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -46,7 +52,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asking = ask(connection.protocol, exchange, head, live);
+    const asking =
+      offer === undefined
+        ? ask(connection.protocol, exchange, head, live)
+        : askWebSocket(connection.protocol, head, live);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
@@ -63,22 +72,39 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     granted = passage;
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
+    if (offer !== undefined) {
+      if (session.ended.aborted) throw session.ended.reason;
+      await context.webSockets.open({
+        exchange,
+        gate,
+        session,
+        operation: asked.operation,
+        passage,
+        head,
+        offer,
+        live: now,
+        upstreams: context.upstreams,
+      });
+      return;
+    }
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
+    const mask = answerMask(now.bundle, asked.speaker, head.method);
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, asked.identity),
+      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
       body,
+      length: body instanceof BodyStream ? body.length : undefined,
     };
     const { lease } = now;
-    const sent = lease.kind === "awsSigV4" ? await signed(plain, exchange, lease, upstream) : plain;
-    if (sent.body instanceof Readable) await context.upstreams.openStreaming(upstream);
+    const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
+      mask,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
@@ -98,7 +124,6 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
 /** Loaded with the first request that needs it: few Connections are AWS's. */
 async function signed(
   plain: Sendable,
-  exchange: Exchange,
   lease: AwsLease,
   { endpoint }: Upstream,
 ): Promise<Sendable & { readonly headers: string[] }> {
@@ -106,7 +131,6 @@ async function signed(
   return signRequest(plain, {
     lease,
     authority: authorityOf(endpoint),
-    bodyLength: exchange.request.body.length,
     now: Date.now(),
   });
 }

@@ -37,13 +37,72 @@ export function answerFields(raw: readonly string[]): AnswerHeaders {
   for (let at = 0; at + 1 < raw.length; at += 2) {
     const name = raw[at] ?? "";
     if (name.startsWith(":")) continue;
-    const value = raw[at + 1] ?? "";
-    const before = headers[name];
-    if (before === undefined) headers[name] = value;
-    else if (typeof before === "string") headers[name] = [before, value];
-    else before.push(value);
+    note(headers, name, raw[at + 1] ?? "");
   }
   return headers;
+}
+
+export interface RequestParts {
+  readonly method: string;
+  /** `:path`; for CONNECT, which has none, the authority. */
+  readonly target: string;
+  readonly scheme: string | undefined;
+  readonly authority: string | undefined;
+  /** Without pseudo-headers, the crumbs of a cookie together again. */
+  readonly headers: readonly string[];
+  readonly contentLength: number | undefined;
+  readonly expectsContinue: boolean;
+}
+
+/** nghttp2 has checked that pseudo-headers come first and once, that names are in lower case, and that nothing belongs to a connection. */
+export function requestParts(raw: readonly string[]): RequestParts {
+  const pseudo = new Map<string, string>();
+  const headers: string[] = [];
+  let cookieAt = -1;
+  let contentLength: number | undefined;
+  let expectsContinue = false;
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = raw[at] ?? "";
+    const value = raw[at + 1] ?? "";
+    if (name.startsWith(":")) {
+      pseudo.set(name, value);
+      continue;
+    }
+    if (name === "cookie" && cookieAt >= 0) {
+      // RFC 9113 section 8.2.3: one field again before it goes where HTTP/2 does not.
+      headers[cookieAt] = `${headers[cookieAt]}; ${value}`;
+      continue;
+    }
+    if (name === "cookie") cookieAt = headers.length + 1;
+    else if (name === "content-length") contentLength = Number(value);
+    else if (name === "expect") expectsContinue = value.toLowerCase() === "100-continue";
+    headers.push(name, value);
+  }
+  const authority = pseudo.get(":authority");
+  return {
+    method: pseudo.get(":method") ?? "",
+    target: pseudo.get(":path") ?? authority ?? "",
+    scheme: pseudo.get(":scheme"),
+    authority,
+    headers,
+    contentLength,
+    expectsContinue,
+  };
+}
+
+/** As Node takes them: a list where a name comes several times. */
+export function responseFields(flat: readonly string[]): Record<string, string | string[]> {
+  const fields: Record<string, string | string[]> = Object.create(null);
+  for (let at = 0; at + 1 < flat.length; at += 2)
+    note(fields, (flat[at] ?? "").toLowerCase(), flat[at + 1] ?? "");
+  return fields;
+}
+
+function note(fields: Record<string, string | string[]>, name: string, value: string): void {
+  const before = fields[name];
+  if (before === undefined) fields[name] = value;
+  else if (typeof before === "string") fields[name] = [before, value];
+  else before.push(value);
 }
 
 function unwritableRequest(): ProxyError {

@@ -306,12 +306,20 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     }
     if (this.#phase === "ready") {
       this.#sink.malformed(error);
-      const request = new Http1Request(nobody, this);
-      const { status, headers, body } = unreadableOf(error);
-      request.begin(status, headers);
-      request.end(body);
+      this.#answerUnreadable(error);
     }
     this.#endSocket();
+  }
+
+  #answerUnreadable(error: Unreadable): void {
+    if (error.answerBytes !== undefined) {
+      this.#socket.write(error.answerBytes);
+      return;
+    }
+    const request = new Http1Request(nobody, this);
+    const { status, headers, body } = unreadableOf(error);
+    request.begin(status, headers);
+    request.end(body);
   }
 
   /** The client is gone: what is under way hears of it once. */

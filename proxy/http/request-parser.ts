@@ -2,15 +2,19 @@
 // What two readers could read differently is refused, not repaired: bare CR or LF, folded lines, two lengths, any coding but `chunked`.
 import { ProxyError } from "../errors.ts";
 import type { ProxyErrorCode } from "../errors.ts";
+import { cleartextReason, cleartextRefusal } from "./h2-cleartext.ts";
 import type { FlatHeaders } from "./inbound.ts";
 
 /** What cannot be read as HTTP/1.1, and the status that says so more closely than its code. */
 export class Unreadable extends ProxyError {
   readonly answerStatus: number;
+  /** What is said in place of an answer, to a client that would not read one. */
+  readonly answerBytes: Buffer | undefined;
 
-  constructor(answerStatus: number, code: ProxyErrorCode, message: string) {
+  constructor(answerStatus: number, code: ProxyErrorCode, message: string, answerBytes?: Buffer) {
     super(code, message);
     this.answerStatus = answerStatus;
+    this.answerBytes = answerBytes;
   }
 }
 
@@ -421,6 +425,8 @@ function requestLine(line: string): { method: string; target: string; isOld: boo
   if (method === undefined || target === undefined || version === undefined) throw notHttp();
   if (method.length > maxMethodLength)
     throw new Unreadable(501, "NotSupported", "the method of the request is not known");
+  if (method === "PRI" && version === "2.0")
+    throw new Unreadable(505, "NotSupported", cleartextReason, cleartextRefusal());
   if (version !== "1.1" && version !== "1.0")
     throw new Unreadable(505, "NotSupported", "HTTP/1.1 is spoken here, and HTTP/1.0");
   return { method, target, isOld: version === "1.0" };

@@ -8,14 +8,17 @@ import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate, Passage } from "../pipeline.ts";
+import { BodyBudget, maxHeldBytes } from "./body-budget.ts";
 import { ClientConnection } from "./client.ts";
 import { Exchange } from "./exchange.ts";
 import { forward } from "./forward.ts";
 import type { ForwardContext } from "./forward.ts";
 import type { Guard } from "./guard.ts";
+import { H2Legs } from "./h2-leg.ts";
 import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { Upstreams } from "./upstreams.ts";
+import { WebSockets } from "./websocket/websockets.ts";
 
 /** What a listener knows of the requests that arrive there. */
 export interface HttpRoute {
@@ -49,6 +52,8 @@ export interface HttpRoomOptions {
   readonly dial: Dial;
   /** PEM of the CAs trusted for upstreams that name none of their own. */
   readonly roots?: readonly string[];
+  /** How long a body waits for room when those under way hold all that they may. */
+  readonly bodyPatienceMs?: number;
   /** A failure that no code of the registry describes: for a log line. The agent hears only that it failed. */
   readonly onUnexpected?: (error: unknown) => void;
   /** Refused before it became an operation: for the record. */
@@ -68,13 +73,17 @@ export function createHttpRoom(options: HttpRoomOptions): HttpRoom {
 
 class Room implements HttpRoom {
   readonly #legs = new Http1Legs();
+  readonly #h2Legs = new H2Legs();
   readonly #context: ForwardContext;
+  readonly #budget: BodyBudget;
   readonly #clients = new Set<ClientConnection>();
   #closing: PromiseWithResolvers<void> | undefined;
 
   constructor(options: HttpRoomOptions) {
+    this.#budget = new BodyBudget(maxHeldBytes, options.bodyPatienceMs);
     this.#context = {
       upstreams: new Upstreams(options),
+      webSockets: new WebSockets(),
       onUnexpected: options.onUnexpected ?? ignore,
       onRefused: options.onRefused ?? ignore,
     };
@@ -89,7 +98,11 @@ class Room implements HttpRoom {
     const servername = typeof named === "string" ? named.toLowerCase() : undefined;
     const client = new ClientConnection(route, servername);
     this.#clients.add(client);
-    client.leg = this.#legs.accept(socket, this.#sinkOf(client));
+    const sink = this.#sinkOf(client);
+    client.leg =
+      socket instanceof TLSSocket && socket.alpnProtocol === "h2"
+        ? this.#h2Legs.accept(socket, sink)
+        : this.#legs.accept(socket, sink);
   }
 
   async close(deadlineMs = endDeadlineMs): Promise<void> {
@@ -99,17 +112,19 @@ class Room implements HttpRoom {
     }, deadlineMs);
     for (const client of this.#clients)
       client.end(new ProxyError("ShuttingDown", "the proxy is shutting down"));
+    this.#context.webSockets.close();
     this.#settle();
     await this.#closing.promise;
     clearTimeout(cut);
     this.#legs.close();
+    this.#h2Legs.close();
     await this.#context.upstreams.close();
   }
 
   #sinkOf(client: ClientConnection): InboundSink {
     return {
       request: (request: InboundRequest) => {
-        const exchange = new Exchange(request, client);
+        const exchange = new Exchange(request, client, this.#budget);
         client.begin(exchange);
         void forward(exchange, this.#context);
         return exchange;

@@ -1,9 +1,11 @@
-// One connection to an upstream: a request whose body is known goes out in one write, its answer comes back as it arrives. One at a time.
+// One connection to an upstream: a request whose body is known goes out in one write, one that streams behind its head, and the answer comes back as it
+// arrives. One at a time.
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
+import { BodyWriter } from "./upstream-body.ts";
 import { endedTls } from "./upstream-error.ts";
 import { AnswerParser, type AnswerHeaders } from "./upstream-parser.ts";
 
@@ -14,7 +16,7 @@ export interface AnswerControl {
   abort(reason: Error): void;
 }
 
-/** Hears of one request, in this order; after `onResponseError` nothing follows. The shape is undici's, which serves the other requests. */
+/** Hears of one request, in this order; after `onResponseError` nothing follows. */
 export interface AnswerHandler {
   /** Just before the request is written: `abort` here and it never is. Again when the upstream refused it unseen and it is written anew. */
   onRequestStart(control: AnswerControl): void;
@@ -26,17 +28,14 @@ export interface AnswerHandler {
   onResponseError(control: AnswerControl | null, error: Error): void;
 }
 
-export interface KnownRequest {
+export interface UpstreamRequest {
   readonly method: string;
   readonly path: string;
   /** Names and values, flat, without host and framing. */
   readonly headers: readonly string[];
-  readonly body: Buffer | null;
-}
-
-/** What a connection that carries several requests at a time takes besides. */
-export interface UpstreamRequest extends Omit<KnownRequest, "body"> {
   readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known. */
+  readonly length?: number;
   /** How often the upstream has refused it unseen. */
   readonly refusals?: number;
 }
@@ -123,8 +122,7 @@ export class UpstreamConnection implements UpstreamLink {
   }
 
   /** False when the handler aborted it before it was written; then the connection is as free as before. Throws ProxyError for what cannot be written. */
-  send({ body, ...rest }: UpstreamRequest, handler: AnswerHandler): boolean {
-    const request = { ...rest, body: knownBody(body) };
+  send(request: UpstreamRequest, handler: AnswerHandler): boolean {
     const bytes = requestBytes(request, this.#host);
     const current = new Current(handler, this.#socket, () => this.#touch());
     handler.onRequestStart(current);
@@ -135,6 +133,8 @@ export class UpstreamConnection implements UpstreamLink {
     this.#parser.expect(request.method);
     if (typeof bytes === "string") this.#socket.write(bytes, "latin1");
     else this.#socket.write(bytes);
+    const { body, length } = request;
+    if (body !== null && !Buffer.isBuffer(body)) current.stream(body, length);
     return true;
   }
 
@@ -173,12 +173,15 @@ export class UpstreamConnection implements UpstreamLink {
   };
 
   #done(): void {
-    const isPaused = this.#current?.isPaused === true;
+    const { isPaused = false, isWritten = true } = this.#current ?? {};
     this.#current = undefined;
     if (this.#socket.destroyed) return;
     // An answer before its request was read to the end: who knows what the rest would be taken for.
     const canServe =
-      this.#parser.keepsAlive && this.#socket.writableLength === 0 && this.#idleLimitMs() > 0;
+      this.#parser.keepsAlive &&
+      isWritten &&
+      this.#socket.writableLength === 0 &&
+      this.#idleLimitMs() > 0;
     if (!canServe) {
       this.#socket.destroy();
       return;
@@ -212,11 +215,22 @@ class Current implements AnswerControl {
   isOver = false;
   isPaused = false;
   patienceMs = headersTimeoutMs;
+  #writer: BodyWriter | undefined;
 
   constructor(handler: AnswerHandler, socket: Socket, touch: () => void) {
     this.#handler = handler;
     this.#socket = socket;
     this.#touch = touch;
+  }
+
+  /** Of the request. */
+  get isWritten(): boolean {
+    return this.#writer?.isWhole !== false;
+  }
+
+  stream(body: Readable, length: number | undefined): void {
+    this.#writer = new BodyWriter(this.#socket, body, length, (error) => this.abort(error));
+    this.#writer.start();
   }
 
   head(status: number, headers: AnswerHeaders, isFinal: boolean): void {
@@ -232,12 +246,14 @@ class Current implements AnswerControl {
   end(trailers: AnswerHeaders): void {
     if (this.isOver) return;
     this.isOver = true;
+    this.#writer?.stop();
     this.#handler.onResponseEnd(this, trailers);
   }
 
   fail(error: Error): void {
     if (this.isOver) return;
     this.isOver = true;
+    this.#writer?.stop();
     this.#handler.onResponseError(this, error);
   }
 
@@ -271,11 +287,9 @@ function tooSilent({ patienceMs }: Current): ProxyError {
   );
 }
 
-/** The head and a body of known length in one piece: one write, one packet where it fits. */
-function requestBytes(
-  { method, path, headers, body }: KnownRequest,
-  host: string,
-): string | Buffer {
+/** The head, and a body that is known in one piece with it: one write, one packet where it fits. */
+function requestBytes(request: UpstreamRequest, host: string): string | Buffer {
+  const { method, path, headers } = request;
   if (unwritableTarget.test(path)) throw unwritableRequest();
   let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
   for (let at = 0; at + 1 < headers.length; at += 2) {
@@ -283,10 +297,8 @@ function requestBytes(
     if (unwritable.test(value)) throw unwritableRequest();
     head += `${headers[at]}: ${value}\r\n`;
   }
-  // RFC 9110 section 8.6: a method that usually has content says that there is none.
-  if (body !== null || method === "POST" || method === "PUT" || method === "PATCH")
-    head += `content-length: ${body?.length ?? 0}\r\n`;
-  head += "\r\n";
+  head += `${framing(request)}\r\n`;
+  const body = Buffer.isBuffer(request.body) ? request.body : null;
   // As a string it is the young generation's; the memory of buffers brings the collector of the old one.
   if (body === null || body.length <= joinLimit) return head + (body?.toString("latin1") ?? "");
   const bytes = Buffer.allocUnsafe(head.length + body.length);
@@ -295,13 +307,14 @@ function requestBytes(
   return bytes;
 }
 
-/** Streamed bodies come here only when the upstream spoke HTTP/2 a moment ago. */
-function knownBody(body: UpstreamRequest["body"]): Buffer | null {
-  if (body === null || Buffer.isBuffer(body)) return body;
-  throw new ProxyError(
-    "UpstreamUnreachable",
-    "the upstream does not speak HTTP/2 any more; send the request again",
-  );
+/** RFC 9110 section 8.6: a method that usually has content says that there is none. */
+function framing({ method, body, length }: UpstreamRequest): string {
+  if (Buffer.isBuffer(body)) return `content-length: ${body.length}\r\n`;
+  if (body !== null)
+    return length === undefined
+      ? "transfer-encoding: chunked\r\n"
+      : `content-length: ${length}\r\n`;
+  return method === "POST" || method === "PUT" || method === "PATCH" ? "content-length: 0\r\n" : "";
 }
 
 function unwritableRequest(): ProxyError {

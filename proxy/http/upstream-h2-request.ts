@@ -26,6 +26,7 @@ export class H2Request implements AnswerControl {
   #stream: ClientHttp2Stream | undefined;
   #isWhole: () => boolean = () => false;
   #isOver = false;
+  #isReset = false;
   #isPaused = false;
   #hasHead = false;
   #informational = 0;
@@ -81,7 +82,7 @@ export class H2Request implements AnswerControl {
   abort(reason: Error): void {
     if (this.#isOver) return;
     this.fail(reason);
-    this.#stream?.close(constants.NGHTTP2_CANCEL);
+    this.#reset();
   }
 
   fail(error: Error): void {
@@ -123,6 +124,9 @@ export class H2Request implements AnswerControl {
       body.resume();
     });
     body.on("end", () => stream.end());
+    stream.on("wantTrailers", () => {
+      if (!this.#isReset) stream.sendTrailers({});
+    });
     body.on("error", (error) => this.abort(error));
   }
 
@@ -134,7 +138,9 @@ export class H2Request implements AnswerControl {
       this.abort(broken("it sent too many 1xx answers"));
       return;
     }
-    this.handler.onResponseStart(this, Number(headers[":status"]), regular(headers));
+    this.#tell(() =>
+      this.handler.onResponseStart(this, Number(headers[":status"]), regular(headers)),
+    );
   }
 
   #head(headers: IncomingHttpHeaders, raw: readonly string[]): void {
@@ -146,7 +152,7 @@ export class H2Request implements AnswerControl {
     }
     this.#touch();
     this.#hasHead = true;
-    this.handler.onResponseStart(this, status, answerFields(raw));
+    this.#tell(() => this.handler.onResponseStart(this, status, answerFields(raw)));
     // Not before the head was told: Node emits what came in one read with it at once.
     this.#stream?.on("data", (chunk: Buffer) => this.#data(chunk));
   }
@@ -154,7 +160,16 @@ export class H2Request implements AnswerControl {
   #data(chunk: Buffer): void {
     if (this.#isOver) return;
     this.#touch();
-    this.handler.onResponseData(this, chunk);
+    this.#tell(() => this.handler.onResponseData(this, chunk));
+  }
+
+  /** A handler that fails on what it hears fails its own request, as on a connection of HTTP/1.1. */
+  #tell(say: () => void): void {
+    try {
+      say();
+    } catch (error) {
+      this.abort(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   #ended(): void {
@@ -162,8 +177,13 @@ export class H2Request implements AnswerControl {
     this.#isOver = true;
     this.handler.onResponseEnd(this, this.#trailers);
     // An answer before its request was read to the end: the rest is not sent (RFC 9113 section 8.1).
-    const stream = this.#stream;
-    if (stream !== undefined && !stream.writableEnded) stream.close(constants.NGHTTP2_CANCEL);
+    if (this.#stream?.writableEnded === false) this.#reset();
+  }
+
+  /** Closing a stream makes Node end its writable side first, which must not become END_STREAM: no trailers are sent, and with them no end. */
+  #reset(): void {
+    this.#isReset = true;
+    this.#stream?.close(constants.NGHTTP2_CANCEL);
   }
 
   #closed(stream: ClientHttp2Stream, isBeyond: boolean): void {

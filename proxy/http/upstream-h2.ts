@@ -32,7 +32,7 @@ const connectionWindowBytes = 4 * 1024 * 1024;
 /** Megabytes, after which Node opens no stream: every stream's window full, and what it keeps beside. */
 const maxSessionMegabytes = 192;
 
-const options: ClientSessionOptions = {
+const options: ClientSessionOptions & { readonly strictSingleValueFields: boolean } = {
   settings: {
     enablePush: false,
     initialWindowSize: streamWindowBytes,
@@ -42,6 +42,8 @@ const options: ClientSessionOptions = {
   maxReservedRemoteStreams: 0,
   maxSessionMemory: maxSessionMegabytes,
   peerMaxConcurrentStreams: assumedStreams,
+  // What of a request has to be single was checked when it came.
+  strictSingleValueFields: false,
 };
 
 export class UpstreamH2 implements UpstreamLink {
@@ -114,7 +116,11 @@ export class UpstreamH2 implements UpstreamLink {
     this.#hasCarried = true;
     this.#requests.add(carried);
     carried.carry(
-      this.#session.request(fields, { endStream: body === null }),
+      this.#session.request(fields, {
+        endStream: body === null,
+        // A body that breaks off must not be ended by Node (upstream-h2-request.ts).
+        waitForTrailers: body !== null && !Buffer.isBuffer(body),
+      }),
       (id) => id === undefined || (this.#lastProcessed !== undefined && id > this.#lastProcessed),
     );
     return true;

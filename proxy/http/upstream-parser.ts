@@ -134,7 +134,7 @@ export class AnswerParser {
       // A server of another protocol may wait for us to go on.
       const start = chunk.toString("latin1", at, at + versionStart.length);
       if (!versionStart.startsWith(start)) throw notHttp();
-      return needMore(chunk.length - at, maxHeadBytes);
+      return needMore(chunk, at, maxHeadBytes);
     }
     if (end - at > maxHeadBytes) throw tooLarge();
     const text = chunk.toString("latin1", at, end);
@@ -183,7 +183,7 @@ export class AnswerParser {
 
   #readChunkLine(chunk: Buffer, at: number): number {
     const end = chunk.indexOf("\r\n", at, "latin1");
-    if (end < 0) return needMore(chunk.length - at, maxChunkLine);
+    if (end < 0) return needMore(chunk, at, maxChunkLine);
     const [, digits] = chunkLinePattern.exec(chunk.toString("latin1", at, end)) ?? [];
     if (digits === undefined || digits.length > maxChunkDigits || end - at > maxChunkLine)
       throw malformed("the size of a chunk cannot be read");
@@ -206,7 +206,7 @@ export class AnswerParser {
       return at + 2;
     }
     const end = chunk.indexOf("\r\n\r\n", at, "latin1");
-    if (end < 0) return needMore(chunk.length - at, maxHeadBytes);
+    if (end < 0) return needMore(chunk, at, maxHeadBytes);
     if (end - at > maxHeadBytes) throw tooLarge();
     this.#end(this.#fields(chunk.toString("latin1", at, end), 0));
     return end + 4;
@@ -297,8 +297,11 @@ function promised(header: string | string[] | undefined): number | undefined {
   return seconds === undefined ? undefined : Number(seconds);
 }
 
-function needMore(have: number, most: number): -1 {
-  if (have > most) throw tooLarge();
+/** What ends its lines with a bare line feed would never be whole. */
+function needMore(chunk: Buffer, at: number, most: number): -1 {
+  if (chunk.length - at > most) throw tooLarge();
+  for (let end = chunk.indexOf(0x0a, at); end >= 0; end = chunk.indexOf(0x0a, end + 1))
+    if (chunk[end - 1] !== 0x0d) throw malformed("a line ends without a carriage return");
   return -1;
 }
 

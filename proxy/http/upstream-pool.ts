@@ -44,7 +44,6 @@ export class UpstreamPool {
   readonly #waiting: Waiting[] = [];
   /** As the last handshake settled it. */
   #isH2: boolean | undefined;
-  #settled: PromiseWithResolvers<boolean> | undefined;
   #opening = 0;
   #timer: NodeJS.Timeout | undefined;
   #closing: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
@@ -63,16 +62,6 @@ export class UpstreamPool {
     }
     this.#send(link, { request, handler });
     if (link.isFree) this.#freed(link);
-  }
-
-  /** Whether requests go over HTTP/2, which a handshake tells if none has yet. Throws what it failed with. */
-  speaksH2(): boolean | Promise<boolean> {
-    if (this.#isH2 !== undefined) return this.#isH2;
-    this.#settled ??= Promise.withResolvers<boolean>();
-    // Whoever asks hears of a failure; after them nobody has to.
-    this.#settled.promise.catch(() => {});
-    if (this.#mayOpen) this.#connect();
-    return this.#settled.promise;
   }
 
   /** Resolves when everything under way has ended. */
@@ -124,8 +113,6 @@ export class UpstreamPool {
       (connected) => {
         this.#opening -= 1;
         this.#isH2 = connected.isH2 === true;
-        this.#settled?.resolve(this.#isH2);
-        this.#settled = undefined;
         const link = this.#linkOn(connected);
         this.#open.add(link);
         this.#timer ??= setInterval(() => this.check(), checkEveryMs).unref();
@@ -134,8 +121,6 @@ export class UpstreamPool {
       },
       (error: unknown) => {
         this.#opening -= 1;
-        this.#settled?.reject(error);
-        this.#settled = undefined;
         this.#waiting.shift()?.handler.onResponseError(null, asError(error));
         this.#reopen();
         this.#settle();

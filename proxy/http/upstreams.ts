@@ -4,8 +4,6 @@ import type { OnReadOpts, Socket } from "node:net";
 import { TLSSocket, connect as secure, createSecureContext } from "node:tls";
 import type { SecureContext } from "node:tls";
 
-import type { Pool } from "undici";
-
 import { isDeepStrictEqual } from "node:util";
 
 import type { Endpoint } from "../../contract/control.ts";
@@ -15,8 +13,7 @@ import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate } from "../pipeline.ts";
 import { ReadBuffer } from "./read-buffer.ts";
-import { bodyTimeoutMs, headersTimeoutMs } from "./upstream-connection.ts";
-import { maxHeadBytes } from "./upstream-parser.ts";
+import { headersTimeoutMs } from "./upstream-connection.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
 export interface UpstreamsOptions {
@@ -25,23 +22,17 @@ export interface UpstreamsOptions {
   readonly roots?: readonly string[];
 }
 
-/** Connections of one pool: one agent's parallel calls. More requests wait for one to be free. */
-const maxConnections = 128;
-/** Below the 60 s after which common load balancers drop an idle connection without a word. */
-const keepAliveMs = 15_000;
-const keepAliveMaxMs = 50_000;
+/** Connections of one pool, where each carries one request: as many as an agent may have open (exchange.ts). */
+const maxConnections = 1_024;
 const handshakeTimeoutMs = 10_000;
 /** RFC 7301. An upstream that knows neither speaks HTTP/1.1. */
 const offered: readonly string[] = ["h2", "http/1.1"];
-/** undici's pool holds one request a connection. */
-const offeredForStreams: readonly string[] = ["http/1.1"];
+/** For connections whose one use is HTTP/1.1's alone. */
+const offeredAlone: readonly string[] = ["http/1.1"];
 
 export interface Upstream {
   readonly endpoint: Endpoint;
-  /** For requests whose body is known, which nearly all are, and for all of them where the upstream speaks HTTP/2: our own. */
-  readonly known: UpstreamPool;
-  /** For bodies that stream over HTTP/1.1; undici's, loaded when the first of them comes. */
-  streaming: Pool | undefined;
+  readonly pool: UpstreamPool;
   /** Requests dispatched and not ended; the room bounds it. */
   inFlight: number;
 }
@@ -78,33 +69,14 @@ export class Upstreams {
       maxConnections,
       now: () => performance.now(),
     });
-    const upstream: Upstream = { endpoint, known: pool, streaming: undefined, inFlight: 0 };
+    const upstream: Upstream = { endpoint, pool, inFlight: 0 };
     this.#byGate.set(gate, upstream);
     return upstream;
   }
 
-  /** Call it before `send` for a body that streams. Throws what the first connection fails with. */
-  async openStreaming(upstream: Upstream): Promise<void> {
-    if (upstream.streaming !== undefined || (await upstream.known.speaksH2())) return;
-    const { default: UndiciPool } = await import("undici/lib/dispatcher/pool.js");
-    const { endpoint } = upstream;
-    const scheme = endpoint.tls.mode === "Disable" ? "http" : "https";
-    const connect = this.#connector(endpoint, offeredForStreams);
-    upstream.streaming ??= new UndiciPool(`${scheme}://${authorityOf(endpoint)}`, {
-      connections: maxConnections,
-      pipelining: 1,
-      headersTimeout: headersTimeoutMs,
-      bodyTimeout: bodyTimeoutMs,
-      keepAliveTimeout: keepAliveMs,
-      keepAliveMaxTimeout: keepAliveMaxMs,
-      maxHeaderSize: maxHeadBytes,
-      connect: (_options, done) => {
-        connect().then(
-          (socket) => done(null, socket),
-          (error: unknown) => done(error instanceof Error ? error : new Error(String(error)), null),
-        );
-      },
-    });
+  /** A connection for one use, that speaks HTTP/1.1. Throws ProxyError. */
+  alone(endpoint: Endpoint): Promise<Socket | TLSSocket> {
+    return this.#connector(endpoint, offeredAlone)();
   }
 
   async close(): Promise<void> {
@@ -114,21 +86,21 @@ export class Upstreams {
   }
 
   /** Lets what is under way end, within the deadline. */
-  #retire({ known, streaming }: Upstream): void {
-    const timer = setTimeout(() => {
-      const reason = new ProxyError(
-        "GrantEnded",
-        "the endpoint of the connection changed; send the request again",
-      );
-      known.destroy(reason);
-      streaming?.destroy(reason).catch(ignore);
-    }, endDeadlineMs);
-    const closing = Promise.all([known.close(), streaming?.close()])
-      .then(ignore, ignore)
-      .finally(() => {
-        clearTimeout(timer);
-        this.#closing.delete(closing);
-      });
+  #retire({ pool }: Upstream): void {
+    const timer = setTimeout(
+      () =>
+        pool.destroy(
+          new ProxyError(
+            "GrantEnded",
+            "the endpoint of the connection changed; send the request again",
+          ),
+        ),
+      endDeadlineMs,
+    );
+    const closing = pool.close().finally(() => {
+      clearTimeout(timer);
+      this.#closing.delete(closing);
+    });
     this.#closing.add(closing);
   }
 
@@ -247,5 +219,3 @@ export function authorityOf({ host, port, tls }: Endpoint): string {
 function sameTarget(a: Endpoint, b: Endpoint): boolean {
   return a.host === b.host && a.port === b.port && isDeepStrictEqual(a.tls, b.tls);
 }
-
-function ignore(): void {}

@@ -15,7 +15,8 @@ import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
 import type { Portal } from "./statements.ts";
-import { noticeMayPass, withoutValues, withReadOnlyHint } from "./refusal.ts";
+import { passNotice } from "./notices.ts";
+import { withoutValues, withReadOnlyHint } from "./refusal.ts";
 import { Results } from "./results.ts";
 
 /** Calls into the client's direction. */
@@ -50,8 +51,6 @@ export class Backend implements FrameSink {
   readonly #results: Results;
   /** The server said FATAL: its closing needs no word of ours. */
   saidFatal = false;
-  /** The client has the beginning of a message and not its end. */
-  inPiece = false;
 
   constructor(exchange: Exchange, frontend: FrontendSide, hooks: BackendHooks) {
     this.#x = exchange;
@@ -96,7 +95,7 @@ export class Backend implements FrameSink {
   }
 
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
-    this.inPiece = !last;
+    this.#x.inPiece = !last;
     this.#pass(buffer, start, end);
     this.#results.piece(type, end - start, last);
   }
@@ -138,7 +137,7 @@ export class Backend implements FrameSink {
         this.#pass(buffer, start, end);
         return;
       case backend.notice:
-        this.#notice(buffer, start, end);
+        passNotice(this.#x, buffer, start, end);
         return;
       case backend.parameterStatus:
         this.#parameter(buffer, start, end);
@@ -329,16 +328,6 @@ export class Backend implements FrameSink {
     } else this.#results.copyShape(head.execution, buffer, start, end);
     this.#pass(buffer, start, end);
     this.#frontend.answered(head);
-  }
-
-  #notice(buffer: Buffer, start: number, end: number): void {
-    if (!this.#x.options.masks.active) {
-      this.#x.client.pass(buffer, start, end);
-      return;
-    }
-    const fields = readFields(buffer, start, end);
-    if (noticeMayPass(fields))
-      this.#x.client.send(fieldsMessage(backend.notice, withoutValues(fields)));
   }
 
   /** A trigger may send a masked column's value along: under masks a notification tells that something happened, and where. */

@@ -268,7 +268,7 @@ export class Conversation {
     this.#x.close();
     this.#x.progress();
     // Inside a message that passes in pieces, nothing can be said any more.
-    if (error !== undefined && !this.#backend.inPiece) this.#x.client.send(fatalMessage(error));
+    if (error !== undefined && !this.#x.inPiece) this.#x.client.send(fatalMessage(error));
     this.#x.client.flush();
     client.end();
     if (running) this.#x.cancelUpstream(() => undefined);

@@ -28,6 +28,8 @@ export interface ExchangeOptions {
   readonly gathering: Gathering;
   readonly named: NamedTotal;
   readonly now: () => number;
+  /** How often a client is told that it waits for a person. */
+  readonly holdNoticeMs: number;
   /** Sends a CancelRequest for what runs upstream; resolves once the server has taken it. */
   readonly cancel: () => Promise<void>;
   /** Set where the connection is one for replication: it takes simple queries only, and a physical one no SQL. */
@@ -58,6 +60,8 @@ export class Exchange {
   muted = false;
   /** What runs is being cancelled because it ran too long: what the client is told of it. */
   stopped: Buffer | undefined = undefined;
+  /** The client has the beginning of a message and not its end. */
+  inPiece = false;
   /** The session has ended: nothing is forwarded any more. */
   over = false;
   /** A CancelRequest is on its way: nothing new is forwarded that it could hit. */

@@ -21,6 +21,8 @@ export interface MaskEngine {
 
 /** Columns may be renamed by others: an older catalog is read again before the next statement. */
 const catalogTtlMs = 60_000;
+/** In a pipeline that is half sent it cannot be read: until its Sync, and no longer than this, the older one serves. */
+const lateGraceMs = 60_000;
 /** A statement that cannot be proven has the catalog read again, but not more often than this. */
 const rereadAfterMs = 1_000;
 /** Databases a pod talks to; each catalog may hold thousands of columns. */
@@ -35,9 +37,11 @@ interface CachedCatalog {
 export class CatalogCache {
   readonly #known = new Map<string, CachedCatalog>();
 
-  get(key: string, now: number): CachedCatalog | undefined {
+  /** @param late it cannot be read anew just now */
+  get(key: string, now: number, late: boolean): CachedCatalog | undefined {
     const found = this.#known.get(key);
-    return found !== undefined && now - found.loadedAt < catalogTtlMs ? found : undefined;
+    const lastsMs = late ? catalogTtlMs + lateGraceMs : catalogTtlMs;
+    return found !== undefined && now - found.loadedAt < lastsMs ? found : undefined;
   }
 
   set(key: string, catalog: MaskCatalog, now: number): CachedCatalog {
@@ -94,15 +98,18 @@ export class MaskSource {
     return (this.#current?.detectMasks.length ?? 0) > 0;
   }
 
-  /** The masks for this bundle; `load` when the catalog has to be read first. */
-  for(bundle: Bundle): Masking | "load" | undefined {
+  /**
+   * The masks for this bundle; `load` when the catalog has to be read first.
+   * @param late it cannot be read just now
+   */
+  for(bundle: Bundle, late: boolean): Masking | "load" | undefined {
     const columns = bundle.columnMasks.length > 0;
     if (!columns && bundle.detectMasks.length === 0) {
       this.#bundle = bundle;
       return undefined;
     }
     const { engine, cache, key, now } = this.#options;
-    const catalog = columns && !this.#rereads ? cache.get(key, now()) : undefined;
+    const catalog = columns && !this.#rereads ? cache.get(key, now(), late) : undefined;
     if (columns && catalog === undefined) return "load";
     if (
       this.#masking === undefined ||

@@ -6,6 +6,7 @@ import type { ConnectionId } from "../../policy/operation.ts";
 import type { Gate } from "../pipeline.ts";
 import { CancelKeys } from "./cancel.ts";
 import { Gathering } from "./gathering.ts";
+import { holdNoticeMs } from "./hold-notices.ts";
 import { CatalogCache } from "./mask-source.ts";
 import type { MaskEngine } from "./mask-source.ts";
 import type { CallsOf, OverloadCache } from "./overloads.ts";
@@ -38,6 +39,8 @@ export interface PostgresRoomOptions {
   readonly startupDeadlineMs?: number;
   /** How long a message waits for memory that other sessions hold; tests shorten it. */
   readonly memoryPatienceMs?: number;
+  /** How often a client is told that it waits for a person; tests shorten it. */
+  readonly holdNoticeMs?: number;
   /** Milliseconds, for durations and ages of caches. */
   readonly now?: () => number;
 }
@@ -66,6 +69,7 @@ export interface Room {
   readonly gathering: Gathering;
   readonly named: NamedTotal;
   readonly startupDeadlineMs: number;
+  readonly holdNoticeMs: number;
   readonly now: () => number;
   readonly onRefused: (error: ProxyError, connection: ConnectionId) => void;
   readonly closing: AbortSignal;
@@ -86,6 +90,7 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     cancelKeys: new CancelKeys(),
     gathering: new Gathering(now, options.memoryPatienceMs),
     startupDeadlineMs: options.startupDeadlineMs ?? startupDeadlineMs,
+    holdNoticeMs: options.holdNoticeMs ?? holdNoticeMs,
     named: new NamedTotal(),
     now,
     onRefused: options.onRefused ?? (() => undefined),

@@ -18,6 +18,7 @@ import {
   parameterStatus,
   readyForQuery,
 } from "./messages.ts";
+import { passNotice } from "./notices.ts";
 import { Outbox } from "./outbox.ts";
 import { OverloadSource } from "./overloads.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
@@ -152,6 +153,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     gathering: room.gathering,
     named: room.named,
     now: room.now,
+    holdNoticeMs: room.holdNoticeMs,
     poisonPortal: `chaperone:${randomBytes(12).toString("hex")}`,
     cancel: async () => {
       if (upstream.key === undefined) return;
@@ -169,7 +171,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     spokenMinor(start.minor) === 2,
   );
   try {
-    welcome(client, start, upstream, cancelKey);
+    welcome(exchange, start, upstream, cancelKey);
     conversation.start(start.rest, upstream.rest);
     return await conversation.closed;
   } finally {
@@ -183,13 +185,20 @@ function spokenMinor(asked: number): 0 | 2 {
   return asked >= 2 ? 2 : 0;
 }
 
-function welcome(client: Outbox, start: SessionStart, upstream: UpstreamLeg, key: CancelKey): void {
+function welcome(
+  exchange: Exchange,
+  start: SessionStart,
+  upstream: UpstreamLeg,
+  key: CancelKey,
+): void {
+  const { client } = exchange;
   const options = [...start.parameters.keys()].filter((name) => name.startsWith("_pq_."));
   const minor = spokenMinor(start.minor);
   if (start.minor !== minor || options.length > 0)
     client.send(negotiateProtocolVersion(minor, options));
   client.send(authenticationOk());
   for (const [name, value] of upstream.parameters) client.send(parameterStatus(name, value));
+  for (const notice of upstream.notices) passNotice(exchange, notice, 0, notice.length);
   client.send(backendKeyData(key.processId, key.secret));
   client.send(readyForQuery("I"));
   client.flush();

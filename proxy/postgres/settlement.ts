@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
+import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
@@ -25,15 +26,18 @@ type Settled = Refused | undefined;
 
 export class Settlement {
   readonly #x: Exchange;
+  readonly #notices: HoldNotices;
   #hold = new AbortController();
   #cancelled = false;
 
   constructor(exchange: Exchange) {
     this.#x = exchange;
+    this.#notices = new HoldNotices(exchange);
   }
 
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
+    this.#cancelled = false;
     // Where they cannot be read, the statements that need to know say so.
     const { overloads, replication } = this.#x.options;
     if (
@@ -63,7 +67,7 @@ export class Settlement {
     return segment.some(({ kind, statement }) => {
       if (kind !== "parse" || statement === undefined || statement.understood.onlyTransaction)
         return false;
-      const masking = this.#x.options.masks.for(grant.bundle);
+      const masking = this.#x.options.masks.for(grant.bundle, false);
       return masking === "load" || this.#mayShowAnother(masking, statement.understood);
     });
   }
@@ -75,6 +79,7 @@ export class Settlement {
 
   /** Ends whatever is waited for: the client went away, or sent a CancelRequest. */
   abandon(cancelled: boolean): void {
+    this.#notices.end();
     this.#cancelled = cancelled;
     this.#hold.abort();
     this.#hold = new AbortController();
@@ -89,6 +94,7 @@ export class Settlement {
         const passage = this.#pass(execution, begun);
         if (passage instanceof Promise)
           return passage
+            .finally(() => this.#notices.end())
             .then((taken) => this.#stillHeld(execution, taken, begun))
             .then(
               (taken) =>
@@ -173,7 +179,8 @@ export class Settlement {
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const masking = onlyTransaction ? undefined : masks.for(bundle);
+    const halfSent = begun && this.#x.status === "I";
+    const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     execution.generation = bundle.generation;
     execution.limits = bundle.limits;
@@ -262,6 +269,7 @@ export class Settlement {
         operation.params.length === 0
           ? { part: "request", text: understood.text }
           : { part: "params", text: JSON.stringify(operation.params) },
+      onWait: (request) => this.#notices.begin(request),
       signal: this.#signal(),
     });
   }
@@ -287,6 +295,12 @@ export class Settlement {
     execution: Execution,
     passage: Passage,
   ): Refused | undefined {
+    // Cancelled while something was looked up or written: it is not sent any more.
+    if (passage.go && this.#cancelled) {
+      this.#cancelled = false;
+      passage.done({ status: "denied", error: "cancelled by the client" });
+      return { at: startOf(segment, index), answer: cancelledByClient() };
+    }
     if (passage.go) {
       execution.passage = passage;
       const { refusal, kind } = segment[index] ?? {};

@@ -38,11 +38,15 @@ export interface UpstreamLeg {
   /** Known only where it was asked for. */
   readonly role: ServerRole | undefined;
   readonly parameters: ReadonlyMap<string, string>;
+  /** What it said meanwhile (a login trigger, say), each a whole message. */
+  readonly notices: readonly Buffer[];
   /** Process id and secret of the server's BackendKeyData, as they came. */
   readonly key: Buffer | undefined;
   readonly rest: Buffer;
 }
 
+/** A trigger at login says a line or two; what it says beyond this nobody hears. */
+const maxNotices = 32;
 /** A handshake message is short; a server that sends more is none. */
 const maxHandshakeMessageBytes = 32 * 1024;
 
@@ -51,6 +55,8 @@ export async function connectHost(request: UpstreamRequest): Promise<UpstreamLeg
   const { connection, endpoint, lease, signal } = request;
   const socket = await openSocket(request);
   const reader = new ByteReader(socket, signal);
+  const notices: Buffer[] = [];
+  const read = (): Promise<HandshakeMessage> => readMessage(reader, connection, notices);
   try {
     const user = userOf(request);
     const { database, settings } = request;
@@ -58,7 +64,7 @@ export async function connectHost(request: UpstreamRequest): Promise<UpstreamLeg
     socket.write(startupMessage({ ...named, ...settings }));
     const tls = socket instanceof TLSSocket ? socket : undefined;
     await authenticate({
-      read: () => readMessage(reader, connection),
+      read,
       write: (bytes) => socket.write(bytes),
       password: lease.kind === "password" ? lease.password : undefined,
       user,
@@ -66,13 +72,13 @@ export async function connectHost(request: UpstreamRequest): Promise<UpstreamLeg
       tls,
       connection,
     });
-    const { parameters, key } = await readSettings(reader, connection);
+    const { parameters, key } = await readSettings(read);
     checkDialect(parameters, connection);
     const role =
       endpoint.targetSessionAttrs === undefined
         ? undefined
-        : (reportedRole(parameters) ?? (await askRole(socket, reader, connection)));
-    return { socket, endpoint, role, parameters, key, rest: reader.detach() };
+        : (reportedRole(parameters) ?? (await askRole(socket, read)));
+    return { socket, endpoint, role, parameters, notices, key, rest: reader.detach() };
   } catch (error) {
     reader.detach();
     socket.destroy();
@@ -101,15 +107,11 @@ function reportedRole(parameters: ReadonlyMap<string, string>): ServerRole | und
 const roleQuery =
   "SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text || ' ' || pg_catalog.current_setting('default_transaction_read_only')";
 
-async function askRole(
-  socket: Socket,
-  reader: ByteReader,
-  connection: string,
-): Promise<ServerRole> {
+async function askRole(socket: Socket, read: Read): Promise<ServerRole> {
   socket.write(query(roleQuery));
   let answer = "";
   for (;;) {
-    const { type, bytes } = await readMessage(reader, connection);
+    const { type, bytes } = await read();
     // One column: its count (2 bytes) and its length (4) stand before the text.
     if (type === backend.dataRow) answer = bytes.toString("latin1", headerBytes + 6);
     if (type !== backend.readyForQuery) continue;
@@ -124,8 +126,14 @@ export interface HandshakeMessage {
   readonly bytes: Buffer;
 }
 
+type Read = () => Promise<HandshakeMessage>;
+
 /** The next message that is no notice; an ErrorResponse is thrown. */
-async function readMessage(reader: ByteReader, connection: string): Promise<HandshakeMessage> {
+async function readMessage(
+  reader: ByteReader,
+  connection: string,
+  notices: Buffer[],
+): Promise<HandshakeMessage> {
   for (;;) {
     const head = await reader.peek(headerBytes);
     const length = head.readInt32BE(1);
@@ -135,17 +143,17 @@ async function readMessage(reader: ByteReader, connection: string): Promise<Hand
     const type = bytes[0] ?? 0;
     if (type === backend.error) throw refusedByServer(bytes, connection);
     if (type !== backend.notice) return { type, bytes };
+    if (notices.length < maxNotices) notices.push(bytes);
   }
 }
 
 async function readSettings(
-  reader: ByteReader,
-  connection: string,
+  read: Read,
 ): Promise<{ parameters: Map<string, string>; key: Buffer | undefined }> {
   const parameters = new Map<string, string>();
   let key: Buffer | undefined;
   for (;;) {
-    const { type, bytes } = await readMessage(reader, connection);
+    const { type, bytes } = await read();
     switch (type) {
       case backend.parameterStatus: {
         const { name, value } = readParameterStatus(bytes, 0, bytes.length);

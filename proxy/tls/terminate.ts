@@ -1,4 +1,4 @@
-// Ends the agent's TLS: the name it asks for picks the certificate, a name that no Connection has is refused, and HTTP/1.1 is what is spoken inside.
+// Ends the agent's TLS: the name it asks for picks the certificate, a name that no Connection has is refused, and HTTP/2 or HTTP/1.1 is what is spoken inside.
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { SecureContext, TLSSocketOptions } from "node:tls";
@@ -24,8 +24,8 @@ export interface TlsTerminator {
 
 /** A client on the same machine needs milliseconds; the rest is patience with a busy one. */
 const handshakeTimeoutMs = 10_000;
-/** A client that offers no ALPN speaks HTTP/1.1 anyway. */
-const spoken = "http/1.1";
+/** What a client may ask for (RFC 7301). One that offers no ALPN speaks HTTP/1.1 anyway. */
+const spoken: ReadonlySet<string> = new Set(["h2", "http/1.1"]);
 
 export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminator {
   const { authority } = options;
@@ -36,9 +36,9 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
     else
       answer(new RangeError(`no Connection of this pod has the host name ${JSON.stringify(name)}`));
   };
-  // Undefined makes OpenSSL send the alert no_application_protocol, which names the cause to the client.
+  // The client's own order. Undefined makes OpenSSL send the alert no_application_protocol, which names the cause to the client.
   const alpn: NonNullable<TLSSocketOptions["ALPNCallback"]> = ({ protocols }) =>
-    protocols.includes(spoken) ? spoken : undefined;
+    protocols.find((protocol) => spoken.has(protocol));
 
   /** A client that names nobody dialled an address: the certificate is for that address. */
   const nameless = (socket: Socket, dialled: string | undefined): SecureContext | undefined => {
@@ -80,6 +80,8 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
         secure.on("error", () => secure.destroy());
         secure.off("error", fail);
         secured(secure);
+        // node:http2 waits for this where no tls.Server of Node's made the socket.
+        secure.emit("secureConnect");
       });
     },
     close: async () => {

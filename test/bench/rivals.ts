@@ -11,17 +11,28 @@ const installTimeoutMs = 300_000;
 /** What is still missing afterwards is left out of the table by name. */
 export async function provideRivals(say: (line: string) => void): Promise<void> {
   for (const { program, name } of packages) {
-    if (await installed(program)) continue;
-    if (process.getuid?.() !== 0 || !(await installed("apt-get"))) {
-      say(`${program} is not installed (Debian: ${name}); its column is left out`);
-      continue;
-    }
-    say(`installing ${name}`);
-    await run("apt-get", ["install", "--yes", "--no-install-recommends", name], {
-      timeout: installTimeoutMs,
-      env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
-    }).catch(() => say(`${name} could not be installed; its column is left out`));
+    const reason = await provide(program, name, say);
+    if (reason !== undefined) say(`${reason}; its column is left out`);
   }
+}
+
+/** Why a program of this package is not here; undefined when it is, or could be installed. */
+export async function provide(
+  program: string,
+  name: string,
+  say: (line: string) => void,
+): Promise<string | undefined> {
+  if (await installed(program)) return undefined;
+  if (process.getuid?.() !== 0 || !(await installed("apt-get")))
+    return `${program} is not installed (Debian: ${name})`;
+  say(`installing ${name}`);
+  return run("apt-get", ["install", "--yes", "--no-install-recommends", name], {
+    timeout: installTimeoutMs,
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  }).then(
+    () => undefined,
+    () => `${name} could not be installed`,
+  );
 }
 
 /** `Node 24.1.0, nginx 1.22.1, ...`, as each says of itself. */

@@ -7,9 +7,11 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { admission } from "./admission.ts";
 import { detecting } from "./detectors.ts";
+import { maskingAnswers } from "./masking.ts";
 import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
+import { http2 } from "./http2.ts";
 import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
@@ -25,9 +27,11 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   admission,
   recording,
   detectors: detecting,
+  masking: maskingAnswers,
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
   tls: () => tls({ patience }),
+  http2: () => http2(),
   streams: () => streams({ patience }),
   exchanges: () => exchanges(),
 };

@@ -80,6 +80,18 @@ export async function goProgram(
   return join(folder, name);
 }
 
+/** The program of a published Go module, built from `module@version`. */
+export async function goInstalled(program: string, module: string): Promise<string> {
+  const { stdout: version } = await run("go", ["version"]);
+  const folder = await cached("go", [version, module], (fresh) =>
+    run("go", ["install", module], {
+      env: { ...process.env, GOBIN: fresh, GOFLAGS: "-mod=mod" },
+      timeout: installTimeoutMs,
+    }),
+  );
+  return join(folder, program);
+}
+
 /** The classes of a source file beside this one; compiled anew when it or the jar changes. */
 export async function javaClasses(name: string, jar: string): Promise<string> {
   const source = join(import.meta.dirname, name);

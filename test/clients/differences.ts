@@ -108,7 +108,7 @@ export const differences: readonly Difference[] = [
     proxied: /CREATE SCHEMA with objects in it is refused/,
   },
   {
-    what: "A statement of more than 64 KiB of text is refused; parameters and COPY carry more",
+    what: "A statement of more than 64 KiB of text, or of more than 20,000 words and signs, is refused; parameters and COPY carry more",
     why: "Every text is parsed before it is decided, and that must not stop the others",
     lines: [`SELECT length('${"x".repeat(70_000)}');`],
     direct: /^70000$/,

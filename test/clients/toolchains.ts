@@ -17,12 +17,12 @@ export const reasonWithoutJava = (): string | undefined =>
   reasonWithout("javac", ["--version"], "pgjdbc needs a JDK (17 or newer)") ??
   reasonWithout("mvn", ["--version"], "pgjdbc needs mvn to fetch its jar");
 
-export const reasonWithoutNginx = (): string | undefined =>
-  reasonWithout("nginx", ["-v"], "reading requests as nginx does needs nginx");
-
 /** Options of a test that is left out for this reason, if there is one. */
 export function skipped(reason: string | undefined): { readonly skip: string | false } {
   if (reason !== undefined && process.env["CI"] === "true")
     throw new Error(`CI=true, but ${reason}`);
   return { skip: reason ?? false };
 }
+
+export const reasonWithoutJavac = (): string | undefined =>
+  reasonWithout("javac", ["--version"], "Java's HttpClient needs a JDK (17 or newer)");

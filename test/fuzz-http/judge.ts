@@ -67,8 +67,9 @@ function placesOf(ours: readonly string[], theirs: readonly string[]): number[] 
   return places;
 }
 
-/** Refused for its target, which says nothing about where it ends. */
+/** Refused for its target or for whom it names, which say nothing about where it ends. */
 function isAmbiguous(reading: Reading | undefined): boolean {
+  if (reading !== undefined && !said(reading).endsWith(" a")) return true;
   const [path = "", ...query] = (reading?.target ?? "").split("?");
   return "problem" in normalisePath(path) || "problem" in readQuery(query.join("?"));
 }

@@ -11,13 +11,19 @@ import { join } from "node:path";
 
 import { planPort } from "../bench/ports.ts";
 import { goProgram } from "../clients/cache.ts";
-import { reasonWithoutGo, reasonWithoutNginx } from "../clients/toolchains.ts";
+import { provide } from "../bench/rivals.ts";
+import { reasonWithoutGo } from "../clients/toolchains.ts";
 import type { Reader, Reading } from "./reader.ts";
+
+/** Debian's package is installed where that may be. */
+export function reasonWithoutNginx(): Promise<string | undefined> {
+  return provide("nginx", "nginx", () => undefined);
+}
 
 export async function startReaders(): Promise<readonly Reader[]> {
   const readers = [await startNode()];
   if (reasonWithoutGo() === undefined) readers.push(await startGo());
-  if (reasonWithoutNginx() === undefined) readers.push(await startNginx());
+  if ((await reasonWithoutNginx()) === undefined) readers.push(await startNginx());
   return readers;
 }
 

@@ -35,6 +35,7 @@ export interface ConnectionSetup {
   readonly lease?: Lease;
   readonly rules?: readonly Partial<BundleRule>[];
   readonly limits?: Limits;
+  readonly detectMasks?: Bundle["detectMasks"];
   readonly detail?: RecordingDetail;
 }
 
@@ -88,7 +89,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
       ...rule,
     })),
     columnMasks: [],
-    detectMasks: [],
+    detectMasks: setup.detectMasks ?? [],
     maskKey: "a2V5",
     limits: setup.limits ?? {},
     recording: { detail: setup.detail ?? "Statements", strict: false, retentionDays: 90 },
@@ -172,6 +173,7 @@ export interface TestRoom {
 }
 
 export interface RoomSetup {
+  readonly bodyPatienceMs?: number;
   /** What the upstream's connections wait for. */
   readonly beforeDial?: Promise<void>;
   readonly route?: Partial<HttpRoute>;
@@ -194,6 +196,7 @@ export async function startRoom(
       await options.beforeDial;
       return dial(...target);
     },
+    ...(options.bodyPatienceMs !== undefined && { bodyPatienceMs: options.bodyPatienceMs }),
     onUnexpected: (error) => unexpected.push(error),
     onRefused: (error) => refusals.push(error),
   });
@@ -309,8 +312,12 @@ export function raw(port: number, bytes: string | Buffer, quietMs = 300): Promis
 }
 
 /** Waits for something that happens on another connection, failing loudly when it never does. */
-export async function eventually(what: string, holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5_000;
+export async function eventually(
+  what: string,
+  holds: () => boolean,
+  withinMs = 5_000,
+): Promise<void> {
+  const deadline = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -10,10 +10,10 @@ import { normalisePath } from "../../policy/http/path.ts";
 import { readQuery } from "../../policy/http/query.ts";
 import { spellTarget } from "../../policy/http/target.ts";
 import { reasonWithoutPython } from "../clients/python.ts";
-import { reasonWithoutGo, reasonWithoutNginx, skipped } from "../clients/toolchains.ts";
+import { reasonWithoutGo, skipped } from "../clients/toolchains.ts";
 import { read } from "../http-readers/reader.ts";
 import type { Reader } from "../http-readers/reader.ts";
-import { startReaders } from "../http-readers/readers.ts";
+import { reasonWithoutNginx, startReaders } from "../http-readers/readers.ts";
 
 /** The same targets on every machine. */
 const seed = 11;
@@ -79,7 +79,7 @@ test("enough targets have one reading for this to say something", () => {
 for (const [name, reason] of [
   ["node", undefined],
   ["go", reasonWithoutGo()],
-  ["nginx", reasonWithoutNginx()],
+  ["nginx", await reasonWithoutNginx()],
 ] as const) {
   test(
     `${name} reads in what is sent the path and the parameters that were decided on`,

@@ -1,12 +1,25 @@
-// An upstream that speaks HTTP/2 over TLS, with a certificate of a CA made for the test.
+// HTTP/2 over TLS in tests: an upstream with a certificate of a CA made for the test, and a room behind the pod's own TLS.
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { createSecureServer } from "node:http2";
-import type { Http2SecureServer, SecureServerOptions, ServerHttp2Session } from "node:http2";
+import { connect, constants, createSecureServer } from "node:http2";
+import type {
+  ClientHttp2Session,
+  Http2SecureServer,
+  IncomingHttpHeaders,
+  OutgoingHttpHeaders,
+  SecureServerOptions,
+  ServerHttp2Session,
+} from "node:http2";
 import type { TestContext } from "node:test";
+import { connect as secure } from "node:tls";
+import type { TLSSocket } from "node:tls";
 
+import { createPodAuthority } from "../../proxy/tls/authority.ts";
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
+import { createTlsTerminator } from "../../proxy/tls/terminate.ts";
+import { startRoom } from "./http-proxy-fixture.ts";
+import type { ConnectionSetup, TestRoom } from "./http-proxy-fixture.ts";
 
 const dayMs = 86_400_000;
 
@@ -63,4 +76,92 @@ export async function h2Origin(
   assert.ok(address !== null && typeof address === "object");
   const { port } = address;
   return { port, upstream: { port, host: "localhost", ca }, server, sessions };
+}
+
+export const h2Name = "app.example";
+
+export interface H2Room extends TestRoom {
+  /** PEM of the pod's own CA, which the listener's certificates are of. */
+  readonly ca: string;
+  /** A client of node:http2, closed with the test. */
+  connect(): ClientHttp2Session;
+  /** A TLS connection that settled on h2, for frames written by hand. */
+  socket(alpn?: string[]): Promise<TLSSocket>;
+}
+
+/** A room behind the pod's TLS. */
+export async function startH2Room(
+  t: Pick<TestContext, "after">,
+  setups: readonly ConnectionSetup[],
+  names: readonly string[] = [h2Name],
+): Promise<H2Room> {
+  const authority = await createPodAuthority({ names, storage: "memory" });
+  const terminator = createTlsTerminator({ authority });
+  const room = await startRoom(t, setups, {
+    route: { scheme: "https" },
+    secure: (socket, accept) => terminator.accept(socket, accept),
+  });
+  const clients: ClientHttp2Session[] = [];
+  const sockets: TLSSocket[] = [];
+  t.after(() => {
+    for (const client of clients) client.destroy();
+    for (const socket of sockets) socket.destroy();
+  });
+  const ca = authority.certificate;
+  const open = (ALPNProtocols: string[]): TLSSocket =>
+    secure({ host: "127.0.0.1", port: room.port, servername: h2Name, ca, ALPNProtocols });
+  return {
+    ...room,
+    ca,
+    connect() {
+      const client = connect(`https://${h2Name}`, { createConnection: () => open(["h2"]) });
+      client.on("error", () => {});
+      clients.push(client);
+      return client;
+    },
+    async socket(alpn = ["h2"]) {
+      const socket = open(alpn);
+      sockets.push(socket);
+      socket.on("error", () => {});
+      await once(socket, "secureConnect");
+      return socket;
+    },
+  };
+}
+
+export interface H2Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly trailers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** One request; rejects when its stream breaks off. */
+export function ask(
+  client: ClientHttp2Session,
+  fields: OutgoingHttpHeaders,
+  body?: string | Buffer,
+): Promise<H2Answer> {
+  return new Promise((resolve, reject) => {
+    const stream = client.request({ ":path": "/", ...fields }, { endStream: body === undefined });
+    const chunks: Buffer[] = [];
+    let headers: IncomingHttpHeaders = {};
+    let trailers: IncomingHttpHeaders = {};
+    stream.on("response", (fields_) => (headers = fields_));
+    stream.on("trailers", (fields_) => (trailers = fields_));
+    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+    stream.on("error", reject);
+    stream.on("close", () => {
+      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || headers[":status"] === undefined)
+        reject(new Error(`the stream was closed with ${stream.rstCode}`));
+      else
+        resolve({
+          status: Number(headers[":status"]),
+          headers,
+          trailers,
+          text: Buffer.concat(chunks).toString("utf8"),
+        });
+    });
+    if (body !== undefined) stream.end(body);
+  });
 }

@@ -106,6 +106,9 @@ export async function startHarness(
     readonly database?: string;
     readonly startupDeadlineMs?: number;
     readonly memoryPatienceMs?: number;
+    readonly holdNoticeMs?: number;
+    /** The room's clock. */
+    readonly now?: () => number;
   } = {},
 ): Promise<Harness> {
   const issued = await issueServerCertificate(["localhost"], ["127.0.0.1"]);

@@ -23,15 +23,16 @@ const asInjected = [
 
 export const canMeasure: boolean = process.platform === "linux";
 
-export async function startProxyProcess(upstream: {
+export function startProxyProcess(upstream: {
   readonly port: number;
   readonly password?: string;
 }): Promise<ProxyProcess> {
-  const child = fork(
-    new URL("./postgres-proxy-child.ts", import.meta.url),
-    [String(upstream.port), upstream.password ?? ""],
-    { execArgv: asInjected },
-  );
+  return startChild("./postgres-proxy-child.ts", [String(upstream.port), upstream.password ?? ""]);
+}
+
+/** @param program beside this file; it sends `{ port }` once it listens, and its causes when it is asked for `causes` */
+export async function startChild(program: string, args: readonly string[]): Promise<ProxyProcess> {
+  const child = fork(new URL(program, import.meta.url), [...args], { execArgv: asInjected });
   const [first] = (await once(child, "message", { signal: AbortSignal.timeout(30_000) })) as [
     { readonly port: number },
   ];

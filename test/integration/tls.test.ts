@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer as createHttpServer } from "node:http";
+import { createSecureServer } from "node:http2";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,7 +22,9 @@ import { createTlsTerminator } from "../../proxy/tls/terminate.ts";
 
 const run = promisify(execFile);
 const names = ["api.openai.com", "orders-db", "orders-db.agents.svc.cluster.local"];
-const web = createHttpServer((_request, response) => response.end("inside"));
+const web = createSecureServer({ allowHTTP1: true }, (_request, response) => {
+  response.end("inside");
+});
 let folder = "";
 let bundle = "";
 let authority: PodAuthority;
@@ -40,7 +42,8 @@ before(async () => {
   listener = await listen({
     host: "127.0.0.1",
     port: 0,
-    onConnection: (socket) => terminator.accept(socket, (secure) => web.emit("connection", secure)),
+    onConnection: (socket) =>
+      terminator.accept(socket, (secure) => web.emit("secureConnection", secure)),
   });
 });
 
@@ -115,17 +118,24 @@ print(session.get(f"https://api.openai.com:{port}/", verify=bundle).text)
   assert.equal(stdout, "inside\n");
 });
 
-test("Node reaches it, and http/1.1 is what ALPN settles on", async () => {
-  const socket = connect({
-    host: "127.0.0.1",
-    port: listener.port,
-    servername: "api.openai.com",
-    ca: authority.certificate,
-    ALPNProtocols: ["h2", "http/1.1"],
-  });
-  await once(socket, "secureConnect");
-  assert.equal(socket.alpnProtocol, "http/1.1");
-  socket.destroy();
+test("Node reaches it, and ALPN settles on what the client likes best of h2 and http/1.1", async () => {
+  for (const [offered, chosen] of [
+    [["h2", "http/1.1"], "h2"],
+    [["http/1.1", "h2"], "http/1.1"],
+    [["spdy/3.1", "h2"], "h2"],
+  ] as const) {
+    const socket = connect({
+      host: "127.0.0.1",
+      port: listener.port,
+      servername: "api.openai.com",
+      ca: authority.certificate,
+      ALPNProtocols: [...offered],
+    });
+    socket.on("error", () => {});
+    await once(socket, "secureConnect");
+    assert.equal(socket.alpnProtocol, chosen);
+    socket.destroy();
+  }
   const outgoing = request({
     host: "127.0.0.1",
     port: listener.port,
@@ -139,13 +149,13 @@ test("Node reaches it, and http/1.1 is what ALPN settles on", async () => {
   assert.equal(String(await once(response, "data")), "inside");
 });
 
-test("a client that speaks only h2 is told so by an alert", async () => {
+test("a client that speaks neither is told so by an alert", async () => {
   const socket = connect({
     host: "127.0.0.1",
     port: listener.port,
     servername: "api.openai.com",
     ca: authority.certificate,
-    ALPNProtocols: ["h2"],
+    ALPNProtocols: ["spdy/3.1"],
   });
   const [error] = (await once(socket, "error")) as [Error & { code?: string }];
   assert.match(String(error.code ?? error.message), /NO_APPLICATION_PROTOCOL/);

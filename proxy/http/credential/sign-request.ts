@@ -22,14 +22,14 @@ export interface Sendable {
   /** Names and values, flat, without host and framing. */
   readonly headers: readonly string[];
   readonly body: Buffer | Readable | null;
+  /** Of a body that streams, where it is known beforehand. */
+  readonly length: number | undefined;
 }
 
 export interface SigningContext {
   readonly lease: AwsLease;
   /** As the Host header says it. */
   readonly authority: string;
-  /** Of the body as the agent framed it; undefined where it is not known beforehand. */
-  readonly bodyLength: number | undefined;
   readonly now: number;
 }
 
@@ -58,7 +58,7 @@ export async function signRequest(
   const own = readOwn(request.headers);
   const body = await signable(own.isChunked ? plain(request.body, own.length) : request.body, {
     lease,
-    length: own.isChunked ? own.length : context.bodyLength,
+    length: own.isChunked ? own.length : request.length,
   });
   const date = amzDate(context.now);
   const headers = [
@@ -84,8 +84,9 @@ export async function signRequest(
   return {
     method: request.method,
     path: request.path,
-    headers: [...headers, ...framing(body), "authorization", signature.authorization],
+    headers: [...headers, "authorization", signature.authorization],
     body: sent(body, signature, date),
+    length: sentLength(body),
   };
 }
 
@@ -209,11 +210,10 @@ function coding(encodings: readonly string[], body: Signable): string[] {
   ];
 }
 
-/** A whole body's is written by whoever sends it. */
-function framing(body: Signable): string[] {
-  if (body.kind === "whole" || body.length === undefined) return [];
-  const length = body.kind === "chunks" ? encodedLength(body.length) : body.length;
-  return ["content-length", String(length)];
+/** Of what streams. */
+function sentLength(body: Signable): number | undefined {
+  if (body.kind === "whole" || body.length === undefined) return undefined;
+  return body.kind === "chunks" ? encodedLength(body.length) : body.length;
 }
 
 /** `host` besides. What proxies on the way may change is left out. */

@@ -25,6 +25,8 @@ export interface Entry {
   readonly sees: readonly Seen[];
   /** Status of the refusal, where it matters which. */
   readonly status?: number;
+  /** Refused in the protocol that it speaks. */
+  readonly isOther?: true;
   /** The same on a connection that no path or query rule governs; absent: the same as `sees`. */
   readonly ungoverned?: readonly Seen[];
 }

@@ -87,7 +87,7 @@ export const heads: readonly Entry[] = [
   refused("HTTP/2.0 in a request line", `GET / HTTP/2.0\r\n${H}\r\n`),
   refused("HTTP/3.0 in a request line", `GET / HTTP/3.0\r\n${H}\r\n`),
   refused("http/1.1 in small letters", `GET / http/1.1\r\n${H}\r\n`),
-  refused("the preface of HTTP/2", `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`),
+  { ...refused("the preface of HTTP/2", `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`), isOther: true },
   refused("another protocol's version", `GET / RTSP/1.0\r\n${H}\r\n`),
   refused("a TLS hello", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
   refused("an SSH banner", "SSH-2.0-OpenSSH_9.2\r\n"),
@@ -103,7 +103,7 @@ export const heads: readonly Entry[] = [
   reaches(
     "an offer of h2c, which is declined",
     headers("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"),
-    { line: "GET /h", lacks: ["upgrade", "http2-settings", "connection"] },
+    { line: "GET /h", has: ["connection: keep-alive"], lacks: ["upgrade", "http2-settings"] },
   ),
   reaches("a plain request", `GET /plain HTTP/1.1\r\n${H}\r\n`, { line: "GET /plain" }),
   reaches("bytes over 127 in a value", headers("X-A: \xe4\xc3\xa4"), {

@@ -1,0 +1,116 @@
+// What the bodies of all requests that wait for a decision or an answer may hold together: each is bounded, and an agent can send many at once.
+import { ProxyError } from "../errors.ts";
+
+/** Eight prompts of the largest size; with what is made of them, and what the collector has not seen yet, within the container's memory. */
+export const maxHeldBytes = 32 * 1024 * 1024;
+/** Of each body these are not counted: a small request never waits for large ones. */
+export const uncountedBytes = 64 * 1024;
+/** How long a body waits for others to end. */
+const patienceMs = 10_000;
+
+interface Waiting {
+  readonly bytes: number;
+  readonly share: BodyShare;
+  readonly go: () => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class BodyBudget {
+  readonly #most: number;
+  readonly #patienceMs: number;
+  #held = 0;
+  /** In the order they came. */
+  readonly #waiting = new Set<Waiting>();
+
+  constructor(most: number = maxHeldBytes, patience: number = patienceMs) {
+    this.#most = most;
+    this.#patienceMs = patience;
+  }
+
+  get held(): number {
+    return this.#held;
+  }
+
+  share(): BodyShare {
+    return new BodyShare(this);
+  }
+
+  /** True when there is room for these too; whoever waits goes first. */
+  take(bytes: number): boolean {
+    if (this.#waiting.size > 0 || this.#held + bytes > this.#most) return false;
+    this.#held += bytes;
+    return true;
+  }
+
+  /**
+   * Takes them as soon as there is room.
+   *
+   * @param go there is
+   * @param failed there was none in time
+   */
+  wait(share: BodyShare, bytes: number, go: () => void, failed: (error: ProxyError) => void): void {
+    const timer = setTimeout(() => {
+      this.#waiting.delete(one);
+      failed(tooMuch(this.#most));
+      this.#wake();
+    }, this.#patienceMs);
+    const one: Waiting = { bytes, share, go, timer };
+    this.#waiting.add(one);
+  }
+
+  give(share: BodyShare, bytes: number): void {
+    this.#held -= bytes;
+    for (const one of this.#waiting)
+      if (one.share === share) {
+        clearTimeout(one.timer);
+        this.#waiting.delete(one);
+      }
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const one of this.#waiting) {
+      if (this.#held + one.bytes > this.#most) return;
+      this.#held += one.bytes;
+      clearTimeout(one.timer);
+      this.#waiting.delete(one);
+      one.share.taken += one.bytes;
+      one.go();
+    }
+  }
+}
+
+/** What one body holds of it, until its request is over. */
+export class BodyShare {
+  readonly #budget: BodyBudget;
+  taken = 0;
+
+  constructor(budget: BodyBudget) {
+    this.#budget = budget;
+  }
+
+  /** True when the body may be as long as this; else `go` or `failed` is called later. */
+  grow(length: number, go: () => void, failed: (error: ProxyError) => void): boolean {
+    const bytes = length - uncountedBytes - this.taken;
+    if (bytes <= 0) return true;
+    if (this.#budget.take(bytes)) {
+      this.taken += bytes;
+      return true;
+    }
+    this.#budget.wait(this, bytes, go, failed);
+    return false;
+  }
+
+  release(): void {
+    const { taken } = this;
+    this.taken = 0;
+    this.#budget.give(this, taken);
+  }
+}
+
+function tooMuch(most: number): ProxyError {
+  return new ProxyError(
+    "LimitExceeded",
+    `the requests of this pod hold ${most / 1024 / 1024} MiB of bodies that wait for a decision or an answer, as much as they may together; send fewer at a time`,
+  );
+}

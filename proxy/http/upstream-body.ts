@@ -1,0 +1,100 @@
+// Writes the body of a request that streams behind its head: counted where its length is known, else in chunks, at the pace of the connection.
+import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
+
+import { ProxyError } from "../errors.ts";
+
+const lineEnd = "\r\n";
+const lastChunk = "0\r\n\r\n";
+
+export class BodyWriter {
+  readonly #socket: Socket;
+  readonly #body: Readable;
+  readonly #failed: (error: Error) => void;
+  /** Of a known length; undefined in chunks. */
+  #left: number | undefined;
+  #isWhole = false;
+
+  /**
+   * @param length undefined: in chunks
+   * @param failed the body will never be whole, so the request cannot end
+   */
+  constructor(
+    socket: Socket,
+    body: Readable,
+    length: number | undefined,
+    failed: (error: Error) => void,
+  ) {
+    this.#socket = socket;
+    this.#body = body;
+    this.#left = length;
+    this.#failed = failed;
+  }
+
+  /** All of it was written. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  start(): void {
+    this.#body.on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose);
+    this.#body.on("data", this.#onData);
+  }
+
+  /** What is left of it is not this connection's any more. */
+  stop(): void {
+    this.#body.off("data", this.#onData).off("end", this.#onEnd);
+    this.#body.off("error", this.#onError).off("close", this.#onClose);
+    this.#socket.off("drain", this.#onDrain);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#left !== undefined && (this.#left -= chunk.length) < 0) {
+      this.#fail(lengthFault());
+      return;
+    }
+    if (this.#write(chunk)) return;
+    this.#body.pause();
+    this.#socket.once("drain", this.#onDrain);
+  };
+
+  readonly #onDrain = (): void => {
+    this.#body.resume();
+  };
+
+  readonly #onEnd = (): void => {
+    if (this.#left !== undefined && this.#left > 0) {
+      this.#fail(lengthFault());
+      return;
+    }
+    this.#isWhole = true;
+    this.stop();
+    if (this.#left === undefined) this.#socket.write(lastChunk, "latin1");
+  };
+
+  readonly #onError = (error: Error): void => this.#fail(error);
+
+  readonly #onClose = (): void => this.#fail(new Error("the body of the request ended early"));
+
+  #write(chunk: Buffer): boolean {
+    if (this.#left !== undefined) return this.#socket.write(chunk);
+    this.#socket.cork();
+    this.#socket.write(`${chunk.length.toString(16)}${lineEnd}`, "latin1");
+    this.#socket.write(chunk);
+    const goesOn = this.#socket.write(lineEnd, "latin1");
+    this.#socket.uncork();
+    return goesOn;
+  }
+
+  #fail(error: Error): void {
+    this.stop();
+    this.#failed(error);
+  }
+}
+
+function lengthFault(): ProxyError {
+  return new ProxyError(
+    "MalformedRequest",
+    "the request's body is not as long as its Content-Length says",
+  );
+}

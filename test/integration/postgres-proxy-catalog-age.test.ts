@@ -1,0 +1,71 @@
+// The catalog that masks go by grows old in the middle of a pipeline, where it cannot be read: what was begun is finished with it, for a while.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import pg from "pg";
+import { serialize } from "pg-protocol";
+import { everything, startHarness, type Harness } from "./postgres-proxy-harness.ts";
+import { errorsOf, field, rawClient, rowsOf } from "./postgres-proxy-raw.ts";
+import { postgresAvailable, startPostgres, type PostgresServer } from "./postgres-server.ts";
+
+const skip = postgresAvailable() ? false : "the embedded PostgreSQL is not installed";
+const masked = {
+  columnMasks: [{ column: "public.people.ssn", transform: { kind: "redact" }, policy: "agents/p" }],
+} as const;
+
+let server: PostgresServer;
+let proxy: Harness;
+let clockMs = 0;
+
+before(async () => {
+  if (skip !== false) return;
+  server = await startPostgres();
+  const admin = new pg.Client({ connectionString: server.superuserUrl });
+  await admin.connect();
+  await admin.query("CREATE TABLE people (ssn text); INSERT INTO people VALUES ('123-45-6789')");
+  await admin.end();
+  proxy = await startHarness(server, { now: () => clockMs });
+});
+
+after(async () => {
+  await proxy?.close();
+  await server?.stop();
+});
+
+const run = Buffer.concat([
+  serialize.bind({ statement: "s" }),
+  serialize.describe({ type: "P" }),
+  serialize.execute({}),
+]);
+
+test(
+  "what was begun is finished with the catalog it was begun with, but not for ever",
+  { skip },
+  async () => {
+    proxy.setRules(everything, masked);
+    const raw = await rawClient(proxy.port);
+    raw.send(
+      serialize.parse({ name: "s", text: "SELECT ssn FROM people", types: [] }),
+      serialize.sync(),
+    );
+    await raw.ready();
+    const rows = async (): Promise<unknown> =>
+      rowsOf(await raw.until((answers) => answers.some(({ type }) => type === "C")));
+
+    raw.send(run, serialize.flush());
+    assert.deepEqual(await rows(), [["[redacted]"]]);
+    clockMs += 61_000;
+    raw.send(run, serialize.flush());
+    assert.deepEqual(await rows(), [["[redacted]"]], "the pipeline goes on");
+    clockMs += 60_000;
+    raw.send(run, serialize.sync());
+    const tooOld = await raw.ready();
+    assert.deepEqual(errorsOf(tooOld), ["42501"]);
+    assert.match(
+      tooOld.map((answer) => (answer.type === "E" ? field(answer, "M") : "")).join(""),
+      /half sent; send the statement again after Sync/,
+    );
+    raw.send(run, serialize.sync());
+    assert.deepEqual(rowsOf(await raw.ready()), [["[redacted]"]]);
+    await raw.end();
+  },
+);
