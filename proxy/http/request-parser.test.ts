@@ -186,7 +186,7 @@ for (const [title, bytes, status] of refused) {
   });
 }
 
-test("a client that closes, speaks HTTP/1.0 or opens a tunnel sends its last request", () => {
+test("a client that closes, speaks HTTP/1.0, opens a tunnel or asks for another protocol sends its last request", () => {
   const lastOf = (bytes: string): boolean | undefined => {
     let isLast: boolean | undefined;
     new RequestParser({
@@ -199,6 +199,8 @@ test("a client that closes, speaks HTTP/1.0 or opens a tunnel sends its last req
   assert.equal(lastOf(`GET / HTTP/1.1\r\n${H}\r\n`), false);
   assert.equal(lastOf(`GET / HTTP/1.1\r\nConnection: x, Close\r\n\r\n`), true);
   assert.equal(lastOf(`GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n`), true);
+  assert.equal(lastOf(`GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x/1\r\n\r\n`), true);
+  assert.equal(lastOf(`GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`), false);
   assert.equal(lastOf("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"), true);
 });
 

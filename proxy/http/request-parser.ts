@@ -81,6 +81,9 @@ const notInTrailers: ReadonlySet<string> = new Set([
   "content-range",
 ]);
 
+/** Their clients say nothing before the answer (RFC 6455 section 4.1, RFC 7540 section 3.2): refused or declined, the connection goes on. */
+const waitingUpgrades: ReadonlySet<string> = new Set(["websocket", "h2c"]);
+
 const cr = 0x0d;
 const lf = 0x0a;
 const nothing = Buffer.alloc(0);
@@ -261,8 +264,8 @@ export class RequestParser {
       isOld,
       headers,
       length,
-      // A tunnel is not to be told from the requests behind it.
-      isLast: isOld || method === "CONNECT" || closes(says.connection),
+      // A tunnel is not to be told from the requests behind it, nor is another protocol.
+      isLast: isOld || method === "CONNECT" || says.switches || closes(says.connection),
       expectsContinue: expectsContinue && length !== 0,
     });
   }
@@ -346,6 +349,7 @@ export class RequestParser {
       coding: undefined,
       connection: undefined,
       expect: undefined,
+      switches: false,
     };
     for (let at = from; at <= text.length;) {
       const found = text.indexOf("\r\n", at);
@@ -379,6 +383,8 @@ interface Framing {
   coding: string | undefined;
   connection: string | undefined;
   expect: string | undefined;
+  /** To another protocol, whose client may not wait for the answer. */
+  switches: boolean;
 }
 
 function frame(says: Framing, name: string, value: string): void {
@@ -398,6 +404,9 @@ function frame(says: Framing, name: string, value: string): void {
       break;
     case "expect":
       says.expect = says.expect === undefined ? value : `${says.expect},${value}`;
+      break;
+    case "upgrade":
+      says.switches ||= !waitingUpgrades.has(value.toLowerCase());
       break;
     default:
   }
