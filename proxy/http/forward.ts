@@ -1,5 +1,4 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
-import { Readable } from "node:stream";
 
 import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
