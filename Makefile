@@ -36,7 +36,7 @@ unit: node_modules/.installed ## Unit and property tests
 integration: dist/.built ## Tests with a real PostgreSQL, real TLS and real clients
 	@PATH="$(CURDIR)/node_modules/.bin:$$PATH" npm run --silent test:integration
 
-clients: node_modules/.installed ## Every driver and tool of docs/clients.md, straight and through the proxy
+clients: node_modules/.installed ## Every driver, tool and HTTP client of docs/clients.md and docs/http-clients.md, straight and through the proxy
 	@PATH="$(CURDIR)/node_modules/.bin:$$PATH" npm run --silent test:clients
 
 fuzz: node_modules/.installed ## Random PostgreSQL sessions, direct and proxied, compared (FUZZ_SECONDS=60 FUZZ_SEED=… FUZZ_MODE=valid|hostile|denied)

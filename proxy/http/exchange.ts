@@ -207,6 +207,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   onResponseStart(controller: AnswerControl, status: number, received: ResponseHeaders): void {
+    if (status < 100 || status > 999) {
+      controller.abort(
+        new ProxyError("UpstreamProtocol", "the upstream gave a status that HTTP does not have"),
+      );
+      return;
+    }
     // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
       this.#answer.inform(status, this.#headers(received));
