@@ -242,7 +242,7 @@ const between: readonly [string, string, readonly string[], CheckOptions?][] = [
         .replace(/ {2}rules:[^]*?(?= {2}masking)/, ""),
     ),
     [
-      "all.yaml:22: spec.masking: masking on openai connections is not available in this version: give connection openai a policy without masking",
+      "all.yaml:22: spec.masking: answers of openai connections have no columns: give connection openai a policy that masks by detect",
       "all.yaml:27: spec.limits.rowsPerResult: openai connections cannot enforce rowsPerResult: give connection openai a policy without it",
     ],
   ],

@@ -25,8 +25,7 @@ const enforcedBy = {
   llm: ["openai"],
   passthrough: ["passthrough"],
   columns: ["postgres"],
-  // Of http, the messages of WebSockets: plain requests are refused where a policy masks (policy/unmaskable.ts).
-  detect: ["postgres", "http"],
+  detect: ["postgres", "http", "openai"],
   rowsPerResult: ["postgres"],
   requestsPerMinute: everyProtocol,
   bytesPerResult: everyProtocol,
@@ -105,12 +104,13 @@ function targetFindings(policy: AccessPolicy, target: Connection): readonly Find
   if (asks("columns") || asks("detect")) {
     const why =
       protocol === "passthrough"
-        ? "is impossible, since their TLS is not opened"
-        : "is not available in this version";
+        ? "masking on passthrough connections is impossible, since their TLS is not opened"
+        : `answers of ${protocol} connections have no columns`;
+    const instead = protocol === "passthrough" ? "without masking" : "that masks by detect";
     findings.push({
       reason: "Unenforceable",
       path: ["spec", "masking"],
-      message: `masking on ${protocol} connections ${why}: give connection ${target.metadata.name} a policy without masking`,
+      message: `${why}: give connection ${target.metadata.name} a policy ${instead}`,
     });
   }
   for (const limit of [

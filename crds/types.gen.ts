@@ -428,7 +428,7 @@ export interface MaskingTransform {
 export interface MaskingEntry {
   /** schema.table.column, each part may be `*`. */
   readonly columns?: readonly string[];
-  /** Detectors run over the text of result cells: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
+  /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
   readonly direction: "response";
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
@@ -472,7 +472,7 @@ export interface AccessPolicySpec {
   readonly rules?: readonly PolicyRule[];
   /** Detectors of this policy's own, for masking. */
   readonly detectors?: readonly DetectorEntry[];
-  /** What the agent does not get to see; postgres connections only in this version. */
+  /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
   readonly masking?: readonly MaskingEntry[];
   /** The smallest of all policies counts. */
   readonly limits?: PolicyLimits;

@@ -50,6 +50,12 @@ const rows: readonly (readonly [string, boolean, readonly BundleRule[]])[] = [
     [rule("r", "Allow", { sql: { statements: ["select", "copy"] } })],
   ],
   ["a rule of another protocol", true, [rule("r", "Allow", { http: { methods: ["POST"] } })]],
+  ["a rule of TLS that is not opened", true, [rule("r", "Allow", { passthrough: {} })]],
+  [
+    "everything, with TLS that is not opened denied",
+    false,
+    [rule("a", "Allow", {}), rule("d", "Deny", { passthrough: {} })],
+  ],
   ["a rule that only observes", true, [rule("r", "Allow", {}, "Observe")]],
   [
     "everything, with every write denied outright",

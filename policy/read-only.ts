@@ -25,17 +25,23 @@ export function allowsOnlyReads(bundle: Bundle): boolean {
 }
 
 /** Kinds of which the rule lets nothing through, whatever they touch. */
-function deniedOutright({ action, sql, http, llm, when }: BundleRule): readonly StatementKind[] {
-  if (action !== "Deny" || when !== undefined || http !== undefined || llm !== undefined) return [];
+function deniedOutright(rule: BundleRule): readonly StatementKind[] {
+  const { action, sql, when } = rule;
+  if (action !== "Deny" || when !== undefined || isAboutOthers(rule)) return [];
   if (sql === undefined) return visibleWrites;
   const { statements, ...narrowing } = sql;
   if (Object.values(narrowing).some((field) => field !== undefined)) return [];
   return visibleWrites.filter((kind) => statements === undefined || statements.includes(kind));
 }
 
-function coversWrite({ sql, http, llm }: BundleRule, denied: ReadonlySet<StatementKind>): boolean {
-  if (http !== undefined || llm !== undefined) return false;
-  const { statements, relations, columns, functions } = sql ?? {};
+/** It has the block of another protocol; a rule without any is about SQL, too. */
+function isAboutOthers({ http, llm, passthrough }: BundleRule): boolean {
+  return http !== undefined || llm !== undefined || passthrough !== undefined;
+}
+
+function coversWrite(rule: BundleRule, denied: ReadonlySet<StatementKind>): boolean {
+  if (isAboutOthers(rule)) return false;
+  const { statements, relations, columns, functions } = rule.sql ?? {};
   if (statements !== undefined && opaqueWrites.some((kind) => statements.includes(kind)))
     return true;
   const onlyFunctions = functions !== undefined && relations === undefined && columns === undefined;

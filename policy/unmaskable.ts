@@ -14,11 +14,10 @@ export function unmaskable(bundle: Bundle, operation: Operation): string | undef
     case "passthrough":
       return `connection ${name} is passthrough: its TLS is not opened, so nothing in it can be masked; its policies must not mask`;
     case "http":
-      // The messages of a WebSocket are masked by detectors, on their way.
-      if (operation.facts.upgrade !== undefined && columnMasks.length === 0) return undefined;
-      return `the answers of plain HTTP requests cannot be masked in this version; give connection ${name} a policy without masking`;
     case "llm":
-      return `the answers of a language model cannot be masked in this version; give connection ${name} a policy without masking`;
+      // Detectors look into every answer, and into the messages of WebSockets, on their way.
+      if (columnMasks.length === 0) return undefined;
+      return `answers over HTTP have no columns to mask; give connection ${name} a policy that masks by detect`;
     default:
       return operation satisfies never;
   }

@@ -31,24 +31,43 @@ const byNumber: readonly DetectorName[] = ["credit-card", "us-ssn", "phone", "na
 
 const local = 1;
 const domain = 2;
-const word = 4;
+const wordly = 4;
 
 const classes = new Uint8Array(128);
 for (const [pattern, kind] of [
   [/[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]/, local],
   [/[A-Za-z0-9.-]/, domain],
-  [/[A-Za-z0-9_.:+/=-]/, word],
+  [/[A-Za-z0-9_.:+/=-]/, wordly],
 ] as const)
   for (let code = 0; code < 128; code += 1)
     if (pattern.test(String.fromCharCode(code))) classes[code] = (classes[code] ?? 0) | kind;
 
 const atSign = 0x40;
 
+/** What is to be looked at, for these detectors. */
+export interface EndsPlan {
+  readonly email: boolean;
+  readonly numbers: boolean;
+  /** The longest word. */
+  readonly word: number;
+  readonly more: readonly ((text: string) => number)[];
+}
+
+export function endsPlan(names: ReadonlySet<DetectorName>): EndsPlan {
+  return {
+    email: names.has("email"),
+    numbers: byNumber.some((name) => names.has(name)),
+    word: Math.max(0, ...[...names].map((name) => longestWord[name] ?? 0)),
+    more: [
+      ...(names.has("iban") ? [openIban] : []),
+      ...(names.has("national-id") ? [openInsuranceNumber] : []),
+      ...(names.has("aws-key") ? [openAwsSecret] : []),
+    ],
+  };
+}
+
 export class OpenEnds {
-  readonly #email: boolean;
-  readonly #numbers: boolean;
-  readonly #word: number;
-  readonly #more: readonly ((text: string) => number)[];
+  readonly #plan: EndsPlan;
   /** Where the last run of characters of a local part begins. */
   #localStart = 0;
   /** Where an address whose @ is there begins, -1 when its domain has ended. */
@@ -56,29 +75,23 @@ export class OpenEnds {
   #at = -1;
   #wordStart = 0;
 
-  constructor(names: ReadonlySet<DetectorName>) {
-    this.#email = names.has("email");
-    this.#numbers = byNumber.some((name) => names.has(name));
-    this.#word = Math.max(0, ...[...names].map((name) => longestWord[name] ?? 0));
-    this.#more = [
-      ...(names.has("iban") ? [openIban] : []),
-      ...(names.has("national-id") ? [openInsuranceNumber] : []),
-      ...(names.has("aws-key") ? [openAwsSecret] : []),
-    ];
+  constructor(plan: EndsPlan) {
+    this.#plan = plan;
   }
 
   /** The text, of which what stands before `from` was given before, is complete as far as it is known: where its open end begins. */
   after(text: string, from: number): number {
     this.#advance(text, from);
     const { length } = text;
+    const { email, numbers, word, more } = this.#plan;
     let open = length;
-    if (this.#email) {
+    if (email) {
       const local = Math.max(this.#localStart, length - longestLocalPart);
       open = this.#address >= 0 ? Math.min(this.#address, local) : local;
     }
-    if (this.#word > 0) open = Math.min(open, Math.max(this.#wordStart, length - this.#word));
-    if (this.#numbers) open = Math.min(open, openNumber(text));
-    for (const of of this.#more) open = Math.min(open, of(text));
+    if (word > 0) open = Math.min(open, Math.max(this.#wordStart, length - word));
+    if (numbers) open = Math.min(open, openNumber(text));
+    for (const of of more) open = Math.min(open, of(text));
     return open;
   }
 
@@ -103,7 +116,7 @@ export class OpenEnds {
       const code = text.charCodeAt(index);
       // Letters of other scripts may stand in an address; which of the rest are letters is not looked up.
       const kind = code < 128 ? (classes[code] ?? 0) : local | domain;
-      if ((kind & word) === 0) this.#wordStart = index + 1;
+      if ((kind & wordly) === 0) this.#wordStart = index + 1;
       if (code === atSign) {
         this.#address = Math.max(this.#localStart, index - longestLocalPart);
         this.#at = index;

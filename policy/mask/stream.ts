@@ -7,7 +7,7 @@ import type { DetectMask, Transform } from "../bundle.ts";
 import { stricterTransform } from "../strictness.ts";
 import { detectorNames, detectors, isDetectorName, type DetectorName } from "./detectors.ts";
 import type { Span } from "./spans.ts";
-import { OpenEnds } from "./stream-ends.ts";
+import { endsPlan, OpenEnds, type EndsPlan } from "./stream-ends.ts";
 import { privateKeys, webTokens, type LongFinder } from "./stream-long.ts";
 import { compilePattern } from "./stream-pattern.ts";
 import { bitOf, createLook, type Suspects } from "./suspects.ts";
@@ -31,8 +31,8 @@ export interface StreamMasker {
   open(counts: Counts, context?: string): TextStream;
   /** The same of a text that is there whole. */
   whole(text: string, counts: Counts, context?: string): string;
-  /** False when nothing can be found in this text, whatever stands around it but a context. */
-  suspects(text: string): boolean;
+  /** False when nothing is found in this text. */
+  suspects(text: string, context?: string): boolean;
 }
 
 /** Findings that overlap become one, which grows by no more than this over the longest of them. */
@@ -46,6 +46,11 @@ const lookBehind = 4;
 
 /** What a finding of a built-in detector has at least one of. */
 const gate = /[\d@:_=]|eyJ|-----BEGIN|A(?:KI|SI|Iz)A|glpat-|xox[abeprs]-|sk-|aws/i;
+
+/** What stands before the value of a member with this name: `AccountKey=`, where the name could make the value a finding. */
+export function namedContext(name: string): string {
+  return speaking.test(name) ? `${name}=` : "";
+}
 
 /** A context that makes what follows it a finding. */
 const speaking = /aws|key/i;
@@ -85,10 +90,12 @@ interface Long {
 
 interface Plan {
   readonly bounded: readonly Bounded[];
-  readonly boundedNames: ReadonlySet<DetectorName>;
+  readonly ends: EndsPlan;
   readonly long: readonly Long[];
   /** Which of the bounded ones may find something; 0 when none can. */
   readonly look: (text: string) => Suspects;
+  /** Whether a long finder may find something. */
+  readonly mayBeLong: (text: string) => boolean;
   readonly transformOf: (transform: Transform) => MaskValue;
 }
 
@@ -101,15 +108,15 @@ const madeFor: Readonly<Partial<Record<DetectorName, MakeFinder>>> = {
 export function createStreamMasker(masks: readonly DetectMask[], key: Uint8Array): StreamMasker {
   const plan = planOf(masks, key);
   const hasPatterns = masks.some(({ pattern }) => pattern !== undefined);
-  const suspects = (text: string): boolean => hasPatterns || gate.test(text);
+  const suspects = (text: string, context: string): boolean =>
+    hasPatterns ||
+    ((gate.test(text) || context !== "") &&
+      (plan.look(context + text) !== 0 || plan.mayBeLong(text)));
   return {
     open: (counts, context = "") => new Stream(plan, counts, context),
-    whole: (text, counts, context = "") => {
-      if (!suspects(text) && !speaking.test(context)) return text;
-      const stream = new Stream(plan, counts, context);
-      return stream.all(text);
-    },
-    suspects,
+    whole: (text, counts, context = "") =>
+      suspects(text, context) ? new Stream(plan, counts, context).all(text) : text,
+    suspects: (text, context = "") => suspects(text, context),
   };
 }
 
@@ -129,12 +136,14 @@ function planOf(masks: readonly DetectMask[], key: Uint8Array): Plan {
     }
   }
   const names = new Set(bounded.map(({ detector }) => detector));
+  const hasPatterns = masks.some(({ pattern }) => pattern !== undefined);
   const made = new Map<Transform, MaskValue>();
   return {
     bounded,
-    boundedNames: names,
+    ends: endsPlan(names),
     long,
     look: lookAt([...names]),
+    mayBeLong: (text) => hasPatterns || (long.length > 0 && /eyJ|-----BEGIN/.test(text)),
     transformOf: (transform) => {
       const known = made.get(transform) ?? createTransform(transform, key);
       made.set(transform, known);
@@ -172,7 +181,7 @@ class Stream implements TextStream {
     this.#plan = plan;
     this.#counts = counts;
     this.#context = context;
-    this.#ends = new OpenEnds(plan.boundedNames);
+    this.#ends = new OpenEnds(plan.ends);
     this.#begin();
   }
 
@@ -200,7 +209,7 @@ class Stream implements TextStream {
     this.#held = this.#context.length;
     this.#blocked = 0;
     this.#found = [];
-    this.#ends = new OpenEnds(this.#plan.boundedNames);
+    this.#ends = new OpenEnds(this.#plan.ends);
     this.#finders = this.#plan.long.map((long) => ({ long, finder: long.make(this.#held) }));
     if (this.#context !== "") this.#ends.after(this.#context, 0);
   }

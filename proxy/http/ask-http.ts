@@ -57,6 +57,7 @@ function asked(
 
   return {
     operation,
+    speaker: "any",
     exact: () => {
       if (prefix?.complete === false) throw tooLarge(holdLimit, "a request that needs approval");
       return exactOf(head, prefix?.bytes);
@@ -65,7 +66,7 @@ function asked(
       prefix === undefined || !prefix.complete
         ? undefined
         : () => ({ part: "request", text: contentText(prefix.bytes) }),
-    identity: full,
+    form: full ? "readable" : "as asked",
     body: () => {
       if (body.length === 0) return null;
       if (prefix !== undefined || (body.length ?? Infinity) > pieceLimit) return send(prefix);
@@ -79,8 +80,9 @@ function asked(
 /** Whether some rule could hold a request with this method; conditions and chains are left to the decision. */
 function mayHold(bundle: Bundle, method: string): boolean {
   for (const rule of bundle.rules) {
-    if (rule.action !== "RequireApproval" || rule.sql !== undefined || rule.llm !== undefined)
-      continue;
+    const isAboutOthers =
+      rule.sql !== undefined || rule.llm !== undefined || rule.passthrough !== undefined;
+    if (rule.action !== "RequireApproval" || isAboutOthers) continue;
     const methods = rule.http?.methods;
     if (
       methods === undefined ||

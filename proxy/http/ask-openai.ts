@@ -41,10 +41,11 @@ export async function askOpenAi(
   const keepsText = bundle.recording.detail !== "Metadata";
   return {
     operation,
+    speaker: "openai",
     exact: () => exactOf(head, body),
     content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
     // Tokens are counted and answers recorded from the text on its way; on loopback the agent gains nothing from encoding.
-    identity: true,
+    form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
       return maxOutputTokens === undefined ? body : limited(body, operation, maxOutputTokens);

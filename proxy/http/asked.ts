@@ -2,6 +2,7 @@
 import { isIP } from "node:net";
 
 import type { Decision } from "../../policy/decision.ts";
+import type { Speaker } from "../../policy/llm/mask-answer.ts";
 import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
@@ -9,13 +10,16 @@ import type { PassOptions } from "../pipeline.ts";
 import type { BodyStream } from "./body.ts";
 import type { Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
+import type { AnswerForm } from "./headers.ts";
 
 export interface Asked {
   readonly operation: Operation;
   readonly exact: () => string;
   readonly content: PassOptions["content"];
-  /** Ask the upstream for an unencoded answer, because it is read on the way. */
-  readonly identity: boolean;
+  /** How the answer is read where it is masked. */
+  readonly speaker: Speaker;
+  /** Where nothing is masked: readable, because the answer is read on the way. */
+  readonly form: AnswerForm;
   /** The body as it goes to the upstream; may read more of it. */
   body(decision: Decision): Promise<Buffer | BodyStream | null> | Buffer | BodyStream | null;
   observer(): Observer | undefined;

@@ -56,6 +56,11 @@ export class ClientConnection {
     return session;
   }
 
+  /** The session outlives this connection, which it was opened on: whoever takes it closes it. */
+  release(session: GateSession): void {
+    for (const [gate, known] of this.#sessions) if (known === session) this.#sessions.delete(gate);
+  }
+
   /** Finishes what is being answered and then closes; what a quarantine names is cut at once. */
   end(reason: unknown): void {
     if (this.#ended !== undefined) return;

@@ -14,6 +14,7 @@ import type { ClientConnection } from "./client.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
+import type { AnswerMask } from "./mask-answer.ts";
 import { refusalOf } from "./refusal.ts";
 import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
@@ -42,6 +43,8 @@ export interface Outgoing {
   readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
+  /** What stands between the upstream's answer and the agent. */
+  readonly mask?: AnswerMask | undefined;
   readonly retries: number;
 }
 
@@ -75,6 +78,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
+  #mask: AnswerMask | undefined;
   #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
   #body: Readable | undefined;
 
@@ -101,6 +105,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
+    this.#mask = outgoing.mask;
     this.#rules = outgoing.answer;
     if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
@@ -140,6 +145,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
     const refusal = refusalOf(named(error, this.connection), decision, this.protocol);
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
+    this.#finish();
+  }
+
+  /** A whole answer that did not come by `send`. */
+  respond(status: number, headers: readonly string[], body: Buffer): void {
+    if (this.#finished || this.#gone) return;
+    this.#answer.begin(status, headers);
+    this.#answer.end(body);
     this.#finish();
   }
 
@@ -193,20 +206,24 @@ export class Exchange implements AnswerHandler, InboundEvents {
     if (this.#gone || this.#finished) controller.abort(new ClientGone());
   }
 
-  onResponseStart(_controller: AnswerControl, status: number, headers: ResponseHeaders): void {
+  onResponseStart(controller: AnswerControl, status: number, received: ResponseHeaders): void {
     // RFC 9110 section 15.2: informational answers are passed on.
     if (status < 200) {
-      this.#answer.inform(status, agentHeaders(headers, this.#rules));
+      this.#answer.inform(status, this.#headers(received));
       return;
     }
     this.#status = status;
+    const headers = this.#tried(controller, (mask) => mask.begin(status, received), received);
+    if (headers === undefined) return;
     this.#observer?.start(status, headers);
     const length = headers["content-length"];
     if (length !== undefined) this.#length = Number(length);
     this.#answer.begin(status, agentHeaders(headers, this.#rules));
   }
 
-  onResponseData(controller: AnswerControl, chunk: Buffer): void {
+  onResponseData(controller: AnswerControl, received: Buffer): void {
+    const chunk = this.#tried(controller, (mask) => mask.data(received), received);
+    if (chunk === undefined || chunk.length === 0) return;
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
     if (this.#bytesOut === this.#length && chunk.length <= pieceLimit) {
@@ -218,11 +235,18 @@ export class Exchange implements AnswerHandler, InboundEvents {
     controller.pause();
   }
 
-  onResponseEnd(_controller: AnswerControl, trailers: ResponseHeaders): void {
+  onResponseEnd(controller: AnswerControl, trailers: ResponseHeaders): void {
+    const rest = this.#tried(controller, (mask) => mask.end(), undefined);
+    if (this.#finished) return;
+    if (rest !== undefined && rest.length > 0) {
+      this.#bytesOut += rest.length;
+      this.#observer?.take(rest);
+      this.#last = rest;
+    }
     // What is left of the request is the leg's once it is answered.
     this.#release();
     // The last piece is still valid: the same read ended the answer.
-    this.#answer.end(this.#last, agentHeaders(trailers, this.#rules));
+    this.#answer.end(this.#last, this.#headers(trailers));
     this.#last = undefined;
     this.#record(this.#status < 400 ? "ok" : "error");
     this.#finish();
@@ -238,6 +262,23 @@ export class Exchange implements AnswerHandler, InboundEvents {
     else this.refuse(error);
   }
 
+  #headers(headers: ResponseHeaders): string[] {
+    return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+  }
+
+  /** What the mask makes of it, or what came where there is none; undefined when it had to break the answer off. */
+  #tried<T>(controller: AnswerControl, run: (mask: AnswerMask) => T, unmasked: T): T | undefined {
+    if (this.#mask === undefined) return unmasked;
+    try {
+      return run(this.#mask);
+    } catch (error) {
+      const failure = upstreamError(error instanceof Error ? error : new Error(String(error)));
+      this.onResponseError(controller, failure);
+      controller.abort(failure);
+      return undefined;
+    }
+  }
+
   #record(status: EventOutcome["status"], error?: string): void {
     const passage = this.#passage;
     if (passage === undefined) return;
@@ -249,6 +290,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
       ...(this.#status > 0 && { httpStatus: this.#status }),
+      ...(this.#mask?.detected !== undefined && { masked: { detected: this.#mask.detected } }),
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(error !== undefined && { error }),
     };

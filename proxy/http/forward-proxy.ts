@@ -7,8 +7,7 @@ import type { RefusedTarget } from "../../contract/event.ts";
 import { ProxyError } from "../errors.ts";
 import type { PodAuthority } from "../tls/authority.ts";
 import { createTlsTerminator } from "../tls/terminate.ts";
-import { readAuthority } from "./head.ts";
-import type { FlatHeaders } from "./inbound.ts";
+import { boundedHost, readConnect } from "./connect-target.ts";
 import type { HttpRoute, TunnelAnswer } from "./room.ts";
 
 /** What is met at a host and port. */
@@ -39,9 +38,6 @@ export interface ForwardProxy {
   close(): Promise<void>;
 }
 
-/** RFC 1035 section 2.3.4. */
-const maxHostLength = 253;
-
 export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
   const { authority, accept, onFailure } = options;
   const terminator = createTlsTerminator({
@@ -68,7 +64,7 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
   const route: HttpRoute = {
     scheme: "http",
     named(host, port) {
-      const target = targetOf({ host: bounded(host), port, scheme: "http" });
+      const target = targetOf({ host: boundedHost(host), port, scheme: "http" });
       if (target.kind === "http" && target.route.scheme === "http") return target.route;
       throw new ProxyError(
         "ConnectionUnknown",
@@ -99,36 +95,6 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
   };
 }
 
-/** RFC 9110 section 9.3.6: host and port, both said. What a second reader could take for another place, or for a body, is refused. */
-function readConnect(
-  target: string,
-  headers: FlatHeaders,
-): { readonly host: string; readonly port: number } {
-  const { host, port } = readAuthority(target.toLowerCase());
-  if (port === undefined) throw malformed("the target of CONNECT has no port: write host:port");
-  const named: string[] = [];
-  for (let at = 0; at + 1 < headers.length; at += 2) {
-    const name = headers[at] ?? "";
-    if (name === "content-length" || name === "transfer-encoding")
-      throw malformed("CONNECT has no body: leave Content-Length and Transfer-Encoding out");
-    if (name === "host") named.push((headers[at + 1] ?? "").toLowerCase());
-  }
-  // Clients of HTTP/1.0 send no Host header, and some leave the port out of it; the target says it all.
-  const [only, ...more] = named;
-  if (more.length > 0) throw malformed("the request has several Host headers");
-  if (only !== undefined) {
-    const claimed = readAuthority(only);
-    if (claimed.host !== host || (claimed.port !== undefined && claimed.port !== port))
-      throw malformed("the target of CONNECT and the Host header name different places");
-  }
-  return { host: bounded(host), port };
-}
-
-function bounded(host: string): string {
-  if (host.length <= maxHostLength) return host;
-  throw malformed(`a host name has at most ${maxHostLength} characters`);
-}
-
 function hostUnknown(target: Omit<RefusedTarget, "count">): ProxyError {
   return new ProxyError("HostUnknown", neededConnection(target), { target });
 }
@@ -145,8 +111,4 @@ function neededConnection({ host, port, scheme }: Omit<RefusedTarget, "count">):
   const isDefault = port === (scheme === "https" ? 443 : 80);
   const url = `${scheme}://${host}${isDefault ? "" : `:${port}`}`;
   return `${missing}; to reach it, add a Connection with endpoint.url ${url} (or with ${host} among its hosts) and an AccessPolicy that targets it`;
-}
-
-function malformed(message: string): ProxyError {
-  return new ProxyError("MalformedRequest", message);
 }

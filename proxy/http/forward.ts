@@ -12,15 +12,20 @@ import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
+import { answerMask } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
+import { askWebSocket } from "./websocket/ask.ts";
+import { readOffer } from "./websocket/handshake.ts";
+import type { WebSockets } from "./websocket/websockets.ts";
 
 export interface ForwardContext {
   readonly upstreams: Upstreams;
+  readonly webSockets: WebSockets;
   readonly onUnexpected: (error: unknown) => void;
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
@@ -37,6 +42,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     const read = readTrusted(exchange);
+    const offer =
+      read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -45,7 +52,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const asking = ask(connection.protocol, exchange, head, live);
+    const asking =
+      offer === undefined
+        ? ask(connection.protocol, exchange, head, live)
+        : askWebSocket(connection.protocol, head, live);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
@@ -62,13 +72,29 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     granted = passage;
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
+    if (offer !== undefined) {
+      if (session.ended.aborted) throw session.ended.reason;
+      await context.webSockets.open({
+        exchange,
+        gate,
+        session,
+        operation: asked.operation,
+        passage,
+        head,
+        offer,
+        live: now,
+        upstreams: context.upstreams,
+      });
+      return;
+    }
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
+    const mask = answerMask(now.bundle, asked.speaker, head.method);
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, asked.identity),
+      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -78,6 +104,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
+      mask,
       answer: answerRules(now),
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },

@@ -133,7 +133,9 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
 
   inform(status: number, headers: FlatHeaders): void {
     if (this.#hasBegun || this.#isClosed) return;
-    this.#stream.additionalHeaders({ ...responseFields(headers), ":status": status });
+    this.#say(() =>
+      this.#stream.additionalHeaders({ ...responseFields(headers), ":status": status }),
+    );
   }
 
   begin(status: number, headers: FlatHeaders): void {
@@ -141,10 +143,12 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#hasBegun = true;
     this.#movedAt = performance.now();
     const isEmpty = this.method === "HEAD" || status === 204 || status === 205 || status === 304;
-    this.#stream.respond(
-      { ...responseFields(headers), ":status": status },
-      // With trailers still to come Node does not end the stream by itself, not even when it is reset: see `abort`.
-      isEmpty ? { endStream: true } : { waitForTrailers: true },
+    this.#say(() =>
+      this.#stream.respond(
+        { ...responseFields(headers), ":status": status },
+        // With trailers still to come Node does not end the stream by itself, not even when it is reset: see `abort`.
+        isEmpty ? { endStream: true } : { waitForTrailers: true },
+      ),
     );
   }
 
@@ -152,7 +156,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     if (this.#isClosed || this.#stream.writableEnded) return true;
     this.#watcher.answered();
     this.#stream.write(Buffer.from(chunk), () => this.#written());
-    this.#isBlocked = this.#stream.writableLength > backlogBytes;
+    if (this.#stream.writableLength > backlogBytes) this.#isBlocked = true;
     return !this.#isBlocked;
   }
 
@@ -205,7 +209,18 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   }
 
   #sendTrailers(): void {
-    if (!this.#isAborted && !this.#isClosed) this.#stream.sendTrailers(this.#answerTrailers);
+    if (this.#isAborted || this.#isClosed) return;
+    this.#say(() => this.#stream.sendTrailers(this.#answerTrailers));
+  }
+
+  /** What Node will not write of an upstream's fields breaks this answer off, and nothing else. */
+  #say(write: () => void): void {
+    try {
+      write();
+    } catch {
+      this.#isAborted = true;
+      this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
   }
 
   #over(): void {

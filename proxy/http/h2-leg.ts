@@ -37,7 +37,7 @@ const idleMs = 75_000;
 const stalledMs = 660_000;
 const checkEveryMs = 1_000;
 
-const options: ServerOptions = {
+const options: ServerOptions & { readonly strictSingleValueFields: boolean } = {
   settings: {
     maxConcurrentStreams: maxStreams,
     maxHeaderListSize: maxHeaderListBytes,
@@ -51,6 +51,8 @@ const options: ServerOptions = {
   maxSessionRejectedStreams: maxRejectedStreams,
   streamResetBurst: resetBurst,
   streamResetRate: resetsPerSecond,
+  // An upstream's fields are passed on as they came.
+  strictSingleValueFields: false,
 };
 
 /** The connections that node:http2 reads. */

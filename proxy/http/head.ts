@@ -28,6 +28,10 @@ export interface RequestHead {
   readonly all: Readonly<Record<string, string | readonly string[]>>;
   /** Of what was removed: the placeholder credentials, for the guard of local mode. */
   readonly credentials: readonly string[];
+  /** What the connection is to become, as sent; several headers are joined. */
+  readonly upgrade: string | undefined;
+  /** `Connection: upgrade`, without which an Upgrade header means nothing. */
+  readonly wantsUpgrade: boolean;
   readonly browser: { readonly origin: string | undefined; readonly site: string | undefined };
 }
 
@@ -85,7 +89,11 @@ const maxChainLength = 128;
 export const maxHeaders = 200;
 
 /**
- * Throws ProxyError MalformedRequest for what two readers could read differently, NotSupported for an upgrade but the offer of h2c, which is declined.
+        // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
+        // answer is HTTP/1.1, and no upstream hears of the offer.
+        if (value.toLowerCase() === "h2c") break;
+        upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
+        break;
  *
  * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
  * @param rawHeaders names and values as they came, flat
@@ -113,6 +121,7 @@ export function readHead(
   let contentLength: number | undefined;
   let chunked = false;
   let options: string | undefined;
+  let upgrade: string | undefined;
   let chain: string | undefined;
   let contentEncoding: string | undefined;
   let origin: string | undefined;
@@ -149,10 +158,8 @@ export function readHead(
         // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
         // answer is HTTP/1.1, and no upstream hears of the offer.
         if (value.toLowerCase() === "h2c") break;
-        throw new ProxyError(
-          "NotSupported",
-          `upgrading to ${JSON.stringify(value.slice(0, 32))} is not supported: send HTTP/1.1 requests`,
-        );
+        upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
+        break;
       case "credential":
         credentials.push(value);
         break;
@@ -211,6 +218,8 @@ export function readHead(
     contentEncoding,
     chain,
     kept: options === undefined ? kept : dropNamed(kept, all, options),
+    upgrade,
+    wantsUpgrade: /(^|,)\s*upgrade\s*(,|$)/i.test(options ?? ""),
     all,
     credentials,
     browser: { origin, site },

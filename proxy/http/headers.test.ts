@@ -20,7 +20,7 @@ const head = readHead("GET", "/", [
 
 test("the lease's headers replace the agent's of the same name, whatever their case", () => {
   const lease = { kind: "headers", headers: [{ name: "X-TOKEN", value: "real" }] } as const;
-  assert.deepEqual(upstreamHeaders(head, { lease, endpoint }, false), [
+  assert.deepEqual(upstreamHeaders(head, { lease, endpoint }, "as asked"), [
     "accept-encoding",
     "gzip",
     "x-a",
@@ -31,7 +31,7 @@ test("the lease's headers replace the agent's of the same name, whatever their c
 });
 
 test("an answer that is read is asked for without encoding", () => {
-  const headers = upstreamHeaders(head, { lease: { kind: "none" }, endpoint }, true);
+  const headers = upstreamHeaders(head, { lease: { kind: "none" }, endpoint }, "readable");
   assert.deepEqual(headers.slice(4), ["accept-encoding", "identity"]);
   assert.equal(headers.filter((name) => name === "accept-encoding").length, 1);
 });
@@ -62,19 +62,18 @@ test("what the Connection sets for every request replaces the agent's, and the c
     { name: "X-A", value: "fixed" },
     { name: "X-Token", value: "fixed" },
   ];
-  assert.deepEqual(upstreamHeaders(head, { lease, endpoint: { ...endpoint, headers } }, false), [
-    "accept-encoding",
-    "gzip",
-    "X-A",
-    "fixed",
-    "x-token",
-    "real",
-  ]);
+  assert.deepEqual(
+    upstreamHeaders(head, { lease, endpoint: { ...endpoint, headers } }, "as asked"),
+    ["accept-encoding", "gzip", "X-A", "fixed", "x-token", "real"],
+  );
 });
 
 test("a login for PostgreSQL is not left out of an HTTP request: the request is not made", () => {
   const lease: Lease = { kind: "password", username: "u", password: "p" };
-  assert.throws(() => upstreamHeaders(head, { lease, endpoint }, false), /credential.static.basic/);
+  assert.throws(
+    () => upstreamHeaders(head, { lease, endpoint }, "as asked"),
+    /credential.static.basic/,
+  );
 });
 
 test("cookies are dropped both ways unless the Connection lets them pass", () => {
@@ -82,8 +81,8 @@ test("cookies are dropped both ways unless the Connection lets them pass", () =>
   const answer = { "set-cookie": ["c=d"], "www-authenticate": "Bearer" };
   const drop = { lease: { kind: "none" }, endpoint } as const;
   const pass = { ...drop, endpoint: { ...endpoint, cookies: "Pass" } } as const;
-  assert.deepEqual(upstreamHeaders(asking, drop, false), []);
-  assert.deepEqual(upstreamHeaders(asking, pass, false), ["cookie", "a=b"]);
+  assert.deepEqual(upstreamHeaders(asking, drop, "as asked"), []);
+  assert.deepEqual(upstreamHeaders(asking, pass, "as asked"), ["cookie", "a=b"]);
   assert.deepEqual(agentHeaders(answer, answerRules(drop)), ["www-authenticate", "Bearer"]);
   assert.deepEqual(agentHeaders(answer, answerRules(pass)), [
     "set-cookie",
@@ -92,5 +91,8 @@ test("cookies are dropped both ways unless the Connection lets them pass", () =>
     "Bearer",
   ]);
   const lease: Lease = { kind: "headers", headers: [{ name: "Cookie", value: "session=real" }] };
-  assert.deepEqual(upstreamHeaders(asking, { ...pass, lease }, false), ["Cookie", "session=real"]);
+  assert.deepEqual(upstreamHeaders(asking, { ...pass, lease }, "as asked"), [
+    "Cookie",
+    "session=real",
+  ]);
 });

@@ -18,21 +18,27 @@ const hopByHop: ReadonlySet<string> = new Set([
   "alt-svc",
 ]);
 
+/** How the upstream is asked to answer. */
+export type AnswerForm = "as asked" | "readable" | "whole";
+
 /**
  * What travels to the upstream, flat. Host and framing are written by the client that sends it.
  *
- * @param identity ask for an unencoded answer, where it has to be read on the way
+ * @param answer readable: asked for without encoding, because it is read on the way; whole: and not in parts, at the ends of
+ *   which half a value would stand
  */
 export function upstreamHeaders(
   head: RequestHead,
   { lease, endpoint }: { readonly lease: Lease; readonly endpoint: Endpoint },
-  identity: boolean,
+  answer: AnswerForm,
 ): string[] {
+  const identity = answer !== "as asked";
   const injected = withFixed(leaseHeaders(lease), endpoint.headers);
   const headers: string[] = [];
   for (let at = 0; at + 1 < head.kept.length; at += 2) {
     const name = head.kept[at] ?? "";
     if (isInjected(injected, name) || (identity && name === "accept-encoding")) continue;
+    if (answer === "whole" && (name === "range" || name === "if-range")) continue;
     if (name === "cookie" && endpoint.cookies === undefined) continue;
     headers.push(name, head.kept[at + 1] ?? "");
   }

@@ -18,6 +18,7 @@ import { H2Legs } from "./h2-leg.ts";
 import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
 import { Upstreams } from "./upstreams.ts";
+import { WebSockets } from "./websocket/websockets.ts";
 
 /** What a listener knows of the requests that arrive there. */
 export interface HttpRoute {
@@ -82,6 +83,7 @@ class Room implements HttpRoom {
     this.#budget = new BodyBudget(maxHeldBytes, options.bodyPatienceMs);
     this.#context = {
       upstreams: new Upstreams(options),
+      webSockets: new WebSockets(),
       onUnexpected: options.onUnexpected ?? ignore,
       onRefused: options.onRefused ?? ignore,
     };
@@ -110,6 +112,7 @@ class Room implements HttpRoom {
     }, deadlineMs);
     for (const client of this.#clients)
       client.end(new ProxyError("ShuttingDown", "the proxy is shutting down"));
+    this.#context.webSockets.close();
     this.#settle();
     await this.#closing.promise;
     clearTimeout(cut);

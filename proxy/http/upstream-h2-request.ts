@@ -138,7 +138,9 @@ export class H2Request implements AnswerControl {
       this.abort(broken("it sent too many 1xx answers"));
       return;
     }
-    this.handler.onResponseStart(this, Number(headers[":status"]), regular(headers));
+    this.#tell(() =>
+      this.handler.onResponseStart(this, Number(headers[":status"]), regular(headers)),
+    );
   }
 
   #head(headers: IncomingHttpHeaders, raw: readonly string[]): void {
@@ -150,7 +152,7 @@ export class H2Request implements AnswerControl {
     }
     this.#touch();
     this.#hasHead = true;
-    this.handler.onResponseStart(this, status, answerFields(raw));
+    this.#tell(() => this.handler.onResponseStart(this, status, answerFields(raw)));
     // Not before the head was told: Node emits what came in one read with it at once.
     this.#stream?.on("data", (chunk: Buffer) => this.#data(chunk));
   }
@@ -158,7 +160,16 @@ export class H2Request implements AnswerControl {
   #data(chunk: Buffer): void {
     if (this.#isOver) return;
     this.#touch();
-    this.handler.onResponseData(this, chunk);
+    this.#tell(() => this.handler.onResponseData(this, chunk));
+  }
+
+  /** A handler that fails on what it hears fails its own request, as on a connection of HTTP/1.1. */
+  #tell(say: () => void): void {
+    try {
+      say();
+    } catch (error) {
+      this.abort(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   #ended(): void {

@@ -32,7 +32,7 @@ const connectionWindowBytes = 4 * 1024 * 1024;
 /** Megabytes, after which Node opens no stream: every stream's window full, and what it keeps beside. */
 const maxSessionMegabytes = 192;
 
-const options: ClientSessionOptions = {
+const options: ClientSessionOptions & { readonly strictSingleValueFields: boolean } = {
   settings: {
     enablePush: false,
     initialWindowSize: streamWindowBytes,
@@ -42,6 +42,8 @@ const options: ClientSessionOptions = {
   maxReservedRemoteStreams: 0,
   maxSessionMemory: maxSessionMegabytes,
   peerMaxConcurrentStreams: assumedStreams,
+  // What of a request has to be single was checked when it came.
+  strictSingleValueFields: false,
 };
 
 export class UpstreamH2 implements UpstreamLink {

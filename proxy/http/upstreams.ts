@@ -27,6 +27,8 @@ const maxConnections = 1_024;
 const handshakeTimeoutMs = 10_000;
 /** RFC 7301. An upstream that knows neither speaks HTTP/1.1. */
 const offered: readonly string[] = ["h2", "http/1.1"];
+/** For connections whose one use is HTTP/1.1's alone. */
+const offeredAlone: readonly string[] = ["http/1.1"];
 
 export interface Upstream {
   readonly endpoint: Endpoint;
@@ -51,7 +53,7 @@ export class Upstreams {
       if (known.endpoint === endpoint || sameTarget(known.endpoint, endpoint)) return known;
       this.#retire(known);
     }
-    const connect = this.#connector(endpoint);
+    const connect = this.#connector(endpoint, offered);
     const isSecure = endpoint.tls.mode !== "Disable";
     const pool = new UpstreamPool({
       connect: async () => {
@@ -70,6 +72,11 @@ export class Upstreams {
     const upstream: Upstream = { endpoint, pool, inFlight: 0 };
     this.#byGate.set(gate, upstream);
     return upstream;
+  }
+
+  /** A connection for one use, that speaks HTTP/1.1. Throws ProxyError. */
+  alone(endpoint: Endpoint): Promise<Socket | TLSSocket> {
+    return this.#connector(endpoint, offeredAlone)();
   }
 
   async close(): Promise<void> {
@@ -97,7 +104,10 @@ export class Upstreams {
     this.#closing.add(closing);
   }
 
-  #connector(endpoint: Endpoint): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
+  #connector(
+    endpoint: Endpoint,
+    protocols: readonly string[],
+  ): (onread?: OnReadOpts) => Promise<Socket | TLSSocket> {
     const { dial } = this.#options;
     const context = endpoint.tls.mode === "Disable" ? undefined : this.#contextFor(endpoint);
     // A resumed session shows no certificate, and so no key to hold against a pin.
@@ -107,7 +117,7 @@ export class Upstreams {
       const signal = AbortSignal.timeout(headersTimeoutMs);
       const socket = await dial(endpoint.host, endpoint.port, signal, onread);
       if (context === undefined) return socket;
-      return handshake(socket, endpoint, context, session, (ticket) => {
+      return handshake(socket, endpoint, protocols, context, session, (ticket) => {
         if (resumes) session = ticket;
       });
     };
@@ -136,6 +146,7 @@ export class Upstreams {
 function handshake(
   socket: Socket,
   endpoint: Endpoint,
+  protocols: readonly string[],
   context: SecureContext,
   session: Buffer | undefined,
   keep: (ticket: Buffer) => void,
@@ -146,7 +157,7 @@ function handshake(
       host: endpoint.host,
       servername: isIP(endpoint.host) === 0 ? endpoint.host : "",
       secureContext: context,
-      ALPNProtocols: [...offered],
+      ALPNProtocols: [...protocols],
       rejectUnauthorized: true,
       ...(session !== undefined && { session }),
     });

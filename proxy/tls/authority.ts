@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { SecureContext } from "node:tls";
 
-import { authorityCertificate, leafCertificate } from "./certificate.ts";
+import { authorityCertificate, leafMint } from "./certificate.ts";
 
 export interface PodAuthorityOptions {
   /** Every host name of the pod's Connections; the CA is constrained to these and to loopback addresses. */
@@ -66,16 +66,15 @@ export async function createPodAuthority(options: PodAuthorityOptions): Promise<
 
   const leaf = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const leafKey = leaf.privateKey.export({ type: "pkcs8", format: "pem" });
+  const mintLeaf = leafMint(authority.key, leaf.publicKey);
+  const authorityEndMs = new X509Certificate(authority.certificate).validToDate.getTime();
   const contexts = new Map<string, { readonly context: SecureContext; readonly until: number }>();
 
   const knows = (name: string): boolean => names.has(name) || isLoopback(name);
   const mint = (name: string): SecureContext => {
     const at = now().getTime();
-    const end = Math.min(
-      at + leafDays * dayMs,
-      new X509Certificate(authority.certificate).validToDate.getTime(),
-    );
-    const certificate = leafCertificate(authority.key, leaf.publicKey, name, {
+    const end = Math.min(at + leafDays * dayMs, authorityEndMs);
+    const certificate = mintLeaf(name, {
       notBefore: new Date(at - backdateMs),
       notAfter: new Date(end),
     });

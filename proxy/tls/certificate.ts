@@ -62,31 +62,48 @@ export function authorityCertificate(
 }
 
 /** A server certificate for one host name or address. It has no common name: a client that reads names there would pass by the constraint. */
+export type LeafMint = (name: string, validity: Validity) => string;
+
+/** All that the leaves of one key have in common is made once: what is left is one signature. */
+export function leafMint(authorityKey: KeyObject, publicKey: KeyObject): LeafMint {
+  const issuer = authorityName(authorityKey);
+  const subject = distinguishedName([oid.organization, "Chaperone"]);
+  const before = [
+    extension(oid.basicConstraints, true, sequence()),
+    extension(oid.keyUsage, true, bitString(Buffer.of(0b1000_0000), 7)), // digitalSignature
+    extension(oid.extendedKeyUsage, false, sequence(objectIdentifier(oid.serverAuth))),
+  ];
+  const after = [
+    extension(oid.subjectKeyIdentifier, false, octetString(keyIdentifier(publicKey))),
+    extension(
+      oid.authorityKeyIdentifier,
+      false,
+      sequence(context(0, keyIdentifier(createPublicKey(authorityKey)), false)),
+    ),
+  ];
+  return (name, validity) =>
+    certificate({
+      issuer,
+      subject,
+      validity,
+      publicKey,
+      signer: authorityKey,
+      extensions: [
+        ...before,
+        extension(oid.subjectAltName, false, sequence(generalName(name))),
+        ...after,
+      ],
+    });
+}
+
+/** One leaf. */
 export function leafCertificate(
   authorityKey: KeyObject,
   publicKey: KeyObject,
   name: string,
   validity: Validity,
 ): string {
-  return certificate({
-    issuer: authorityName(authorityKey),
-    subject: distinguishedName([oid.organization, "Chaperone"]),
-    validity,
-    publicKey,
-    signer: authorityKey,
-    extensions: [
-      extension(oid.basicConstraints, true, sequence()),
-      extension(oid.keyUsage, true, bitString(Buffer.of(0b1000_0000), 7)), // digitalSignature
-      extension(oid.extendedKeyUsage, false, sequence(objectIdentifier(oid.serverAuth))),
-      extension(oid.subjectAltName, false, sequence(generalName(name))),
-      extension(oid.subjectKeyIdentifier, false, octetString(keyIdentifier(publicKey))),
-      extension(
-        oid.authorityKeyIdentifier,
-        false,
-        sequence(context(0, keyIdentifier(createPublicKey(authorityKey)), false)),
-      ),
-    ],
-  });
+  return leafMint(authorityKey, publicKey)(name, validity);
 }
 
 interface Contents {

@@ -7,6 +7,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { admission } from "./admission.ts";
 import { detecting } from "./detectors.ts";
+import { maskingAnswers } from "./masking.ts";
 import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
@@ -26,6 +27,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   admission,
   recording,
   detectors: detecting,
+  masking: maskingAnswers,
   http: () => http({ patience }),
   postgres: () => postgres({ patience }),
   tls: () => tls({ patience }),

@@ -23,3 +23,6 @@ export function skipped(reason: string | undefined): { readonly skip: string | f
     throw new Error(`CI=true, but ${reason}`);
   return { skip: reason ?? false };
 }
+
+export const reasonWithoutJavac = (): string | undefined =>
+  reasonWithout("javac", ["--version"], "Java's HttpClient needs a JDK (17 or newer)");

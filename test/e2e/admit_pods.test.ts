@@ -149,6 +149,7 @@ const refusals: readonly (readonly [RefuseReason, KubeObject, KubeObject?])[] = 
   ],
   ["InterceptionUnavailable", {}, { "chaperone.dev/interception": "redirect" }],
   ["InterceptionUnknown", {}, { "chaperone.dev/interception": "magic" }],
+  ["ForwardProxyUnknown", {}, { "chaperone.dev/forward-proxy": "yes" }],
   ["ConnectionsMalformed", {}, { "chaperone.dev/connections": "Orders DB" }],
   ["ConnectionNotFound", {}, { "chaperone.dev/connections": "nothing" }],
 ];

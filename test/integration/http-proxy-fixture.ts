@@ -35,6 +35,7 @@ export interface ConnectionSetup {
   readonly lease?: Lease;
   readonly rules?: readonly Partial<BundleRule>[];
   readonly limits?: Limits;
+  readonly detectMasks?: Bundle["detectMasks"];
   readonly detail?: RecordingDetail;
 }
 
@@ -88,7 +89,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
       ...rule,
     })),
     columnMasks: [],
-    detectMasks: [],
+    detectMasks: setup.detectMasks ?? [],
     maskKey: "a2V5",
     limits: setup.limits ?? {},
     recording: { detail: setup.detail ?? "Statements", strict: false, retentionDays: 90 },

@@ -560,14 +560,11 @@ test("an offer of h2c is declined: the request is served as HTTP/1.1, and the up
   assert.equal(arrived?.headers["http2-settings"], undefined);
 });
 
-test("upgrades and CONNECT are refused by name", async (t) => {
+test("upgrades to anything but WebSocket, and CONNECT, are refused by name", async (t) => {
   const target = await origin(t, hello);
   const room = await startRoom(t, [{ upstream: { port: target.port } }]);
   for (const [bytes, name] of [
-    [
-      "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n",
-      "websocket",
-    ],
+    ["GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tls/1.0\r\n\r\n", "tls/1.0"],
     ["GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c, foo\r\n\r\n", "h2c, foo"],
     ["CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "CONNECT"],
   ] as const) {

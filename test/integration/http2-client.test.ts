@@ -289,6 +289,36 @@ test("a field that no reader would take is not passed on, and a name with capita
   assert.ok(seen.every((text) => !text.includes("spoken") && !text.includes("smuggled")));
 });
 
+test("fields of the upstream come as they were sent, also twice where once is usual", async (t) => {
+  const port = await plainOrigin(t, (_request, response) => {
+    response.writeHead(200, ["Content-Type", "a/b", "Content-Type", "c/d", "Age", "1", "Age", "2"]);
+    response.end("ok");
+  });
+  const room = await startH2Room(t, [{ upstream: { port } }]);
+  const stream = room.connect().request({ ":path": "/" });
+  const [, , fields] = (await once(stream, "response")) as [unknown, unknown, string[]];
+  const values = fields.filter((_, at) => ["content-type", "age"].includes(fields[at - 1] ?? ""));
+  assert.deepEqual(values, ["a/b", "c/d", "1", "2"]);
+});
+
+test("an answer that a client takes slowly comes whole", async (t) => {
+  const size = 8 * 1024 * 1024;
+  const port = await plainOrigin(t, (_request, response) => response.end(Buffer.alloc(size, "s")));
+  const room = await startH2Room(t, [{ upstream: { port } }]);
+  const stream = room.connect().request({ ":path": "/" });
+  let received = 0;
+  let turn = 0;
+  stream.on("data", (chunk: Buffer) => {
+    received += chunk.length;
+    turn += 1;
+    if (turn % 16 !== 0) return;
+    stream.pause();
+    setTimeout(() => stream.resume(), 2);
+  });
+  await once(stream, "close");
+  assert.equal(received, size);
+});
+
 test("64 MB go each way through one stream in bounded memory", async (t) => {
   const size = 64 * 1024 * 1024;
   const port = await plainOrigin(t, (request, response) => request.pipe(response));

@@ -241,6 +241,32 @@ test("after GOAWAY what is under way ends on the old connection, and what comes 
   assert.equal((await long).text, "long");
 });
 
+test("what a GOAWAY with an error leaves out is sent again, and what it may have touched is not", async (t) => {
+  const paths: string[] = [];
+  const origin = await h2Origin(t, (server) =>
+    server.on("stream", (stream, headers) => {
+      const path = String(headers[":path"]);
+      paths.push(path);
+      stream.on("error", () => {});
+      if (paths.length === 3) stream.respond({ ":status": 204 }, { endStream: true });
+      else if (paths.length === 2)
+        stream.session?.goaway(NGHTTP2_INTERNAL_ERROR, 1, Buffer.from("enough"));
+    }),
+  );
+  const room = await startRoom(t, [{ upstream: origin.upstream }]);
+  const touched = send(room, { method: "POST", path: "/touched", body: "x" });
+  await eventually("the first is there", () => paths.length === 1);
+  const unseen = send(room, { method: "POST", path: "/unseen", body: "x" });
+  assert.equal((await touched).status, 502);
+  assert.equal((await unseen).status, 204);
+  assert.deepEqual(paths, ["/touched", "/unseen", "/unseen"]);
+  assert.equal(origin.sessions.length, 2);
+  assert.equal(
+    room.operations().find(({ body }) => body.outcome?.status === "unknown")?.body.outcome?.error,
+    "UpstreamUnreachable",
+  );
+});
+
 test("no more streams are opened than the upstream allows; the rest goes over another connection", async (t) => {
   let most = 0;
   const origin = await h2Origin(

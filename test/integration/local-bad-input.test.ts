@@ -269,8 +269,9 @@ test("malformed HTTP gets a 400, the end and an event, and never reaches the ups
     `GET /v1/mod\0els HTTP/1.1\r\n${head}\r\n`,
     "GET /v1/models HTTP/1.1\r\n\r\n",
     `GET /v1/models HTTP/1.1\r\n${head}x: ${"y".repeat(100_000)}\r\n\r\n`,
-    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
   ];
+  const preface = await exchange(port, Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1"));
+  assert.match(preface.toString("latin1"), /^\0\0\0\x04[^]*HTTP\/2 is spoken over TLS only/);
   for (const bytes of cases) {
     const text = (await exchange(port, Buffer.from(bytes, "latin1"))).toString("latin1");
     assert.match(

@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer as createHttps } from "node:https";
-import { connect, type Socket } from "node:net";
+import { connect, createServer as createTcp, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -331,6 +331,26 @@ test("a client that resets its connection leaves none at the upstream", async (t
   await eventually("recorded", () => operations(setup.gate).length === 1);
   assert.equal(operations(setup.gate)[0]?.outcome?.status, "ok");
   await eventually("closed", () => setup.gate.events.at(-1)?.type === "session-end");
+});
+
+test("an upstream that breaks off leaves the agent with a reset, never with an end", async (t) => {
+  const broken = createTcp((socket) => {
+    socket.once("data", () => {
+      socket.write(Buffer.from([22, 3, 3, 0, 100]));
+      socket.resetAndDestroy();
+    });
+  });
+  broken.listen(0, "127.0.0.1");
+  await once(broken, "listening");
+  t.after(() => broken.close());
+  const address = broken.address();
+  assert.ok(address !== null && typeof address === "object");
+  const setup = await start(t, { upstream: { port: address.port } });
+  const secure = tls({ socket: connect(setup.port, "127.0.0.1"), servername: host });
+  await assert.rejects(once(secure, "secureConnect"), /ECONNRESET|socket disconnected/);
+  await eventually("recorded", () => operations(setup.gate).length === 1);
+  const [event] = operations(setup.gate);
+  assert.deepEqual([event?.outcome?.status, event?.outcome?.error], ["error", "UpstreamProtocol"]);
 });
 
 test("an upstream that cannot be reached is an alert and an event", async (t) => {

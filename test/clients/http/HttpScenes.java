@@ -1,4 +1,5 @@
 // Plays the scenes of java.net.http.HttpClient: java HttpScenes URL TOKEN; prints one JSON object, a result for each scene.
+// With a third argument it says whether one request succeeds: java HttpScenes URL "" probe.
 import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
@@ -47,6 +48,10 @@ public final class HttpScenes {
 
   public static void main(String[] args) {
     base = args[0];
+    if (args.length > 2) {
+      probe();
+      return;
+    }
     String token = args[1];
     HttpClient plain = HttpClient.newHttpClient();
     Map<String, Callable<Object>> scenes = new LinkedHashMap<>();
@@ -95,6 +100,13 @@ public final class HttpScenes {
     Map<String, Object> results = new LinkedHashMap<>();
     scenes.forEach((name, scene) -> results.put(name, played(scene)));
     System.out.println(json(results));
+    System.exit(0);
+  }
+
+  /** Whether one request succeeds. */
+  private static void probe() {
+    Object answer = played(() -> ask("GET", "/json"));
+    System.out.println("{\"java\": " + (answer.toString().contains("status=200") ? "true" : json(answer)) + "}");
     System.exit(0);
   }
 

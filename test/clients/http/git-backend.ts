@@ -11,7 +11,8 @@ export function serveGit(
 ): Promise<void> {
   const header = (name: string): string => String(request.headers[name] ?? "");
   const child = spawn("git", ["http-backend"], {
-    stdio: ["pipe", "pipe", "inherit"],
+    // It tells its own errors to the client as well.
+    stdio: ["pipe", "pipe", "ignore"],
     env: {
       PATH: process.env["PATH"] ?? "",
       GIT_PROJECT_ROOT: repositories,

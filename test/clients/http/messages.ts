@@ -7,7 +7,9 @@ const usage = { input_tokens: 9, output_tokens: words.length } as const;
 export async function messages(key: string, request: Request, response: Response): Promise<void> {
   const body: unknown = JSON.parse((await bodyOf(request)).toString("utf8"));
   const asked = typeof body === "object" && body !== null ? { ...body } : {};
-  if (request.headers["x-api-key"] !== key) {
+  // Its SDKs send the key as a bearer token; the header that its documentation shows for curl is x-api-key.
+  const { authorization } = request.headers;
+  if (request.headers["x-api-key"] !== key && authorization !== `Bearer ${key}`) {
     refuse(response, 401, "authentication_error", "invalid x-api-key");
     return;
   }

@@ -17,7 +17,6 @@ import { startOpenAiServer } from "../../openai-server/server.ts";
 import { roomAddresses, type RoomAddresses } from "./addresses.ts";
 import { injectedPod, type Injected } from "./injected-pod.ts";
 import {
-  anthropicHost,
   apiHost,
   gitHost,
   manifests,
@@ -46,7 +45,8 @@ export interface Way {
 
 export interface HttpRoom {
   readonly directory: string;
-  readonly caFile: string;
+  /** Where the proxy's trust files lie. */
+  readonly trustDirectory: string;
   readonly direct: Way;
   readonly ways: Readonly<Record<Mode, Way>>;
   close(): Promise<void>;
@@ -81,7 +81,9 @@ export async function openHttpRoom(): Promise<HttpRoom> {
     const hosts = injectedPod(control, { [interception]: "hosts" });
     const proxied = injectedPod(control, { [interception]: "endpoints", [forwardProxy]: "true" });
     const plan = await planOf(endpoints.addresses, addresses.moved(hosts.addresses));
-    const caFile = join(directory, "ca.crt");
+    const trustDirectory = join(directory, "trust");
+    await mkdir(trustDirectory);
+    const caFile = join(trustDirectory, "ca.crt");
     const proxy = await startWhole(control, plan, directory, caFile, addresses);
     closers.push(() => proxy.close());
     const originCa = join(directory, "origin", "ca.crt");
@@ -90,7 +92,7 @@ export async function openHttpRoom(): Promise<HttpRoom> {
     const setting: Setting = { directory, addresses, secrets, plan, caFile };
     return {
       directory,
-      caFile,
+      trustDirectory,
       direct: directWay(setting, originCa),
       ways: {
         endpoints: injectedWay("endpoints", endpoints, setting),

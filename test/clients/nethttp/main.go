@@ -1,4 +1,5 @@
 // Plays the scenes of net/http: usage: nethttp URL TOKEN; prints one JSON object, a result for each scene.
+// With a third argument it says whether one request succeeds: nethttp URL "" probe.
 package main
 
 import (
@@ -148,6 +149,11 @@ func parallel() any {
 type unsized struct{ io.Reader }
 
 func main() {
+	if len(os.Args) > 3 {
+		_, err := client.Get(base + "/json")
+		fmt.Printf("{\"go\": %t}\n", err == nil)
+		return
+	}
 	redirects := *client
 	redirects.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	impatient := *client

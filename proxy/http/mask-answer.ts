@@ -1,0 +1,145 @@
+// Masks an answer between upstream and agent: its headers as texts, its body by what it is (policy/llm/mask-answer.ts). What cannot be
+// masked is refused: before its head went out with a sentence, after that by breaking it off.
+import type { Bundle } from "../../policy/bundle.ts";
+import { bodyMasker, type BodyMasker, type Speaker } from "../../policy/llm/mask-answer.ts";
+import { NotMaskable } from "../../policy/mask/stream-json.ts";
+import { createStreamMasker, type Counts, type StreamMasker } from "../../policy/mask/stream.ts";
+import { ProxyError } from "../errors.ts";
+
+type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/** They speak of the bytes as the upstream sent them. */
+const untrue: ReadonlySet<string> = new Set([
+  "content-length",
+  "content-md5",
+  "digest",
+  "content-digest",
+  "repr-digest",
+  "accept-ranges",
+  "etag",
+]);
+
+/** Their values mean something to HTTP itself. */
+const ofHttp: ReadonlySet<string> = new Set([
+  "content-type",
+  "date",
+  "expires",
+  "last-modified",
+  "age",
+  "connection",
+  "transfer-encoding",
+  "server",
+  "via",
+]);
+
+const none: ReadonlySet<string> = new Set();
+
+const maskers = new WeakMap<Bundle, StreamMasker>();
+
+/** Undefined where nothing is masked. */
+export function answerMask(
+  bundle: Bundle,
+  speaker: Speaker,
+  method: string,
+): AnswerMask | undefined {
+  return bundle.detectMasks.length === 0
+    ? undefined
+    : new AnswerMask(maskerOf(bundle), speaker, method);
+}
+
+function maskerOf(bundle: Bundle): StreamMasker {
+  const known = maskers.get(bundle);
+  if (known !== undefined) return known;
+  const made = createStreamMasker(bundle.detectMasks, Buffer.from(bundle.maskKey, "base64url"));
+  maskers.set(bundle, made);
+  return made;
+}
+
+export class AnswerMask {
+  readonly #masker: StreamMasker;
+  readonly #speaker: Speaker;
+  readonly #method: string;
+  readonly #counts: Counts = {};
+  #body: BodyMasker | undefined;
+
+  constructor(masker: StreamMasker, speaker: Speaker, method: string) {
+    this.#masker = masker;
+    this.#speaker = speaker;
+    this.#method = method;
+  }
+
+  /** How often each detector spoke so far; undefined when none did. */
+  get detected(): Counts | undefined {
+    return Object.keys(this.#counts).length === 0 ? undefined : this.#counts;
+  }
+
+  /** The headers that go out. Throws ProxyError where the body could not be masked. */
+  begin(status: number, headers: Headers): Headers {
+    const hasBody =
+      this.#method !== "HEAD" &&
+      status !== 204 &&
+      status !== 304 &&
+      headers["content-length"] !== "0";
+    if (!hasBody) return this.headers(headers);
+    if (status === 206)
+      throw refused("it is a part, and what stands across its ends would show; ask for the whole");
+    const encoding = headers["content-encoding"] ?? "identity";
+    if (encoding !== "identity")
+      throw refused("the upstream encoded it, although it was asked not to");
+    const body = bodyMasker(
+      String(headers["content-type"] ?? ""),
+      this.#speaker,
+      this.#masker,
+      this.#counts,
+    );
+    if (body === "nothing to mask") return this.headers(headers);
+    if ("problem" in body) throw refused(body.problem);
+    this.#body = body;
+    return this.headers(headers, untrue);
+  }
+
+  /** Names stay, values are masked as texts; trailers, too. */
+  headers(headers: Headers, without: ReadonlySet<string> = none): Headers {
+    const masked: Record<string, string | string[]> = {};
+    for (const [name, value] of Object.entries(headers)) {
+      if (value === undefined || without.has(name)) continue;
+      masked[name] = ofHttp.has(name) ? value : this.#value(value);
+    }
+    return masked;
+  }
+
+  #value(value: string | string[]): string | string[] {
+    const one = (text: string): string => this.#masker.whole(text, this.#counts);
+    return typeof value === "string" ? one(value) : value.map(one);
+  }
+
+  /** What may go out once this has come, too. Throws ProxyError. */
+  data(chunk: Buffer): Buffer {
+    const body = this.#body;
+    return body === undefined ? chunk : said(() => body.push(chunk));
+  }
+
+  /** The rest. Throws ProxyError. */
+  end(): Buffer {
+    const body = this.#body;
+    return body === undefined ? nothing : said(() => body.end());
+  }
+}
+
+const nothing = Buffer.alloc(0);
+
+function said(mask: () => string): Buffer {
+  try {
+    return Buffer.from(mask());
+  } catch (error) {
+    if (error instanceof NotMaskable) throw refused(error.message);
+    throw error;
+  }
+}
+
+function refused(reason: string): ProxyError {
+  return new ProxyError(
+    "MaskNotProvable",
+    `the answer cannot be masked: ${reason}. Masks apply to every answer of this connection`,
+  );
+}

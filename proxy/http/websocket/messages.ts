@@ -1,0 +1,169 @@
+// What happens to the messages of one direction on their way: masked whole where a policy's detectors look at text, kept for the record
+// where it asks for all. What is not masked passes piece by piece.
+import type { TextMasker } from "../../../policy/mask/detect.ts";
+import { maxContentBytes } from "../../pipeline.ts";
+import type { Content } from "../../pipeline.ts";
+import { closeCodes, WebSocketViolation } from "./frame.ts";
+import type { MessageKind } from "./frame.ts";
+
+export interface Piece {
+  readonly bytes: Buffer;
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+}
+
+export interface MessageWork {
+  /** What of a message is to go on now. Throws WebSocketViolation for what must not. @param bytes of the caller's, not kept */
+  take(kind: MessageKind, bytes: Buffer, isFirst: boolean, isLast: boolean): readonly Piece[];
+}
+
+/** A text that is masked is held whole. */
+export const maxMaskedBytes = 1024 * 1024;
+
+/** What all directions of a proxy hold together. */
+export class MessageBudget {
+  #left: number;
+
+  constructor(bytes: number) {
+    this.#left = bytes;
+  }
+
+  /** False when there is no room. */
+  take(bytes: number): boolean {
+    if (bytes > this.#left) return false;
+    this.#left -= bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#left += bytes;
+  }
+}
+
+/** Bytes put together in one piece of memory: a peer that cuts them into crumbs makes them no larger. */
+class Gathered {
+  #bytes: Buffer = Buffer.alloc(0);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  add(piece: Buffer): void {
+    const needed = this.#length + piece.length;
+    if (needed > this.#bytes.length) {
+      const grown = Buffer.alloc(Math.max(needed, this.#bytes.length * 2));
+      this.#bytes.copy(grown, 0, 0, this.#length);
+      this.#bytes = grown;
+    }
+    piece.copy(this.#bytes, this.#length);
+    this.#length = needed;
+  }
+
+  /** Valid until the next `add` or `clear`. */
+  whole(): Buffer {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  clear(): void {
+    this.#bytes = Buffer.alloc(0);
+    this.#length = 0;
+  }
+}
+
+export interface MessagesOptions {
+  readonly part: "request" | "response";
+  /** Asked at the beginning of each message: policies change under an open connection. */
+  readonly masker: () => TextMasker | undefined;
+  /** Texts are kept for the record. */
+  readonly isKept: () => boolean;
+  readonly budget: MessageBudget;
+}
+
+export class Messages implements MessageWork {
+  readonly #options: MessagesOptions;
+  readonly #detected: Record<string, number> = {};
+  readonly #kept = new Gathered();
+  #keptBytes = 0;
+  #isKept = false;
+  #masker: TextMasker | undefined;
+  readonly #held = new Gathered();
+
+  constructor(options: MessagesOptions) {
+    this.#options = options;
+  }
+
+  /** How often each detector spoke. */
+  get detected(): Readonly<Record<string, number>> {
+    return this.#detected;
+  }
+
+  content(): Content | undefined {
+    if (this.#keptBytes === 0) return undefined;
+    const text = this.#kept.whole().toString("utf8");
+    const isCut = this.#keptBytes > maxContentBytes;
+    return { part: this.#options.part, text, ...(isCut && { truncated: true }) };
+  }
+
+  /** Gives back what is held of a message that will never end. */
+  close(): void {
+    this.#options.budget.give(this.#held.length);
+    this.#held.clear();
+  }
+
+  take(kind: MessageKind, bytes: Buffer, isFirst: boolean, isLast: boolean): readonly Piece[] {
+    if (isFirst) {
+      this.#masker = this.#options.masker();
+      this.#isKept = kind === "text" && this.#options.isKept();
+    }
+    if (this.#masker === undefined) {
+      this.#keep(bytes, isLast);
+      return bytes.length === 0 && !isFirst && !isLast ? [] : [{ bytes, isFirst, isLast }];
+    }
+    if (kind === "binary")
+      throw new WebSocketViolation(
+        closeCodes.policyViolation,
+        "the policy masks what is answered, and a binary message cannot be masked",
+      );
+    this.#hold(bytes);
+    return isLast ? [this.#masked(this.#masker)] : [];
+  }
+
+  #hold(bytes: Buffer): void {
+    if (this.#held.length + bytes.length > maxMaskedBytes)
+      throw new WebSocketViolation(
+        closeCodes.policyViolation,
+        `the policy masks what is answered, and a message of more than ${maxMaskedBytes} bytes cannot be held for it`,
+      );
+    if (!this.#options.budget.take(bytes.length))
+      throw new WebSocketViolation(
+        closeCodes.tryAgainLater,
+        "too many messages are held for masking at this time",
+      );
+    this.#held.add(bytes);
+  }
+
+  #masked(masker: TextMasker): Piece {
+    const whole = this.#held.whole();
+    this.close();
+    const suspects = masker.look(whole, 0, whole.length);
+    const { text, counts } =
+      suspects === 0
+        ? { text: undefined, counts: {} }
+        : masker.mask(whole.toString("utf8"), suspects);
+    for (const [name, count] of Object.entries(counts))
+      this.#detected[name] = (this.#detected[name] ?? 0) + count;
+    const bytes = text === undefined ? whole : Buffer.from(text);
+    this.#keep(bytes, true);
+    return { bytes, isFirst: true, isLast: true };
+  }
+
+  /** A line for each message. */
+  #keep(bytes: Buffer, isLast: boolean): void {
+    if (!this.#isKept) return;
+    const line = isLast ? Buffer.concat([bytes, Buffer.from("\n")]) : bytes;
+    const room = maxContentBytes - this.#keptBytes;
+    this.#keptBytes += line.length;
+    if (room > 0) this.#kept.add(line.subarray(0, room));
+  }
+}

@@ -1,0 +1,199 @@
+// The story of one WebSocket: asked of the upstream once it is allowed, handed over, carried until somebody ends it, recorded.
+import { randomBytes } from "node:crypto";
+import type { Duplex } from "node:stream";
+
+import type { Bundle } from "../../../policy/bundle.ts";
+import { createTextMasker } from "../../../policy/mask/detect.ts";
+import type { TextMasker } from "../../../policy/mask/detect.ts";
+import type { Operation } from "../../../policy/operation.ts";
+import { ProxyError } from "../../errors.ts";
+import type { Gate, GateSession, LiveGrant } from "../../pipeline.ts";
+import { sentTarget } from "../credential/target.ts";
+import type { Exchange, Granted } from "../exchange.ts";
+import type { RequestHead } from "../head.ts";
+import { agentHeaders, answerRules, upstreamHeaders } from "../headers.ts";
+import { authorityOf } from "../upstreams.ts";
+import type { Upstreams } from "../upstreams.ts";
+import { closeCodes } from "./frame.ts";
+import { acceptance, checkAccepted, requestText, withoutHandshake } from "./handshake.ts";
+import type { WebSocketOffer } from "./handshake.ts";
+import { MessageBudget, Messages } from "./messages.ts";
+import { openAt } from "./opening.ts";
+import type { Opened } from "./opening.ts";
+import { WebSocketRelay } from "./relay.ts";
+
+export interface WebSocketOpening {
+  readonly exchange: Exchange;
+  readonly gate: Gate;
+  readonly session: GateSession;
+  readonly operation: Operation;
+  readonly passage: Granted;
+  readonly head: RequestHead;
+  readonly offer: WebSocketOffer;
+  /** The grant of now. */
+  readonly live: LiveGrant;
+  readonly upstreams: Upstreams;
+}
+
+/** Where no policy says otherwise: as long as an answer may take for its next byte. */
+const defaultIdleMs = 600_000;
+/** Texts of all WebSockets of a proxy that are held for masking at one time. */
+const maxHeldBytes = 32 * 1024 * 1024;
+/** Of one proxy: each is two connections. */
+const maxOpen = 1_024;
+
+export class WebSockets {
+  readonly #budget = new MessageBudget(maxHeldBytes);
+  readonly #open = new Set<WebSocketRelay>();
+  readonly #maskers = new WeakMap<Bundle, TextMasker>();
+
+  /** Throws ProxyError as long as the agent can still be told; resolves once it was answered, in whichever way. */
+  async open(opening: WebSocketOpening): Promise<void> {
+    const { exchange, session, live, offer, head, passage } = opening;
+    if (this.#open.size >= maxOpen)
+      throw new ProxyError("LimitExceeded", `${maxOpen} WebSockets are open; close some first`);
+    if (live.lease.kind === "awsSigV4")
+      throw new ProxyError(
+        "NotSupported",
+        "WebSockets are not signed for AWS in this version: use a connection with another credential",
+      );
+    const startedMs = performance.now();
+    const signal = AbortSignal.any([exchange.signal, session.ended]);
+    const upstream = await opening.upstreams.alone(live.endpoint);
+    const key = randomBytes(16).toString("base64");
+    const headers = withoutHandshake(upstreamHeaders(head, live, "as asked"));
+    const target = sentTarget(head, live.lease);
+    const text = requestText(target, authorityOf(live.endpoint), headers, key, offer);
+    const opened = await openAt(upstream, text, signal);
+    if (opened.kind === "answered") {
+      upstream.destroy();
+      answer(opening, opened, startedMs);
+      return;
+    }
+    const accepted = accept(upstream, opened, key, offer);
+    if (signal.aborted) {
+      upstream.destroy();
+      throw signal.reason;
+    }
+    const others = agentHeaders(opened.headers, answerRules(live));
+    // From here on it is the WebSocket's: the connection that asked for it is no more.
+    exchange.client.release(session);
+    const agent = exchange.handOver(101, acceptance(offer, accepted, others));
+    agent.pause();
+    const carried = this.#carry(opening, agent, upstream, opened.rest);
+    void carried.then(({ outcome, contents }) => {
+      passage.done({ ...outcome, httpStatus: 101, durationMs: rounded(startedMs) }, contents);
+      session.close();
+    });
+  }
+
+  close(): void {
+    for (const relay of this.#open)
+      relay.end(new ProxyError("ShuttingDown", "the proxy is shutting down"), closeCodes.goingAway);
+  }
+
+  #maskerOf(bundle: Bundle): TextMasker | undefined {
+    if (bundle.detectMasks.length === 0) return undefined;
+    const known = this.#maskers.get(bundle);
+    if (known !== undefined) return known;
+    const made = createTextMasker(bundle.detectMasks, Buffer.from(bundle.maskKey, "base64url"));
+    this.#maskers.set(bundle, made);
+    return made;
+  }
+
+  async #carry(opening: WebSocketOpening, agent: Duplex, upstream: Duplex, first: Buffer) {
+    const { gate, session, operation } = opening;
+    let live = opening.live;
+    const isKept = (): boolean => live.bundle.recording.detail === "Full";
+    const fromAgent = new Messages({
+      part: "request",
+      masker: () => undefined,
+      isKept,
+      budget: this.#budget,
+    });
+    const fromUpstream = new Messages({
+      part: "response",
+      masker: () => this.#maskerOf(live.bundle),
+      isKept,
+      budget: this.#budget,
+    });
+    const { idleTimeoutSeconds, bytesPerResult } = live.bundle.limits;
+    const relay = new WebSocketRelay({
+      agent,
+      upstream,
+      first,
+      idleMs: idleTimeoutSeconds === undefined ? defaultIdleMs : idleTimeoutSeconds * 1000,
+      maxBytesOut: bytesPerResult ?? Number.POSITIVE_INFINITY,
+      fromAgent,
+      fromUpstream,
+      check() {
+        const now = gate.current();
+        if (now === live || now === undefined) return undefined;
+        live = now;
+        return session.refusalNow(operation);
+      },
+    });
+    this.#open.add(relay);
+    const onEnd = (): void => endWith(relay, session.ended.reason);
+    session.ended.addEventListener("abort", onEnd, { once: true });
+    relay.start();
+    if (session.ended.aborted) onEnd();
+    const { bytesIn, bytesOut, cause } = await relay.ended;
+    session.ended.removeEventListener("abort", onEnd);
+    this.#open.delete(relay);
+    fromAgent.close();
+    fromUpstream.close();
+    const { detected } = fromUpstream;
+    return {
+      outcome: {
+        status: cause === undefined ? ("ok" as const) : ("error" as const),
+        bytesIn,
+        bytesOut,
+        ...(Object.keys(detected).length > 0 && { masked: { detected } }),
+        ...(cause !== undefined && { error: cause.code }),
+      },
+      contents: [fromAgent.content(), fromUpstream.content()].filter((one) => one !== undefined),
+    };
+  }
+}
+
+/** A quarantine, a grant that is over, a policy that changed: all of them are somebody's decision. */
+function endWith(relay: WebSocketRelay, reason: unknown): void {
+  const cause =
+    reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
+  const code = cause.code === "ShuttingDown" ? closeCodes.goingAway : closeCodes.policyViolation;
+  relay.end(cause, code);
+}
+
+function accept(
+  upstream: Duplex,
+  { headers }: Extract<Opened, { kind: "switched" }>,
+  key: string,
+  offer: WebSocketOffer,
+): string | undefined {
+  try {
+    return checkAccepted(headers, key, offer);
+  } catch (error) {
+    upstream.destroy();
+    throw error;
+  }
+}
+
+/** The upstream did not switch: its answer is an answer. */
+function answer(
+  { exchange, passage, live }: WebSocketOpening,
+  { status, headers, body }: Extract<Opened, { kind: "answered" }>,
+  startedMs: number,
+): void {
+  exchange.respond(status, agentHeaders(headers, answerRules(live)), body);
+  passage.done({
+    status: status < 400 ? "ok" : "error",
+    httpStatus: status,
+    bytesOut: body.length,
+    durationMs: rounded(startedMs),
+  });
+}
+
+function rounded(startedMs: number): number {
+  return Math.round((performance.now() - startedMs) * 10) / 10;
+}
