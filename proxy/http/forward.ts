@@ -40,9 +40,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       await openTunnel(exchange);
       return;
     }
-    const read = readTrusted(exchange);
-    const offer =
-      read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
+    const { read, offer } = readTrusted(exchange);
     const gate = gateFor(exchange, read);
     connection = gate.connection;
     exchange.protocol = connection.protocol;
@@ -136,9 +134,15 @@ async function signed(
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
-function readTrusted({ request }: Exchange): RequestHead {
+function readTrusted({ request }: Exchange): {
+  readonly read: RequestHead;
+  readonly offer: ReturnType<typeof readOffer> | undefined;
+} {
   try {
-    return readHead(request.method, request.target, request.headers, request.authority);
+    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const offer =
+      read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
+    return { read, offer };
   } catch (error) {
     request.distrust?.();
     throw error;
