@@ -1,5 +1,5 @@
 // Writes every generated file of the repository; `--check` writes nothing and exits 1 when one of them is out of date.
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readCrds } from "./generate-crds.ts";
 import { generateDocs } from "./generate-docs.ts";
@@ -17,7 +17,19 @@ async function generate(root: string): Promise<readonly Output[]> {
     { path: "crds/types.gen.ts", text: generateTypes(crds) },
     { path: "crds/schemas.gen.ts", text: generateSchemas(crds) },
     ...generateDocs(crds),
+    ...(await chartCopies(root)),
   ];
+}
+
+/** Helm reads only what lies in the chart. */
+async function chartCopies(root: string): Promise<readonly Output[]> {
+  const names = (await readdir(join(root, "crds"))).filter((name) => name.endsWith(".yaml"));
+  return Promise.all(
+    names.map(async (name) => ({
+      path: `charts/chaperone/files/crds/${name}`,
+      text: await readFile(join(root, "crds", name), "utf8"),
+    })),
+  );
 }
 
 async function isCurrent(path: string, text: string): Promise<boolean> {

@@ -39,3 +39,9 @@ export function cutAt(text: string, at: "each" | readonly number[]): string[] {
   const ends = at.map((part) => Math.round(part * text.length)).toSorted((a, b) => a - b);
   return [...ends, text.length].map((end, index) => text.slice(ends[index - 1] ?? 0, end));
 }
+
+/** Processor time of this process since then: what linear work takes, however busy the machine is. */
+export function cpuMs(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1_000;
+}
