@@ -22,12 +22,8 @@ export const httpDifferences: readonly HttpDifference[] = [
       fetch: { cut: ["endpoints"] },
       axios: { cut: ["endpoints"] },
       curl: { cut: ["endpoints"] },
+      curl2: { cut: ["endpoints"] },
     },
-  },
-  {
-    what: "curl --http2 says that a transfer broke off (18, 56) where straight a stream was reset (92)",
-    why: "What it speaks with the proxy is HTTP/1.1",
-    where: { curl2: { cut: everywhere } },
   },
   {
     what: "`Expect: 100-continue` is answered by the proxy: the body is asked for before the server could refuse it",
