@@ -37,6 +37,11 @@ export class BodyWriter {
   }
 
   start(): void {
+    // It broke while the request waited for a connection: no listener would hear of it any more.
+    if (this.#body.destroyed && !this.#body.readableEnded) {
+      this.#failed(this.#body.errored ?? endedEarly());
+      return;
+    }
     this.#body.on("end", this.#onEnd).on("error", this.#onError).on("close", this.#onClose);
     this.#body.on("data", this.#onData);
   }
@@ -74,7 +79,7 @@ export class BodyWriter {
 
   readonly #onError = (error: Error): void => this.#fail(error);
 
-  readonly #onClose = (): void => this.#fail(new Error("the body of the request ended early"));
+  readonly #onClose = (): void => this.#fail(endedEarly());
 
   #write(chunk: Buffer): boolean {
     if (this.#left !== undefined) return this.#socket.write(chunk);
@@ -90,6 +95,10 @@ export class BodyWriter {
     this.stop();
     this.#failed(error);
   }
+}
+
+function endedEarly(): Error {
+  return new Error("the body of the request ended early");
 }
 
 function lengthFault(): ProxyError {

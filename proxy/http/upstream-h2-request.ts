@@ -113,6 +113,11 @@ export class H2Request implements AnswerControl {
   }
 
   #relay(body: Readable, stream: ClientHttp2Stream): void {
+    // It broke while the request waited for a connection: no listener would hear of it any more.
+    if (body.destroyed && !body.readableEnded) {
+      this.abort(body.errored ?? new Error("the body of the request ended early"));
+      return;
+    }
     body.on("data", (chunk: Buffer) => {
       // The stream may be gone before the exchange lets go of the body.
       if (stream.destroyed || stream.writableEnded) return;

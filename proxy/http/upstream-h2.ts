@@ -103,7 +103,7 @@ export class UpstreamH2 implements UpstreamLink {
       path,
       headers,
       authority: this.#authority,
-      contentLength: contentLength(method, body),
+      contentLength: contentLength(request),
     });
     const carried = new H2Request(
       request,
@@ -162,8 +162,9 @@ export class UpstreamH2 implements UpstreamLink {
 const closedMessage = "the upstream closed the connection before it had answered";
 
 /** RFC 9110 section 8.6: a method that usually has content says that there is none. */
-function contentLength(method: string, body: UpstreamRequest["body"]): number | undefined {
+function contentLength({ method, body, length }: UpstreamRequest): number | undefined {
   if (Buffer.isBuffer(body)) return body.length;
+  if (body !== null) return length;
   const usual = method === "POST" || method === "PUT" || method === "PATCH";
-  return body === null && usual ? 0 : undefined;
+  return usual ? 0 : undefined;
 }
