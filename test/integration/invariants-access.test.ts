@@ -4,6 +4,7 @@ import { request } from "node:http";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
+import { truststoreBeside } from "../../contract/trust.ts";
 import pg from "pg";
 import { parseEvents } from "./local-events.ts";
 import { databasePolicyYaml } from "./local-manifests.ts";
@@ -315,8 +316,13 @@ test("the state directory and everything in it are their owner's alone, whatever
   assert.equal((await stat(system.state)).mode & 0o077, 0);
   for (const file of open_) {
     const { mode } = await stat(file);
-    // The trust bundle is public; the directory around it is not.
-    if (file === dev.caFile || file.endsWith("control.sock")) continue;
+    // The trust bundle and Java's form of it are public; the directory around them is not.
+    if (
+      file === dev.caFile ||
+      file === truststoreBeside(dev.caFile) ||
+      file.endsWith("control.sock")
+    )
+      continue;
     assert.equal(mode & 0o077, 0, `${file} ${(mode & 0o777).toString(8)}`);
   }
 });
