@@ -1,14 +1,16 @@
 // A git repository over HTTP: `git http-backend` as a CGI program (git-http-backend(1), RFC 3875), behind a node:http2 server.
 import { spawn } from "node:child_process";
-import type { Request, Response } from "./answers.ts";
+import { bodyOf, type Request, type Response } from "./answers.ts";
 
 /** @param repositories the folder that /git/ stands for */
-export function serveGit(
+export async function serveGit(
   repositories: string,
   request: Request,
   response: Response,
   url: URL,
 ): Promise<void> {
+  // Whole before the program starts: an answer that comes before the end of what was asked leaves git waiting for itself.
+  const body = await bodyOf(request);
   const header = (name: string): string => String(request.headers[name] ?? "");
   const child = spawn("git", ["http-backend"], {
     // It tells its own errors to the client as well.
@@ -24,11 +26,11 @@ export function serveGit(
       CONTENT_TYPE: header("content-type"),
       HTTP_CONTENT_ENCODING: header("content-encoding"),
       GIT_PROTOCOL: header("git-protocol"),
-      ...(header("content-length") === "" ? {} : { CONTENT_LENGTH: header("content-length") }),
+      CONTENT_LENGTH: String(body.length),
     },
   });
   child.stdin.on("error", () => undefined);
-  request.pipe(child.stdin);
+  child.stdin.end(body);
   return new Promise((resolve, reject) => {
     let head = Buffer.alloc(0);
     let isHeadSent = false;
