@@ -176,7 +176,7 @@ describe("a chat completion", () => {
         for (const event of dataOf(stream.text)) assert.equal(event["id"], "chatcmpl-1");
         assert.ok(stream.text.endsWith("data: [DONE]\n\n"));
       }),
-      { numRuns: 250 },
+      { numRuns: 100 },
     );
   });
 
@@ -292,7 +292,7 @@ describe("a response", () => {
         assert.equal(call?.arguments, args?.["arguments"]);
         assert.equal(response?.usage.output_tokens, 2);
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 });
