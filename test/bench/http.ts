@@ -37,10 +37,10 @@ const shipWithinMs = 60_000;
 
 type Method = LoadOrder["method"];
 
-/** From profiles of the proxy alone; the shares hold on slower and faster machines. */
+/** The shares are those of profiles and of the difference between the two; they hold on slower and faster machines. */
 const whyMissed: Readonly<Record<Method, string>> = {
-  POST: "of ten parts of a POST's processor time, forwarding (parsing, deciding, the credential, four system calls) takes four, its two events one and a half, their way to the disk and to the operator two, the group commit that the intent waits for two and a half. Without events the same request costs little more than undici's forwarding alone. The store's work for two events shares the load's core.",
-  GET: "forwarding takes two thirds; the event, its way to the disk and to the operator the rest. The store's work for it shares the load's core.",
+  POST: "a POST costs what a GET does (forwarding: parsing, deciding, the credential, four system calls; one event on its way to the disk and to the operator), and half as much again for its intent: a second event, and the group commit that it waits for. The store's work for two events shares the load's core.",
+  GET: "forwarding (parsing, deciding, the credential, four system calls) takes two thirds; the event, its way to the disk and to the operator the rest. The store's work for it shares the load's core.",
 };
 
 interface Target {
