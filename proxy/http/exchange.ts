@@ -7,6 +7,9 @@ import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import { ProxyError } from "../errors.ts";
+import { answerLimits } from "./answer-limits.ts";
+import type { AnswerLimits } from "./answer-limits.ts";
+import type { Limits } from "../../policy/bundle.ts";
 import type { Content, Passage } from "../pipeline.ts";
 import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
@@ -50,6 +53,7 @@ export interface Outgoing {
   /** What was masked in the request, by detector. */
   readonly masked?: Counts | undefined;
   readonly retries: number;
+  readonly limits: Limits;
 }
 
 /** Requests of one connection that are sent or wait for a free upstream connection: as many as an agent may have open over one of its own. */
@@ -83,6 +87,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
   #mask: AnswerMask | undefined;
+  #limits: AnswerLimits | undefined;
   #masked: Counts | undefined;
   #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
   #body: Readable | undefined;
@@ -131,6 +136,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     }
     upstream.inFlight++;
     this.#upstream = upstream;
+    this.#limits = answerLimits(outgoing.limits, (reason) => this.end(reason));
     const { method, path, headers, body } = outgoing;
     const { length } = outgoing;
     dispatchAgain(
@@ -191,6 +197,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   drained(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
+    this.#limits?.touch();
     this.#controller?.resume();
   }
 
@@ -230,10 +237,14 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#observer?.start(status, headers);
     const length = headers["content-length"];
     if (length !== undefined) this.#length = Number(length);
+    this.#limits?.touch();
+    const hasBody = this.request.method !== "HEAD" && status !== 304;
+    if (hasBody && this.#isOver(controller, this.#limits?.refuses(this.#length))) return;
     this.#answer.begin(status, agentHeaders(headers, this.#rules));
   }
 
   onResponseData(controller: AnswerControl, received: Buffer): void {
+    if (this.#isOver(controller, this.#limits?.take(received.length))) return;
     const chunk = this.#tried(controller, (mask) => mask.data(received), received);
     if (chunk === undefined || chunk.length === 0) return;
     this.#bytesOut += chunk.length;
@@ -284,11 +295,20 @@ export class Exchange implements AnswerHandler, InboundEvents {
     try {
       return run(this.#mask);
     } catch (error) {
-      const failure = upstreamError(error instanceof Error ? error : new Error(String(error)));
-      this.onResponseError(controller, failure);
-      controller.abort(failure);
+      this.#isOver(
+        controller,
+        upstreamError(error instanceof Error ? error : new Error(String(error))),
+      );
       return undefined;
     }
+  }
+
+  /** Breaks the answer off for this reason, if there is one. */
+  #isOver(controller: AnswerControl, reason: ProxyError | undefined): boolean {
+    if (reason === undefined) return false;
+    this.onResponseError(controller, reason);
+    controller.abort(reason);
+    return true;
   }
 
   #record(status: EventOutcome["status"], error?: string): void {
@@ -313,6 +333,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   #release(): void {
+    this.#limits?.stop();
     if (this.#upstream !== undefined) this.#upstream.inFlight--;
     this.#upstream = undefined;
     // What is left of the request is no longer the upstream's.

@@ -104,6 +104,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       mask,
       masked: asked.masked,
       answer: answerRules(now),
+      limits: now.bundle.limits,
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
         now.endpoint.retries,
