@@ -1,7 +1,6 @@
 // Many rows in one statement, told as columns: what all rows share is said once, so that a batch of events costs little more than its texts.
 import { CompiledQuery, PostgresAdapter } from "kysely";
-import type { AuditSchema } from "./schema.ts";
-import type { Writing } from "./write.ts";
+import type { AuditSchema, Writing } from "./schema.ts";
 
 export type Cell = string | number | null;
 /** One value for all rows, or one for each. */

@@ -7,7 +7,8 @@ import {
   startOf,
 } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
-import { type Fresh, recordProblem, reserveIds, writeFresh, type Writing } from "./write.ts";
+import type { Writing } from "./schema.ts";
+import { type Fresh, recordProblem, reserveIds, writeFresh } from "./write.ts";
 
 export type IngestResult = { readonly acknowledged: number } | { readonly refusal: IngestRefusal };
 

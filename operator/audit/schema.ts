@@ -1,5 +1,5 @@
 // The store's tables, for every dialect: bodies and contents apart from headers, because retention deletes the ones and never the others.
-import type { CreateTableBuilder, Kysely } from "kysely";
+import type { CreateTableBuilder, Kysely, Transaction } from "kysely";
 import { type Migration, Migrator } from "kysely/migration";
 
 export interface AuditSchema {
@@ -85,6 +85,7 @@ export interface SessionTable {
 export const eventIds = "event-ids";
 
 export type AuditDatabase = Kysely<AuditSchema>;
+export type Writing = Transaction<AuditSchema>;
 
 /** Longest value of a column people search by; PostgreSQL's indexes take no more than 2,700 bytes. */
 const maxColumnLength = 256;

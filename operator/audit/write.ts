@@ -1,13 +1,10 @@
 // The rows of a group of checked batches, in as few statements as there are tables.
-import type { Transaction } from "kysely";
 import { canonicalJson, type IngestRefusal } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
 import { columnsOf, insertColumns } from "./bulk.ts";
-import { type AuditSchema, column, encodeText, eventIds } from "./schema.ts";
+import { type AuditSchema, column, encodeText, eventIds, type Writing } from "./schema.ts";
 import { foldSessions } from "./sessions.ts";
-
-export type Writing = Transaction<AuditSchema>;
 
 const headerNames = [
   "id",
