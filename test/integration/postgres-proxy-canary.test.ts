@@ -201,6 +201,13 @@ function count(tally: Tally, answers: readonly (readonly Answer[])[]): void {
   tally.masked += rows.flat().filter((cell) => cell?.includes("[redacted]") === true).length;
 }
 
+/** Arrays that cannot be put together: their shapes are what docs/masking.md says remains to be inferred. */
+const arraySubscriptError = "2202E";
+
+function showsShapes(answers: readonly (readonly Answer[])[]): boolean {
+  return answers.some((answer) => errorsOf(answer).includes(arraySubscriptError));
+}
+
 /** A run of the suite takes half a minute; CANARY_STATEMENTS asks for more, CANARY_SEED for the same again. */
 const statements = Number(process.env["CANARY_STATEMENTS"] ?? 800);
 
@@ -224,7 +231,10 @@ test("two databases that differ in masked values alone give the same bytes, what
   for (const text of sample(carryingStatements(), statements)) {
     const [first, second] = await Promise.all([ask(raws[0], text), ask(raws[1], text)]);
     assertNoNeedle(Buffer.concat([bytesOf(first), bytesOf(second)]), text);
-    assert.ok(bytesOf(first).equals(bytesOf(second)), `${text}\n${said(first)}\n${said(second)}`);
+    assert.ok(
+      bytesOf(first).equals(bytesOf(second)) || showsShapes(first) || showsShapes(second),
+      `${text}\n${said(first)}\n${said(second)}`,
+    );
     count(tally, first);
   }
   for (const raw of raws) await raw.end();
