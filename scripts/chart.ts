@@ -1,10 +1,11 @@
 // `make chart`: keeps the chart's CRDs those of crds/, lints the chart, renders it in several ways and looks at what comes out. `--check` writes nothing.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { command, main, reporter, step, succeeds } from "../test/cluster/command.ts";
+import { syncChartCrds } from "./chart-crds.ts";
 import { readConfig, VERSIONS } from "../test/cluster/config.ts";
 import {
   fieldAt,
@@ -17,28 +18,7 @@ import {
 const root = join(import.meta.dirname, "..");
 const chart = join(root, "charts/chaperone");
 const source = join(root, "crds");
-const copy = join(chart, "files/crds");
 const namespace = "chaperone-system";
-
-/** Brings files/crds up to date; what differed. */
-async function syncCrds(isCheck: boolean): Promise<readonly string[]> {
-  await mkdir(copy, { recursive: true });
-  const wanted = (await readdir(source)).filter((name) => name.endsWith(".yaml"));
-  const stale: string[] = [];
-  for (const name of wanted) {
-    const text = await readFile(join(source, name), "utf8");
-    const present = existsSync(join(copy, name)) ? await readFile(join(copy, name), "utf8") : "";
-    if (present === text) continue;
-    stale.push(name);
-    if (!isCheck) await writeFile(join(copy, name), text);
-  }
-  for (const name of await readdir(copy)) {
-    if (wanted.includes(name)) continue;
-    stale.push(name);
-    if (!isCheck) await rm(join(copy, name));
-  }
-  return stale;
-}
 
 type Helm = (...args: readonly string[]) => Promise<string>;
 
@@ -228,11 +208,9 @@ const checks: Readonly<Record<string, Check>> = {
 await main(async () => {
   const report = reporter(process.stdout);
   const isCheck = process.argv.includes("--check");
-  const stale = await syncCrds(isCheck);
+  const stale = await syncChartCrds(root, isCheck);
   if (isCheck && stale.length > 0)
-    throw new Error(
-      `charts/chaperone/files/crds is out of date (${stale.join(", ")}): run make chart and commit the result`,
-    );
+    throw new Error(`${stale.join(", ")} out of date: run make chart and commit the result`);
   if (stale.length > 0) report(`wrote ${stale.join(", ")}`);
   const helm = await findHelm();
   await step(report, "helm lint", () => helm("lint", "--strict", chart));

@@ -1,6 +1,7 @@
 // Writes every generated file of the repository; `--check` writes nothing and exits 1 when one of them is out of date.
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { syncChartCrds } from "./chart-crds.ts";
 import { readCrds } from "./generate-crds.ts";
 import { generateDocs } from "./generate-docs.ts";
 import { generateSchemas } from "./generate-schemas.ts";
@@ -17,19 +18,7 @@ async function generate(root: string): Promise<readonly Output[]> {
     { path: "crds/types.gen.ts", text: generateTypes(crds) },
     { path: "crds/schemas.gen.ts", text: generateSchemas(crds) },
     ...generateDocs(crds),
-    ...(await chartCopies(root)),
   ];
-}
-
-/** Helm reads only what lies in the chart. */
-async function chartCopies(root: string): Promise<readonly Output[]> {
-  const names = (await readdir(join(root, "crds"))).filter((name) => name.endsWith(".yaml"));
-  return Promise.all(
-    names.map(async (name) => ({
-      path: `charts/chaperone/files/crds/${name}`,
-      text: await readFile(join(root, "crds", name), "utf8"),
-    })),
-  );
 }
 
 async function isCurrent(path: string, text: string): Promise<boolean> {
@@ -42,20 +31,24 @@ async function isCurrent(path: string, text: string): Promise<boolean> {
 
 async function main(root: string, check: boolean): Promise<number> {
   let stale = 0;
+  for (const path of await syncChartCrds(root, check)) {
+    stale += 1;
+    say(path, check);
+  }
   for (const output of await generate(root)) {
     const path = join(root, output.path);
     if (await isCurrent(path, output.text)) continue;
     stale += 1;
-    if (check)
-      console.error(
-        `${output.path} is out of date: run node scripts/generate.ts and commit the result`,
-      );
-    else {
-      await writeFile(path, output.text);
-      console.log(`wrote ${output.path}`);
-    }
+    if (!check) await writeFile(path, output.text);
+    say(output.path, check);
   }
   return check && stale > 0 ? 1 : 0;
+}
+
+function say(path: string, check: boolean): void {
+  if (check)
+    console.error(`${path} is out of date: run node scripts/generate.ts and commit the result`);
+  else console.log(`wrote ${path}`);
 }
 
 process.exitCode = await main(join(import.meta.dirname, ".."), process.argv.includes("--check"));

@@ -1,5 +1,6 @@
 // Reads the requests of one connection of an agent (RFC 9112, HTTP/1.1 and 1.0) from bytes in any pieces. Pure: no socket, no clock.
 // What two readers could read differently is refused, not repaired: bare CR or LF, folded lines, two lengths, any coding but `chunked`.
+import { FieldLines, type FieldFaults } from "./field-lines.ts";
 import { ProxyError } from "../errors.ts";
 import type { ProxyErrorCode } from "../errors.ts";
 import { cleartextReason, cleartextRefusal } from "./h2-cleartext.ts";
@@ -56,12 +57,8 @@ const maxChunkLine = 1024;
 const maxExtensionBytes = 16 * 1024;
 /** Longer ones no registry has. */
 const maxMethodLength = 32;
-/** Lower-case names by their spelling: an agent sends the same few with every request. */
-const maxKnownNames = 256;
 
-const tokenPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const requestLinePattern = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP\/(\d\.\d)$/;
-const fieldValueFault = /[^\t\x20-\x7e\x80-\xff]/;
 /** Without the blanks around its marks that RFC 9112 section 7.1.1 has for recipients alone. */
 const chunkLinePattern =
   /^([0-9a-f]+)((?:;[!#$%&'*+\-.^_`|~0-9a-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9a-z]+|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*"))?)*)$/i;
@@ -93,7 +90,7 @@ type State = "between" | "head" | "length" | "chunk-line" | "chunk" | "chunk-end
 
 export class RequestParser {
   readonly #sink: RequestSink;
-  readonly #knownNames = new Map<string, string>();
+  readonly #fieldLines = new FieldLines(faults);
   #state: State = "head";
   #bytes: Buffer = nothing;
   #at = 0;
@@ -351,29 +348,11 @@ export class RequestParser {
       expect: undefined,
       switches: false,
     };
-    for (let at = from; at <= text.length;) {
-      const found = text.indexOf("\r\n", at);
-      const end = found < 0 ? text.length : found;
-      const colon = text.indexOf(":", at);
-      if (colon < 0 || colon >= end) throw malformed("a header line has no colon");
-      if (into.length >= 2 * most)
-        throw new Unreadable(431, "TooLarge", `a request may have at most ${most} headers`);
-      const name = this.#name(text.slice(at, colon));
-      const value = fieldValue(text, colon + 1, end);
+    this.#fieldLines.read(text, from, most, (name, value) => {
       into.push(name, value);
       frame(says, name, value);
-      at = end + 2;
-    }
+    });
     return says;
-  }
-
-  #name(spelled: string): string {
-    const known = this.#knownNames.get(spelled);
-    if (known !== undefined) return known;
-    if (!tokenPattern.test(spelled)) throw malformed("a header has a name that is no token");
-    const name = spelled.toLowerCase();
-    if (this.#knownNames.size < maxKnownNames) this.#knownNames.set(spelled, name);
-    return name;
   }
 }
 
@@ -441,20 +420,6 @@ function requestLine(line: string): { method: string; target: string; isOld: boo
   return { method, target, isOld: version === "1.0" };
 }
 
-function fieldValue(text: string, from: number, to: number): string {
-  let start = from;
-  let end = to;
-  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
-  const value = text.slice(start, end);
-  if (fieldValueFault.test(value)) throw malformed("a header has a value with control characters");
-  return value;
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
-}
-
 function notHttp(): Unreadable {
   return malformed("the request is not well-formed HTTP/1.1");
 }
@@ -478,3 +443,8 @@ function headTooLarge(): Unreadable {
 function malformed(message: string): Unreadable {
   return new Unreadable(400, "MalformedRequest", message);
 }
+
+const faults: FieldFaults = {
+  malformed,
+  tooMany: (most) => new Unreadable(431, "TooLarge", `a request may have at most ${most} headers`),
+};

@@ -1,5 +1,6 @@
 // Reads the answers of one upstream connection (RFC 9112, HTTP/1.1 and 1.0) from bytes in any pieces. Pure: no socket, no clock.
 // What two readers could read differently is refused, not repaired: bare CR or LF, folded lines, two lengths, any coding but `chunked`.
+import { FieldLines, type FieldFaults } from "./field-lines.ts";
 import { ProxyError } from "../errors.ts";
 
 export type AnswerHeaders = Readonly<Record<string, string | string[]>>;
@@ -22,11 +23,7 @@ export const maxInformational = 32;
 const maxChunkDigits = 13;
 /** A chunk's size and extensions, which nobody uses. */
 const maxChunkLine = 4 * 1024;
-/** Lower-case names by their spelling: nearly every answer brings the same few. */
-const maxKnownNames = 256;
 
-const tokenPattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const fieldValueFault = /[^\t\x20-\x7e\x80-\xff]/;
 const statusLinePattern = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
 const chunkLinePattern = /^([0-9a-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/i;
 const versionStart = "HTTP/1.";
@@ -47,7 +44,7 @@ const noHeaders: AnswerHeaders = Object.freeze({});
 
 export class AnswerParser {
   readonly #sink: AnswerSink;
-  readonly #knownNames = new Map<string, string>();
+  readonly #fieldLines = new FieldLines(faults);
   #state: State = "idle";
   /** Bytes of a head or chunk line that is not whole yet. */
   #rest: Buffer = nothing;
@@ -220,26 +217,8 @@ export class AnswerParser {
   /** Field lines from `from` on, without the empty line behind them. */
   #fields(text: string, from: number): AnswerHeaders {
     const headers: Record<string, string | string[]> = Object.create(null);
-    let lines = 0;
-    for (let at = from; at <= text.length;) {
-      const found = text.indexOf("\r\n", at);
-      const end = found < 0 ? text.length : found;
-      const colon = text.indexOf(":", at);
-      if (colon < 0 || colon >= end) throw malformed("a header line has no colon");
-      if (++lines > maxHeaderLines) throw tooLarge();
-      note(headers, this.#name(text.slice(at, colon)), fieldValue(text, colon + 1, end));
-      at = end + 2;
-    }
+    this.#fieldLines.read(text, from, maxHeaderLines, (name, value) => note(headers, name, value));
     return headers;
-  }
-
-  #name(spelled: string): string {
-    const known = this.#knownNames.get(spelled);
-    if (known !== undefined) return known;
-    if (!tokenPattern.test(spelled)) throw malformed("a header has a name that is no token");
-    const name = spelled.toLowerCase();
-    if (this.#knownNames.size < maxKnownNames) this.#knownNames.set(spelled, name);
-    return name;
   }
 }
 
@@ -261,20 +240,6 @@ function lengthOf(headers: AnswerHeaders, isOld: boolean): number | "chunked" | 
   if (typeof length !== "string" || !lengthPattern.test(length))
     throw malformed("its Content-Length is not one number");
   return Number(length);
-}
-
-function fieldValue(text: string, from: number, to: number): string {
-  let start = from;
-  let end = to;
-  while (start < end && isBlank(text.charCodeAt(start))) start += 1;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end -= 1;
-  const value = text.slice(start, end);
-  if (fieldValueFault.test(value)) throw malformed("a header has a value with control characters");
-  return value;
-}
-
-function isBlank(code: number): boolean {
-  return code === 0x20 || code === 0x09;
 }
 
 function note(headers: Record<string, string | string[]>, name: string, value: string): void {
@@ -320,3 +285,5 @@ function tooLarge(): ProxyError {
 function malformed(what: string): ProxyError {
   return new ProxyError("UpstreamProtocol", `the upstream did not answer in HTTP/1.1: ${what}`);
 }
+
+const faults: FieldFaults = { malformed, tooMany: tooLarge };
