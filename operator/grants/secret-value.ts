@@ -14,18 +14,28 @@ export interface NamedSecret {
   readonly values: Readonly<Record<string, string>>;
 }
 
+/**
+ * A Secret of the connection's own namespace. Throws LeaseRefused SecretNotFound.
+ *
+ * @param field that names it, for the message; undefined: the credential
+ */
 export async function namedSecret(
   connection: Connection,
   name: string,
   readSecret: SecretReader,
   signal: AbortSignal,
+  field?: string,
 ): Promise<NamedSecret> {
   const { namespace, name: connectionName } = connection.metadata;
   const values = await readSecret(namespace, name, signal);
   if (values !== undefined) return { where: `Secret ${namespace}/${name}`, values };
+  const role =
+    field === undefined
+      ? `which holds the credential of connection ${namespace}/${connectionName}`
+      : `named by ${field}`;
   throw new LeaseRefused(
     "SecretNotFound",
-    `Secret ${namespace}/${name}, which holds the credential of connection ${namespace}/${connectionName}, does not exist; create it`,
+    `Secret ${namespace}/${name}, ${role}, does not exist; create it`,
   );
 }
 

@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import type { TlsSettings } from "../../contract/control.ts";
 import type { Connection, SecretKeyReference } from "../../crds/types.gen.ts";
 import { LeaseRefused } from "./lease-refused.ts";
-import { secretValue, type SecretReader } from "./secret-value.ts";
+import { namedSecret, secretValue, type SecretReader } from "./secret-value.ts";
 
 /** The CA bundle of `endpoint.tls.caSecretRef`; undefined when none is named. */
 async function readCa(
@@ -24,19 +24,12 @@ export async function pemBundle(
   readSecret: SecretReader,
   signal: AbortSignal,
 ): Promise<string> {
-  const { namespace } = connection.metadata;
-  const where = `Secret ${namespace}/${reference.name}`;
-  const values = await readSecret(namespace, reference.name, signal);
-  if (values === undefined)
-    throw new LeaseRefused(
-      "SecretNotFound",
-      `${where}, named by ${field}, does not exist; create it`,
-    );
-  const ca = secretValue({ where, values }, reference.key);
+  const secret = await namedSecret(connection, reference.name, readSecret, signal, field);
+  const ca = secretValue(secret, reference.key);
   if (!ca.includes("-----BEGIN CERTIFICATE-----"))
     throw new LeaseRefused(
       "SecretValueUnusable",
-      `${where}: key ${reference.key} holds no PEM certificate`,
+      `${secret.where}: key ${reference.key} holds no PEM certificate`,
     );
   return ca;
 }
@@ -64,20 +57,14 @@ async function readClientCertificate(
 ): Promise<TlsSettings["clientCertificate"]> {
   const reference = connection.spec.endpoint.tls?.clientCertificateSecretRef;
   if (reference === undefined) return undefined;
-  const { namespace } = connection.metadata;
-  const where = `Secret ${namespace}/${reference.name}`;
-  const values = await readSecret(namespace, reference.name, signal);
-  if (values === undefined)
-    throw new LeaseRefused(
-      "SecretNotFound",
-      `${where}, named by endpoint.tls.clientCertificateSecretRef, does not exist; create it`,
-    );
-  const certificate = secretValue({ where, values }, "tls.crt");
-  const key = secretValue({ where, values }, "tls.key");
+  const field = "endpoint.tls.clientCertificateSecretRef";
+  const secret = await namedSecret(connection, reference.name, readSecret, signal, field);
+  const certificate = secretValue(secret, "tls.crt");
+  const key = secretValue(secret, "tls.key");
   if (!belongTogether(certificate, key))
     throw new LeaseRefused(
       "SecretValueUnusable",
-      `${where}: tls.crt and tls.key are no PEM certificate and its unencrypted private key`,
+      `${secret.where}: tls.crt and tls.key are no PEM certificate and its unencrypted private key`,
     );
   return { certificate, key };
 }
