@@ -46,6 +46,8 @@ export interface EventOutcome {
   };
   readonly tokens?: { readonly input: number; readonly output: number };
   readonly error?: string;
+  /** The limit that cut it off, as the policy calls it. */
+  readonly limit?: string;
 }
 
 /** A masked text kept beside the event: a prompt, an answer, rows. The event carries its digest, so it is covered by the chain. */
@@ -63,6 +65,8 @@ export interface EventDecision {
   readonly reason: string;
   readonly message: string;
   readonly mode: "Enforce" | "Observe";
+  /** The limit that refused it, as the policy calls it. */
+  readonly limit?: string;
   readonly wouldBe?: {
     readonly verdict: string;
     readonly policy: string;

@@ -1,7 +1,15 @@
 // What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
+import type { PriceTable } from "../policy/budget/price.ts";
 import type { AccessPolicy, AccessRequest, Connection, Quarantine } from "../crds/types.gen.ts";
 
-export type ResourceKind = "Connection" | "AccessPolicy" | "Quarantine" | "Secret" | "Pod";
+export type ResourceKind =
+  | "Connection"
+  | "AccessPolicy"
+  | "Quarantine"
+  | "Secret"
+  | "Pod"
+  /** The price table. */
+  | "ConfigMap";
 
 export interface ResourceChange {
   readonly kind: ResourceKind;
@@ -19,6 +27,8 @@ export interface ResourceView {
   connectionsIn(namespace: string): readonly Connection[];
   policiesIn(namespace: string): readonly AccessPolicy[];
   quarantines(): readonly Quarantine[];
+  /** What tokens cost; undefined where no table stands. The same object until it changes. */
+  prices(): PriceTable | undefined;
   /** Decoded values of a Secret; undefined when it is not there. */
   secret(
     namespace: string,

@@ -1,4 +1,5 @@
 // The decision: compiled rules and the facts of one operation in, a verdict with the rule that said so out. Pure; order never matters.
+import { unpriced } from "./budget/unpriced.ts";
 import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
@@ -57,6 +58,7 @@ function readsOf({ rules }: Bundle): PreparedBundle["reads"] {
  * | no policy selects the subject                       | deny    | NoPolicy                     |
  * | not fully understood, or touches nothing            | deny    | Unrecognised                 |
  * | its answer cannot be masked as policies ask         | deny    | MaskNotProvable              |
+ * | costs are limited, and its model has no price       | deny    | LimitExceeded                |
  * | it undoes what the session is held to               | deny    | NoMatchingRule, LimitExceeded |
  * | a Deny speaks about any access                      | deny    | RuleMatched, ConditionFailed |
  * | some access is covered by nothing                   | deny    | NoMatchingRule               |
@@ -77,6 +79,8 @@ export function decide(
   if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
   const unmasked = unmaskable(bundle, operation);
   if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
+  const costly = unpriced(bundle, operation);
+  if (costly !== undefined) return refuse("LimitExceeded", costly);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
   const decision = evaluate(enforced, inquiry);

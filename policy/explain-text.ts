@@ -1,5 +1,6 @@
 // An explanation for a terminal.
-import type { ApprovalTerms, Transform } from "./bundle.ts";
+import { budgetNames } from "./budget/budget.ts";
+import type { ApprovalTerms, Limits, Transform } from "./bundle.ts";
 import type { Decision } from "./decision.ts";
 import type {
   ExplainedAccess,
@@ -85,7 +86,7 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
       (mask) =>
         `  mask detected ${mask.detector} in the request: ${transform(mask.transform)} (${mask.policy})`,
     ),
-    ...Object.entries(limits).map(([limit, value]) => `  limit ${limit}: ${String(value)}`),
+    ...limitLines(limits, obligations.price),
     ...(readOnly === true
       ? ["  the session is read-only in the database, because no rule allows a write"]
       : []),
@@ -94,6 +95,24 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
       : [`  sent with at most ${maxOutputTokens} output tokens`]),
     `  record ${recording.detail}${recording.strict ? ", strict" : ""}, kept ${recording.retentionDays} days`,
   ];
+}
+
+function limitLines(limits: Limits, price: Obligations["price"]): string[] {
+  return Object.entries(limits).flatMap(([limit, value]) => {
+    if (limit === "repeats")
+      return (limits.repeats ?? []).map(
+        ({ max, withinSeconds }) =>
+          `  limit repeats: the same operation at most ${max} times within ${withinSeconds} s`,
+      );
+    const isBudget = budgetNames.some((name) => name === limit);
+    const priced =
+      limit === "costPerDay" && price !== undefined
+        ? `, at ${price.input} for a million tokens in and ${price.output} out`
+        : "";
+    return [
+      `  limit ${limit}: ${String(value)}${isBudget ? " for all pods of the service account together" : ""}${priced}`,
+    ];
+  });
 }
 
 function transform(given: Transform): string {

@@ -7,9 +7,17 @@ import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../co
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
+import {
+  isUncounted,
+  type Admission,
+  type Admissions,
+  type BudgetRefusal,
+} from "./budget/admission.ts";
+import type { AskBudgets } from "./budget/purses.ts";
+import type { Spending } from "./budget/spending.ts";
 import { ProxyError } from "./errors.ts";
 import { holdForApproval } from "./hold.ts";
-import type { RateWindow } from "./limits.ts";
+import type { MinuteCount } from "./limits.ts";
 import type {
   Content,
   GateSession,
@@ -19,7 +27,7 @@ import type {
   PassOptions,
   Recorder,
 } from "./pipeline.ts";
-import { changesSomething, eventOperation, refusedContents } from "./record.ts";
+import { changesSomething, eventDecision, eventOperation, refusedContents } from "./record.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
@@ -30,6 +38,8 @@ export interface GateOptions {
   readonly now: () => number;
   /** Marks every event of a local run: neither groups nor duties are checked there. */
   readonly assurance?: "local";
+  /** Asks the operator for this proxy's part of shared budgets; without it none of tokens or costs can be spent. */
+  readonly askBudgets?: AskBudgets;
   readonly onDecision?: (decision: Decision, operation: Operation) => void;
 }
 
@@ -37,7 +47,8 @@ export class Session implements GateSession {
   readonly id = ulid();
   readonly #options: GateOptions;
   readonly #connection: string;
-  readonly #rate: RateWindow;
+  readonly #rate: MinuteCount;
+  readonly #admissions: Admissions;
   readonly #ended = new AbortController();
   readonly #onClose: () => void;
   #subject: Subject;
@@ -51,14 +62,15 @@ export class Session implements GateSession {
   constructor(
     options: GateOptions,
     connection: string,
-    rate: RateWindow,
+    shared: { readonly rate: MinuteCount; readonly admissions: Admissions },
     chain: string | undefined,
     label: string | undefined,
     onClose: () => void,
   ) {
     this.#options = options;
     this.#connection = connection;
-    this.#rate = rate;
+    this.#rate = shared.rate;
+    this.#admissions = shared.admissions;
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
     this.#eventSubject = stable(this.#subject);
@@ -134,11 +146,13 @@ export class Session implements GateSession {
     const now = this.#options.now();
     const perMinute = grant.bundle.limits.requestsPerMinute;
     if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
-      return this.#refuseOverLimit(operation, grant, perMinute, options);
+      const waitMs = this.#rate.waitMs(now);
+      return this.#refuseOverRate(operation, grant, perMinute, waitMs, options);
     }
     const decision = this.#decide(grant, operation, now);
     this.#operations += 1;
-    this.#options.onDecision?.(decision, operation);
+    const isCounted = decision.verdict === "allow" && !isUncounted(grant.bundle);
+    if (!isCounted) this.#options.onDecision?.(decision, operation);
     switch (decision.verdict) {
       case "deny":
         return this.#refuse(
@@ -151,12 +165,10 @@ export class Session implements GateSession {
           ),
           options,
         );
-      case "allow": {
-        const body = this.#body(grant, operation, decision);
-        if (grant.bundle.recording.strict || changesSomething(operation))
-          return this.#goWithIntent(body, decision);
-        return { go: true, decision, done: this.#recorder(body) };
-      }
+      case "allow":
+        return isCounted
+          ? this.#goCounted(grant, operation, decision, options)
+          : this.#go(grant, operation, decision, undefined);
       case "hold":
         return this.#hold(grant, operation, decision, options);
       default:
@@ -164,12 +176,76 @@ export class Session implements GateSession {
     }
   }
 
+  #go(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    spending: Spending | undefined,
+  ): Passage | Promise<Passage> {
+    const body = this.#body(grant, operation, decision);
+    if (decision.verdict === "hold" || grant.bundle.recording.strict || changesSomething(operation))
+      return this.#goWithIntent(body, decision, spending);
+    return this.#passage(body, decision, spending);
+  }
+
+  /** As `#go`, once budgets and guards have what it takes. */
+  #goCounted(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+  ): Passage | Promise<Passage> {
+    const admitting = this.#admissions.admit(grant.bundle, {
+      operation,
+      maxOutputTokens: decision.maxOutputTokens,
+      inputTokens: options.inputTokens ?? (() => 0),
+      digest:
+        // Drivers repeat those by themselves, and a person has looked at each that was held.
+        decision.reason === "SessionBasics" || decision.verdict === "hold"
+          ? undefined
+          : () => operationDigest(this.#subject, this.#connection, options.exact()),
+    });
+    const then = (admission: Admission): Passage | Promise<Passage> => {
+      if (!("spending" in admission))
+        return this.#refuseOverLimit(operation, grant, admission, options);
+      if (decision.verdict === "allow") this.#options.onDecision?.(decision, operation);
+      return this.#go(grant, operation, decision, admission.spending);
+    };
+    if (!(admitting instanceof Promise)) return then(admitting);
+    return admitting.then((admission) => {
+      // The operator was asked meanwhile: what was decided before may not hold any more.
+      const changed = this.#ended.signal.aborted ? this.#cause() : this.refusalNow(operation);
+      if (changed === undefined) return then(admission);
+      if ("spending" in admission) admission.spending?.settle({ status: "error" });
+      return this.#refuse(grant, operation, decision, changed, options);
+    });
+  }
+
+  #passage(body: EventBody, decision: Decision, spending: Spending | undefined): Passage {
+    const record = this.#recorder(body);
+    if (spending === undefined) return { go: true, decision, done: record };
+    return {
+      go: true,
+      decision,
+      spending,
+      done: (outcome, contents) => {
+        spending.settle(outcome);
+        record(outcome, contents);
+      },
+    };
+  }
+
   /** The intent is durable before anything is forwarded; the operation event names it later. */
-  async #goWithIntent(body: EventBody, decision: Decision): Promise<Passage> {
+  async #goWithIntent(
+    body: EventBody,
+    decision: Decision,
+    spending: Spending | undefined,
+  ): Promise<Passage> {
     try {
       const { seq } = await this.#options.recorder.appendDurably("intent", body);
-      return { go: true, decision, done: this.#recorder({ ...body, intent: seq }) };
+      return this.#passage({ ...body, intent: seq }, decision, spending);
     } catch (error) {
+      spending?.settle({ status: "error" });
       return { go: false, decision, error: asProxyError(error, this.#connection) };
     }
   }
@@ -202,7 +278,9 @@ export class Session implements GateSession {
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
     if (this.#ended.signal.aborted)
       return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
-    return this.#goWithIntent(this.#body(grant, operation, decision), decision);
+    return isUncounted(grant.bundle)
+      ? this.#go(grant, operation, decision, undefined)
+      : this.#goCounted(grant, operation, decision, options);
   }
 
   /** An approval never outlives the rule that asked for it, and neither does a connection that was let through. */
@@ -256,28 +334,36 @@ export class Session implements GateSession {
     }
   }
 
-  #refuseOverLimit(
+  #refuseOverRate(
     operation: Operation,
     grant: LiveGrant,
     perMinute: number,
+    waitMs: number,
     options: PassOptions,
   ): Promise<Passage> {
-    const message = `connection ${this.#connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again later`;
+    const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
+    const message = `connection ${this.#connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again in ${retryAfterSeconds} s`;
+    const error = new ProxyError("LimitExceeded", message, { retryAfterSeconds });
+    return this.#refuseOverLimit(operation, grant, { limit: "requestsPerMinute", error }, options);
+  }
+
+  #refuseOverLimit(
+    operation: Operation,
+    grant: LiveGrant,
+    { limit, error }: BudgetRefusal,
+    options: PassOptions,
+  ): Promise<Passage> {
     const decision: Decision = {
       verdict: "deny",
       policy: "",
       rule: "",
       reason: "LimitExceeded",
-      message,
+      message: error.message,
       mode: "Enforce",
+      limit,
     };
-    return this.#refuse(
-      grant,
-      operation,
-      decision,
-      new ProxyError("LimitExceeded", message),
-      options,
-    );
+    this.#options.onDecision?.(decision, operation);
+    return this.#refuse(grant, operation, decision, error, options);
   }
 
   #recorder(body: EventBody): (outcome: EventOutcome, contents?: readonly Content[]) => void {
@@ -330,15 +416,6 @@ export function operationDigest(subject: Subject, connection: string, exact: str
   return `sha256-${createHash("sha256")
     .update(JSON.stringify([subject.podUid, connection, exact]))
     .digest("base64url")}`;
-}
-
-function eventDecision(decision: Decision): EventDecision {
-  const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
-  return stable(
-    wouldBe === undefined
-      ? { verdict, policy, rule, reason, message, mode }
-      : { verdict, policy, rule, reason, message, mode, wouldBe },
-  );
 }
 
 export function asProxyError(error: unknown, connection: string): ProxyError {

@@ -15,6 +15,12 @@ export interface MetricSources {
   unshipped(): number;
   oldestUnshippedMs(): number;
   spoolBytes(): number;
+  /** What this pod holds of shared budgets and has not spent. */
+  budgets(): readonly {
+    readonly connection: string;
+    readonly budget: string;
+    readonly free: number;
+  }[];
   viewAgeMs(): number;
   grants(): number;
 }
@@ -63,6 +69,15 @@ export function createMetrics(sources: MetricSources): ProxyMetrics {
   );
   gauge("chaperone_spool_bytes", "Size of the spool on disk.", [], (metric) =>
     metric.set(sources.spoolBytes()),
+  );
+  gauge(
+    "chaperone_budget_held",
+    "What this pod holds of a shared budget and has not spent, by connection and budget.",
+    ["connection", "budget"],
+    (metric) => {
+      for (const { connection, budget, free } of sources.budgets())
+        metric.set({ connection, budget }, free);
+    },
   );
   gauge(
     "chaperone_view_age_seconds",

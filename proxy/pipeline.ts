@@ -6,6 +6,7 @@ import type { Bundle } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
+import type { Spending } from "./budget/spending.ts";
 import type { ProxyError } from "./errors.ts";
 
 /** The live grant of one connection. Read it afresh at each use: bundle, lease and endpoint change under a running session. */
@@ -53,6 +54,8 @@ export interface PassOptions {
   readonly content?: () => { readonly part: ContentRef["part"]; readonly text: string };
   /** A person is being asked by this access request; until `pass` settles the client can only wait. */
   readonly onWait?: (request: string) => void;
+  /** Tokens of a request to a language model, as well as can be said before it is sent. */
+  readonly inputTokens?: () => number;
   /** Aborts a hold when the client goes away. */
   readonly signal: AbortSignal;
 }
@@ -61,6 +64,8 @@ export type Passage =
   | {
       readonly go: true;
       readonly decision: Decision;
+      /** What it holds of budgets that are counted in tokens; `done` settles it. */
+      readonly spending?: Spending;
       readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void;
     }
   | { readonly go: false; readonly decision?: Decision; readonly error: ProxyError };

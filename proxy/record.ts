@@ -1,6 +1,7 @@
 // What of an operation goes into its event, by the recording detail of the policy.
 import { stable } from "../contract/chain.ts";
-import type { EventBody } from "../contract/event.ts";
+import type { EventBody, EventDecision } from "../contract/event.ts";
+import type { Decision } from "../policy/decision.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
 import { maxContentBytes, type Content, type PassOptions } from "./pipeline.ts";
@@ -91,4 +92,19 @@ function metadataSummary(operation: Operation): string {
     default:
       return operation satisfies never;
   }
+}
+
+/** As it stands in the event; a rule that allows says so with the same one every time. */
+export function eventDecision(decision: Decision): EventDecision {
+  const { verdict, policy, rule, reason, message, mode, limit, wouldBe } = decision;
+  return stable({
+    verdict,
+    policy,
+    rule,
+    reason,
+    message,
+    mode,
+    ...(limit === undefined ? {} : { limit }),
+    ...(wouldBe === undefined ? {} : { wouldBe }),
+  });
 }

@@ -1,6 +1,8 @@
 // The resources of local mode: manifests from files, quarantines from the state directory. A broken file keeps the last good state.
 import type { CheckResult } from "../../crds/check.ts";
 import type { AccessPolicy, Connection, Quarantine } from "../../crds/types.gen.ts";
+import type { PriceTable } from "../../policy/budget/price.ts";
+import { priceTableName } from "../../policy/budget/price-table.ts";
 import type { ResourceChange, ResourceKind, ResourceView } from "../../operator/resources.ts";
 
 interface Named {
@@ -33,6 +35,7 @@ export class FileView implements ResourceView {
       loaded.policies.map(byMetadata),
     );
     this.#announce("Secret", before.secrets, loaded.secrets);
+    this.#announce("ConfigMap", [pricesNamed(before)], [pricesNamed(loaded)]);
   }
 
   replaceQuarantines(quarantines: readonly Quarantine[]): void {
@@ -65,6 +68,10 @@ export class FileView implements ResourceView {
 
   quarantines(): readonly Quarantine[] {
     return [...this.#loaded.quarantines, ...this.#quarantines];
+  }
+
+  prices(): PriceTable | undefined {
+    return this.#loaded.prices;
   }
 
   async secret(
@@ -108,6 +115,10 @@ function byMetadata<T extends { readonly metadata: Named }>(
   object: T,
 ): Named & { readonly object: T } {
   return { namespace: object.metadata.namespace, name: object.metadata.name, object };
+}
+
+function pricesNamed({ prices }: CheckResult): Named & { readonly prices: unknown } {
+  return { namespace: "", name: priceTableName, prices };
 }
 
 function keyOf({ namespace, name }: Named): string {

@@ -126,6 +126,9 @@ export class ChangeTracker {
         );
       case "AccessPolicy":
         return new Map(this.#retarget(namespace, name).map((connection) => [connection, false]));
+      case "ConfigMap":
+        // Whose policies limit costs is seen when they are compared.
+        return new Map([...view.allConnections()].map((connection) => [nameOf(connection), false]));
       case "Quarantine":
       case "Pod":
         return new Map();

@@ -1,5 +1,6 @@
 // Compiled bundles of the resources as they stand: every pod of one service account shares one, and asking twice costs nothing.
 import type { AccessPolicy, Connection } from "../../crds/types.gen.ts";
+import type { PriceTable } from "../../policy/budget/price.ts";
 import type { Bundle } from "../../policy/bundle.ts";
 import { compile } from "../../policy/compile.ts";
 
@@ -8,6 +9,7 @@ const maxSubjectsPerConnection = 1_000;
 
 interface Compiled {
   readonly policies: readonly AccessPolicy[];
+  readonly prices: PriceTable | undefined;
   readonly bundle: Bundle;
 }
 
@@ -16,6 +18,7 @@ export interface BundleInput {
   readonly policies: readonly AccessPolicy[];
   readonly subject: { readonly namespace: string; readonly serviceAccount: string };
   readonly maskKey: string;
+  readonly prices?: PriceTable;
 }
 
 /**
@@ -25,15 +28,16 @@ export interface BundleInput {
 export function bundleCompiler(): (input: BundleInput) => Bundle {
   const remembered = new WeakMap<Connection, Map<string, Compiled>>();
   return (input) => {
-    const { connection, policies, subject } = input;
+    const { connection, policies, subject, prices } = input;
     const bySubject = remembered.get(connection) ?? new Map<string, Compiled>();
     remembered.set(connection, bySubject);
     const key = `${subject.namespace}/${subject.serviceAccount}`;
     const known = bySubject.get(key);
-    if (known !== undefined && areSame(known.policies, policies)) return known.bundle;
+    if (known !== undefined && known.prices === prices && areSame(known.policies, policies))
+      return known.bundle;
     const bundle = compile(input);
     if (bySubject.size >= maxSubjectsPerConnection) bySubject.clear();
-    bySubject.set(key, { policies: [...policies], bundle });
+    bySubject.set(key, { policies: [...policies], prices, bundle });
     return bundle;
   };
 }

@@ -59,11 +59,13 @@ export function govern(
   if (order !== undefined) return { refused: "Quarantined", message: quarantineMessage(order) };
   let bundle: Bundle;
   try {
+    const prices = view.prices();
     bundle = (governing.compile ?? compile)({
       connection,
       policies: view.policiesIn(namespace),
       subject,
       maskKey: maskKey(namespace),
+      ...(prices !== undefined && { prices }),
     });
   } catch (error) {
     return {

@@ -8,6 +8,7 @@ const {
   AccessPolicy,
   AccessRequest,
   AccessSession,
+  ConfigMap,
   Connection,
   MutatingWebhookConfiguration,
   Pod,
@@ -39,6 +40,7 @@ export function neededRights(
     ...[config.authoritySecret, config.keysSecret].flatMap((name) =>
       rights(Secret, ["update"], { namespace, name }),
     ),
+    ...rights(ConfigMap, ["list", "watch"], { namespace }),
     ...rights(AccessSession, ["list", "watch", "delete"], { namespace }),
     ...rights(TokenReview, ["create"]),
     ...rights(SubjectAccessReview, ["create"]),

@@ -16,7 +16,8 @@ export type Amounts = Readonly<Partial<Record<BudgetName, number>>>;
 export interface Period {
   /** `2026-11-30T10:42` or `2026-11-30`: the minute or the day of UTC. */
   readonly window: string;
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, both. */
+  readonly startsAt: number;
   readonly endsAt: number;
 }
 
@@ -31,10 +32,11 @@ export function isDaily(name: BudgetName): boolean {
 export function periodAt(name: BudgetName, now: number): Period {
   const daily = isDaily(name);
   const lengthMs = daily ? dayMs : minuteMs;
-  const start = now - (now % lengthMs);
+  const startsAt = now - (now % lengthMs);
   return {
-    window: new Date(start).toISOString().slice(0, daily ? 10 : 16),
-    endsAt: start + lengthMs,
+    window: new Date(startsAt).toISOString().slice(0, daily ? 10 : 16),
+    startsAt,
+    endsAt: startsAt + lengthMs,
   };
 }
 

@@ -20,7 +20,6 @@ const pods = 3;
 type Step =
   | { readonly kind: "reserve"; readonly pod: number; readonly amount: number }
   | { readonly kind: "settle"; readonly pod: number; readonly at: number; readonly percent: number }
-  | { readonly kind: "grow"; readonly pod: number; readonly at: number; readonly more: number }
   | {
       readonly kind: "ask";
       readonly pod: number;
@@ -52,15 +51,6 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       pod,
       at,
       percent: fc.constantFrom(0, 30, 100, 100, 250),
-    }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      kind: fc.constant("grow" as const),
-      pod,
-      at,
-      more: fc.integer({ min: 1, max: 30 }),
     }),
   },
   {
@@ -171,9 +161,6 @@ class World {
         open.reservation.settle(1_000);
         return;
       }
-      case "grow":
-        this.proxies[one.pod]?.open[one.at]?.reservation.grow(one.more);
-        return;
       case "ask":
         for (let copy = 0; copy < one.copies; copy += 1) this.ask(one.pod, one.need, one.wish);
         return;

@@ -21,7 +21,7 @@ export const emptyAccount: Account = { settled: 0, holdings: {} };
 /** What one call allots beyond its need, as a part of the limit: a call for each request would be slow, large parts would lie idle with one pod. */
 const sliceShare = 16;
 
-/** Proxies of one workload in one period; the account stands in one row. */
+/** Proxies of one workload in one period, since the account stands in one row; beyond it the eldest counts as lost. */
 export const maxHoldings = 2_000;
 
 const nothing: Holding = { granted: 0, returned: 0, spent: 0 };
@@ -83,9 +83,7 @@ export function allot(
   const own = committedOf(before);
   const free = limit - committed(account);
   const most = before.returned + own + Math.max(0, free);
-  const isKnown = holder in account.holdings || Object.keys(account.holdings).length < maxHoldings;
-  if (!isKnown || base + need > most)
-    return { account, granted: before.granted, left: Math.max(0, free) };
+  if (base + need > most) return { account, granted: before.granted, left: Math.max(0, free) };
   const good = base + Math.max(need, wish, Math.ceil(limit / sliceShare));
   const granted = Math.max(before.granted, Math.min(most, good));
   const after = withHolding(account, holder, { ...before, granted });
@@ -109,5 +107,8 @@ function fold(account: Account, holder: string, counts: (holding: Holding) => nu
 }
 
 function withHolding(account: Account, holder: string, holding: Holding): Account {
-  return { ...account, holdings: { ...account.holdings, [holder]: holding } };
+  const names = Object.keys(account.holdings);
+  const eldest = holder in account.holdings || names.length < maxHoldings ? undefined : names[0];
+  const { settled, holdings } = eldest === undefined ? account : forfeit(account, eldest);
+  return { settled, holdings: { ...holdings, [holder]: holding } };
 }

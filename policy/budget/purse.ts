@@ -11,8 +11,6 @@ export interface Reservation {
   readonly amount: number;
   /** What it really was; replaces the amount. Only the first call counts. */
   settle(spent: number): void;
-  /** Takes more; false where the purse does not hold it. */
-  grow(more: number): boolean;
 }
 
 export interface PurseReport extends Pick<Holding, "returned" | "spent"> {
@@ -113,9 +111,14 @@ export class Purse {
     this.#past = this.#past.filter((pocket) => pocket.reserved > 0 || !pocket.isTold);
   }
 
-  /** Held and not spent, for the metrics. */
+  /** Something is reserved and not settled. */
+  get isUsed(): boolean {
+    return [...this.#past, this.#current].some((pocket) => (pocket?.reserved ?? 0) > 0);
+  }
+
+  /** Held and not spent; less than nothing where answers were longer than was thought. */
   get free(): number {
-    return Math.max(0, this.#current?.free ?? 0);
+    return this.#current?.free ?? 0;
   }
 
   #at(now: number): Pocket | undefined {
@@ -133,25 +136,16 @@ export class Purse {
   }
 }
 
-function reservation(pocket: Pocket, first: number): Reservation {
-  let amount = first;
+function reservation(pocket: Pocket, amount: number): Reservation {
   let isOpen = true;
   pocket.reserved += amount;
   return {
-    get amount() {
-      return amount;
-    },
+    amount,
     settle(spent) {
       if (!isOpen) return;
       isOpen = false;
       pocket.reserved -= amount;
       pocket.spent += Math.max(0, spent);
-    },
-    grow(more) {
-      if (!isOpen || pocket.free < more) return false;
-      pocket.reserved += more;
-      amount += more;
-      return true;
     },
   };
 }

@@ -2,6 +2,7 @@
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { Answer, AnswerReader } from "../../policy/llm/answer.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { inputTokens } from "../../policy/budget/estimate.ts";
 import { isObject } from "../../policy/llm/json.ts";
 import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
@@ -49,6 +50,7 @@ export async function askOpenAi(
   return {
     operation,
     speaker: "openai",
+    inputTokens: () => (body === undefined ? 0 : inputTokens(body.toString("utf8"))),
     masked,
     exact: () => exactOf(head, body),
     content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),

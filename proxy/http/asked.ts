@@ -19,6 +19,8 @@ export interface Asked {
   readonly content: PassOptions["content"];
   /** How the answer is read where it is masked. */
   readonly speaker: Speaker;
+  /** Tokens of the request, where its protocol knows of any. */
+  readonly inputTokens?: () => number;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts;
   /** Where nothing is masked: readable, because the answer is read on the way. */

@@ -1,6 +1,7 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
+import { AnswerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
@@ -60,6 +61,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
         return exchange.signal;
       },
       ...(asked.content !== undefined && { content: asked.content }),
+      ...(asked.inputTokens !== undefined && { inputTokens: asked.inputTokens }),
     });
     const passage = passing instanceof Promise ? await passing : passing;
     if (!passage.go) {
@@ -102,6 +104,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask,
+      budget:
+        passage.spending === undefined
+          ? undefined
+          : new AnswerBudget(passage.spending, asked.operation),
       masked: asked.masked,
       answer: answerRules(now),
       limits: now.bundle.limits,

@@ -13,8 +13,11 @@ export interface Refusal {
 
 /** When a pending request is worth sending again: a person needs that long at least. */
 const pendingRetrySeconds = 15;
-/** A rate is counted by the minute. */
+/** What may be held together is freed by others. */
 const limitRetrySeconds = 30;
+
+/** An SDK waits for `retry-after` up to a minute; for longer ones it tries at once. */
+const sdkPatienceSeconds = 60;
 
 export function refusalOf(
   error: ProxyError,
@@ -52,13 +55,16 @@ function problem(
 /**
  * The error object of the OpenAI API, so that its SDKs raise their own exception with our sentence in it.
  *
- * What a policy or a person decided is always 403, rate limits included: the SDKs send 408, 409, 429 and 5xx again by
- * themselves, at once and twice, which would turn one refusal into three operations and never into an answer. Failures of
- * the way to the upstream keep their status: there the repetition helps. `x-should-retry` says the same to SDKs that read it.
+ * What a policy or a person decided is 403: the SDKs send 408, 409, 429 and 5xx again by themselves, at once and twice,
+ * which would turn one refusal into three operations and never into an answer. A limit of which is known when it is over is
+ * the provider's own 429 with `retry-after`, which they wait for. Failures of the way to the upstream keep their status: there
+ * the repetition helps. `x-should-retry` says the same to SDKs that read it.
  */
 function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refusal {
-  const transient = error.status >= 500 && proxyErrors[error.code].retry;
-  const status = error.status === 429 || error.status === 421 ? 403 : error.status;
+  const waits = (error.retryAfterSeconds ?? Infinity) <= sdkPatienceSeconds;
+  const transient = waits || (error.status >= 500 && proxyErrors[error.code].retry);
+  const isFinal = (error.status === 429 && !waits) || error.status === 421;
+  const status = isFinal ? 403 : error.status;
   const body = {
     error: {
       message: error.message,
@@ -92,6 +98,7 @@ function explained(decision: Decision | undefined): {
 
 function retrySeconds(error: ProxyError): number | undefined {
   if (error.code === "Pending" || error.code === "ApprovalTimeout") return pendingRetrySeconds;
+  if (error.retryAfterSeconds !== undefined) return error.retryAfterSeconds;
   return error.status === 429 ? limitRetrySeconds : undefined;
 }
 
@@ -109,6 +116,8 @@ const titles: Readonly<Record<ProxyErrorCode, string>> = {
   TooManyRequests: "Too many open requests",
   MaskNotProvable: "The answer cannot be masked",
   LimitExceeded: "Limit exceeded",
+  BudgetExceeded: "Budget exceeded",
+  RepeatedOperation: "The same operation too often",
   Quarantined: "Quarantined",
   GrantRefused: "Grant refused",
   GrantEnded: "Grant ended",
