@@ -6,6 +6,7 @@ import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askLlm } from "./ask-llm.ts";
+import { AskedOfGate } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
@@ -55,13 +56,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
         ? ask(connection.protocol, exchange, head, live)
         : askWebSocket(connection.protocol, head, live);
     const asked = asking instanceof Promise ? await asking : asking;
-    const passing = session.pass(asked.operation, {
-      exact: asked.exact,
-      get signal() {
-        return exchange.signal;
-      },
-      ...(asked.content !== undefined && { content: asked.content }),
-    });
+    const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
     const passage = passing instanceof Promise ? await passing : passing;
     if (!passage.go) {
       exchange.refuse(passage.error, passage.decision);
