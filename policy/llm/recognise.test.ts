@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
 import { recogniseHttp } from "../http/recognise.ts";
-import { maxDepth, parseStrict } from "./json.ts";
 import { recogniseOpenAi } from "./recognise.ts";
 
 function recognise(
@@ -328,39 +326,3 @@ for (const [what, target, body, why, more] of refused) {
     assert.match(operation.unrecognised ?? "was recognised", why);
   });
 }
-
-test("a body that is no UTF-8 is not recognised", () => {
-  assert.deepEqual(parseStrict(Uint8Array.of(0x22, 0xff, 0x22)), {
-    problem: "the body is no UTF-8",
-  });
-});
-
-test("JSON without duplicate names is read as JSON.parse reads it", () => {
-  fc.assert(
-    fc.property(fc.json({ maxDepth: 5 }), fc.nat({ max: 3 }), (text, indent) => {
-      const pretty = JSON.stringify(JSON.parse(text), undefined, indent);
-      assert.deepEqual(parseStrict(pretty), { value: JSON.parse(pretty) });
-    }),
-    { numRuns: 2000 },
-  );
-});
-
-test("a duplicate name is found wherever it stands", () => {
-  fc.assert(
-    fc.property(fc.json(), fc.json(), fc.string(), fc.boolean(), (before, after, name, nested) => {
-      const key = JSON.stringify(name);
-      const object = `{${key}:${before}, ${key} :${after}}`;
-      assert.ok("problem" in parseStrict(nested ? `[{"a":${object}}]` : object));
-    }),
-  );
-});
-
-test("equal names in different objects are no duplicates", () => {
-  assert.deepEqual(parseStrict('[{"a":1},{"a":{"a":["a","a"]}}]'), {
-    value: [{ a: 1 }, { a: { a: ["a", "a"] } }],
-  });
-});
-
-test("nesting up to the bound is read", () => {
-  assert.ok("value" in parseStrict("[".repeat(maxDepth) + "]".repeat(maxDepth)));
-});

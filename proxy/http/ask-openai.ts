@@ -3,6 +3,7 @@ import { answerReader } from "../../policy/llm/answer.ts";
 import type { Answer, AnswerReader } from "../../policy/llm/answer.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
+import { withMembers } from "../../policy/llm/members.ts";
 import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
@@ -13,26 +14,21 @@ import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import { maskRequest } from "./mask-request.ts";
+import { decodedBody, decodedHead } from "./request-text.ts";
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
 
 export async function askOpenAi(
   exchange: Exchange,
-  head: RequestHead,
+  received: RequestHead,
   live: LiveGrant,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
-  const prefix =
-    exchange.request.body.length !== 0 ? await exchange.readPrefix(bodyLimit) : undefined;
-  if (prefix?.complete === false) throw tooLarge(bodyLimit, "a request to a language model");
-  exchange.bytesIn = prefix?.bytes.length ?? 0;
+  const sent = await wholeBody(exchange, received);
+  const head = received.contentEncoding === undefined ? received : decodedHead(received);
   const masked: Counts = {};
-  // An encoded body is refused below.
-  const body =
-    prefix === undefined || head.contentEncoding !== undefined
-      ? prefix?.bytes
-      : maskRequest(prefix.bytes, bundle, masked);
+  const body = sent === undefined ? undefined : maskRequest(sent, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
@@ -42,12 +38,12 @@ export async function askOpenAi(
   const operation = recogniseOpenAi({
     http,
     basePath: endpoint.basePath,
-    // An encoded body is not looked into: without its text the recogniser refuses what needs one.
-    ...(body !== undefined && head.contentEncoding === undefined && { body }),
+    ...(body !== undefined && { body }),
   });
   const keepsText = bundle.recording.detail !== "Metadata";
   return {
     operation,
+    head,
     speaker: "openai",
     masked,
     exact: () => exactOf(head, body),
@@ -62,14 +58,28 @@ export async function askOpenAi(
   };
 }
 
+/** The body as the text that it is, whatever it was encoded in. */
+async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer | undefined> {
+  if (exchange.request.body.length === 0) return undefined;
+  const what = "a request to a language model";
+  const { bytes, complete } = await exchange.readPrefix(bodyLimit);
+  if (!complete) throw tooLarge(bodyLimit, what);
+  exchange.bytesIn = bytes.length;
+  if (head.contentEncoding === undefined) return bytes;
+  const decoded = await decodedBody(bytes, head.contentEncoding, bodyLimit, what);
+  await exchange.hold(decoded.length);
+  return decoded;
+}
+
 /** The request with the limit that the rule sets on one that names none; several answers share it. */
 function limited(body: Buffer, operation: LlmOperation, maxOutputTokens: number): Buffer {
   const name = limitNames[operation.facts.operation];
-  const value: unknown = JSON.parse(body.toString("utf8"));
+  const text = body.toString("utf8");
+  const value: unknown = JSON.parse(text);
   if (name === undefined || !isObject(value)) return body;
   const answers = typeof value["n"] === "number" ? value["n"] : 1;
   const each = Math.max(1, Math.floor(maxOutputTokens / answers));
-  return Buffer.from(JSON.stringify({ ...value, [name]: each }));
+  return Buffer.from(withMembers(text, { [name]: each }));
 }
 
 /** `max_tokens` of chat is deprecated, and refused by reasoning models. */
