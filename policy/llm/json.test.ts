@@ -22,7 +22,7 @@ describe("strict JSON", () => {
 
   test("has no name twice, wherever it stands and however it is escaped", () => {
     const escaped = (name: string): string =>
-      `"${[...name]
+      `"${Array.from(name)
         .map((one) => one.codePointAt(0)?.toString(16).padStart(4, "0"))
         .map((hex) => `\\u${hex}`)
         .join("")}"`;
