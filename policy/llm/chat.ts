@@ -15,8 +15,6 @@ import type { Reading } from "./reading.ts";
 
 const bodyNames: ReadonlySet<string> = new Set([
   "model",
-  "models",
-  "fallbacks",
   "messages",
   "tools",
   "functions",

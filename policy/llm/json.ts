@@ -40,7 +40,8 @@ const surrogate = /\\u[dD][89a-fA-F]/;
 /** Any escape, so that the second backslash of `\\ud800` begins none; pairs stand whole. */
 const escapes = /\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|[^])/g;
 
-function withoutHalves(text: string): string {
+/** JSON in which every character is whole: an escape that is half a surrogate pair is that of U+FFFD. */
+export function withoutHalves(text: string): string {
   if (!surrogate.test(text)) return text;
   return text.replace(escapes, (escape) =>
     escape.length === 6 && surrogate.test(escape) ? String.raw`\ufffd` : escape,

@@ -65,16 +65,34 @@ export function nameOf(value: unknown, what: string): string {
   if (typeof value !== "string" || value === "") throw new NotUnderstood(`${what} is missing`);
   if (value.length > maxNameLength)
     throw new NotUnderstood(`${what} is longer than ${maxNameLength} characters`);
+  // Some servers trim a name, or end it at a NUL.
+  if (unclear.test(value))
+    throw new NotUnderstood(`${what} has blanks at an end, or control characters`);
   return value;
 }
 
+const unclear = /^\s|\s$|\p{Cc}/u;
+
+/** What gateways take as further models, or as another server to ask: LiteLLM, OpenRouter. */
+const elsewhere: ReadonlySet<string> = new Set([
+  "models",
+  "fallbacks",
+  "context_window_fallbacks",
+  "content_policy_fallbacks",
+  "default_fallbacks",
+  "user_config",
+  "model_list",
+  "api_base",
+  "base_url",
+  "custom_llm_provider",
+  "preset",
+]);
+
 export function readModel(reading: Reading, body: JsonObject): void {
   reading.model = nameOf(body["model"], "model");
-  for (const name of ["models", "fallbacks"]) {
-    const others = body[name];
-    if (others !== undefined && others !== null)
-      throw new NotUnderstood(`${name} names further models, which no rule sees`);
-  }
+  for (const [name, value] of Object.entries(body))
+    if (elsewhere.has(name.toUpperCase().toLowerCase()) && value !== null)
+      throw new NotUnderstood(`${name} leads to models that no rule sees`);
 }
 
 export function readStream(reading: Reading, body: JsonObject): void {

@@ -234,7 +234,7 @@ const refused: [
     "fallback models",
     "/v1/chat/completions",
     { model: "a", models: ["b"], messages: [] },
-    /models names further models/,
+    /models leads to models that no rule sees/,
   ],
   ["no messages", "/v1/chat/completions", { model: "a" }, /messages is no list/],
   ["half an answer", "/v1/chat/completions", { model: "a", messages: [], n: 0.5 }, /n is no/],

@@ -1,6 +1,6 @@
 // A request to an OpenAI-compatible API -> facts: operation, model, tools offered and called, prompt text, limits.
 import { printable } from "../describe.ts";
-import type { Access, HttpOperation, LlmFacts, LlmOperation } from "../operation.ts";
+import type { Access, HttpFacts, HttpOperation, LlmFacts, LlmOperation } from "../operation.ts";
 import { readChat } from "./chat.ts";
 import { parseStrict } from "./json.ts";
 import { listOf, NotUnderstood, objectOf, readModel, readText, startReading } from "./reading.ts";
@@ -59,13 +59,25 @@ function routeOf({ http, body, basePath }: OpenAiRequest): Route {
   if (post)
     return {
       operation: post.operation,
-      read: (reading) => post.read(reading, jsonBody(contentType, body)),
+      read: (reading) => {
+        refuseQueriedModel(http.facts);
+        post.read(reading, jsonBody(contentType, body));
+      },
     };
   const model = method === "GET" ? /^\/models(?:\/(.+))?$/.exec(local ?? "") : null;
   if (model) return { operation: "models", read: (reading) => readModels(reading, model[1], body) };
   throw new NotUnderstood(
     `${method} ${printable(path)} is no operation of this API that rules know`,
   );
+}
+
+/** LiteLLM takes it before that of the body. */
+function refuseQueriedModel({ query }: HttpFacts): void {
+  for (const name of Object.keys(query))
+    if (name.toUpperCase().toLowerCase() === "model")
+      throw new NotUnderstood(
+        "the query names a model, which some servers take for that of the body",
+      );
 }
 
 function jsonBody(contentType: string, body: Uint8Array | string | undefined): unknown {
@@ -86,7 +98,7 @@ function readModels(
   reading.model = model ?? "";
 }
 
-const embeddingNames: ReadonlySet<string> = new Set(["model", "models", "fallbacks", "input"]);
+const embeddingNames: ReadonlySet<string> = new Set(["model", "input"]);
 
 function readEmbeddings(reading: Reading, value: unknown): void {
   const body = objectOf(value, "the body", embeddingNames);

@@ -14,8 +14,6 @@ import type { JsonObject } from "./json.ts";
 
 const bodyNames: ReadonlySet<string> = new Set([
   "model",
-  "models",
-  "fallbacks",
   "input",
   "instructions",
   "tools",

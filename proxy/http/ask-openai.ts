@@ -14,7 +14,7 @@ import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import { maskRequest } from "./mask-request.ts";
-import { decodedBody, decodedHead } from "./request-text.ts";
+import { decodedBody, decodedHead, settledJson, settledType } from "./request-text.ts";
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
@@ -26,7 +26,11 @@ export async function askOpenAi(
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
-  const head = received.contentEncoding === undefined ? received : decodedHead(received);
+  const type = sent === undefined ? undefined : settledType(received, sent);
+  const head =
+    received.contentEncoding === undefined && type === undefined
+      ? received
+      : decodedHead(received, type);
   const masked: Counts = {};
   const body = sent === undefined ? undefined : maskRequest(sent, bundle, masked);
   const http = recogniseHttp({
@@ -65,10 +69,10 @@ async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer 
   const { bytes, complete } = await exchange.readPrefix(bodyLimit);
   if (!complete) throw tooLarge(bodyLimit, what);
   exchange.bytesIn = bytes.length;
-  if (head.contentEncoding === undefined) return bytes;
+  if (head.contentEncoding === undefined) return settledJson(bytes);
   const decoded = await decodedBody(bytes, head.contentEncoding, bodyLimit, what);
   await exchange.hold(decoded.length);
-  return decoded;
+  return settledJson(decoded);
 }
 
 /** The request with the limit that the rule sets on one that names none; several answers share it. */

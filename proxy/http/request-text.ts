@@ -3,6 +3,7 @@
 import { promisify } from "node:util";
 import { brotliDecompress, gunzip, inflate, zstdDecompress } from "node:zlib";
 
+import { withoutHalves } from "../../policy/llm/json.ts";
 import { ProxyError } from "../errors.ts";
 import { tooLarge } from "./asked.ts";
 import type { RequestHead } from "./head.ts";
@@ -44,6 +45,31 @@ export async function decodedBody(
       cause: error,
     });
   }
+}
+
+/**
+ * JSON whose characters are all whole (policy/llm/json.ts), so that what was read is what goes on. What is no UTF-8 is left alone:
+ * it is refused when it is read.
+ */
+export function settledJson(body: Buffer): Buffer {
+  if (!body.includes(String.raw`\ud`) && !body.includes(String.raw`\uD`)) return body;
+  try {
+    return Buffer.from(
+      withoutHalves(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body)),
+    );
+  } catch {
+    return body;
+  }
+}
+
+/** curl's `-d` and Go's `http.Post` without a type; servers that ask for none read JSON all the same. */
+const unsaid: ReadonlySet<string> = new Set(["", "application/x-www-form-urlencoded"]);
+
+/** The type that a request to a model goes on with: JSON that says nothing else, or what a client says unasked, says that it is JSON. */
+export function settledType(head: RequestHead, body: Buffer): string | undefined {
+  const type = head.all["content-type"] ?? "";
+  if (typeof type !== "string" || !unsaid.has(type.trim().toLowerCase())) return undefined;
+  return /^[ \t\r\n]*\{/.test(body.toString("latin1", 0, 64)) ? "application/json" : undefined;
 }
 
 /** The head of a body that was decoded; with another type where that is known better. */
