@@ -7,7 +7,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 
 import { recogniseHttp } from "../../policy/http/recognise.ts";
-import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import { openAi } from "../../policy/llm/openai/provider.ts";
+import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import { settledJson } from "../../proxy/http/request-text.ts";
 import { modelOf, readers } from "../corpus/llm/readers.ts";
 import { denied, trickyRequests } from "../corpus/llm/requests.ts";
@@ -129,7 +130,7 @@ test("whatever is mixed into the names and values of a request, all readers of w
   fc.assert(
     fc.property(body, (text) => {
       const bytes = Buffer.from(text);
-      const operation = recogniseOpenAi({ http, basePath: "/v1", body: bytes });
+      const operation = recogniseLlm(openAi, { http, basePath: "/v1", body: bytes });
       if (operation.unrecognised !== undefined) return;
       read += 1;
       const sent = settledJson(bytes);

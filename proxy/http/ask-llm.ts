@@ -1,10 +1,12 @@
-// What a request of an `openai` connection asks for: its JSON body is read before the decision, and the answer on its way back.
+// What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
 import { answerReader } from "../../policy/llm/answer.ts";
-import type { Answer, AnswerReader } from "../../policy/llm/answer.ts";
+import type { AnswerReader } from "../../policy/llm/answer.ts";
+import type { Answer } from "../../policy/llm/gathering.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
 import { withMembers } from "../../policy/llm/members.ts";
-import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
+import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import { maxContentBytes } from "../pipeline.ts";
@@ -19,7 +21,8 @@ import { decodedBody, decodedHead, settledJson, settledType } from "./request-te
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
 
-export async function askOpenAi(
+export async function askLlm(
+  provider: LlmProvider,
   exchange: Exchange,
   received: RequestHead,
   live: LiveGrant,
@@ -32,14 +35,14 @@ export async function askOpenAi(
       ? received
       : decodedHead(received, type);
   const masked: Counts = {};
-  const body = sent === undefined ? undefined : maskRequest(sent, bundle, masked);
+  const body = sent === undefined ? undefined : maskRequest(sent, provider, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
     target: head.target,
     headers: head.all,
   });
-  const operation = recogniseOpenAi({
+  const operation = recogniseLlm(provider, {
     http,
     basePath: endpoint.basePath,
     ...(body !== undefined && { body }),
@@ -48,7 +51,7 @@ export async function askOpenAi(
   return {
     operation,
     head,
-    speaker: "openai",
+    provider,
     masked,
     exact: () => exactOf(head, body),
     content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
@@ -56,9 +59,11 @@ export async function askOpenAi(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      return maxOutputTokens === undefined ? body : limited(body, operation, maxOutputTokens);
+      return maxOutputTokens === undefined
+        ? body
+        : limited(provider, body, operation, maxOutputTokens);
     },
-    observer: () => new AnswerObserver(keepsText ? operation.facts.prompts : undefined),
+    observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
   };
 }
 
@@ -75,36 +80,37 @@ async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer 
   return settledJson(decoded);
 }
 
-/** The request with the limit that the rule sets on one that names none; several answers share it. */
-function limited(body: Buffer, operation: LlmOperation, maxOutputTokens: number): Buffer {
-  const name = limitNames[operation.facts.operation];
+/** The request with the limit that the rule sets on one that names none. */
+function limited(
+  provider: LlmProvider,
+  body: Buffer,
+  operation: LlmOperation,
+  maxOutputTokens: number,
+): Buffer {
   const text = body.toString("utf8");
   const value: unknown = JSON.parse(text);
-  if (name === undefined || !isObject(value)) return body;
-  const answers = typeof value["n"] === "number" ? value["n"] : 1;
-  const each = Math.max(1, Math.floor(maxOutputTokens / answers));
-  return Buffer.from(withMembers(text, { [name]: each }));
+  if (!isObject(value)) return body;
+  const sent = provider.limited(operation.facts.operation, value, maxOutputTokens);
+  if (sent === undefined) return body;
+  const set = Object.entries(sent).filter(([name, one]) => one !== value[name]);
+  return Buffer.from(withMembers(text, Object.fromEntries(set)));
 }
 
-/** `max_tokens` of chat is deprecated, and refused by reasoning models. */
-const limitNames: Readonly<Record<string, string>> = {
-  chat: "max_completion_tokens",
-  responses: "max_output_tokens",
-};
-
 class AnswerObserver implements Observer {
+  readonly #provider: LlmProvider;
   readonly #prompts: readonly string[] | undefined;
   #reader: AnswerReader | undefined;
 
   /** @param prompts undefined: texts are not recorded */
-  constructor(prompts: readonly string[] | undefined) {
+  constructor(provider: LlmProvider, prompts: readonly string[] | undefined) {
+    this.#provider = provider;
     this.#prompts = prompts;
   }
 
   start(_status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
     // It was asked for without encoding; from an upstream that encodes all the same nothing can be read.
     if (headers["content-encoding"] === undefined)
-      this.#reader = answerReader(String(headers["content-type"] ?? ""));
+      this.#reader = answerReader(this.#provider, String(headers["content-type"] ?? ""));
   }
 
   take(chunk: Buffer): void {
@@ -123,9 +129,9 @@ class AnswerObserver implements Observer {
   }
 }
 
-function answerContent({ text, toolCalls, error, truncated }: Answer): Content[] {
+function answerContent({ thinking = "", text, toolCalls, error, truncated }: Answer): Content[] {
   const calls = toolCalls.map((call) => `${call.name}(${call.arguments})`);
-  return content("response", [text, ...calls, error ?? ""], truncated);
+  return content("response", [thinking, text, ...calls, error ?? ""], truncated);
 }
 
 function content(part: Content["part"], texts: readonly string[], truncated: boolean): Content[] {
