@@ -36,6 +36,14 @@ export interface Reading {
   user: string;
   reasoning: boolean;
   promptsUnreadable: boolean;
+  modelUnsaid: boolean;
+  toolsUnreadable: boolean;
+  /** Answers asked for at once: the limit is of each, what is asked for is all of them. */
+  answers: number;
+  /** What stands in the path in the place of the body's model. */
+  deployment: string;
+  /** Members that the body goes on with in the place of its own. */
+  readonly members: Record<string, unknown>;
 }
 
 export function startReading(): Reading {
@@ -54,6 +62,11 @@ export function startReading(): Reading {
     user: "",
     reasoning: false,
     promptsUnreadable: false,
+    modelUnsaid: false,
+    toolsUnreadable: false,
+    answers: 1,
+    deployment: "",
+    members: {},
   };
 }
 
@@ -111,10 +124,29 @@ const elsewhere: ReadonlySet<string> = new Set([
 ]);
 
 export function readModel(reading: Reading, body: JsonObject): void {
-  reading.model = nameOf(body["model"], "model");
+  refuseElsewhere(body);
+  if (reading.deployment === "") reading.model = nameOf(body["model"], "model");
+  else readDeployed(reading, body["model"]);
+}
+
+/** Of an API with a model of its own choice. */
+export function readOptionalModel(reading: Reading, body: JsonObject): void {
+  const isSaid = (body["model"] ?? null) !== null || reading.deployment !== "";
+  if (isSaid) return readModel(reading, body);
+  refuseElsewhere(body);
+  reading.modelUnsaid = true;
+}
+
+function refuseElsewhere(body: JsonObject): void {
   for (const [name, value] of Object.entries(body))
     if (elsewhere.has(name.toUpperCase().toLowerCase()) && value !== null)
       throw new NotUnderstood(`${name} leads to models that no rule sees`);
+}
+
+/** The body goes on with the same model as the path, whatever it named. */
+function readDeployed(reading: Reading, named: unknown): void {
+  reading.model = reading.deployment;
+  if (named !== undefined && named !== reading.model) reading.members["model"] = reading.model;
 }
 
 export function readStream(reading: Reading, body: JsonObject): void {
@@ -181,4 +213,12 @@ function textsOfPart(part: unknown, what: string): string[] {
   if (typeof part === "string") return [part];
   const { text, refusal } = objectOf(part, `a part of ${what}`, partNames);
   return [text, refusal].filter((value) => typeof value === "string");
+}
+
+/** A count that may be absent: 1 then. */
+export function countOf(value: unknown, what: string): number {
+  const count = value ?? 1;
+  if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1)
+    throw new NotUnderstood(`${what} is no whole number above 0`);
+  return count;
 }

@@ -4,6 +4,7 @@ import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
+import type { JsonObject } from "../../policy/llm/json.ts";
 import { withMembers } from "../../policy/llm/members.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
@@ -20,6 +21,8 @@ import { decodedBody, decodedHead, settledJson, settledType } from "./request-te
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
+/** Sound and pictures come in forms: OpenAI takes recordings of 25 MB. Larger files do not pass. */
+const formLimit = 26 * 1024 * 1024;
 
 export async function askLlm(
   provider: LlmProvider,
@@ -45,6 +48,7 @@ export async function askLlm(
   const operation = recogniseLlm(provider, {
     http,
     basePath: endpoint.basePath,
+    contentType: String(head.all["content-type"] ?? ""),
     ...(body !== undefined && { body }),
   });
   const keepsText = bundle.recording.detail !== "Metadata";
@@ -59,9 +63,7 @@ export async function askLlm(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      return maxOutputTokens === undefined
-        ? body
-        : limited(provider, body, operation, maxOutputTokens);
+      return rewritten(provider, body, operation, maxOutputTokens);
     },
     observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
   };
@@ -71,29 +73,45 @@ export async function askLlm(
 async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer | undefined> {
   if (exchange.request.body.length === 0) return undefined;
   const what = "a request to a language model";
-  const { bytes, complete } = await exchange.readPrefix(bodyLimit);
-  if (!complete) throw tooLarge(bodyLimit, what);
+  const isForm = /^multipart\/form-data\b/i.test(String(head.all["content-type"] ?? ""));
+  const limit = isForm ? formLimit : bodyLimit;
+  const { bytes, complete } = await exchange.readPrefix(limit);
+  if (!complete) throw tooLarge(limit, what);
   exchange.bytesIn = bytes.length;
-  if (head.contentEncoding === undefined) return settledJson(bytes);
-  const decoded = await decodedBody(bytes, head.contentEncoding, bodyLimit, what);
+  if (head.contentEncoding === undefined) return isForm ? bytes : settledJson(bytes);
+  const decoded = await decodedBody(bytes, head.contentEncoding, limit, what);
   await exchange.hold(decoded.length);
-  return settledJson(decoded);
+  return isForm ? decoded : settledJson(decoded);
 }
 
-/** The request with the limit that the rule sets on one that names none. */
-function limited(
+/** The request with the model that rules saw, and the limit that the rule sets on one that names none. */
+function rewritten(
   provider: LlmProvider,
   body: Buffer,
-  operation: LlmOperation,
-  maxOutputTokens: number,
+  { facts, http, members = {} }: LlmOperation,
+  maxOutputTokens: number | undefined,
 ): Buffer {
-  const text = body.toString("utf8");
-  const value: unknown = JSON.parse(text);
-  if (!isObject(value)) return body;
-  const sent = provider.limited(operation.facts.operation, value, maxOutputTokens);
-  if (sent === undefined) return body;
-  const set = Object.entries(sent).filter(([name, one]) => one !== value[name]);
-  return Buffer.from(withMembers(text, Object.fromEntries(set)));
+  const limit =
+    maxOutputTokens === undefined
+      ? {}
+      : limitOf(body, (value) =>
+          provider.limited(facts.operation, value, maxOutputTokens, http.path),
+        );
+  const set = { ...members, ...limit };
+  return Object.keys(set).length === 0
+    ? body
+    : Buffer.from(withMembers(body.toString("utf8"), set));
+}
+
+/** The members that differ in the body with the limit. */
+function limitOf(
+  body: Buffer,
+  limited: (value: JsonObject) => JsonObject | undefined,
+): Record<string, unknown> {
+  const value: unknown = JSON.parse(body.toString("utf8"));
+  const sent = isObject(value) ? limited(value) : undefined;
+  if (!isObject(value) || sent === undefined) return {};
+  return Object.fromEntries(Object.entries(sent).filter(([name, one]) => one !== value[name]));
 }
 
 class AnswerObserver implements Observer {

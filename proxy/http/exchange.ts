@@ -164,7 +164,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
       this.#abortAgent();
       return;
     }
-    const refusal = refusalOf(named(error, this.connection), decision, this.protocol);
+    const refusal = refusalOf(
+      named(error, this.connection),
+      decision,
+      this.protocol,
+      this.request.target,
+    );
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
     this.#finish();
