@@ -115,7 +115,7 @@ function llmOperation(
 }
 
 function factsOf(operation: string, reading: Reading): LlmFacts {
-  const { tools, offered, called, answers, deployment, members, ...read } = reading;
+  const { tools, offered, called, answers, deployment: _path, members: _set, ...read } = reading;
   const { promptsUnreadable, modelUnsaid, toolsUnreadable, maxOutputTokens, ...known } = read;
   return {
     operation,

@@ -26,6 +26,6 @@ export function readTranscription(reading: Reading, value: unknown): void {
   readModel(reading, fields);
   readStream(reading, fields);
   readText(reading, fields["prompt"], "prompt", "user");
-  reading.responseFormat = /json$/.test(wordOf(fields["response_format"])) ? "json" : "";
+  reading.responseFormat = wordOf(fields["response_format"]).endsWith("json") ? "json" : "";
   for (const { type } of files) addAttachment(reading, "audio", type, "inline");
 }
