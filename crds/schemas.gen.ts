@@ -139,9 +139,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic or passthrough"
         }
        ]
       },

@@ -239,7 +239,7 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough";
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic";
   /** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
@@ -343,7 +343,7 @@ export interface PassthroughRule {
 
 /** All fields must match; lists are any of. */
 export interface LlmRule {
-  /** chat, responses, completions, embeddings, images, speech, transcriptions, moderations, files, batches, realtime, models and so on. */
+  /** chat, responses, completions, embeddings, images, speech, transcriptions, translations, moderations, models, count-tokens, batches, files, realtime; one word for what every provider calls otherwise. */
   readonly operations?: readonly string[];
   /** Model names, `*` is a wildcard. */
   readonly models?: readonly string[];
@@ -432,7 +432,7 @@ export interface MaskingEntry {
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
-  /** What is masked, answers, requests or both; requests on openai connections only, by detect. */
+  /** What is masked, answers, requests or both; requests on connections to language models only, by detect. */
   readonly direction: "response" | "request" | "both";
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";

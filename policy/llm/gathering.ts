@@ -41,6 +41,8 @@ export class Gathering {
   usage: Usage | undefined;
   /** Characters that the model produced so far, text, thinking and arguments alike: what is counted before it says its usage. */
   generated = 0;
+  /** Parts of the answers before this one, where a body holds several. */
+  parts = 0;
   #error: string | undefined;
   #truncated = false;
   #left = maxAnswerLength;

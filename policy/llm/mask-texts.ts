@@ -1,8 +1,9 @@
 // The texts of one streamed answer that come in pieces: what the pieces of one spell together is masked as if it came whole, and
 // what was held back is carried by an event of its own before the text is said to be over.
 import { NotMaskable } from "../mask/stream-json.ts";
+import { goesOnOpaque } from "../mask/stream-json-string.ts";
 import type { TextStream } from "../mask/stream.ts";
-import { isOpaque, type ValueMasker } from "./mask-value.ts";
+import type { ValueMasker } from "./mask-value.ts";
 
 /** Texts of one stream that are put together at a time: choices, content parts, tool calls. */
 const maxTexts = 1_024;
@@ -32,7 +33,7 @@ export class RunningTexts<Event> {
   /** What of this text may go out once this piece has come, too. Throws NotMaskable. */
   piece(value: string, path: readonly string[], { key, part, carry }: PieceOf<Event>): string {
     const treatment = this.#values.shape(path);
-    if (treatment === "keep" || (treatment === "opaque" && isOpaque(value))) return value;
+    if (treatment === "keep" || (treatment === "opaque" && goesOnOpaque(value))) return value;
     const known = this.#running.get(key);
     if (known === undefined && this.#running.size >= maxTexts)
       throw new NotMaskable(`the stream carries more than ${maxTexts} texts at a time`);

@@ -1,5 +1,6 @@
 // Masks the values of one provider's JSON that are there whole, each string by what the provider's shape says it is.
 import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
+import { isOpaque } from "../mask/stream-json-string.ts";
 import { namedContext, type Counts, type StreamMasker, type TextStream } from "../mask/stream.ts";
 import { isObject, maxDepth, type JsonObject } from "./json.ts";
 
@@ -70,11 +71,6 @@ export class ValueMasker {
 }
 
 const inArguments: Shape = () => "text";
-
-/** Base64 of either alphabet: sound, pictures and what only the provider can read. */
-export function isOpaque(value: string): boolean {
-  return /^[\w+/=-]*$/.test(value);
-}
 
 export function tooDeep(): NotMaskable {
   return new NotMaskable(`an event is nested deeper than ${maxDepth} levels`);

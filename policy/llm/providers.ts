@@ -1,10 +1,12 @@
 // The providers by the protocol of the Connection that speaks to them.
 import type { LlmProtocol, Protocol } from "../operation.ts";
+import { anthropic } from "./anthropic/provider.ts";
 import { openAi } from "./openai/provider.ts";
 import type { LlmProvider } from "./provider.ts";
 
 export const providers: Readonly<Record<LlmProtocol, LlmProvider>> = {
   openai: openAi,
+  anthropic,
 };
 
 /** Undefined for a protocol that is not spoken with a language model. */
