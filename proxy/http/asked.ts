@@ -15,6 +15,8 @@ import type { AnswerForm } from "./headers.ts";
 
 export interface Asked {
   readonly operation: Operation;
+  /** The head as it goes to the upstream, where the body goes on in another form than it came in. */
+  readonly head?: RequestHead;
   readonly exact: () => string;
   readonly content: PassOptions["content"];
   /** Whose answer it is, which says how it is read where it is masked; absent for any server's. */

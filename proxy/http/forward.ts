@@ -84,10 +84,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
     const mask = answerMask(now.bundle, asked.provider, head.method);
+    const sentHead = asked.head ?? head;
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
+      headers: upstreamHeaders(sentHead, now, mask === undefined ? asked.form : "whole"),
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -98,6 +99,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask,
+      decodes: mask !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       answer: answerRules(now),
       limits: now.bundle.limits,
