@@ -1,4 +1,5 @@
 // What a request of an `openai` connection asks for: its JSON body is read before the decision, and the answer on its way back.
+import type { DetectMask } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { Answer, AnswerReader } from "../../policy/llm/answer.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
@@ -21,6 +22,7 @@ export async function askOpenAi(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
+  masks: readonly DetectMask[],
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const prefix =
@@ -32,7 +34,7 @@ export async function askOpenAi(
   const body =
     prefix === undefined || head.contentEncoding !== undefined
       ? prefix?.bytes
-      : maskRequest(prefix.bytes, bundle, masked);
+      : maskRequest(prefix.bytes, masks, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
