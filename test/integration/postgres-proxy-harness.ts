@@ -108,6 +108,8 @@ export async function startHarness(
     readonly startupDeadlineMs?: number;
     readonly memoryPatienceMs?: number;
     readonly holdNoticeMs?: number;
+    /** Of the pod's session. */
+    readonly marks?: PodMarks;
     /** The room's clock. */
     readonly now?: () => number;
   } = {},
@@ -123,7 +125,7 @@ export async function startHarness(
     subject: { namespace: "agents", serviceAccount: "invoice-agent", pod: "pod", podUid: "uid" },
     grants: state.grants,
     recorder,
-    marks: new PodMarks(),
+    marks: options.marks ?? new PodMarks(),
     now: Date.now,
   });
   let dialled = 0;
