@@ -1,4 +1,5 @@
-// What is gathered while the body of a model request is read: shared by the shapes of one provider.
+// What is gathered while the body of a model request is read: shared by the shapes of all providers.
+import type { LlmAttachment, LlmMessage } from "../operation.ts";
 import { isObject } from "./json.ts";
 import type { JsonObject } from "./json.ts";
 
@@ -6,6 +7,10 @@ import type { JsonObject } from "./json.ts";
 const maxTools = 1024;
 /** Longest model or tool name; providers stop at 64 for tools. */
 const maxNameLength = 256;
+/** Images and documents of one request; providers stop at 3,000 or before. */
+const maxAttachments = 4_096;
+/** Of a media type or an end user, as it is kept for conditions and events. */
+const maxWordLength = 128;
 
 /** Thrown inside the recogniser only, which turns it into `unrecognised`. */
 export class NotUnderstood extends Error {
@@ -19,8 +24,17 @@ export interface Reading {
   model: string;
   stream: boolean;
   maxOutputTokens: number | null;
+  /** Offered or called, in the order they were met. */
   readonly tools: Set<string>;
+  readonly offered: Set<string>;
+  readonly called: Set<string>;
   readonly prompts: string[];
+  readonly messages: LlmMessage[];
+  readonly toolResults: string[];
+  readonly attachments: LlmAttachment[];
+  responseFormat: string;
+  user: string;
+  reasoning: boolean;
   promptsUnreadable: boolean;
 }
 
@@ -30,7 +44,15 @@ export function startReading(): Reading {
     stream: false,
     maxOutputTokens: null,
     tools: new Set(),
+    offered: new Set(),
+    called: new Set(),
     prompts: [],
+    messages: [],
+    toolResults: [],
+    attachments: [],
+    responseFormat: "",
+    user: "",
+    reasoning: false,
     promptsUnreadable: false,
   };
 }
@@ -95,21 +117,44 @@ export function readLimit(reading: Reading, body: JsonObject, names: readonly st
   }
 }
 
-export function addTool(reading: Reading, name: unknown): void {
-  reading.tools.add(nameOf(name, "the name of a tool"));
+export function addTool(reading: Reading, name: unknown, how: "offered" | "called"): void {
+  const tool = nameOf(name, "the name of a tool");
+  reading.tools.add(tool);
+  reading[how].add(tool);
   if (reading.tools.size > maxTools)
     throw new NotUnderstood(`the request names more than ${maxTools} tools`);
 }
 
+/** A text that is sent to the model, in this role. */
+export function addText(reading: Reading, text: string, role: string): void {
+  if (text === "") return;
+  reading.prompts.push(text);
+  reading.messages.push({ role, text });
+  if (role === "tool") reading.toolResults.push(text);
+}
+
+export function addAttachment(
+  reading: Reading,
+  kind: LlmAttachment["kind"],
+  mediaType: unknown,
+  source: LlmAttachment["source"],
+): void {
+  if (reading.attachments.length >= maxAttachments)
+    throw new NotUnderstood(`the request has more than ${maxAttachments} attachments`);
+  reading.attachments.push({ kind, mediaType: wordOf(mediaType), source });
+}
+
+/** A short text that says something about the request; empty for anything else. */
+export function wordOf(value: unknown): string {
+  return typeof value === "string" ? value.slice(0, maxWordLength) : "";
+}
+
 /** Text, or a list of parts of which the text ones count; the parts of one message make one prompt. */
-export function readText(reading: Reading, content: unknown, what: string): void {
+export function readText(reading: Reading, content: unknown, what: string, role: string): void {
   if (content === undefined || content === null) return;
-  if (typeof content === "string") {
-    if (content !== "") reading.prompts.push(content);
-    return;
-  }
+  if (typeof content === "string") return addText(reading, content, role);
   const texts = listOf(content, what).flatMap((part) => textsOfPart(part, what));
-  if (texts.length > 0) reading.prompts.push(texts.join("\n"));
+  if (texts.length > 0) addText(reading, texts.join("\n"), role);
 }
 
 const partNames: ReadonlySet<string> = new Set(["type", "text", "refusal"]);

@@ -49,9 +49,16 @@ function tokensMatch(limit: number, facts: LlmFacts, reading: Reading): boolean 
   return asked === null || asked <= limit;
 }
 
+const generatesNothing: ReadonlySet<string> = new Set([
+  "embeddings",
+  "models",
+  "count-tokens",
+  "files",
+]);
+
 /** Operations that answer with generated text; the others have no output tokens to limit. */
 export function generates(facts: LlmFacts): boolean {
-  return facts.operation !== "embeddings" && facts.operation !== "models";
+  return !generatesNothing.has(facts.operation);
 }
 
 function promptsMatch(pattern: RE2JS, facts: LlmFacts, reading: Reading): boolean {

@@ -2,7 +2,7 @@
 import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
-import type { EventOutcome } from "../../contract/event.ts";
+import type { EventOutcome, EventTokens } from "../../contract/event.ts";
 import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
@@ -35,7 +35,7 @@ export interface Observer {
   take(chunk: Buffer): void;
   finish(): {
     readonly contents: readonly Content[];
-    readonly tokens?: { readonly input: number; readonly output: number };
+    readonly tokens?: EventTokens;
   };
 }
 

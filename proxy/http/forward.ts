@@ -1,11 +1,12 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
 import type { DetectMask } from "../../policy/bundle.ts";
+import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
-import { askOpenAi } from "./ask-openai.ts";
+import { askLlm } from "./ask-llm.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
@@ -210,14 +211,12 @@ function ask(
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);
-    case "openai":
-      return askOpenAi(exchange, head, live, masks);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return protocol satisfies never;
+      return askLlm(providers[protocol], exchange, head, live, masks);
   }
 }
 

@@ -1,7 +1,8 @@
 // Masks an answer between upstream and agent: its headers as texts, its body by what it is (policy/llm/mask-answer.ts). What cannot be
 // masked is refused: before its head went out with a sentence, after that by breaking it off.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
-import { bodyMasker, type BodyMasker, type Speaker } from "../../policy/llm/mask-answer.ts";
+import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import { createStreamMasker, type Counts, type StreamMasker } from "../../policy/mask/stream.ts";
 import type { Operation } from "../../policy/operation.ts";
@@ -43,13 +44,13 @@ const maskers = new WeakMap<readonly DetectMask[], StreamMasker>();
 export function answerMask(
   session: Pick<GateSession, "mark" | "masksNow">,
   bundle: Bundle,
-  { speaker, operation }: { readonly speaker: Speaker; readonly operation: Operation },
+  { provider, operation }: { readonly provider?: LlmProvider; readonly operation: Operation },
   method: string,
 ): AnswerMask | undefined {
   const masks = session.masksNow(bundle.detectMasks);
   if (masks.length === 0) return undefined;
   const see = findings(masks, session, operation);
-  return new AnswerMask(maskerOf(masks, bundle), speaker, method, see);
+  return new AnswerMask(maskerOf(masks, bundle), provider, method, see);
 }
 
 /** By the list of masks, which is one object as long as the bundle lives. */
@@ -73,17 +74,22 @@ export function detected(...parts: readonly (Counts | undefined)[]): {
 
 export class AnswerMask {
   readonly #masker: StreamMasker;
-  readonly #speaker: Speaker;
+  readonly #provider: LlmProvider | undefined;
   readonly #method: string;
   /** How often each detector spoke so far. */
   readonly counts: Counts = {};
   #body: BodyMasker | undefined;
   readonly #see: SeeFindings | undefined;
 
-  constructor(masker: StreamMasker, speaker: Speaker, method: string, see?: SeeFindings) {
+  constructor(
+    masker: StreamMasker,
+    provider: LlmProvider | undefined,
+    method: string,
+    see?: SeeFindings,
+  ) {
     this.#see = see;
     this.#masker = masker;
-    this.#speaker = speaker;
+    this.#provider = provider;
     this.#method = method;
   }
 
@@ -102,7 +108,7 @@ export class AnswerMask {
       throw refused("the upstream encoded it, although it was asked not to");
     const body = bodyMasker(
       String(headers["content-type"] ?? ""),
-      this.#speaker,
+      this.#provider,
       this.#masker,
       this.counts,
     );
@@ -141,7 +147,7 @@ export class AnswerMask {
   }
 
   /** What was found in it is on the pod's session before it goes out. */
-  #said(mask: () => string): Buffer {
+  #said(mask: () => string | Uint8Array): Buffer {
     const bytes = said(mask);
     this.#see?.(this.counts);
     return bytes;
@@ -150,9 +156,12 @@ export class AnswerMask {
 
 const nothing = Buffer.alloc(0);
 
-function said(mask: () => string): Buffer {
+function said(mask: () => string | Uint8Array): Buffer {
   try {
-    return Buffer.from(mask());
+    const shown = mask();
+    return typeof shown === "string"
+      ? Buffer.from(shown)
+      : Buffer.from(shown.buffer, shown.byteOffset, shown.length);
   } catch (error) {
     if (error instanceof NotMaskable) throw refused(error.message);
     throw error;

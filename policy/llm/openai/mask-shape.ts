@@ -1,5 +1,5 @@
 // Which strings of an OpenAI-compatible message are text to be masked: every one that is no identifier of the protocol.
-import type { Shape, Treatment } from "../mask/stream-json.ts";
+import type { Shape, Treatment } from "../../mask/stream-json.ts";
 
 const byName: Readonly<Record<string, Treatment>> = {
   // What the protocol itself means something by; tools are named by the agent.

@@ -1,6 +1,6 @@
 // The body of POST /chat/completions.
-import { isObject } from "./json.ts";
-import type { JsonObject } from "./json.ts";
+import { isObject } from "../json.ts";
+import type { JsonObject } from "../json.ts";
 import {
   addTool,
   listOf,
@@ -10,8 +10,9 @@ import {
   readModel,
   readStream,
   readText,
-} from "./reading.ts";
-import type { Reading } from "./reading.ts";
+  wordOf,
+} from "../reading.ts";
+import type { Reading } from "../reading.ts";
 
 const bodyNames: ReadonlySet<string> = new Set([
   "model",
@@ -48,12 +49,14 @@ export function readChat(reading: Reading, value: unknown): void {
   readAnswers(reading, body);
   if (!Array.isArray(body["messages"])) throw new NotUnderstood("messages is no list");
   for (const message of listOf(body["messages"], "messages")) readMessage(reading, message);
-  for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool);
-  for (const offered of listOf(body["functions"], "functions")) readFunction(reading, offered);
-  if (isObject(body["web_search_options"])) addTool(reading, "web_search");
+  for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool, "offered");
+  for (const offered of listOf(body["functions"], "functions"))
+    readFunction(reading, offered, "offered");
+  if (isObject(body["web_search_options"])) addTool(reading, "web_search", "offered");
   const prediction = body["prediction"] ?? undefined;
   if (prediction !== undefined) {
-    readText(reading, objectOf(prediction, "prediction", predictionNames)["content"], "prediction");
+    const { content } = objectOf(prediction, "prediction", predictionNames);
+    readText(reading, content, "prediction", "user");
   }
 }
 
@@ -68,21 +71,24 @@ function readAnswers(reading: Reading, body: JsonObject): void {
 
 function readMessage(reading: Reading, value: unknown): void {
   const message = objectOf(value, "a message", messageNames);
-  readText(reading, message["content"], "a message");
-  for (const call of listOf(message["tool_calls"], "tool_calls")) readTool(reading, call);
+  const role = wordOf(message["role"]);
+  readText(reading, message["content"], "a message", role === "function" ? "tool" : role);
+  for (const call of listOf(message["tool_calls"], "tool_calls")) readTool(reading, call, "called");
   const legacy = message["function_call"] ?? undefined;
-  if (legacy !== undefined) readFunction(reading, legacy);
-  if (message["role"] === "function") addTool(reading, message["name"]);
+  if (legacy !== undefined) readFunction(reading, legacy, "called");
+  if (role === "function") addTool(reading, message["name"], "called");
 }
+
+type How = "offered" | "called";
 
 /** A tool offered or called: `{type: "function", function: {name}}`; a type of the provider's own names the tool itself. */
-function readTool(reading: Reading, value: unknown): void {
+function readTool(reading: Reading, value: unknown, how: How): void {
   const tool = objectOf(value, "a tool", toolNames);
   const type = tool["type"] ?? "function";
-  if (type === "function" || type === "custom") readFunction(reading, tool[type]);
-  else addTool(reading, type);
+  if (type === "function" || type === "custom") readFunction(reading, tool[type], how);
+  else addTool(reading, type, how);
 }
 
-function readFunction(reading: Reading, value: unknown): void {
-  addTool(reading, objectOf(value, "a function", functionNames)["name"]);
+function readFunction(reading: Reading, value: unknown, how: How): void {
+  addTool(reading, objectOf(value, "a function", functionNames)["name"], how);
 }

@@ -1,10 +1,12 @@
-// What a request of an `openai` connection asks for: its JSON body is read before the decision, and the answer on its way back.
+// What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
 import type { DetectMask } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
-import type { Answer, AnswerReader } from "../../policy/llm/answer.ts";
+import type { AnswerReader } from "../../policy/llm/answer.ts";
+import type { Answer } from "../../policy/llm/gathering.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
-import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
+import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import { maxContentBytes } from "../pipeline.ts";
@@ -18,7 +20,8 @@ import { maskRequest } from "./mask-request.ts";
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
 
-export async function askOpenAi(
+export async function askLlm(
+  provider: LlmProvider,
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
@@ -34,14 +37,14 @@ export async function askOpenAi(
   const body =
     prefix === undefined || head.contentEncoding !== undefined
       ? prefix?.bytes
-      : maskRequest(prefix.bytes, masks, bundle, masked);
+      : maskRequest(prefix.bytes, provider, masks, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
     target: head.target,
     headers: head.all,
   });
-  const operation = recogniseOpenAi({
+  const operation = recogniseLlm(provider, {
     http,
     basePath: endpoint.basePath,
     // An encoded body is not looked into: without its text the recogniser refuses what needs one.
@@ -50,7 +53,7 @@ export async function askOpenAi(
   const keepsText = bundle.recording.detail !== "Metadata";
   return {
     operation,
-    speaker: "openai",
+    provider,
     masked,
     exact: () => exactOf(head, body),
     content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
@@ -58,41 +61,43 @@ export async function askOpenAi(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      return maxOutputTokens === undefined ? body : limited(body, operation, maxOutputTokens);
+      return maxOutputTokens === undefined
+        ? body
+        : limited(provider, body, operation, maxOutputTokens);
     },
-    observer: () => new AnswerObserver(keepsText ? operation.facts.prompts : undefined),
+    observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
   };
 }
 
-/** The request with the limit that the rule sets on one that names none; several answers share it. */
-function limited(body: Buffer, operation: LlmOperation, maxOutputTokens: number): Buffer {
-  const name = limitNames[operation.facts.operation];
+/** The request with the limit that the rule sets on one that names none. */
+function limited(
+  provider: LlmProvider,
+  body: Buffer,
+  operation: LlmOperation,
+  maxOutputTokens: number,
+): Buffer {
   const value: unknown = JSON.parse(body.toString("utf8"));
-  if (name === undefined || !isObject(value)) return body;
-  const answers = typeof value["n"] === "number" ? value["n"] : 1;
-  const each = Math.max(1, Math.floor(maxOutputTokens / answers));
-  return Buffer.from(JSON.stringify({ ...value, [name]: each }));
+  const sent = isObject(value)
+    ? provider.limited(operation.facts.operation, value, maxOutputTokens)
+    : undefined;
+  return sent === undefined ? body : Buffer.from(JSON.stringify(sent));
 }
 
-/** `max_tokens` of chat is deprecated, and refused by reasoning models. */
-const limitNames: Readonly<Record<string, string>> = {
-  chat: "max_completion_tokens",
-  responses: "max_output_tokens",
-};
-
 class AnswerObserver implements Observer {
+  readonly #provider: LlmProvider;
   readonly #prompts: readonly string[] | undefined;
   #reader: AnswerReader | undefined;
 
   /** @param prompts undefined: texts are not recorded */
-  constructor(prompts: readonly string[] | undefined) {
+  constructor(provider: LlmProvider, prompts: readonly string[] | undefined) {
+    this.#provider = provider;
     this.#prompts = prompts;
   }
 
   start(_status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
     // It was asked for without encoding; from an upstream that encodes all the same nothing can be read.
     if (headers["content-encoding"] === undefined)
-      this.#reader = answerReader(String(headers["content-type"] ?? ""));
+      this.#reader = answerReader(this.#provider, String(headers["content-type"] ?? ""));
   }
 
   take(chunk: Buffer): void {
@@ -111,9 +116,9 @@ class AnswerObserver implements Observer {
   }
 }
 
-function answerContent({ text, toolCalls, error, truncated }: Answer): Content[] {
+function answerContent({ thinking = "", text, toolCalls, error, truncated }: Answer): Content[] {
   const calls = toolCalls.map((call) => `${call.name}(${call.arguments})`);
-  return content("response", [text, ...calls, error ?? ""], truncated);
+  return content("response", [thinking, text, ...calls, error ?? ""], truncated);
 }
 
 function content(part: Content["part"], texts: readonly string[], truncated: boolean): Content[] {

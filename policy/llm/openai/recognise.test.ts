@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { recogniseHttp } from "../http/recognise.ts";
-import { maxDepth, parseStrict } from "./json.ts";
-import { recogniseOpenAi } from "./recognise.ts";
+import { recogniseHttp } from "../../http/recognise.ts";
+import { maxDepth, parseStrict } from "../json.ts";
+import { recogniseLlm } from "../recognise.ts";
+import { openAi } from "./provider.ts";
 
 function recognise(
   target: string,
@@ -13,9 +14,9 @@ function recognise(
   const { method = "POST", contentType = "application/json", basePath = "/v1" } = more;
   const headers = contentType === "" ? {} : { "content-type": contentType };
   const http = recogniseHttp({ method, host: "api.openai.com", target, headers });
-  if (body === undefined) return recogniseOpenAi({ http, basePath });
+  if (body === undefined) return recogniseLlm(openAi, { http, basePath });
   const text = typeof body === "string" ? body : JSON.stringify(body);
-  return recogniseOpenAi({ http, basePath, body: new TextEncoder().encode(text) });
+  return recogniseLlm(openAi, { http, basePath, body: new TextEncoder().encode(text) });
 }
 const chat = (body: Record<string, unknown>) =>
   recognise("/v1/chat/completions", { model: "gpt-5", messages: [], ...body });
@@ -58,6 +59,18 @@ test("recognises a chat completion as LangChain sends it", () => {
     tools: ["look_up", "pay"],
     maxOutputTokens: 500,
     prompts: ["You pay invoices.", "Pay\nnumber 7", "7 euros"],
+    messages: [
+      { role: "system", text: "You pay invoices." },
+      { role: "user", text: "Pay\nnumber 7" },
+      { role: "tool", text: "7 euros" },
+    ],
+    toolsOffered: ["look_up", "pay"],
+    toolsCalled: ["look_up"],
+    toolResults: ["7 euros"],
+    attachments: [],
+    responseFormat: "",
+    user: "",
+    reasoning: false,
   });
   assert.deepEqual(operation.accesses, [
     { kind: "llm", operation: "chat", model: "gpt-5", maxOutputTokens: 500 },
