@@ -1,39 +1,33 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
 import { createHash } from "node:crypto";
 import { ulid } from "ulid";
-import { stable } from "../contract/chain.ts";
 import type { RequestState } from "../contract/control.ts";
-import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../contract/event.ts";
+import type { EventBody } from "../contract/event.ts";
+import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
+import { masksThatHold } from "../policy/mask/conditional.ts";
+import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
-import {
-  isUncounted,
-  type Admission,
-  type Admissions,
-  type BudgetRefusal,
-} from "./budget/admission.ts";
+import { isUncounted, overLimit, overRate } from "./budget/admission.ts";
+import type { Admission, Admissions, BudgetRefusal } from "./budget/admission.ts";
 import type { AskBudgets } from "./budget/purses.ts";
-import type { Spending } from "./budget/spending.ts";
+import { neverSent, type Spending } from "./budget/spending.ts";
 import { ProxyError } from "./errors.ts";
 import { holdForApproval } from "./hold.ts";
+import type { PodMarks } from "./marks.ts";
 import type { MinuteCount } from "./limits.ts";
-import type {
-  Content,
-  GateSession,
-  Grants,
-  LiveGrant,
-  Passage,
-  PassOptions,
-  Recorder,
-} from "./pipeline.ts";
-import { changesSomething, eventDecision, eventOperation, refusedContents } from "./record.ts";
+import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
+import { changesSomething, eventOperation, refusedContents } from "./record.ts";
+import { SessionEvents } from "./session-events.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
   readonly subject: Subject;
   readonly grants: Grants;
   readonly recorder: Recorder;
+  /** Of all connections of the pod together. */
+  readonly marks: PodMarks;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Marks every event of a local run: neither groups nor duties are checked there. */
@@ -52,8 +46,7 @@ export class Session implements GateSession {
   readonly #ended = new AbortController();
   readonly #onClose: () => void;
   #subject: Subject;
-  #eventSubject: EventSubject;
-  readonly #eventDecisions = new WeakMap<Decision, EventDecision>();
+  readonly #events: SessionEvents;
   readonly #memo = new DecisionMemo();
   #operations = 0;
   #closed = false;
@@ -73,19 +66,54 @@ export class Session implements GateSession {
     this.#admissions = shared.admissions;
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
-    this.#eventSubject = stable(this.#subject);
-    stable(options.connection);
+    this.#events = new SessionEvents(this.id, options, this.#subject);
     this.#release = options.grants.keepInUse(connection);
-    options.recorder.append("session-start", {
-      ...this.#base(),
-      ...(label === undefined
+    this.#events.append(
+      "session-start",
+      label === undefined
         ? {}
-        : { operation: { kind: options.connection.protocol, summary: label } }),
-    });
+        : { operation: { kind: options.connection.protocol, summary: label } },
+    );
   }
 
   get ended(): AbortSignal {
     return this.#ended.signal;
+  }
+
+  get marks(): readonly string[] {
+    return this.#options.marks.names;
+  }
+
+  onMark(listener: () => void): () => void {
+    return this.#options.marks.watch(listener);
+  }
+
+  mark(found: readonly FoundMark[], operation: Operation): void {
+    const { marks, grants, now } = this.#options;
+    for (const { mark, ...by } of found) {
+      if (marks.keeps(mark)) continue;
+      const detail = grants.current(this.#connection)?.bundle.recording.detail ?? "Metadata";
+      const { kind, summary } = eventOperation(operation, detail);
+      if (!marks.has(mark))
+        this.#events.note("mark", { operation: { kind, summary }, mark: { name: mark, ...by } });
+      marks.add({
+        name: mark,
+        ...by,
+        since: new Date(now()).toISOString(),
+        connection: this.#connection,
+        session: this.id,
+        operation: summary,
+      });
+    }
+  }
+
+  masksNow(masks: readonly DetectMask[]): readonly DetectMask[] {
+    return masksThatHold(masks, () => ({
+      subject: this.#subject,
+      connection: this.#options.connection,
+      session: this.#standing(),
+      time: new Date(this.#options.now()),
+    }));
   }
 
   setChain(claimed: string | undefined): void {
@@ -93,7 +121,7 @@ export class Session implements GateSession {
     if (chain === this.#subject.chain) return;
     this.#subject =
       chain === undefined ? this.#options.subject : { ...this.#options.subject, chain };
-    this.#eventSubject = stable(this.#subject);
+    this.#events.setSubject(this.#subject);
   }
 
   end(cause: ProxyError): void {
@@ -105,14 +133,10 @@ export class Session implements GateSession {
     this.#closed = true;
     this.#onClose();
     this.#release();
-    try {
-      this.#options.recorder.append("session-end", {
-        ...this.#base(),
-        ...(cause === undefined ? {} : { error: { code: cause.code, message: cause.message } }),
-      });
-    } catch {
-      // The spool counts what it could not take; a session that is over cannot be refused any more.
-    }
+    this.#events.note(
+      "session-end",
+      cause === undefined ? {} : { error: { code: cause.code, message: cause.message } },
+    );
   }
 
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage> {
@@ -146,8 +170,8 @@ export class Session implements GateSession {
     const now = this.#options.now();
     const perMinute = grant.bundle.limits.requestsPerMinute;
     if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
-      const waitMs = this.#rate.waitMs(now);
-      return this.#refuseOverRate(operation, grant, perMinute, waitMs, options);
+      const refusal = overRate(this.#connection, perMinute, this.#rate.waitMs(now));
+      return this.#refuseOverLimit(operation, grant, refusal, options);
     }
     const decision = this.#decide(grant, operation, now);
     this.#operations += 1;
@@ -167,8 +191,8 @@ export class Session implements GateSession {
         );
       case "allow":
         return isCounted
-          ? this.#goCounted(grant, operation, decision, options)
-          : this.#go(grant, operation, decision, undefined);
+          ? this.#goCounted(grant, operation, decision, options, this.marks)
+          : this.#goOn(grant, operation, decision, this.marks, undefined);
       case "hold":
         return this.#hold(grant, operation, decision, options);
       default:
@@ -176,76 +200,110 @@ export class Session implements GateSession {
     }
   }
 
-  #go(
+  #goOn(
     grant: LiveGrant,
     operation: Operation,
     decision: Decision,
+    under: readonly string[],
     spending: Spending | undefined,
   ): Passage | Promise<Passage> {
-    const body = this.#body(grant, operation, decision);
-    if (decision.verdict === "hold" || grant.bundle.recording.strict || changesSomething(operation))
-      return this.#goWithIntent(body, decision, spending);
-    return this.#passage(body, decision, spending);
+    const body = this.#events.body(grant.bundle.recording.detail, operation, decision);
+    return decision.verdict === "hold" ||
+      grant.bundle.recording.strict ||
+      changesSomething(operation)
+      ? this.#goWithIntent(body, operation, decision, under, spending)
+      : this.#go(body, operation, decision, spending);
   }
 
-  /** As `#go`, once budgets and guards have what it takes. */
+  /** As `#goOn`, once budgets and guards have what it takes. */
   #goCounted(
     grant: LiveGrant,
     operation: Operation,
     decision: Decision,
     options: PassOptions,
+    under: readonly string[],
   ): Passage | Promise<Passage> {
+    // Drivers repeat what is theirs, and a person has looked at each operation that was held.
+    const mayRepeat = decision.reason === "SessionBasics" || decision.verdict === "hold";
     const admitting = this.#admissions.admit(grant.bundle, {
       operation,
       maxOutputTokens: decision.maxOutputTokens,
-      inputTokens: options.inputTokens ?? (() => 0),
-      digest:
-        // Drivers repeat those by themselves, and a person has looked at each that was held.
-        decision.reason === "SessionBasics" || decision.verdict === "hold"
-          ? undefined
-          : () => operationDigest(this.#subject, this.#connection, options.exact()),
+      inputTokens: options.inputTokens ?? noTokens,
+      digest: mayRepeat
+        ? undefined
+        : () => operationDigest(this.#subject, this.#connection, options.exact()),
     });
     const then = (admission: Admission): Passage | Promise<Passage> => {
       if (!("spending" in admission))
         return this.#refuseOverLimit(operation, grant, admission, options);
       if (decision.verdict === "allow") this.#options.onDecision?.(decision, operation);
-      return this.#go(grant, operation, decision, admission.spending);
+      return this.#goOn(grant, operation, decision, under, admission.spending);
     };
     if (!(admitting instanceof Promise)) return then(admitting);
     return admitting.then((admission) => {
       // The operator was asked meanwhile: what was decided before may not hold any more.
-      const changed = this.#ended.signal.aborted ? this.#cause() : this.refusalNow(operation);
+      const changed = this.#ended.signal.aborted
+        ? this.#cause()
+        : this.refusalNow(operation, decision);
       if (changed === undefined) return then(admission);
-      if ("spending" in admission) admission.spending?.settle({ status: "error" });
+      if ("spending" in admission) admission.spending?.settle(neverSent);
       return this.#refuse(grant, operation, decision, changed, options);
     });
   }
 
-  #passage(body: EventBody, decision: Decision, spending: Spending | undefined): Passage {
-    const record = this.#recorder(body);
-    if (spending === undefined) return { go: true, decision, done: record };
+  /** What the rules and the Connection put on the pod's session is there before the upstream can answer. */
+  #go(
+    body: EventBody,
+    operation: Operation,
+    decision: Decision,
+    spending: Spending | undefined,
+  ): Passage {
+    try {
+      if (decision.marks !== undefined) this.mark(decision.marks, operation);
+    } catch (error) {
+      spending?.settle(neverSent);
+      const refused = asProxyError(error, this.#connection);
+      this.#events.closing(body)({ status: "denied", error: refused.code });
+      return { go: false, decision, error: refused };
+    }
+    const record = this.#events.closing(body);
     return {
       go: true,
       decision,
+      marks: this.marks,
       spending,
-      done: (outcome, contents) => {
-        spending.settle(outcome);
-        record(outcome, contents);
-      },
+      done:
+        spending === undefined
+          ? record
+          : (outcome, contents) => {
+              spending.settle(outcome);
+              record(outcome, contents);
+            },
     };
   }
 
-  /** The intent is durable before anything is forwarded; the operation event names it later. */
+  /**
+   * The intent is durable before anything is forwarded; the operation event names it later.
+   *
+   * @param under the marks that it was decided under: with others by now it is decided again
+   */
   async #goWithIntent(
     body: EventBody,
+    operation: Operation,
     decision: Decision,
+    under: readonly string[],
     spending: Spending | undefined,
   ): Promise<Passage> {
     try {
       const { seq } = await this.#options.recorder.appendDurably("intent", body);
-      return this.#passage({ ...body, intent: seq }, decision, spending);
+      const closing = { ...body, intent: seq };
+      const refused = under === this.marks ? undefined : this.refusalNow(operation, decision);
+      if (refused === undefined) return this.#go(closing, operation, decision, spending);
+      spending?.settle(neverSent);
+      this.#events.closing(closing, under)({ status: "denied", error: refused.code });
+      return { go: false, decision, error: refused };
     } catch (error) {
-      spending?.settle({ status: "error" });
+      spending?.settle(neverSent);
       return { go: false, decision, error: asProxyError(error, this.#connection) };
     }
   }
@@ -258,6 +316,7 @@ export class Session implements GateSession {
   ): Promise<Passage> {
     const digest = operationDigest(this.#subject, this.#connection, options.exact());
     const content = options.content?.();
+    let under = this.marks;
     const held = await holdForApproval({
       grants: this.#options.grants,
       request: {
@@ -272,19 +331,22 @@ export class Session implements GateSession {
       terms: decision.approvals ?? [],
       onWait: options.onWait,
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
-      stillHeld: () => this.refusalNow(operation),
+      stillHeld: () => {
+        under = this.marks;
+        return this.refusalNow(operation);
+      },
     });
     if (!held.go)
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
     if (this.#ended.signal.aborted)
       return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
     return isUncounted(grant.bundle)
-      ? this.#go(grant, operation, decision, undefined)
-      : this.#goCounted(grant, operation, decision, options);
+      ? this.#goOn(grant, operation, decision, under, undefined)
+      : this.#goCounted(grant, operation, decision, options, under);
   }
 
   /** An approval never outlives the rule that asked for it, and neither does a connection that was let through. */
-  refusalNow(operation: Operation): ProxyError | undefined {
+  refusalNow(operation: Operation, before?: Decision): ProxyError | undefined {
     const grant = this.#options.grants.current(this.#connection);
     if (grant === undefined)
       return new ProxyError(
@@ -292,14 +354,24 @@ export class Session implements GateSession {
         `the grant for connection ${this.#connection} ended while the operation was going on`,
       );
     const decision = this.#decide(grant, operation, this.#options.now());
-    return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
+    if (decision.verdict === "deny") return new ProxyError("Denied", decision.message);
+    return decision.verdict === "hold" && before?.verdict === "allow"
+      ? new ProxyError(
+          "Denied",
+          `while it was going on the operation came to need a person's approval, so it ended; send it again to ask: ${decision.message}`,
+        )
+      : undefined;
   }
 
   #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
     return this.#memo.decide(grant.prepared, this.#subject, operation, {
-      session: { id: this.id, operations: this.#operations },
+      session: this.#standing(),
       time: new Date(now),
     });
+  }
+
+  #standing() {
+    return { id: this.id, operations: this.#operations, marks: this.marks };
   }
 
   /** A refusal is always strict: it is durable before the agent hears it, or the agent hears that it could not be recorded. */
@@ -315,7 +387,7 @@ export class Session implements GateSession {
     try {
       const contents = refusedContents(operation, grant.bundle.recording.detail, options);
       const body: EventBody = {
-        ...this.#body(grant, operation, decision),
+        ...this.#events.body(grant.bundle.recording.detail, operation, decision),
         outcome: { status: pending ? "pending" : "denied", error: error.code },
         ...(request === undefined
           ? {}
@@ -334,82 +406,23 @@ export class Session implements GateSession {
     }
   }
 
-  #refuseOverRate(
-    operation: Operation,
-    grant: LiveGrant,
-    perMinute: number,
-    waitMs: number,
-    options: PassOptions,
-  ): Promise<Passage> {
-    const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
-    const message = `connection ${this.#connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again in ${retryAfterSeconds} s`;
-    const error = new ProxyError("LimitExceeded", message, { retryAfterSeconds });
-    return this.#refuseOverLimit(operation, grant, { limit: "requestsPerMinute", error }, options);
-  }
-
   #refuseOverLimit(
     operation: Operation,
     grant: LiveGrant,
-    { limit, error }: BudgetRefusal,
+    refusal: BudgetRefusal,
     options: PassOptions,
   ): Promise<Passage> {
-    const decision: Decision = {
-      verdict: "deny",
-      policy: "",
-      rule: "",
-      reason: "LimitExceeded",
-      message: error.message,
-      mode: "Enforce",
-      limit,
-    };
+    const decision = overLimit(refusal);
     this.#options.onDecision?.(decision, operation);
-    return this.#refuse(grant, operation, decision, error, options);
-  }
-
-  #recorder(body: EventBody): (outcome: EventOutcome, contents?: readonly Content[]) => void {
-    let recorded = false;
-    return (outcome, contents) => {
-      if (recorded) return;
-      recorded = true;
-      try {
-        this.#options.recorder.append("operation", { ...body, outcome }, contents);
-      } catch {
-        // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
-      }
-    };
-  }
-
-  #base(): EventBody {
-    const { connection, assurance } = this.#options;
-    return {
-      session: this.id,
-      subject: this.#eventSubject,
-      connection,
-      ...(assurance === undefined ? {} : { assurance }),
-    };
-  }
-
-  #body(grant: LiveGrant, operation: Operation, decision: Decision): EventBody {
-    return {
-      ...this.#base(),
-      operation: eventOperation(operation, grant.bundle.recording.detail),
-      decision: this.#eventDecision(decision),
-    };
-  }
-
-  /** A rule that allows says so with the same decision every time. */
-  #eventDecision(decision: Decision): EventDecision {
-    const known = this.#eventDecisions.get(decision);
-    if (known !== undefined) return known;
-    const made = eventDecision(decision);
-    this.#eventDecisions.set(decision, made);
-    return made;
+    return this.#refuse(grant, operation, decision, refusal.error, options);
   }
 
   #cause(): ProxyError {
     return asProxyError(this.#ended.signal.reason, this.#connection);
   }
 }
+
+const noTokens = (): number => 0;
 
 /** What an approval binds to: this pod, this connection, this exact content. */
 export function operationDigest(subject: Subject, connection: string, exact: string): string {

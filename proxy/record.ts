@@ -1,8 +1,8 @@
 // What of an operation goes into its event, by the recording detail of the policy.
 import { stable } from "../contract/chain.ts";
 import type { EventBody, EventDecision } from "../contract/event.ts";
-import type { Decision } from "../policy/decision.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
+import type { Decision } from "../policy/decision.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
 import { maxContentBytes, type Content, type PassOptions } from "./pipeline.ts";
 
@@ -32,6 +32,18 @@ export function changesSomething(operation: Operation): boolean {
     default:
       return operation satisfies never;
   }
+}
+
+/** The same object serves every event that it stands in. */
+export function eventDecision(decision: Decision): EventDecision {
+  const { verdict, policy, rule, reason, message, mode, limit, wouldBe } = decision;
+  const said = { verdict, policy, rule, reason, message, mode };
+  if (limit === undefined && wouldBe === undefined) return stable(said);
+  return stable({
+    ...said,
+    ...(limit !== undefined && { limit }),
+    ...(wouldBe !== undefined && { wouldBe }),
+  });
 }
 
 /** Metadata: kind and summary without facts. Statements: facts too. Full: parameters as well. */
@@ -75,7 +87,12 @@ function facts(operation: Operation): Readonly<Record<string, unknown>> {
   // Those of an SQL text are kept with the text, and so is their form.
   if (operation.kind === "sql") return stable(operation.facts);
   if (operation.kind === "http" || operation.kind === "passthrough") return operation.facts;
-  const { prompts: _prompts, ...rest } = operation.facts;
+  const {
+    prompts: _prompts,
+    messages: _messages,
+    toolResults: _toolResults,
+    ...rest
+  } = operation.facts;
   return rest;
 }
 
@@ -92,19 +109,4 @@ function metadataSummary(operation: Operation): string {
     default:
       return operation satisfies never;
   }
-}
-
-/** As it stands in the event; a rule that allows says so with the same one every time. */
-export function eventDecision(decision: Decision): EventDecision {
-  const { verdict, policy, rule, reason, message, mode, limit, wouldBe } = decision;
-  return stable({
-    verdict,
-    policy,
-    rule,
-    reason,
-    message,
-    mode,
-    ...(limit === undefined ? {} : { limit }),
-    ...(wouldBe === undefined ? {} : { wouldBe }),
-  });
 }

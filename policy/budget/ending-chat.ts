@@ -1,4 +1,4 @@
-// The end of a stream of chat completions: `finish_reason: "length"` for each choice, which says that tokens ran out. `content_filter` would
+// The end of a stream of chat completions, or of plain ones: `finish_reason: "length"` for each choice, which says that tokens ran out. `content_filter` would
 // say that somebody objects to what is written, and makes agents ask again in other words.
 import { isObject } from "../llm/json.ts";
 import type { JsonObject } from "../llm/json.ts";
@@ -11,20 +11,25 @@ const maxDepth = 8;
 const namesOfNoText: ReadonlySet<string> = new Set(["role", "type", "id"]);
 
 export class ChatEnding {
+  readonly #kind: "chat" | "completions";
   #head: JsonObject = {};
   /** True for those that have ended. */
   readonly #choices = new Map<number, boolean>();
   #tellsUsage = false;
 
+  constructor(kind: "chat" | "completions") {
+    this.#kind = kind;
+  }
+
   weigh(event: JsonObject): number {
-    return choicesOf(event).reduce((sum, { delta }) => sum + textBytes(delta, 0), 0);
+    return choicesOf(event).reduce((sum, { delta, text }) => sum + textBytes(delta ?? text, 0), 0);
   }
 
   sent(event: JsonObject): void {
     const { id, created, model, system_fingerprint: fingerprint, service_tier: tier } = event;
     this.#head = {
       id,
-      object: "chat.completion.chunk",
+      object: this.#kind === "chat" ? "chat.completion.chunk" : "text_completion",
       created,
       model,
       ...(tier !== undefined && { service_tier: tier }),
@@ -41,11 +46,12 @@ export class ChatEnding {
 
   end({ input, output }: Tokens): string {
     if (this.#choices.size === 0) this.#choices.set(0, false);
+    const none = this.#kind === "chat" ? { delta: {} } : { text: "" };
     const chunks: JsonObject[] = [...this.#choices]
       .filter(([, isOver]) => !isOver)
       .map(([index]) => ({
         ...this.#head,
-        choices: [{ index, delta: {}, logprobs: null, finish_reason: "length" }],
+        choices: [{ index, ...none, logprobs: null, finish_reason: "length" }],
         ...(this.#tellsUsage && { usage: null }),
       }));
     if (this.#tellsUsage)

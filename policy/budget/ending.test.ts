@@ -16,7 +16,7 @@ test("a stream comes apart into the same events however its bytes are cut, and n
   const bytes = Buffer.from(events.join("") + "data: begun");
   fc.assert(
     fc.property(fc.array(fc.nat(bytes.length), { maxLength: 12 }), (cuts) => {
-      const blocks = new EventBlocks();
+      const blocks = new EventBlocks("events");
       const at = [0, ...cuts.toSorted((a, b) => a - b), bytes.length];
       const seen = at
         .slice(1)
@@ -31,7 +31,7 @@ test("a stream comes apart into the same events however its bytes are cut, and n
 });
 
 test("an event without an end is no reason to hold it for ever", () => {
-  const blocks = new EventBlocks();
+  const blocks = new EventBlocks("events");
   const chunk = Buffer.alloc(1024 * 1024, "x");
   assert.throws(() => {
     for (let at = 0; at < 8; at += 1) blocks.push(chunk);
@@ -45,7 +45,7 @@ const dataOf = (text: string): unknown[] =>
     .map((block) => JSON.parse(block.slice(block.indexOf("data: ") + 6)) as unknown);
 
 test("a chat ends each choice that has not ended, with the head of its chunks, and its usage where it was asked for", () => {
-  const ending = streamEnding("chat");
+  const ending = streamEnding("openai", "chat", "/v1/chat/completions");
   assert.ok(ending);
   const head = { id: "c1", object: "chat.completion.chunk", created: 5, model: "m" };
   const chunk = (index: number, content: string, reason: string | null) => ({
@@ -73,7 +73,7 @@ test("a chat ends each choice that has not ended, with the head of its chunks, a
 });
 
 test("what a model thinks and asks of tools is counted like what it says", () => {
-  const ending = streamEnding("chat");
+  const ending = streamEnding("openai", "chat", "/v1/chat/completions");
   const delta = {
     role: "assistant",
     reasoning_content: "think",
@@ -85,7 +85,7 @@ test("what a model thinks and asks of tools is counted like what it says", () =>
 });
 
 test("a response in the middle of a tool call says that it is incomplete, and does not end the call's arguments", () => {
-  const ending = streamEnding("responses");
+  const ending = streamEnding("openai", "responses", "/v1/responses");
   assert.ok(ending);
   const call = { id: "fc_1", type: "function_call", name: "f", call_id: "c", arguments: "" };
   for (const event of [
@@ -114,5 +114,76 @@ test("a response in the middle of a tool call says that it is incomplete, and do
 });
 
 test("nobody knows how to end the streams of other operations", () => {
-  assert.equal(streamEnding("other"), undefined);
+  assert.equal(streamEnding("openai", "other", "/v1/other"), undefined);
+});
+
+test("a plain completion ends as one", () => {
+  const ending = streamEnding("openai", "completions", "/v1/completions");
+  assert.ok(ending);
+  const event = {
+    id: "c",
+    object: "text_completion",
+    created: 1,
+    model: "m",
+    choices: [{ index: 0, text: "one two", finish_reason: null }],
+  };
+  assert.equal(ending.weigh(event), 7);
+  ending.sent(event);
+  assert.deepEqual(dataOf(ending.end({ input: 1, output: 2 })), [
+    {
+      id: "c",
+      object: "text_completion",
+      created: 1,
+      model: "m",
+      choices: [{ index: 0, text: "", logprobs: null, finish_reason: "length" }],
+    },
+  ]);
+});
+
+test("a message of Anthropic's closes the block that is open, then says why it stopped", () => {
+  const ending = streamEnding("anthropic", "chat", "/v1/messages");
+  assert.ok(ending);
+  const delta = (more: object) => ({ type: "content_block_delta", index: 1, delta: more });
+  assert.equal(ending.weigh(delta({ type: "thinking_delta", thinking: "hm" })), 2);
+  assert.equal(ending.weigh(delta({ type: "signature_delta", signature: "x".repeat(99) })), 0);
+  assert.equal(ending.weigh(delta({ type: "input_json_delta", partial_json: '{"a"' })), 4);
+  for (const event of [
+    { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } },
+    { type: "content_block_stop", index: 0 },
+    { type: "content_block_start", index: 1, content_block: { type: "text", text: "" } },
+  ])
+    ending.sent(event);
+  const text = ending.end({ input: 9, output: 4 });
+  assert.match(text, /^event: content_block_stop\ndata: /);
+  assert.deepEqual(dataOf(text), [
+    { type: "content_block_stop", index: 1 },
+    {
+      type: "message_delta",
+      delta: { stop_reason: "max_tokens", stop_sequence: null },
+      usage: { output_tokens: 4 },
+    },
+    { type: "message_stop" },
+  ]);
+});
+
+test("a chat of Ollama ends with a line that is done because of its length", () => {
+  const blocks = new EventBlocks("lines");
+  const line = '{"model":"m","created_at":"t","message":{"role":"assistant","content":"hi"}}\n';
+  const [block] = blocks.push(Buffer.from(`${line}{"mod`));
+  assert.equal(block?.raw, line);
+  assert.equal(blocks.end(), '{"mod');
+  const ending = streamEnding("openai", "chat", "/api/chat");
+  assert.ok(ending);
+  const event = JSON.parse(block?.data ?? "") as Record<string, unknown>;
+  assert.equal(ending.weigh(event), 2);
+  ending.sent(event);
+  assert.deepEqual(JSON.parse(ending.end({ input: 1, output: 2 })), {
+    model: "m",
+    created_at: "t",
+    message: { role: "assistant", content: "" },
+    done: true,
+    done_reason: "length",
+    prompt_eval_count: 1,
+    eval_count: 2,
+  });
 });

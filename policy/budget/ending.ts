@@ -1,6 +1,10 @@
 // How a provider's stream is ended before its time, so that its SDK takes it as an answer that was cut and not as a broken one.
 import type { JsonObject } from "../llm/json.ts";
+import { isOllama } from "../llm/openai/ollama.ts";
+import type { LlmProtocol } from "../operation.ts";
 import { ChatEnding } from "./ending-chat.ts";
+import { MessagesEnding } from "./ending-messages.ts";
+import { OllamaEnding } from "./ending-ollama.ts";
 import { ResponsesEnding } from "./ending-responses.ts";
 import type { Tokens } from "./price.ts";
 
@@ -14,11 +18,32 @@ export interface StreamEnding {
   end(tokens: Tokens): string;
 }
 
-/** By the operation as recognisers name it. Undefined where nobody knows how to end it: then it breaks off. */
-export function streamEnding(operation: string): StreamEnding | undefined {
+/**
+ * Undefined where nobody knows how to end it: then it breaks off.
+ *
+ * @param operation as recognisers name it
+ * @param path of the request
+ */
+export function streamEnding(
+  protocol: LlmProtocol,
+  operation: string,
+  path: string,
+): StreamEnding | undefined {
+  switch (protocol) {
+    case "openai":
+      return isOllama(path) ? new OllamaEnding() : openAiEnding(operation);
+    case "anthropic":
+      return operation === "chat" ? new MessagesEnding() : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function openAiEnding(operation: string): StreamEnding | undefined {
   switch (operation) {
     case "chat":
-      return new ChatEnding();
+    case "completions":
+      return new ChatEnding(operation);
     case "responses":
       return new ResponsesEnding();
     default:

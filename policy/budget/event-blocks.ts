@@ -1,8 +1,8 @@
-// Server-sent events one by one, each as it was written, so that a stream can be ended between two of them.
-import { maxEventLength } from "../llm/sse.ts";
+// The events of a stream one by one, each as it was written, so that it can be ended between two of them: server-sent events, or JSON lines.
+import { maxEventLength } from "../llm/framing/sse.ts";
 
 export interface EventBlock {
-  /** With the blank line that ends it. */
+  /** With the blank line, or the end of the line, that ends it. */
   readonly raw: string;
   /** Its data lines, joined. */
   readonly data: string;
@@ -16,11 +16,18 @@ export class EventTooLong extends Error {
 }
 
 /** An end of a line, and the empty line after it (HTML standard, section 9.2.5). */
-const blockEnd = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))/g;
+const blankLine = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))/g;
+
+const lineEnd = /\n/g;
 
 export class EventBlocks {
+  readonly #isLines: boolean;
   readonly #decoder = new TextDecoder("utf-8");
   #rest = "";
+
+  constructor(framing: "events" | "lines") {
+    this.#isLines = framing === "lines";
+  }
 
   /** Throws EventTooLong. */
   push(chunk: Uint8Array): readonly EventBlock[] {
@@ -28,11 +35,12 @@ export class EventBlocks {
     const text = this.#rest + this.#decoder.decode(chunk, { stream: true });
     const blocks: EventBlock[] = [];
     let at = 0;
-    blockEnd.lastIndex = from;
-    for (let match = blockEnd.exec(text); match !== null; match = blockEnd.exec(text)) {
-      const raw = text.slice(at, blockEnd.lastIndex);
-      at = blockEnd.lastIndex;
-      blocks.push({ raw, data: dataOf(raw) });
+    const end = this.#isLines ? lineEnd : blankLine;
+    end.lastIndex = from;
+    while (end.exec(text) !== null) {
+      const raw = text.slice(at, end.lastIndex);
+      at = end.lastIndex;
+      blocks.push({ raw, data: this.#isLines ? raw.trim() : dataOf(raw) });
     }
     this.#rest = text.slice(at);
     if (this.#rest.length > maxEventLength) throw new EventTooLong();

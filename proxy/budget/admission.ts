@@ -2,6 +2,7 @@
 import type { Bundle } from "../../policy/bundle.ts";
 import { budgetsOf, isDaily, type BudgetName } from "../../policy/budget/budget.ts";
 import type { Operation } from "../../policy/operation.ts";
+import type { Decision } from "../../policy/decision.ts";
 import { ProxyError } from "../errors.ts";
 import type { Clock } from "../grant/clock.ts";
 import { needsOf, type Need, type Needs } from "./needs.ts";
@@ -25,6 +26,29 @@ export interface Asked {
   readonly inputTokens: () => number;
   /** Of the exact operation; absent for what drivers send by themselves. */
   readonly digest: (() => string) | undefined;
+}
+
+/** What the event says of it. */
+export function overLimit({ limit, error }: BudgetRefusal): Decision {
+  return {
+    verdict: "deny",
+    policy: "",
+    rule: "",
+    reason: "LimitExceeded",
+    message: error.message,
+    mode: "Enforce",
+    limit,
+  };
+}
+
+/** One pod alone is over its operations a minute. */
+export function overRate(connection: string, perMinute: number, waitMs: number): BudgetRefusal {
+  const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
+  const message = `connection ${connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again in ${retryAfterSeconds} s`;
+  return {
+    limit: "requestsPerMinute",
+    error: new ProxyError("LimitExceeded", message, { retryAfterSeconds }),
+  };
 }
 
 const freely: Admission = { spending: undefined };

@@ -3,7 +3,8 @@ import { isObject } from "../../policy/llm/json.ts";
 import { tokensOf } from "../../policy/budget/estimate.ts";
 import { streamEnding, type StreamEnding } from "../../policy/budget/ending.ts";
 import { EventBlocks, EventTooLong } from "../../policy/budget/event-blocks.ts";
-import type { Operation } from "../../policy/operation.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
+import type { LlmOperation, Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Spending } from "./spending.ts";
 
@@ -20,23 +21,37 @@ export interface Counted {
 
 const nothing = Buffer.alloc(0);
 
+/** Undefined where nothing is counted, which costs nothing then. */
+export function answerBudget(
+  { spending }: { readonly spending: Spending | undefined },
+  { operation, provider }: { readonly operation: Operation; readonly provider?: LlmProvider },
+): AnswerBudget | undefined {
+  return spending === undefined || provider === undefined || operation.kind !== "llm"
+    ? undefined
+    : new AnswerBudget(spending, provider, operation);
+}
+
 export class AnswerBudget {
   readonly #spending: Spending;
+  readonly #provider: LlmProvider;
   readonly #ending: StreamEnding | undefined;
   #blocks: EventBlocks | undefined;
   #bytes = 0;
 
-  constructor(spending: Spending, operation: Operation) {
+  constructor(spending: Spending, provider: LlmProvider, { facts, http }: LlmOperation) {
     this.#spending = spending;
-    this.#ending = operation.kind === "llm" ? streamEnding(operation.facts.operation) : undefined;
+    this.#provider = provider;
+    this.#ending = streamEnding(provider.protocol, facts.operation, http.path);
   }
 
   /** The headers that go out: of a stream, without a length that may not come true. */
   begin(status: number, headers: Headers): Headers {
-    const isStream = /^\s*text\/event-stream\b/i.test(String(headers["content-type"] ?? ""));
+    const [media = ""] = String(headers["content-type"] ?? "").split(";");
+    const framing = this.#provider.framing(media.trim().toLowerCase());
     const isReadable = (headers["content-encoding"] ?? "identity") === "identity";
-    if (status >= 300 || !isStream || !isReadable) return headers;
-    this.#blocks = new EventBlocks();
+    if (status >= 300 || !isReadable || (framing !== "events" && framing !== "lines"))
+      return headers;
+    this.#blocks = new EventBlocks(framing);
     const { "content-length": _length, ...others } = headers;
     return others;
   }

@@ -2,6 +2,7 @@
 import type { Bundle } from "../../policy/bundle.ts";
 import type { BudgetName } from "../../policy/budget/budget.ts";
 import { unnamedOutputTokens } from "../../policy/budget/estimate.ts";
+import { usesTokens } from "../../policy/budget/uncountable.ts";
 import { costOf, priceOf, type Price, type Tokens } from "../../policy/budget/price.ts";
 import { generates } from "../../policy/match/llm.ts";
 import type { Operation } from "../../policy/operation.ts";
@@ -40,8 +41,7 @@ export function needsOf(
       ? undefined
       : priceOf(prices, operation.facts.model);
   const counted = countedOf(bundle, price);
-  // Lists of models have none.
-  if (operation.kind !== "llm" || counted.length === 0 || operation.facts.operation === "models")
+  if (operation.kind !== "llm" || counted.length === 0 || !usesTokens(operation))
     return { needs, expected: undefined, price: undefined, isBounded: true };
   const named = generates(operation.facts)
     ? (operation.facts.maxOutputTokens ?? maxOutputTokens)

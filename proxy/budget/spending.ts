@@ -12,6 +12,9 @@ const aheadTokens = 512;
 /** What may pass while an answer of the operator is under way: a piece of the upstream's can hold many tokens. */
 const graceTokens = 4_096;
 
+/** Of an operation that was refused after all. */
+export const neverSent: EventOutcome = { status: "denied" };
+
 export class Spending {
   readonly #purses: Purses;
   /** By budget: what was taken first, and what a long answer took besides. */
