@@ -1,5 +1,7 @@
 // How many tokens a text will be, before and while the provider counts them. Nothing here is exact: what a request really used replaces it.
 
+import type { LlmFacts } from "../operation.ts";
+
 /** English has four bytes of UTF-8 a token, most other languages about as many. */
 const bytesPerToken = 4;
 /** A run this long without a space is an image or a file in base64, which is not read as text. */
@@ -12,6 +14,12 @@ export const unnamedOutputTokens = 4_096;
 
 export function tokensOf(bytes: number): number {
   return Math.ceil(bytes / bytesPerToken);
+}
+
+/** Of a request that is a form: its texts, and the files in it as so many attachments. */
+export function formTokens({ prompts, attachments }: LlmFacts): number {
+  const bytes = prompts.reduce((sum, prompt) => sum + Buffer.byteLength(prompt), 0);
+  return tokensOf(bytes) + Math.max(1, attachments.length) * tokensOfAttachment;
 }
 
 /** Of the body of a request, names and braces included. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { inputTokens } from "./estimate.ts";
+import { llm } from "../fixture.ts";
+import { formTokens, inputTokens } from "./estimate.ts";
 import { costOf, priceOf } from "./price.ts";
 import { readPriceTable } from "./price-table.ts";
 
@@ -43,4 +44,9 @@ test("an image in base64 counts as one, not as the text that it is not", () => {
   const image = `data:image/png;base64,${"iVBORw0KGgo".repeat(50_000)}`;
   assert.ok(inputTokens(JSON.stringify({ image })) < 1_600);
   assert.equal(inputTokens("x".repeat(400)), 100);
+});
+
+test("a recording in a form counts as one attachment, not by its bytes", () => {
+  const { facts } = llm({ operation: "transcriptions", model: "whisper", prompts: ["eight ch"] });
+  assert.equal(formTokens(facts), 1_502);
 });

@@ -1,6 +1,6 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
 import type { DetectMask } from "../../policy/bundle.ts";
-import { inputTokens } from "../../policy/budget/estimate.ts";
+import { formTokens, inputTokens } from "../../policy/budget/estimate.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
@@ -59,7 +59,7 @@ export async function askLlm(
     operation,
     head,
     provider,
-    inputTokens: () => (body === undefined ? 0 : inputTokens(body.toString("utf8"))),
+    inputTokens: () => tokensIn(operation, body),
     masked,
     exact: () => exactOf(head, body),
     content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
@@ -71,6 +71,13 @@ export async function askLlm(
     },
     observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
   };
+}
+
+function tokensIn({ facts, http }: LlmOperation, body: Buffer | undefined): number {
+  if (body === undefined) return 0;
+  return http.contentType === "multipart/form-data"
+    ? formTokens(facts)
+    : inputTokens(body.toString("utf8"));
 }
 
 /** The body as the text that it is, whatever it was encoded in. */
