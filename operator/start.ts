@@ -111,7 +111,7 @@ async function assemble(
       pods: view.pods.store,
       now: Date.now,
       checksPeerAddress: config.checksPeerAddress,
-      notInjected: (pod) => notInjected(pod, settings()),
+      notInjected: (pod) => notInjected(pod, settings(), Date.now()),
     }),
     keys: foundations.keys,
     events: { ingest: (batch) => store.ingest(batch) },
