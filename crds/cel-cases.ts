@@ -2,6 +2,7 @@
 // The unit test holds them against our evaluation; the cluster suite applies the same table to a real API server.
 import { caseBuilder } from "./cel-case.ts";
 import type { CelCase } from "./cel-case.ts";
+import { clusterCases } from "./cel-cases-cluster.ts";
 import { connectionCases } from "./cel-cases-connection.ts";
 
 const notAvailable = "is not available in this version";
@@ -215,4 +216,9 @@ const otherCases: readonly CelCase[] = [
   }),
 ];
 
-export const celCases: readonly CelCase[] = [...connectionCases, ...policyCases, ...otherCases];
+export const celCases: readonly CelCase[] = [
+  ...connectionCases,
+  ...policyCases,
+  ...clusterCases(policyCases),
+  ...otherCases,
+];

@@ -6,7 +6,10 @@ import type { RuleBlock } from "../policy/when.ts";
 import type { Problem } from "./problem.ts";
 import type { AccessPolicy, PolicyRule } from "./types.gen.ts";
 
-export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
+/** What policies of both kinds have in common. */
+type PolicyParts = Pick<AccessPolicy["spec"], "rules" | "masking" | "detectors" | "limits">;
+
+export function policyProblems(spec: PolicyParts): readonly Problem[] {
   const rules = spec.rules ?? [];
   const dead = rules.map(ruleProblems);
   const overruled = unreachableRules(rules)
@@ -16,7 +19,7 @@ export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
   return [...dead.flat(), ...overruled, ...replicationProblems(spec), ...detectorProblems(spec)];
 }
 
-function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]): Problem[] {
+function detectorProblems({ detectors = [], masking = [] }: PolicyParts): Problem[] {
   const own = new Set(detectors.map(({ name }) => name));
   const known = [...detectorNames, ...own].join(", ");
   const defined = detectors.flatMap(({ name, pattern }, index) => {
@@ -49,7 +52,7 @@ function replicationProblems({
   rules = [],
   masking = [],
   limits,
-}: AccessPolicy["spec"]): readonly Problem[] {
+}: PolicyParts): readonly Problem[] {
   return rules.flatMap(({ action, sql, when }, index) => {
     if (action === "Deny" || sql?.statements?.includes("replication") !== true) return [];
     const problems: Problem[] = [];

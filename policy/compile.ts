@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
 import type {
   AccessPolicy,
+  ClusterAccessPolicy,
   Connection,
   MaskingTransform,
   PolicyLimits,
@@ -18,9 +19,11 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
+  PolicyMode,
   Recording,
   Transform,
 } from "./bundle.ts";
+import { clusterPolicyName, heldOn, restricts } from "./cluster.ts";
 import { parseDays, parseDuration } from "./duration.ts";
 import { requiredFeatures } from "./features.ts";
 import { selectedChains, selectsSubject, targets } from "./select.ts";
@@ -34,6 +37,8 @@ const defaultGrantTtlSeconds = 300;
 export interface CompileInput {
   /** Every policy of the connection's namespace, with defaults filled in; those that select are picked here. */
   readonly policies: readonly AccessPolicy[];
+  /** Every one there is, with defaults filled in; those that count here are picked. */
+  readonly clusterPolicies?: readonly ClusterAccessPolicy[];
   readonly connection: Connection;
   readonly subject: PolicySubjectId;
   /** Key of `hash` transforms, base64url, one per namespace. */
@@ -46,11 +51,23 @@ export interface CompileInput {
  * @example
  * const prepared = prepare(compile({ policies, connection, subject: { namespace: "agents", serviceAccount: "a" }, maskKey }));
  */
-export function compile({ policies, connection, subject, maskKey }: CompileInput): Bundle {
+export function compile(input: CompileInput): Bundle {
+  const { policies, connection, subject, maskKey } = input;
   const selecting = policies
     .filter((policy) => targets(policy, connection) && selectsSubject(policy, subject))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   const enforcing = selecting.filter((policy) => policy.spec.mode !== "Observe");
+  const restricting = (input.clusterPolicies ?? [])
+    .filter((policy) => restricts(policy, connection, subject))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  // Masks and limits of both count together, the strictest of each.
+  const careful = [
+    ...enforcing.map((policy) => ({ name: policyName(policy), spec: policy.spec })),
+    ...restricting.map((policy) => ({
+      name: clusterPolicyName(policy),
+      spec: heldOn(connection.spec.protocol, policy.spec),
+    })),
+  ];
   // An Observe policy only records: its masks and limits would change what the agent gets.
   const speaking = enforcing.length > 0 ? enforcing : selecting;
   const content = {
@@ -62,13 +79,17 @@ export function compile({ policies, connection, subject, maskKey }: CompileInput
     },
     subject: { namespace: subject.namespace, serviceAccount: subject.serviceAccount },
     policies: selecting.map(policyName),
+    ...(restricting.length > 0 && { clusterPolicies: restricting.map(clusterPolicyName) }),
     observeOnly: selecting.length > 0 && enforcing.length === 0,
-    rules: selecting.flatMap((policy) => rulesOf(policy, subject)),
-    columnMasks: mergeColumnMasks(enforcing.flatMap(columnMasksOf)),
-    detectMasks: mergeDetectMasks(enforcing.flatMap((policy) => detectMasksOf(policy, "response"))),
-    ...requestMasksOf(enforcing),
+    rules: [
+      ...selecting.flatMap((policy) => rulesOf(policy, subject)),
+      ...restricting.flatMap(restrictionsOf),
+    ],
+    columnMasks: mergeColumnMasks(careful.flatMap(columnMasksOf)),
+    detectMasks: mergeDetectMasks(careful.flatMap((policy) => detectMasksOf(policy, "response"))),
+    ...requestMasksOf(careful),
     maskKey,
-    limits: enforcing.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
+    limits: careful.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
     recording: recordingOf(selecting, enforcing),
     grantTtlSeconds: ttlOf(speaking),
   } satisfies Omit<Bundle, "requires" | "generation">;
@@ -84,20 +105,35 @@ function rulesOf(policy: AccessPolicy, subject: PolicySubjectId): BundleRule[] {
   const chains = selectedChains(policy, subject);
   return [...(policy.spec.rules ?? [])]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map((rule) => bundleRule(policy, rule, chains));
+    .map((rule) =>
+      bundleRule(
+        policyName(policy),
+        policy.spec.mode === "Observe" ? "Observe" : "Enforce",
+        rule,
+        chains,
+      ),
+    );
+}
+
+function restrictionsOf(policy: ClusterAccessPolicy): BundleRule[] {
+  const name = clusterPolicyName(policy);
+  return [...(policy.spec.rules ?? [])]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((rule) => ({ ...bundleRule(name, "Enforce", rule, undefined), restricts: true as const }));
 }
 
 function bundleRule(
-  policy: AccessPolicy,
+  policy: string,
+  mode: PolicyMode,
   rule: PolicyRule,
   chains: readonly string[] | undefined,
 ): BundleRule {
   const { name, action, sql, http, llm, passthrough, when, message, approval } = rule;
   return {
-    policy: policyName(policy),
+    policy,
     name,
     action,
-    mode: policy.spec.mode === "Observe" ? "Observe" : "Enforce",
+    mode,
     ...(chains && action !== "Deny" && { chains }),
     ...(sql && { sql }),
     ...(http && { http }),
@@ -118,29 +154,32 @@ function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTe
   };
 }
 
-function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
-  return (policy.spec.masking ?? []).flatMap(
-    ({ columns = [], transform, predicates, marks = [] }) =>
-      columns.map((column) => ({
-        column,
-        transform: transformOf(transform),
-        // Admission refuses Allow beside the mark; what got past it is denied here.
-        ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
-        policy: policyName(policy),
-      })),
+/** A policy of either kind, as far as it masks and limits. */
+interface Careful {
+  readonly name: string;
+  readonly spec: Pick<AccessPolicy["spec"], "masking" | "detectors" | "limits">;
+}
+
+function columnMasksOf({ name, spec }: Careful): ColumnMask[] {
+  return (spec.masking ?? []).flatMap(({ columns = [], transform, predicates, marks = [] }) =>
+    columns.map((column) => ({
+      column,
+      transform: transformOf(transform),
+      // Admission refuses Allow beside the mark; what got past it is denied here.
+      ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
+      policy: name,
+    })),
   );
 }
 
-function requestMasksOf(policies: readonly AccessPolicy[]): Pick<Bundle, "requestMasks"> {
+function requestMasksOf(policies: readonly Careful[]): Pick<Bundle, "requestMasks"> {
   const masks = mergeDetectMasks(policies.flatMap((policy) => detectMasksOf(policy, "request")));
   return masks.length === 0 ? {} : { requestMasks: masks };
 }
 
-function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): DetectMask[] {
-  const patterns = new Map(
-    (policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]),
-  );
-  const entries = (policy.spec.masking ?? []).filter(
+function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): DetectMask[] {
+  const patterns = new Map((spec.detectors ?? []).map((one) => [one.name, one.pattern]));
+  const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
   return entries.flatMap(({ detect = [], transform }) =>
@@ -148,7 +187,7 @@ function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): Detec
       detector,
       ...patternOf(patterns.get(detector)),
       transform: transformOf(transform),
-      policy: policyName(policy),
+      policy: name,
     })),
   );
 }

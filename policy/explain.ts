@@ -45,7 +45,7 @@ export function explain(
     subject: `${subject.namespace}/${subject.serviceAccount}`,
     ...(subject.chain !== undefined && { chain: subject.chain }),
     connection: connectionName(bundle),
-    policies: bundle.policies,
+    policies: [...bundle.policies, ...(bundle.clusterPolicies ?? [])],
     operation: { kind: operation.kind, summary: operation.summary },
     decision,
     accesses: operation.accesses.map((access, index) =>
@@ -64,7 +64,9 @@ function explainAccess(
   basic: boolean,
 ): ExplainedAccess {
   const kind = inquiry.operation.kind;
-  const permissions = [...rules.approvals[kind], ...rules.allows[kind]];
+  const permissions = [...rules.approvals[kind], ...rules.allows[kind]].filter(
+    (rule) => !rule.restricts,
+  );
   const covers = permissions.map((rule) => hold(rule, inquiry, access, "covers"));
   const coveredBy = [...(basic ? [basicsRule] : []), ...spoken(covers)];
   const asks = basic

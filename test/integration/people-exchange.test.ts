@@ -15,6 +15,7 @@ import { kubeIdentity } from "../../operator/kube/identity.ts";
 import {
   isJsonObject,
   listAt,
+  textAt,
   type JsonObject,
   type KubeObject,
 } from "../../operator/kube/objects.ts";
@@ -180,7 +181,7 @@ async function exchange(
   return {
     status: response.status,
     reason: answer["reason"],
-    message: String(answer["error_description"] ?? ""),
+    message: textAt(answer, "error_description") ?? "",
   };
 }
 
