@@ -145,6 +145,7 @@ async function assemble(
       view,
       isSynced: () => true, // it does not listen before
       access,
+      record,
       isInjected: (namespace, name) => view.pods.store.get(`${namespace}/${name}`) !== undefined,
       now: Date.now,
       onInjection: (decision) =>

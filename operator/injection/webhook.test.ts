@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fastify from "fastify";
 import type { AccessQuestion, AccessUser } from "../kube/access.ts";
+import type { EventBody } from "../../contract/event.ts";
 import { fieldAt, textAt, type JsonObject } from "../kube/objects.ts";
 import { annotated, contextOf, ordersDb, rolesDb, podOf, settings } from "./fixture.ts";
 import { createWebhookRoutes, type WebhookOptions } from "./webhook.ts";
@@ -30,6 +31,7 @@ async function ask(
       isSynced: () => true,
       access: { may: async () => true },
       isInjected: (namespace, name) => namespace === "agents" && name === "agent",
+      record: () => undefined,
       now: () => now,
       ...changes,
     }),
@@ -113,6 +115,7 @@ test("what is no review is answered with 400", async () => {
       isSynced: () => true,
       access: { may: async () => true },
       isInjected: () => false,
+      record: () => undefined,
       now: () => now,
     }),
   );
@@ -188,10 +191,14 @@ test("nobody forwards ports of a pod that has a proxy; other pods are not our bu
     name,
     object: { kind: "PodPortForwardOptions", apiVersion: "v1" },
   });
-  const refused = await ask("/validate", forward("agent"));
+  const recorded: unknown[] = [];
+  const record = (type: string, { error }: EventBody): void =>
+    void recorded.push([type, error?.code]);
+  const refused = await ask("/validate", forward("agent"), { record });
   assert.equal(refused.allowed, false);
   assert.match(refused.message, /alice may not forward ports of pod agents\/agent/);
-  assert.equal((await ask("/validate", forward("other"))).allowed, true);
+  assert.equal((await ask("/validate", forward("other"), { record })).allowed, true);
+  assert.deepEqual(recorded, [["error", "PortForwardRefused"]]);
 });
 
 test("an access session belongs to its author for ten minutes", async () => {

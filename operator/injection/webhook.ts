@@ -7,7 +7,7 @@ import { isJsonObject } from "../kube/objects.ts";
 import type { ResourceView } from "../resources.ts";
 import { admitGoverning, isGoverning } from "./governing.ts";
 import { inject, type InjectionDecision } from "./inject.ts";
-import { admitPortForward, isPortForward } from "./port-forward.ts";
+import { admitPortForward, isPortForward, type PortForwards } from "./port-forward.ts";
 import { readReview, reviewOf, type AdmissionAnswer, type AdmissionRequest } from "./review.ts";
 import { admitSession, isNewSession, stampSession } from "./sessions.ts";
 import type { InjectionSettings } from "./settings.ts";
@@ -18,15 +18,13 @@ const maxReviewBytes = 8 * 1024 * 1024;
 /** Below the 5 s after which the API server gives up, so that it hears why. */
 const answerWithinMs = 4_000;
 
-export interface WebhookOptions {
+export interface WebhookOptions extends PortForwards {
   /** Asked for each pod: certificates rotate. */
   readonly settings: () => InjectionSettings;
   readonly view: Pick<ResourceView, "connection" | "connectionsIn" | "policiesIn">;
   /** False until the view holds everything once: before that, absence means nothing. */
   readonly isSynced: () => boolean;
   readonly access: AccessReviewer;
-  /** Whether a pod is one of ours: it asked for a proxy when it was created. */
-  readonly isInjected: (namespace: string, name: string) => boolean;
   readonly now: () => number;
   /** For metrics: what became of a pod. */
   readonly onInjection?: (decision: InjectionDecision) => void;
@@ -38,7 +36,7 @@ type Handler = (
 ) => AdmissionAnswer | Promise<AdmissionAnswer>;
 
 export function createWebhookRoutes(options: WebhookOptions): FastifyPluginCallback {
-  const { access, isInjected, now } = options;
+  const { access, now } = options;
   const validator = createValidator();
 
   const mutate: Handler = (request) => {
@@ -48,7 +46,7 @@ export function createWebhookRoutes(options: WebhookOptions): FastifyPluginCallb
   };
   const validate: Handler = (request, signal) => {
     if (isGoverning(request)) return admitGoverning(request, validator, access, signal);
-    if (isPortForward(request)) return admitPortForward(request, isInjected);
+    if (isPortForward(request)) return admitPortForward(request, options);
     return isNewSession(request) ? admitSession(request, now()) : { allowed: true };
   };
   const stamp: Handler = (request) =>
