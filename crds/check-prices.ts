@@ -5,7 +5,7 @@ import type { Located } from "./check.ts";
 import type { PlacedProblem } from "./check-conflicts.ts";
 import { isRecord } from "./defaults.ts";
 import type { ProblemPath } from "./problem.ts";
-import type { AccessPolicy } from "./types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy } from "./types.gen.ts";
 
 interface PriceReading {
   readonly prices: PriceTable | undefined;
@@ -28,7 +28,9 @@ export function pricesFrom(object: Readonly<Record<string, unknown>>): PriceRead
 }
 
 /** Without a table every model is refused where costs are limited. */
-export function priceProblems(policies: readonly Located<AccessPolicy>[]): PlacedProblem[] {
+export function priceProblems(
+  policies: readonly Located<AccessPolicy | ClusterAccessPolicy>[],
+): PlacedProblem[] {
   return policies
     .filter(({ object }) => object.spec.limits?.costPerDay !== undefined)
     .map(({ manifest }) => ({

@@ -9,10 +9,10 @@ import { readManifestFile } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 import { formatPath } from "./problem.ts";
 import type { ProblemPath } from "./problem.ts";
-import { crdApiVersion, crdGroup } from "./schema.ts";
+import { clusterKinds, crdApiVersion, crdGroup } from "./schema.ts";
 import type { CrdKind } from "./schema.ts";
 import { crdSchemas } from "./schemas.gen.ts";
-import type { AccessPolicy, Connection, Quarantine } from "./types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy, Connection, Quarantine } from "./types.gen.ts";
 import { applyDefaults, createValidator } from "./validate.ts";
 import type { Validator } from "./validate.ts";
 
@@ -42,6 +42,7 @@ export interface CheckResult {
   readonly problems: readonly LocatedProblem[];
   readonly connections: readonly Connection[];
   readonly policies: readonly AccessPolicy[];
+  readonly clusterPolicies: readonly ClusterAccessPolicy[];
   readonly quarantines: readonly Quarantine[];
   readonly secrets: readonly SecretManifest[];
   /** Of the ConfigMap chaperone-prices. */
@@ -91,6 +92,7 @@ class Check {
   readonly #seen = new Map<string, Manifest>();
   readonly #connections: Located<Connection>[] = [];
   readonly #policies: Located<AccessPolicy>[] = [];
+  readonly #clusterPolicies: Located<ClusterAccessPolicy>[] = [];
   readonly #quarantines: Located<Quarantine>[] = [];
   readonly #secrets: Located<SecretManifest>[] = [];
   #prices: PriceTable | undefined;
@@ -110,15 +112,23 @@ class Check {
 
   result(secrets: "all" | "whenAny"): CheckResult {
     const between = [
-      ...conflictProblems(this.#connections, this.#policies, this.#brokenConnections),
+      ...conflictProblems(
+        this.#connections,
+        this.#policies,
+        this.#clusterPolicies.map(({ object }) => object),
+        this.#brokenConnections,
+      ),
       ...secretProblems(this.#connections, this.#secrets, secrets),
-      ...(secrets === "all" && this.#prices === undefined ? priceProblems(this.#policies) : []),
+      ...(secrets === "all" && this.#prices === undefined
+        ? priceProblems([...this.#policies, ...this.#clusterPolicies])
+        : []),
     ];
     for (const { manifest, path, message } of between) this.#add(manifest, path, message);
     return {
       problems: this.#problems.toSorted(byPlace),
       connections: this.#connections.map(({ object }) => object),
       policies: this.#policies.map(({ object }) => object),
+      clusterPolicies: this.#clusterPolicies.map(({ object }) => object),
       quarantines: this.#quarantines.map(({ object }) => object),
       secrets: this.#secrets.map(({ object }) => object),
       prices: this.#prices,
@@ -144,8 +154,9 @@ class Check {
   }
 
   #withNamespace(manifest: Manifest): Manifest {
-    const { metadata } = manifest.object;
+    const { metadata, kind } = manifest.object;
     if (
+      clusterKinds.has(String(kind)) ||
       !isRecord(metadata) ||
       (metadata["namespace"] !== undefined && metadata["namespace"] !== null)
     )
@@ -184,6 +195,9 @@ class Check {
         return;
       case "AccessPolicy":
         this.#policies.push({ object: object as AccessPolicy, manifest });
+        return;
+      case "ClusterAccessPolicy":
+        this.#clusterPolicies.push({ object: object as ClusterAccessPolicy, manifest });
         return;
       case "Quarantine":
         this.#quarantines.push({ object: object as Quarantine, manifest });
@@ -245,7 +259,8 @@ function idOf({ object }: Manifest): string {
   const metadata = isRecord(object["metadata"]) ? object["metadata"] : {};
   const part = (value: unknown): string =>
     typeof value === "string" && value !== "" ? value : "?";
-  return `${part(metadata["namespace"])}/${part(metadata["name"])}`;
+  const name = part(metadata["name"]);
+  return clusterKinds.has(String(object["kind"])) ? name : `${part(metadata["namespace"])}/${name}`;
 }
 
 function byPlace(a: LocatedProblem, b: LocatedProblem): number {

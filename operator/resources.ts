@@ -1,10 +1,17 @@
 // What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
 import type { PriceTable } from "../policy/budget/price.ts";
-import type { AccessPolicy, AccessRequest, Connection, Quarantine } from "../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  AccessRequest,
+  ClusterAccessPolicy,
+  Connection,
+  Quarantine,
+} from "../crds/types.gen.ts";
 
 export type ResourceKind =
   | "Connection"
   | "AccessPolicy"
+  | "ClusterAccessPolicy"
   | "Quarantine"
   | "Secret"
   | "Pod"
@@ -13,6 +20,7 @@ export type ResourceKind =
 
 export interface ResourceChange {
   readonly kind: ResourceKind;
+  /** Empty for what belongs to none. */
   readonly namespace: string;
   readonly name: string;
   readonly generation: number;
@@ -26,6 +34,8 @@ export interface ResourceView {
   /** Sorted by name. */
   connectionsIn(namespace: string): readonly Connection[];
   policiesIn(namespace: string): readonly AccessPolicy[];
+  /** Sorted by name. */
+  clusterPolicies(): readonly ClusterAccessPolicy[];
   quarantines(): readonly Quarantine[];
   /** What tokens cost; undefined where no table stands. The same object until it changes. */
   prices(): PriceTable | undefined;

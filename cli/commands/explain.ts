@@ -44,6 +44,7 @@ export async function explain(options: ExplainOptions): Promise<void> {
   const operation = await operationOf(options, connection);
   const bundle = compile({
     policies: loaded.policies,
+    clusterPolicies: loaded.clusterPolicies,
     connection,
     subject,
     maskKey: "",

@@ -126,9 +126,10 @@ export class ChangeTracker {
         );
       case "AccessPolicy":
         return new Map(this.#retarget(namespace, name).map((connection) => [connection, false]));
+      case "ClusterAccessPolicy":
       case "ConfigMap":
-        // Whose policies limit costs is seen when they are compared.
-        return new Map([...view.allConnections()].map((connection) => [nameOf(connection), false]));
+        // Whom it is about is seen when they are compared.
+        return new Map([...view.allConnections()].map((one) => [nameOf(one), false]));
       case "Quarantine":
       case "Pod":
         return new Map();

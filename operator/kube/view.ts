@@ -1,5 +1,10 @@
 // The cluster's resources as the rest of the operator reads them (ResourceView): watched, typed, and told when they change.
-import type { AccessPolicy, Connection, Quarantine } from "../../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  ClusterAccessPolicy,
+  Connection,
+  Quarantine,
+} from "../../crds/types.gen.ts";
 import { PriceTableReader } from "../budgets/price-table-reader.ts";
 import type { PriceTable } from "../../policy/budget/price.ts";
 import { priceTableName } from "../../policy/budget/price-table.ts";
@@ -14,6 +19,7 @@ import { typedReader, type Stored } from "./typed.ts";
 export class KubeView implements ResourceView {
   readonly connections: Collection<Stored<"Connection">>;
   readonly policies: Collection<Stored<"AccessPolicy">>;
+  readonly restrictions: Collection<Stored<"ClusterAccessPolicy">>;
   readonly quarantineOrders: Collection<Stored<"Quarantine">>;
   /** Those that opted in by label; no others are ever read. */
   readonly pods: Collection<KubeObject>;
@@ -35,6 +41,10 @@ export class KubeView implements ResourceView {
     this.policies = new Collection(parts, {
       type: resourceTypes.AccessPolicy,
       read: typedReader("AccessPolicy"),
+    });
+    this.restrictions = new Collection(parts, {
+      type: resourceTypes.ClusterAccessPolicy,
+      read: typedReader("ClusterAccessPolicy"),
     });
     this.quarantineOrders = new Collection(parts, {
       type: resourceTypes.Quarantine,
@@ -63,6 +73,7 @@ export class KubeView implements ResourceView {
     this.quarantineOrders.store.onChange(() => (this.#sortedQuarantines = undefined));
     this.#follow("Connection", this.connections.store);
     this.#follow("AccessPolicy", this.policies.store);
+    this.#follow("ClusterAccessPolicy", this.restrictions.store);
     this.#follow("Quarantine", this.quarantineOrders.store);
     this.pods.store.onChange((change) => this.#onPod(change));
   }
@@ -81,6 +92,10 @@ export class KubeView implements ResourceView {
 
   policiesIn(namespace: string): readonly AccessPolicy[] {
     return this.policies.store.by("namespace", namespace);
+  }
+
+  clusterPolicies(): readonly ClusterAccessPolicy[] {
+    return this.restrictions.store.by("namespace", "");
   }
 
   quarantines(): readonly Quarantine[] {
@@ -148,7 +163,14 @@ export class KubeView implements ResourceView {
     Collection<KubeObject>,
     "type" | "start" | "synced" | "ageMs" | "close"
   >[] {
-    return [this.connections, this.policies, this.quarantineOrders, this.pods, this.configMaps];
+    return [
+      this.connections,
+      this.policies,
+      this.restrictions,
+      this.quarantineOrders,
+      this.pods,
+      this.configMaps,
+    ];
   }
 
   #follow<T extends KubeObject & { readonly spec: unknown }>(

@@ -1,5 +1,4 @@
 // How many tokens a text will be, before and while the provider counts them. Nothing here is exact: what a request really used replaces it.
-
 import type { LlmFacts } from "../operation.ts";
 
 /** English has four bytes of UTF-8 a token, most other languages about as many. */
