@@ -9,6 +9,8 @@ import type { Need } from "./needs.ts";
 const idleMs = 2_000;
 /** After a no, or no answer, the operator is not asked again for this long: an agent that tries again at once must not become a flood of calls. */
 const memoryMs = 1_000;
+/** While it stays away it is asked ever more rarely, because each time somebody waits for the answer; up to this. */
+const maxAwayMs = 10_000;
 /** Operations of one connection that wait for an answer. */
 const maxWaiting = 1_000;
 /** The last word of a proxy that ends. */
@@ -51,7 +53,7 @@ export class Purses {
   readonly #purses = new Map<BudgetName, Purse>();
   readonly #said = new Map<BudgetName, Said>();
   readonly #closing = new AbortController();
-  #away: { readonly error: unknown; readonly until: number } | undefined;
+  #away: { readonly error: unknown; readonly until: number; readonly times: number } | undefined;
   #waiting: Waiting[] = [];
   #serving: Promise<void> | undefined;
   #usedAt = 0;
@@ -151,7 +153,9 @@ export class Purses {
       await this.#askFor(short);
       this.#away = undefined;
     } catch (error) {
-      this.#away = { error, until: this.#clock.now() + memoryMs };
+      const times = (this.#away?.times ?? 0) + 1;
+      const forMs = Math.min(maxAwayMs, memoryMs * 2 ** (times - 1));
+      this.#away = { error, until: this.#clock.now() + forMs, times };
     }
     return this.#reserve(needs) ?? this.#refused(this.#short(needs));
   }
