@@ -55,7 +55,7 @@ class World {
 
   async pass(ms: number): Promise<void> {
     this.now += ms;
-    for (const timer of [...this.timers])
+    for (const timer of this.timers)
       if (timer.at <= this.now && this.timers.delete(timer)) timer.run();
     await new Promise((resolve) => setImmediate(resolve));
   }
