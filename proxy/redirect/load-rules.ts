@@ -32,16 +32,19 @@ function nft(args: readonly string[], input: string): string {
 
 /** @param listed what `nft -j list table` says @returns what is missing or more; undefined when nothing is */
 export function differs(listed: string, expected: ReadonlyMap<string, number>): string | undefined {
-  const found = new Map<string, number>();
-  for (const { chain, rule } of objectsOf(listed)) {
-    if (chain !== undefined) found.set(chain, found.get(chain) ?? 0);
-    if (rule !== undefined) found.set(rule, (found.get(rule) ?? 0) + 1);
+  const objects = objectsOf(listed);
+  const found = new Map<string, number>(
+    objects.flatMap(({ chain }) => (chain === undefined ? [] : [[chain, 0] as const])),
+  );
+  for (const { rule = "" } of objects) {
+    const count = found.get(rule);
+    if (count !== undefined) found.set(rule, count + 1);
   }
   const more = [...found.keys()].find((name) => !expected.has(name));
   if (more !== undefined) return `there is a chain ${more}`;
   for (const [name, count] of expected)
     if (found.get(name) !== count)
-      return `chain ${name} has ${found.get(name) ?? "not one of"} its ${count} rules`;
+      return `chain ${name} has ${found.get(name) ?? "not one"} of its ${count} rules`;
   return undefined;
 }
 

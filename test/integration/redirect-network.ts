@@ -37,7 +37,7 @@ export class PodNetwork {
     };
     const network = new PodNetwork([await holder(), await holder()]);
     t.after(() => network.#close());
-    const [inside, outside] = network.#holders;
+    const [inside] = network.#holders;
     const ends = `ip link add cable type veth peer name eth0 netns ${inside.pid}`;
     network.#shell("world", [
       "ip link set lo up",
@@ -59,7 +59,6 @@ export class PodNetwork {
       // As containerd sets it up.
       "sysctl -q -w net.ipv4.ping_group_range='0 2147483647'",
     ]);
-    void outside;
     return network;
   }
 
@@ -138,7 +137,7 @@ export class PodNetwork {
   async #close(): Promise<void> {
     for (const child of [...this.#children, ...this.#holders]) child.kill("SIGKILL");
     await Promise.all(
-      this.#holders.map((child) => (child.exitCode === null ? once(child, "exit") : undefined)),
+      this.#holders.filter(({ exitCode }) => exitCode === null).map((child) => once(child, "exit")),
     );
   }
 }
