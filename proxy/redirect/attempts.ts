@@ -27,7 +27,6 @@ const metadataAddresses = ["169.254.169.254", "fd00:ec2::254"] as const;
 const kubeletPort = 10_250;
 /** Discard (RFC 863): nobody listens, and a firewall's answer would not be ours. */
 const discardPort = 9;
-const dnsPort = 53;
 
 export function attemptsFor(around: Surroundings): readonly Attempt[] {
   const { apiServer, nodeAddresses, podAddresses } = around;

@@ -54,7 +54,7 @@ export interface World extends Agent {
 }
 
 export interface WorldOptions {
-  readonly interception?: "hosts" | "endpoints";
+  readonly interception?: "hosts" | "endpoints" | "redirect";
   readonly policies?: readonly KubeObject[];
   readonly pod?: KubeObject;
 }
@@ -69,7 +69,9 @@ export async function worldFor(
   }: WorldOptions = {},
 ): Promise<World> {
   const upstreams = await ensureUpstreams();
-  const namespace = await namespaceFor(t, stem);
+  // The rules need NET_ADMIN, which PodSecurity leaves to `privileged`.
+  const level = interception === "redirect" ? "privileged" : "restricted";
+  const namespace = await namespaceFor(t, stem, level);
   await furnish(namespace, upstreams, policies);
   await create(agentPod(namespace, "agent", { interception, ...pod }));
   await ready(namespace, "agent");
@@ -251,6 +253,8 @@ export function agentPod(
           image: images.agent,
           imagePullPolicy: "IfNotPresent",
           securityContext: restrictedContainer,
+          // Under redirect what is not declared is not reached from outside.
+          ports: [{ containerPort: 8000 }],
         },
       ],
       ...spec,

@@ -1,0 +1,202 @@
+// Interception `redirect` in real pods: usual names lead to the Connections, and each way around them, open to a pod without the proxy, is closed and told.
+import assert from "node:assert/strict";
+import { test, type TestContext } from "node:test";
+import { until } from "../cluster/command.ts";
+import {
+  apply,
+  create,
+  get,
+  kubectl,
+  logs,
+  namespaceOf,
+  ready,
+  soonMs,
+  type KubeObject,
+} from "./cluster.ts";
+import { person } from "./people.ts";
+import { asRecord, spec, values } from "./read.ts";
+import { databaseHost } from "./upstreams.ts";
+import { agentOf, agentPod, worldFor, type Agent, type Reply, type World } from "./world.ts";
+
+const outside = "e2e-outside";
+
+interface Surroundings {
+  readonly free: Agent;
+  readonly ways: readonly KubeObject[];
+}
+
+/** A pod without the proxy, and a Service before it: where the guarded ones must not get, and the judge of what is open. */
+async function unguarded(): Promise<Surroundings> {
+  await namespaceOf(outside, "privileged");
+  const { metadata, ...pod } = agentPod(outside, "free", { serviceAccountName: "default" });
+  const labels = { app: "free" };
+  await apply(
+    { ...pod, metadata: { name: "free", namespace: outside, labels } },
+    {
+      apiVersion: "v1",
+      kind: "Service",
+      metadata: { name: "free", namespace: outside },
+      spec: { selector: labels, ports: [{ port: 80, targetPort: 8000 }] },
+    },
+  );
+  void metadata;
+  await ready(outside, "free");
+  const status = asRecord((await get(outside, "pod", "free"))["status"]);
+  const pods = String(status["podIP"]);
+  const node = String(status["hostIP"]);
+  const service = String(spec(await get(outside, "service", "free"))["clusterIP"]);
+  const dnsService = await kubectl([
+    "--namespace",
+    outside,
+    "exec",
+    "free",
+    "--",
+    "cat",
+    "/etc/resolv.conf",
+  ]);
+  const [, resolver = ""] = /^nameserver (\S+)/m.exec(dnsService) ?? [];
+  const api = String(spec(await get("default", "service", "kubernetes"))["clusterIP"]);
+  const text = "GET /env HTTP/1.0\r\n\r\n";
+  return {
+    free: agentOf(outside, "free"),
+    ways: [
+      { way: "tcp", host: service, port: 80, text },
+      { way: "tcp", host: pods, port: 8000, text },
+      { way: "tcp", host: node, port: 10_250, text },
+      { way: "tcp", host: api, port: 443, text },
+      { way: "udp", host: pods, port: 8001 },
+      { way: "icmp", host: pods },
+      { way: "dns", host: resolver, text: "kubernetes.default.svc.cluster.local" },
+    ],
+  };
+}
+
+async function outcomes(agent: Agent, ways: readonly KubeObject[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const way of ways) {
+    const { done, failed } = await agent.order<string>("/get-out", way);
+    found.push(done ?? JSON.stringify(failed));
+  }
+  return found;
+}
+
+async function eventsOf(t: TestContext, namespace: string): Promise<() => Promise<string>> {
+  const auditor = await person(t, namespace, "rita", { roles: ["chaperone-auditor"] });
+  return () => auditor.chaperone("events", "--limit", "1000", "-o", "json");
+}
+
+async function guarded(t: TestContext, stem: string, pod: KubeObject = {}): Promise<World> {
+  return await worldFor(t, stem, { interception: "redirect", pod });
+}
+
+async function refusedAndTold(
+  t: TestContext,
+  world: World,
+  { free, ways }: Surroundings,
+): Promise<void> {
+  const open = await outcomes(free, ways);
+  for (const [at, outcome] of open.entries())
+    assert.match(
+      outcome,
+      /^HTTP\/1\.[01] |^an echo$|^sent$|^\d+\.\d+\.\d+\.\d+$/,
+      JSON.stringify(ways[at]),
+    );
+  assert.deepEqual(await outcomes(world, ways), [
+    "ECONNRESET",
+    "ECONNRESET",
+    "ECONNRESET",
+    "ECONNRESET",
+    "EPERM",
+    "refused",
+    "ENOTFOUND",
+  ]);
+  const events = await eventsOf(t, world.namespace);
+  const wanted = [
+    ...ways
+      .slice(0, 4)
+      .map(({ host, port }) => `no Connection names ${String(host)}:${String(port)}`),
+    "packets were refused",
+    "no Connection has the host name kubernetes.default",
+  ];
+  await until("every refusal to be in the record", soonMs, async () => {
+    const said = await events();
+    return wanted.every((one) => said.includes(one));
+  });
+}
+
+const chat = {
+  url: "https://api.openai.com/v1/chat/completions",
+  init: {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: "Bearer anything" },
+    body: JSON.stringify({ model: "gpt-5-mini", messages: [{ role: "user", content: "hi" }] }),
+  },
+};
+
+test("a redirected pod reaches its database and its model by their usual names, and is locked", async (t) => {
+  const world = await guarded(t, "redirect");
+  for (const host of [databaseHost, "postgres.data", "orders-db"]) {
+    const { rows } = await world.sql("SELECT id, name, ssn FROM customers ORDER BY id", {
+      connection: host,
+      url: `postgresql://agent@${host}:5432/orders`,
+    });
+    assert.deepEqual(rows[0], { id: 1, name: "Ada Lovelace", ssn: "*******6789" });
+  }
+  const refused = await world.refusedSql("DROP TABLE customers", { connection: databaseHost });
+  assert.equal(refused.code, "42501");
+  const reply = await world.order<Reply>("/fetch", chat);
+  assert.equal(reply.done?.status, 200, JSON.stringify(reply));
+  const pod = await get(world.namespace, "pod", "agent");
+  assert.equal(spec(pod)["hostAliases"], undefined);
+  const annotations = asRecord(asRecord(pod["metadata"])["annotations"]);
+  assert.equal(annotations["chaperone.dev/tier"], "Locked");
+  assert.match(await logs(world.namespace, "agent", "chaperone-verify"), /"verified"/);
+});
+
+test("a plain user gets nowhere else, and every try is told", async (t) => {
+  const around = await unguarded();
+  await refusedAndTold(t, await guarded(t, "redirect-user"), around);
+});
+
+test("root with default capabilities gets nowhere else by these ways; the tier says what it could still do", async (t) => {
+  const around = await unguarded();
+  const [agent] = values(spec(agentPod("x", "agent"))["containers"]);
+  const container = { ...asRecord(agent), securityContext: { runAsUser: 0 } };
+  const world = await guarded(t, "redirect-root", { securityContext: {}, containers: [container] });
+  await refusedAndTold(t, world, around);
+  const { metadata } = await get(world.namespace, "pod", "agent");
+  const annotations = asRecord(asRecord(metadata)["annotations"]);
+  assert.equal(annotations["chaperone.dev/tier"], "Redirected");
+  assert.equal(annotations["chaperone.dev/tier-reason"], "CapabilitiesKept");
+});
+
+test("an upload of 100 MB arrives whole", async (t) => {
+  await unguarded();
+  const world = await guarded(t, "redirect-upload");
+  await apply(
+    {
+      apiVersion: "chaperone.dev/v1alpha1",
+      kind: "Connection",
+      metadata: { name: "sink", namespace: world.namespace },
+      spec: { protocol: "http", endpoint: { url: `http://free.${outside}.svc.cluster.local` } },
+    },
+    {
+      apiVersion: "chaperone.dev/v1alpha1",
+      kind: "AccessPolicy",
+      metadata: { name: "sink", namespace: world.namespace },
+      spec: {
+        targetRefs: [{ group: "chaperone.dev", kind: "Connection", name: "sink" }],
+        rules: [{ name: "upload", action: "Allow", http: { methods: ["POST"] } }],
+      },
+    },
+  );
+  await create(agentPod(world.namespace, "uploader", { interception: "redirect" }));
+  await ready(world.namespace, "uploader");
+  const agent = agentOf(world.namespace, "uploader");
+  const bytes = 104_857_600;
+  const { done, failed } = await agent.order<{ status: number; body: string }>("/upload", {
+    url: `http://free.${outside}.svc.cluster.local/count`,
+    bytes,
+  });
+  assert.deepEqual(done, { status: 200, body: `${bytes}` }, JSON.stringify(failed));
+});
