@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import type { JsonObject } from "../kube/objects.ts";
 import { podOf } from "./fixture.ts";
-import { judgeTier, reaches, tiers } from "./tier.ts";
+import { judgeTier } from "./tier.ts";
 
 const container = (changes: JsonObject) => ({ name: "agent", image: "agent:1", ...changes });
 const volume = (name: string, source: JsonObject) => ({ name, ...source });
@@ -106,8 +106,3 @@ for (const [reason, pod, message] of cases)
     assert.deepEqual([tier, missing?.reason], ["Redirected", reason]);
     assert.match(missing?.message ?? "", message);
   });
-
-test("a tier reaches itself and those below", () => {
-  const reached = tiers.map((tier) => tiers.filter((minimum) => reaches(tier, minimum)).length);
-  assert.deepEqual(reached, [1, 2, 3]);
-});

@@ -1,12 +1,9 @@
 // How strongly a pod is held, read from what it is: the first thing that is missing says why it is not held better. Pure. What stands here
 // is proven in the pod itself: without chaperone-verify having got nowhere, no container of the agent starts.
 import type { Interception } from "../../contract/addresses.ts";
+import type { Tier } from "../../policy/tier.ts";
 import { fieldAt, listAt, type JsonObject } from "../kube/objects.ts";
 import { agentContainers, nameOf, volumesOf, type PlacedContainer } from "./pod.ts";
-
-/** Weakest first. */
-export const tiers = ["Cooperative", "Redirected", "Locked"] as const;
-export type Tier = (typeof tiers)[number];
 
 export type TierReason =
   | "NotRedirected"
@@ -26,15 +23,6 @@ export interface TierJudgement {
 }
 
 type Missing = NonNullable<TierJudgement["missing"]>;
-
-/** True when `tier` is as strong as `minimum` or stronger. */
-export function reaches(tier: Tier, minimum: Tier): boolean {
-  return tiers.indexOf(tier) >= tiers.indexOf(minimum);
-}
-
-export function isTier(value: unknown): value is Tier {
-  return tiers.some((tier) => tier === value);
-}
 
 /** @param proxyUid whoever can become this user is not held at all */
 export function judgeTier(

@@ -1,4 +1,4 @@
-// Tries one way out, as the agent could. Resolves with what is wrong, or undefined when the way is closed.
+// Tries one way out, as the agent could.
 import { createSocket } from "node:dgram";
 import { connect } from "node:net";
 
@@ -12,15 +12,18 @@ import { bytesOfIPv4 } from "../dns/answer.ts";
 import type { Attempt } from "./attempts.ts";
 import { sendPing } from "./ping.ts";
 
+/** `proven`: it ended at the proxy, or the kernel refused it. `closed`: there is no way there at all. */
+export type Outcome = "proven" | "closed" | { readonly open: string };
+
 /** Everything that is ours is in this very pod; a foreign machine that needs longer would have been reached. */
 const patienceMs = 3_000;
 
 /** The pod has no way there at all: an address family without a route is closed. */
 const noWay: ReadonlySet<string> = new Set(["ENETUNREACH", "EADDRNOTAVAIL", "EAFNOSUPPORT"]);
 /** How the kernel says that a packet was refused where it was sent. */
-const refusedHere: ReadonlySet<string> = new Set([...noWay, "EPERM", "EACCES", "ECONNREFUSED"]);
+const refusedHere: ReadonlySet<string> = new Set(["EPERM", "EACCES", "ECONNREFUSED"]);
 
-export function tryOut(attempt: Attempt): Promise<string | undefined> {
+export function tryOut(attempt: Attempt): Promise<Outcome> {
   switch (attempt.kind) {
     case "tcp-proof":
       return tryProof(attempt.address);
@@ -37,20 +40,21 @@ export function tryOut(attempt: Attempt): Promise<string | undefined> {
   }
 }
 
-async function tryProof(address: string): Promise<string | undefined> {
+async function tryProof(address: string): Promise<Outcome> {
   const { text, error } = await spoken(address, redirectPort, undefined);
-  if (text.toString() === proofLine(address, redirectPort)) return undefined;
-  if (noWay.has(error ?? "")) return undefined;
-  return `it did not end at the proxy (${error ?? `${text.length} bytes came back`})`;
+  if (text.toString() === proofLine(address, redirectPort)) return "proven";
+  if (noWay.has(error ?? "")) return "closed";
+  return { open: `it did not end at the proxy (${error ?? `${text.length} bytes came back`})` };
 }
 
 /** What any server answers something to, be it that this is not TLS. */
 const request = Buffer.from("GET / HTTP/1.0\r\n\r\n");
 
-async function trySilence(address: string, port: number): Promise<string | undefined> {
+async function trySilence(address: string, port: number): Promise<Outcome> {
   const { text, error } = await spoken(address, port, request);
-  if (text.length > 0) return `${text.length} bytes came back`;
-  return error === "ETIMEDOUT" ? "it was neither redirected nor refused" : undefined;
+  if (text.length > 0) return { open: `${text.length} bytes came back` };
+  if (error === "ETIMEDOUT") return { open: "it was neither redirected nor refused" };
+  return noWay.has(error ?? "") ? "closed" : "proven";
 }
 
 interface Spoken {
@@ -83,34 +87,37 @@ function spoken(address: string, port: number, first: Buffer | undefined): Promi
   return promise;
 }
 
-function tryDatagram(address: string, port: number): Promise<string | undefined> {
-  const { promise, resolve } = Promise.withResolvers<string | undefined>();
+function tryDatagram(address: string, port: number): Promise<Outcome> {
+  const { promise, resolve } = Promise.withResolvers<Outcome>();
   const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
   const settle = (error: Error | null): void => {
     socket.close();
     const code = error === null ? undefined : codeOf(error);
-    if (code === undefined) resolve("the kernel sent it");
-    else resolve(refusedHere.has(code) ? undefined : `it failed with ${code}, which is no refusal`);
+    if (code === undefined) resolve({ open: "the kernel sent it" });
+    else if (noWay.has(code)) resolve("closed");
+    else
+      resolve(
+        refusedHere.has(code) ? "proven" : { open: `it failed with ${code}, which is no refusal` },
+      );
   };
   socket.once("error", ignore);
   socket.send(Buffer.from("chaperone"), port, address, settle);
   return promise;
 }
 
-function tryPing(address: string): string | undefined {
-  const outcome = sendPing(address);
-  return outcome === "sent" ? "the kernel sent it" : undefined;
+function tryPing(address: string): Outcome {
+  return sendPing(address) === "sent" ? { open: "the kernel sent it" } : "proven";
 }
 
-async function tryDns(address: string, over: "udp" | "tcp"): Promise<string | undefined> {
+async function tryDns(address: string, over: "udp" | "tcp"): Promise<Outcome> {
   const query = proofQuery();
   const { text, error } =
     over === "udp" ? await askedByDatagram(address, query) : await askedByStream(address, query);
-  if (noWay.has(error ?? "")) return undefined;
-  if (text.length === 0) return `nobody answered (${error ?? "no error"})`;
+  if (noWay.has(error ?? "")) return "closed";
+  if (text.length === 0) return { open: `nobody answered (${error ?? "no error"})` };
   return text.subarray(-4).equals(bytesOfIPv4(firstVirtualAddress))
-    ? undefined
-    : "another resolver answered";
+    ? "proven"
+    : { open: "another resolver answered" };
 }
 
 function askedByDatagram(address: string, query: Buffer): Promise<Spoken> {

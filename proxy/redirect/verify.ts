@@ -8,11 +8,15 @@ import { tryOut } from "./attempt.ts";
 const started = performance.now();
 const attempts = attemptsFor(surroundings(process.env));
 const outcomes = await Promise.all(
-  attempts.map(async (attempt) => ({ attempt, problem: await tryOut(attempt) })),
+  attempts.map(async (attempt) => ({ attempt, outcome: await tryOut(attempt) })),
 );
-const open = outcomes.flatMap(({ attempt, problem }) =>
-  problem === undefined ? [] : [`${describe(attempt)}: ${problem}`],
+const open = outcomes.flatMap(({ attempt, outcome }) =>
+  typeof outcome === "string" ? [] : [`${describe(attempt)}: ${outcome.open}`],
 );
+// Where nothing can be reached nothing is proven either: a proxy that is not there would look the same.
+for (const kind of ["tcp-proof", "dns"] as const)
+  if (!outcomes.some(({ attempt, outcome }) => attempt.kind === kind && outcome === "proven"))
+    open.push(`${kind}: no attempt ended at the proxy`);
 if (open.length === 0) {
   process.stdout.write(
     `${JSON.stringify({ event: "verified", attempts: attempts.length, durationMs: Math.round(performance.now() - started) })}\n`,
