@@ -57,7 +57,7 @@ test("a resolver finds what is there, and learns at once what is not", async (t)
   await assert.rejects(resolver.resolveTxt("db.example"), { code: "ENODATA" });
   await assert.rejects(resolver.resolve4("other.example"), { code: "ENOTFOUND" });
   await assert.rejects(resolver.resolveTxt("c2VjcmV0.tunnel.example"), { code: "ENOTFOUND" });
-  assert.deepEqual(unknown, ["other.example", "c2VjcmV0.tunnel.example"]);
+  assert.deepEqual(unknown, ["other.example", "c2vjcmv0.tunnel.example"]);
 });
 
 test("over TCP, queries come in any pieces, several on one connection, each answered in turn", async (t) => {
