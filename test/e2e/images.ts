@@ -112,7 +112,7 @@ async function fillAgent(folder: string): Promise<void> {
     format: "esm",
     external: ["pg-native", "cloudflare:sockets"],
     banner: {
-      js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
     logLevel: "error",
   });
