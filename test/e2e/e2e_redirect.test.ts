@@ -16,9 +16,22 @@ import {
 import { person } from "./people.ts";
 import { asRecord, spec, values } from "./read.ts";
 import { databaseHost } from "./upstreams.ts";
-import { agentOf, agentPod, worldFor, type Agent, type Reply, type World } from "./world.ts";
+import {
+  agentOf,
+  agentPod,
+  restricted,
+  worldFor,
+  type Agent,
+  type Reply,
+  type World,
+} from "./world.ts";
 
 const outside = "e2e-outside";
+
+/** Lets every user ping, as newer container runtimes do by themselves. */
+const pinging = {
+  sysctls: [{ name: "net.ipv4.ping_group_range", value: "0 2147483647" }],
+};
 
 interface Surroundings {
   readonly free: Agent;
@@ -28,7 +41,10 @@ interface Surroundings {
 /** A pod without the proxy, and a Service before it: where the guarded ones must not get, and the judge of what is open. */
 async function unguarded(): Promise<Surroundings> {
   await namespaceOf(outside, "privileged");
-  const { metadata, ...pod } = agentPod(outside, "free", { serviceAccountName: "default" });
+  const pod = agentPod(outside, "free", {
+    serviceAccountName: "default",
+    securityContext: { ...restricted, ...pinging },
+  });
   const labels = { app: "free" };
   await apply(
     { ...pod, metadata: { name: "free", namespace: outside, labels } },
@@ -39,10 +55,9 @@ async function unguarded(): Promise<Surroundings> {
       spec: { selector: labels, ports: [{ port: 80, targetPort: 8000 }] },
     },
   );
-  void metadata;
   await ready(outside, "free");
   const status = asRecord((await get(outside, "pod", "free"))["status"]);
-  const pods = String(status["podIP"]);
+  const address = String(status["podIP"]);
   const node = String(status["hostIP"]);
   const service = String(spec(await get(outside, "service", "free"))["clusterIP"]);
   const dnsService = await kubectl([
@@ -61,11 +76,11 @@ async function unguarded(): Promise<Surroundings> {
     free: agentOf(outside, "free"),
     ways: [
       { way: "tcp", host: service, port: 80, text },
-      { way: "tcp", host: pods, port: 8000, text },
+      { way: "tcp", host: address, port: 8000, text },
       { way: "tcp", host: node, port: 10_250, text },
       { way: "tcp", host: api, port: 443, text },
-      { way: "udp", host: pods, port: 8001 },
-      { way: "icmp", host: pods },
+      { way: "udp", host: address, port: 8001 },
+      { way: "icmp", host: address },
       { way: "dns", host: resolver, text: "kubernetes.default.svc.cluster.local" },
     ],
   };
@@ -155,14 +170,20 @@ test("a redirected pod reaches its database and its model by their usual names, 
 
 test("a plain user gets nowhere else, and every try is told", async (t) => {
   const around = await unguarded();
-  await refusedAndTold(t, await guarded(t, "redirect-user"), around);
+  const world = await guarded(t, "redirect-user", {
+    securityContext: { ...restricted, ...pinging },
+  });
+  await refusedAndTold(t, world, around);
 });
 
 test("root with default capabilities gets nowhere else by these ways; the tier says what it could still do", async (t) => {
   const around = await unguarded();
   const [agent] = values(spec(agentPod("x", "agent"))["containers"]);
   const container = { ...asRecord(agent), securityContext: { runAsUser: 0 } };
-  const world = await guarded(t, "redirect-root", { securityContext: {}, containers: [container] });
+  const world = await guarded(t, "redirect-root", {
+    securityContext: pinging,
+    containers: [container],
+  });
   await refusedAndTold(t, world, around);
   const { metadata } = await get(world.namespace, "pod", "agent");
   const annotations = asRecord(asRecord(metadata)["annotations"]);
