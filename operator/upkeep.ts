@@ -13,6 +13,8 @@ import { Janitor } from "./kube/janitor.ts";
 import type { KubePeople } from "./kube/people.ts";
 import type { KubeRequests } from "./kube/requests.ts";
 import type { KubeView } from "./kube/view.ts";
+import { interceptionOf } from "./injection/own-containers.ts";
+import { judgeTier } from "./injection/tier.ts";
 import { policyController } from "./policies/controller.ts";
 import { quarantineController } from "./policies/quarantine-controller.ts";
 import { Retention } from "./policies/retention.ts";
@@ -89,6 +91,12 @@ function statusControllers(parts: UpkeepParts): Controller[] {
       view,
       views: api.views,
       governing,
+      tierOf({ namespace, pod: name, podUid }) {
+        const pod = view.pods.store.get(`${namespace}/${name}`);
+        return pod?.metadata.uid === podUid && pod !== undefined
+          ? judgeTier(pod, interceptionOf(pod) ?? "hosts", config.proxy.uid)
+          : undefined;
+      },
       validator: createValidator(),
       random,
       log,

@@ -4,6 +4,7 @@ import { formatPath, formatProblem, type Problem } from "../../crds/problem.ts";
 import type { AccessPolicy, AccessPolicyStatus, Connection } from "../../crds/types.gen.ts";
 import { mergeConditions, type WantedCondition } from "../kube/conditions.ts";
 import type { Enforcement } from "./enforcement.ts";
+import { heldCondition, type HeldPod } from "./held.ts";
 
 /** Proxies report every few seconds; a view older than this is worth telling. */
 export const staleViewMs = 30_000;
@@ -16,6 +17,8 @@ export interface PolicyFacts {
   /** What validation says of the stored object, which admission may have let in before it knew better. */
   readonly problems: readonly Problem[];
   readonly enforcement: Enforcement;
+  /** Those that it governs, as far as they are known. */
+  readonly pods?: readonly HeldPod[];
   readonly now: number;
 }
 
@@ -23,7 +26,12 @@ export function policyStatus(facts: PolicyFacts): AccessPolicyStatus {
   const { policy, now } = facts;
   const { generation } = policy.metadata;
   const acceptedNow = accepted(facts);
-  const wanted = [acceptedNow, enforced(facts, acceptedNow), ...shadowed(facts)];
+  const wanted = [
+    acceptedNow,
+    enforced(facts, acceptedNow),
+    ...heldCondition(policy, facts.pods ?? []),
+    ...shadowed(facts),
+  ];
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: mergeConditions(policy.status?.conditions, wanted, generation, now),
