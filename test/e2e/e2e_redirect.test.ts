@@ -13,12 +13,15 @@ import {
   soonMs,
   type KubeObject,
 } from "./cluster.ts";
+import { images } from "./images.ts";
 import { person } from "./people.ts";
 import { asRecord, spec, values } from "./read.ts";
 import { databaseHost } from "./upstreams.ts";
 import {
   agentOf,
   agentPod,
+  modelPolicy,
+  ordersPolicy,
   restricted,
   worldFor,
   type Agent,
@@ -189,6 +192,53 @@ test("root with default capabilities gets nowhere else by these ways; the tier s
   const annotations = asRecord(asRecord(metadata)["annotations"]);
   assert.equal(annotations["chaperone.dev/tier"], "Redirected");
   assert.equal(annotations["chaperone.dev/tier-reason"], "CapabilitiesKept");
+});
+
+test("a policy that demands a locked pod gives another none of its grants, and its status says why", async (t) => {
+  const [agent] = values(spec(agentPod("x", "agent"))["containers"]);
+  const container = { ...asRecord(agent), securityContext: { runAsUser: 1000 } };
+  const world = await worldFor(t, "redirect-tier", {
+    interception: "redirect",
+    policies: [ordersPolicy({ minimumTier: "Locked" }), modelPolicy()],
+    pod: { containers: [container] },
+  });
+  await create(agentPod(world.namespace, "locked", { interception: "redirect" }));
+  await ready(world.namespace, "locked");
+  const refused = await world.refusedSql("SELECT id FROM orders LIMIT 1");
+  assert.match(refused.message, /demands tier Locked, and pod .* is Redirected: .*drop ALL/);
+  const locked = agentOf(world.namespace, "locked");
+  assert.equal((await locked.sql("SELECT id FROM orders LIMIT 1")).rowCount, 1);
+  await until("the policy's status to say so", soonMs, async () => {
+    const { status } = await get(world.namespace, "accesspolicy", "invoice-agent");
+    const held = values(asRecord(status)["conditions"])
+      .map(asRecord)
+      .find((one) => one["type"] === "Held");
+    return held?.["status"] === "False" && held["reason"] === "Redirected";
+  });
+  // A debugging container that is added later counts as well.
+  await kubectl([
+    "--namespace",
+    world.namespace,
+    "debug",
+    "locked",
+    `--image=${images.agent}`,
+    "--image-pull-policy=IfNotPresent",
+    "--attach=false",
+    "--",
+    "sleep",
+    "60",
+  ]);
+  await apply({
+    ...ordersPolicy({ minimumTier: "Locked", limits: { rowsPerResult: 99 } }),
+    metadata: { name: "invoice-agent", namespace: world.namespace },
+  });
+  await until("the grant to be refused", soonMs, async () => {
+    const { failed } = await locked.order("/sql", {
+      text: "SELECT 1",
+      connection: `${Date.now()}`,
+    });
+    return failed?.message.includes("demands tier Locked") === true;
+  });
 });
 
 test("an upload of 100 MB arrives whole", async (t) => {
