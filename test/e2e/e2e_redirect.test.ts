@@ -168,7 +168,9 @@ test("a redirected pod reaches its database and its model by their usual names, 
   assert.equal(spec(pod)["hostAliases"], undefined);
   const annotations = asRecord(asRecord(pod["metadata"])["annotations"]);
   assert.equal(annotations["chaperone.dev/tier"], "Locked");
-  assert.match(await logs(world.namespace, "agent", "chaperone-verify"), /"verified"/);
+  const verified = await logs(world.namespace, "agent", "chaperone-verify");
+  t.diagnostic(verified);
+  assert.match(verified, /"verified"/);
 });
 
 test("a plain user gets nowhere else, and every try is told", async (t) => {

@@ -255,6 +255,7 @@ export function agentPod(
           securityContext: restrictedContainer,
           // Under redirect what is not declared is not reached from outside.
           ports: [{ containerPort: 8000 }],
+          readinessProbe: { tcpSocket: { port: 8000 }, periodSeconds: 1 },
         },
       ],
       ...spec,
