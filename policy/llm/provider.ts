@@ -14,8 +14,17 @@ export interface LlmProvider {
   readonly protocol: LlmProtocol;
   /** The operation that a request is, or undefined for one that no rule knows. Throws NotUnderstood. */
   route(request: RoutedRequest): Route | undefined;
-  /** The body with this limit, where the operation has one and the request names none; undefined where there is none to name. */
-  limited(operation: string, body: JsonObject, tokens: number): JsonObject | undefined;
+  /**
+   * The body with this limit, where the operation has one and the request names none; undefined where there is none to name.
+   *
+   * @param path of the request, as rules see it
+   */
+  limited(
+    operation: string,
+    body: JsonObject,
+    tokens: number,
+    path: string,
+  ): JsonObject | undefined;
   /** How each string of a request, and of an answer that is no stream, is masked. */
   readonly shape: Shape;
   /** How a body of this media type is framed; undefined for what is read as that of any server. */

@@ -76,7 +76,7 @@ function limited(
 ): Buffer {
   const value: unknown = JSON.parse(body.toString("utf8"));
   const sent = isObject(value)
-    ? provider.limited(operation.facts.operation, value, maxOutputTokens)
+    ? provider.limited(operation.facts.operation, value, maxOutputTokens, operation.http.path)
     : undefined;
   return sent === undefined ? body : Buffer.from(JSON.stringify(sent));
 }

@@ -53,11 +53,12 @@ export class OpenAiEvents implements EventMasker {
       ...head,
       choices: [{ index, finish_reason: null, ...nested(steps, rest) }],
     });
+    const isLast = typeof choice["finish_reason"] === "string";
     for (const [name, value] of Object.entries(choice)) {
       // `text` is what the older completions call it.
       result[name] =
         name === "delta" || name === "text"
-          ? this.#delta(value, [name], { part: `choice ${index}`, carry })
+          ? this.#delta(value, [name], { part: `choice ${index}`, isLast, carry })
           : this.#values.value(value, ["choices", name]);
     }
     return result;
@@ -67,17 +68,18 @@ export class OpenAiEvents implements EventMasker {
   #delta(
     value: unknown,
     steps: readonly Step[],
-    to: { part: string; carry: (steps: readonly Step[], rest: string) => JsonObject },
+    to: {
+      part: string;
+      isLast: boolean;
+      carry: (steps: readonly Step[], rest: string) => JsonObject;
+    },
   ): unknown {
     if (steps.length > maxDepth) throw tooDeep();
     const path = steps.filter((step) => typeof step === "string");
     if (typeof value === "string") {
       const carry = (rest: string): JsonObject => to.carry(steps, rest);
-      return this.#texts.piece(value, path, {
-        key: `${to.part} ${JSON.stringify(steps)}`,
-        part: to.part,
-        carry,
-      });
+      const of = { key: `${to.part} ${JSON.stringify(steps)}`, part: to.part, carry };
+      return to.isLast ? this.#texts.last(value, path, of) : this.#texts.piece(value, path, of);
     }
     if (Array.isArray(value))
       return value.map((one: unknown, position) => {
