@@ -38,7 +38,7 @@ async function answer(asked: Asked, response: ServerResponse): Promise<void> {
       });
     case "POST /v1/messages/batches":
     case "GET /v1/messages/batches/msgbatch_1":
-      return sendJson(response, 200, batch(String(asked.headers.host)));
+      return sendJson(response, 200, batch);
     case "GET /v1/messages/batches/msgbatch_1/results":
       response.writeHead(200, { "content-type": "application/x-jsonl" });
       response.end(
@@ -71,7 +71,7 @@ const model = (id: string) => ({
   created_at: "2026-01-01T00:00:00Z",
 });
 
-const batch = (host: string) => ({
+const batch = {
   id: "msgbatch_1",
   type: "message_batch",
   processing_status: "ended",
@@ -81,8 +81,9 @@ const batch = (host: string) => ({
   ended_at: "2026-01-01T00:10:00Z",
   archived_at: null,
   cancel_initiated_at: null,
-  results_url: `http://${host}/v1/messages/batches/msgbatch_1/results`,
-});
+  // The API gives the whole URL.
+  results_url: "/v1/messages/batches/msgbatch_1/results",
+};
 
 const usage = {
   input_tokens: 12,

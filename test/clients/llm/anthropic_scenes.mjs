@@ -43,7 +43,7 @@ const scenes = {
   rawEvents: async () => {
     const types = [];
     for await (const event of await client.messages.create({ ...ask("hi"), stream: true }))
-      types.push(event.type);
+      if (types.at(-1) !== event.type) types.push(event.type);
     return types;
   },
   countTokens: async () =>

@@ -109,8 +109,8 @@ function partsFor(body: Body): Part[] {
       : [{ text: `I think: ${secretText}`, thought: true, thoughtSignature }];
   const tool = ((body["tools"] ?? []) as Body[])[0]?.["functionDeclarations"] as Body[] | undefined;
   if (tool?.[0] !== undefined && !said.includes("functionResponse")) {
-    const { name, parameters, parametersJsonSchema } = tool[0];
-    const args = example(parameters ?? parametersJsonSchema) as Body;
+    const { name, parameters, parametersJsonSchema, parameters_json_schema } = tool[0];
+    const args = example(parameters ?? parametersJsonSchema ?? parameters_json_schema) as Body;
     return [
       ...thought,
       { text: "Let me see." },
@@ -123,7 +123,8 @@ function partsFor(body: Body): Part[] {
       },
     ];
   }
-  const schema = config["responseJsonSchema"] ?? config["responseSchema"];
+  const schema =
+    config["responseJsonSchema"] ?? config["response_json_schema"] ?? config["responseSchema"];
   if (schema !== undefined) return [{ text: JSON.stringify(example(schema)) }];
   return [...thought, { text: said.includes("secret") ? secretText : "Hello there, you." }];
 }

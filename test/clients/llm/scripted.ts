@@ -8,6 +8,7 @@ export interface Asked {
   readonly method: string;
   readonly path: string;
   readonly headers: IncomingMessage["headers"];
+  readonly rawHeaders: readonly string[];
   readonly raw: Buffer;
   /** The JSON body; an empty object where there is none. */
   readonly body: Body;
@@ -41,6 +42,7 @@ export async function scriptedServer(
         method: request.method ?? "",
         path: request.url ?? "",
         headers: request.headers,
+        rawHeaders: request.rawHeaders,
         raw,
         body: bodyOf(raw),
       };
