@@ -859,6 +859,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "pattern": "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$"
        }
       },
+      "marks": {
+       "type": "array",
+       "maxItems": 32,
+       "x-kubernetes-list-type": "set",
+       "items": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+       }
+      },
       "onFailure": {
        "type": "string",
        "maxLength": 32,
@@ -1151,6 +1162,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "approval has no effect with this action: use RequireApproval or remove it"
          },
          {
+          "rule": "self.action != 'Deny' || !has(self.marks)",
+          "fieldPath": ".marks",
+          "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
+         },
+         {
           "rule": "!has(self.mcp)",
           "fieldPath": ".mcp",
           "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
@@ -1181,6 +1197,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "type": "string",
           "minLength": 1,
           "maxLength": 2048
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
          },
          "sql": {
           "type": "object",
@@ -1348,13 +1375,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "llm": {
           "type": "object",
-          "x-kubernetes-validations": [
-           {
-            "rule": "!has(self.detect)",
-            "fieldPath": ".detect",
-            "message": "llm.detect is not available in this version: use promptMatches"
-           }
-          ],
           "properties": {
            "operations": {
             "type": "array",
@@ -1405,11 +1425,13 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "detect": {
             "type": "array",
+            "minItems": 1,
             "maxItems": 32,
-            "x-kubernetes-list-type": "atomic",
+            "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
-             "maxLength": 64
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
             }
            }
           }
@@ -1544,6 +1566,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are in answers: set direction to response, or use detect"
          },
          {
+          "rule": "!has(self.columns) || !has(self.when)",
+          "fieldPath": ".when",
+          "message": "columns are masked always: remove when, or use detect"
+         },
+         {
           "rule": "!has(self.restore)",
           "fieldPath": ".restore",
           "message": "masking restore is not available in this version: remove it"
@@ -1591,6 +1618,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "both"
           ],
           "default": "response"
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
          },
          "restore": {
           "type": "boolean"
