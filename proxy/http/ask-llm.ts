@@ -1,9 +1,10 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
+import type { RecordingDetail } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
-import { isObject } from "../../policy/llm/json.ts";
+import { isObject, parseStrict } from "../../policy/llm/json.ts";
 import type { JsonObject } from "../../policy/llm/json.ts";
 import { withMembers } from "../../policy/llm/members.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
@@ -51,7 +52,6 @@ export async function askLlm(
     contentType: String(head.all["content-type"] ?? ""),
     ...(body !== undefined && { body }),
   });
-  const keepsText = bundle.recording.detail !== "Metadata";
   return {
     operation,
     head,
@@ -65,7 +65,8 @@ export async function askLlm(
       if (body === undefined) return null;
       return rewritten(provider, body, operation, maxOutputTokens);
     },
-    observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
+    observer: () =>
+      new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
   };
 }
 
@@ -116,13 +117,13 @@ function limitOf(
 
 class AnswerObserver implements Observer {
   readonly #provider: LlmProvider;
-  readonly #prompts: readonly string[] | undefined;
+  readonly #asked: readonly Content[] | undefined;
   #reader: AnswerReader | undefined;
 
-  /** @param prompts undefined: texts are not recorded */
-  constructor(provider: LlmProvider, prompts: readonly string[] | undefined) {
+  /** @param asked what is recorded of the request; undefined: texts are not recorded */
+  constructor(provider: LlmProvider, asked: readonly Content[] | undefined) {
     this.#provider = provider;
-    this.#prompts = prompts;
+    this.#asked = asked;
   }
 
   start(_status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
@@ -138,13 +139,45 @@ class AnswerObserver implements Observer {
 
   finish(): ReturnType<Observer["finish"]> {
     const answer = this.#reader?.finish();
-    const asked = this.#prompts === undefined ? [] : content("request", this.#prompts, false);
+    const asked = this.#asked ?? [];
     if (answer === undefined) return { contents: asked };
     return {
-      contents: this.#prompts === undefined ? [] : [...asked, ...answerContent(answer)],
+      contents: this.#asked === undefined ? [] : [...asked, ...answerContent(answer)],
       ...(answer.usage !== undefined && { tokens: answer.usage }),
     };
   }
+}
+
+/** What the request says, as its recogniser read it; where everything is recorded, also the terms: tools offered, forms, numbers. */
+function requestContents(
+  operation: LlmOperation,
+  body: Buffer | undefined,
+  detail: RecordingDetail,
+): readonly Content[] | undefined {
+  if (detail === "Metadata") return undefined;
+  const prompts = content("request", operation.facts.prompts, false);
+  return detail === "Full" ? [...prompts, ...termsOf(body)] : prompts;
+}
+
+/** Where conversations stand in the bodies of all providers: recorded as the texts that they are. */
+const conversation: ReadonlySet<string> = new Set([
+  "messages",
+  "input",
+  "prompt",
+  "instructions",
+  "system",
+  "contents",
+  "images",
+  "documents",
+]);
+
+function termsOf(body: Buffer | undefined): readonly Content[] {
+  const parsed = parseStrict(body ?? "");
+  if ("problem" in parsed || !isObject(parsed.value)) return [];
+  const terms = Object.entries(parsed.value).filter(([name]) => !conversation.has(name));
+  return terms.length === 0
+    ? []
+    : content("params", [JSON.stringify(Object.fromEntries(terms))], false);
 }
 
 function answerContent({ thinking = "", text, toolCalls, error, truncated }: Answer): Content[] {
