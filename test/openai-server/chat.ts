@@ -85,7 +85,11 @@ export function agentRequest(request: ChatRequest): AgentRequest {
       name: String(one["name"]),
       parameters: one["parameters"],
     })),
-    toolChoice: isRecord(chosen) ? String(chosen["name"]) : String(choice ?? "auto"),
+    toolChoice: isRecord(chosen)
+      ? String(chosen["name"])
+      : typeof choice === "string"
+        ? choice
+        : "auto",
     format:
       isRecord(format) && format["type"] !== "text"
         ? { schema: isRecord(schema) ? schema["schema"] : undefined }

@@ -196,5 +196,6 @@ export function promptOf(body: Json): string {
     const last: unknown = messages.at(-1);
     return isRecord(last) ? String(last["content"]) : "";
   }
-  return String(prompt ?? input ?? "");
+  const text = prompt ?? input;
+  return typeof text === "string" ? text : "";
 }

@@ -38,7 +38,11 @@ export function agentRequestOf(body: Json): AgentRequest {
       name: String(tool["name"]),
       parameters: tool["parameters"],
     })),
-    toolChoice: isRecord(choice) ? String(choice["name"]) : String(choice ?? "auto"),
+    toolChoice: isRecord(choice)
+      ? String(choice["name"])
+      : typeof choice === "string"
+        ? choice
+        : "auto",
     format: isRecord(text) && text["type"] !== "text" ? { schema: text["schema"] } : undefined,
   };
 }
