@@ -1,5 +1,5 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
-import type { RecordingDetail } from "../../policy/bundle.ts";
+import type { DetectMask, RecordingDetail } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
@@ -11,6 +11,7 @@ import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
+import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
@@ -30,6 +31,7 @@ export async function askLlm(
   exchange: Exchange,
   received: RequestHead,
   live: LiveGrant,
+  masks: readonly DetectMask[],
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
@@ -39,7 +41,7 @@ export async function askLlm(
       ? received
       : decodedHead(received, type);
   const masked: Counts = {};
-  const body = sent === undefined ? undefined : maskRequest(sent, provider, bundle, masked);
+  const body = sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
@@ -52,13 +54,15 @@ export async function askLlm(
     contentType: String(head.all["content-type"] ?? ""),
     ...(body !== undefined && { body }),
   });
+  if (masks.length > 0) refuseTokens(operation);
   return {
     operation,
     head,
     provider,
     masked,
     exact: () => exactOf(head, body),
-    content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
+    content:
+      body === undefined ? undefined : () => ({ part: "request", text: shown(operation, body) }),
     // Tokens are counted and answers recorded from the text on its way; on loopback the agent gains nothing from encoding.
     form: "readable",
     body: ({ maxOutputTokens }) => {
@@ -69,6 +73,23 @@ export async function askLlm(
       new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
   };
 }
+
+/** A person who is asked sees what the request says; of a form its sound and pictures would be in the way. */
+function shown({ facts, http }: LlmOperation, body: Buffer): string {
+  return http.contentType.startsWith("multipart/") ? facts.prompts.join("\n\n") : contentText(body);
+}
+
+/** They spell a text that no mask finds. Throws ProxyError. */
+function refuseTokens({ facts }: LlmOperation): void {
+  if (facts.promptsUnreadable !== true || !ofTokens.has(facts.operation)) return;
+  throw new ProxyError(
+    "MaskNotProvable",
+    "the request cannot be masked, because it has numbers of tokens in the place of text; send text (LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)",
+  );
+}
+
+/** Operations whose input may be tokens. */
+const ofTokens: ReadonlySet<string> = new Set(["embeddings", "completions"]);
 
 /** The body as the text that it is, whatever it was encoded in. */
 async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer | undefined> {

@@ -288,6 +288,43 @@ test("Ollama: lines are masked over their pieces, limits and errors are its own"
   );
 });
 
+test("what masks of requests cannot look into does not leave: tokens in the place of text, and forms", async (t) => {
+  const { client, server } = await start(t, { requestMasks: masks });
+  const embed = (input: string | number[]) => client.embeddings.create({ model: "e", input });
+  await embed("for jane.doe@example.com");
+  assert.deepEqual(server.requests.at(-1)?.body, {
+    model: "e",
+    input: "for [redacted]",
+    encoding_format: "base64",
+  });
+  const file = await toFile(Buffer.from("jane.doe@example.com"), "a.mp3");
+  for (const call of [
+    () => embed([1, 2, 3]),
+    () => client.completions.create({ model: "m", prompt: [1, 2] }),
+    () => client.audio.transcriptions.create({ model: "whisper-1", file }),
+  ])
+    await assert.rejects(call, { status: 403, code: "MaskNotProvable" });
+  assert.equal(server.requests.length, 1);
+});
+
+test("who is asked for approval of a form sees what it says, and not its sound", async (t) => {
+  const { client, room } = await start(t, {
+    rules: [
+      {
+        name: "ask",
+        action: "RequireApproval",
+        approval: { approvers: [], count: 1, holdSeconds: 1, validForSeconds: 600 },
+      },
+    ],
+  });
+  const file = await toFile(Buffer.alloc(100_000, 7), "a.mp3");
+  await assert.rejects(
+    client.audio.transcriptions.create({ model: "whisper-1", file, prompt: "names of ships" }),
+    { status: 403, code: "Pending" },
+  );
+  assert.equal(room.gate.requests[0]?.detail, "names of ships");
+});
+
 test("a request that names no limit gets the rule's without a change to the rest of it", async (t) => {
   const { room, server } = await start(t, { rules: [{ name: "r", llm: { maxOutputTokens: 9 } }] });
   const body =
