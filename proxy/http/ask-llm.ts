@@ -52,6 +52,7 @@ export async function askLlm(
     http,
     basePath: endpoint.basePath,
     contentType: String(head.all["content-type"] ?? ""),
+    headers: Object.keys(head.all),
     ...(body !== undefined && { body }),
   });
   if (masks.length > 0) refuseTokens(operation);
