@@ -3,8 +3,13 @@
 usage: openai_standard.py PYTEST-ARGUMENTS, with OPENAI_BASE_URL and OPENAI_API_KEY; pytest reads it as a test file.
 """
 
+import pytest
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
+
+
+# The models share one client between them, and its connections belong to one loop.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class TestChatCompletions(ChatModelIntegrationTests):
