@@ -73,8 +73,16 @@ export async function standardTests(
     await run(
       "python3",
       [
-        ...["-m", "pytest", "-q", "-p", "no:cacheprovider", "--asyncio-mode=auto"],
-        ...["--rootdir", folder, `--junitxml=${report}`, join(import.meta.dirname, script)],
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--asyncio-mode=auto",
+        "--rootdir",
+        folder,
+        `--junitxml=${report}`,
+        join(import.meta.dirname, script),
       ],
       {
         env: environment({ ...env, PYTHONPATH: packages }),
