@@ -10,11 +10,23 @@ import type { MaskEngine } from "./mask-source.ts";
 import type { Masking } from "./masking.ts";
 import { PlanMemo } from "./plan-memo.ts";
 
+const noCatalog = {};
+
+/** Sessions share what is compiled for one bundle and one catalog: proofs and plans hold for all of them. */
 export function createMaskEngine(grammar: SqlGrammar): MaskEngine {
+  const compiled = new WeakMap<Bundle, WeakMap<object, Masking>>();
   return {
     catalogQueries: maskCatalogQueries,
     catalog: maskCatalogFromRows,
-    masking: (bundle, catalog) => compile(bundle, catalog, grammar),
+    masking: (bundle, catalog) => {
+      const byCatalog = compiled.get(bundle) ?? new WeakMap<object, Masking>();
+      compiled.set(bundle, byCatalog);
+      const known = byCatalog.get(catalog ?? noCatalog);
+      if (known !== undefined) return known;
+      const masking = compile(bundle, catalog, grammar);
+      byCatalog.set(catalog ?? noCatalog, masking);
+      return masking;
+    },
   };
 }
 
