@@ -44,8 +44,19 @@ export interface EventOutcome {
     readonly columns?: readonly string[];
     readonly detected?: Readonly<Record<string, number>>;
   };
-  readonly tokens?: { readonly input: number; readonly output: number };
+  readonly tokens?: EventTokens;
   readonly error?: string;
+}
+
+/** As the provider counted them. */
+export interface EventTokens {
+  /** All of the prompt, what came from a cache included. */
+  readonly input: number;
+  /** Thinking included. */
+  readonly output: number;
+  /** Of the input: read from the provider's cache, and written to it. */
+  readonly cacheRead?: number;
+  readonly cacheWrite?: number;
 }
 
 /** A masked text kept beside the event: a prompt, an answer, rows. The event carries its digest, so it is covered by the chain. */

@@ -12,6 +12,7 @@ export const supportedFeatures = [
   "limits.requestsPerMinute",
   "limits.rowsPerResult",
   "limits.statementTimeoutSeconds",
+  "llm.detect",
   "mask.columns",
   "mask.detect",
   "mask.detect.pattern",
@@ -38,6 +39,7 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "limits.requestsPerMinute": ({ limits }) => limits.requestsPerMinute !== undefined,
   "limits.rowsPerResult": ({ limits }) => limits.rowsPerResult !== undefined,
   "limits.statementTimeoutSeconds": ({ limits }) => limits.statementTimeoutSeconds !== undefined,
+  "llm.detect": ({ rules }) => rules.some(({ llm }) => llm?.detect !== undefined),
   "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
   "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
   "mask.detect.pattern": ({ detectMasks, requestMasks = [] }) =>

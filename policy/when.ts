@@ -70,6 +70,14 @@ const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>
     tools: "list<string>",
     maxOutputTokens: "int",
     prompts: "list<string>",
+    messages: "list<map<string, string>>",
+    toolsOffered: "list<string>",
+    toolsCalled: "list<string>",
+    toolResults: "list<string>",
+    attachments: "list<map<string, string>>",
+    responseFormat: "string",
+    user: "string",
+    reasoning: "bool",
   },
   passthrough: { host: "string", port: "int" },
 };
@@ -191,11 +199,14 @@ function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, u
 
 /** A fact that is not known is left out, so that a condition which looks at it fails instead of seeing a wrong value. */
 function llmFacts(facts: LlmFacts): Record<string, unknown> {
-  const { maxOutputTokens, prompts, promptsUnreadable, ...known } = facts;
+  const { maxOutputTokens, prompts, messages, toolResults, promptsUnreadable, ...more } = facts;
+  const { model, modelUnsaid, tools, toolsOffered, toolsCalled, toolsUnreadable, ...known } = more;
   return {
     ...known,
+    ...(modelUnsaid !== true && { model }),
+    ...(toolsUnreadable !== true && { tools, toolsOffered, toolsCalled }),
     ...(maxOutputTokens !== null && { maxOutputTokens: BigInt(maxOutputTokens) }),
-    ...(promptsUnreadable !== true && { prompts }),
+    ...(promptsUnreadable !== true && { prompts, messages, toolResults }),
   };
 }
 

@@ -74,7 +74,12 @@ function facts(operation: Operation): Readonly<Record<string, unknown>> {
   // Those of an SQL text are kept with the text, and so is their form.
   if (operation.kind === "sql") return stable(operation.facts);
   if (operation.kind === "http" || operation.kind === "passthrough") return operation.facts;
-  const { prompts: _prompts, ...rest } = operation.facts;
+  const {
+    prompts: _prompts,
+    messages: _messages,
+    toolResults: _toolResults,
+    ...rest
+  } = operation.facts;
   return rest;
 }
 

@@ -8,7 +8,9 @@ import { prepare } from "../../policy/decide.ts";
 import { explain as explainDecision, formatExplanation } from "../../policy/explain.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { recognisePassthrough } from "../../policy/passthrough/recognise.ts";
-import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import { providerOf } from "../../policy/llm/providers.ts";
+import { recogniseLlm } from "../../policy/llm/recognise.ts";
+import { protocols } from "../../policy/operation.ts";
 import type { Operation, Subject } from "../../policy/operation.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { AnswerNo, Failure, WrongUse } from "../exit.ts";
@@ -149,7 +151,7 @@ function httpOperation(
 ): Operation {
   const { protocol } = connection.spec;
   if (protocol === "postgres" || protocol === "passthrough")
-    throw new WrongUse(`--http needs an http or openai connection; this one speaks ${protocol}`);
+    throw new WrongUse(`--http needs a connection over HTTP; this one speaks ${protocol}`);
   const target = connectionTarget(connection);
   const http = recogniseHttp({
     method: asked.method,
@@ -158,8 +160,9 @@ function httpOperation(
     headers: asked.body === undefined ? {} : { "content-type": "application/json" },
     ...(asked.upgrade === undefined ? {} : { upgrade: asked.upgrade }),
   });
-  if (protocol === "http") return http;
-  return recogniseOpenAi({
+  const provider = providerOf(protocols.find((known) => known === protocol));
+  if (provider === undefined) return http;
+  return recogniseLlm(provider, {
     http,
     basePath: target.basePath,
     ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }),

@@ -2,7 +2,7 @@
 import { isIP } from "node:net";
 
 import type { Decision } from "../../policy/decision.ts";
-import type { Speaker } from "../../policy/llm/mask-answer.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
@@ -15,10 +15,12 @@ import type { AnswerForm } from "./headers.ts";
 
 export interface Asked {
   readonly operation: Operation;
+  /** The head as it goes to the upstream, where the body goes on in another form than it came in. */
+  readonly head?: RequestHead;
   readonly exact: () => string;
   readonly content: PassOptions["content"];
-  /** How the answer is read where it is masked. */
-  readonly speaker: Speaker;
+  /** Whose answer it is, which says how it is read where it is masked; absent for any server's. */
+  readonly provider?: LlmProvider;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts;
   /** Where nothing is masked: readable, because the answer is read on the way. */

@@ -1,10 +1,11 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
+import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
-import { askOpenAi } from "./ask-openai.ts";
+import { askLlm } from "./ask-llm.ts";
 import { AskedOfGate } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
@@ -82,11 +83,12 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    const mask = answerMask(now.bundle, asked.speaker, head.method);
+    const mask = answerMask(now.bundle, asked.provider, head.method);
+    const sentHead = asked.head ?? head;
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
+      headers: upstreamHeaders(sentHead, now, mask === undefined ? asked.form : "whole"),
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -97,6 +99,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask,
+      decodes: mask !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       answer: answerRules(now),
       limits: now.bundle.limits,
@@ -196,14 +199,12 @@ function ask(
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);
-    case "openai":
-      return askOpenAi(exchange, head, live);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return protocol satisfies never;
+      return askLlm(providers[protocol], exchange, head, live);
   }
 }
 

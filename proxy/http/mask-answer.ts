@@ -1,7 +1,8 @@
 // Masks an answer between upstream and agent: its headers as texts, its body by what it is (policy/llm/mask-answer.ts). What cannot be
 // masked is refused: before its head went out with a sentence, after that by breaking it off.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
-import { bodyMasker, type BodyMasker, type Speaker } from "../../policy/llm/mask-answer.ts";
+import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import { createStreamMasker, type Counts, type StreamMasker } from "../../policy/mask/stream.ts";
 import { ProxyError } from "../errors.ts";
@@ -39,12 +40,12 @@ const maskers = new WeakMap<readonly DetectMask[], StreamMasker>();
 /** Undefined where nothing is masked. */
 export function answerMask(
   bundle: Bundle,
-  speaker: Speaker,
+  provider: LlmProvider | undefined,
   method: string,
 ): AnswerMask | undefined {
   return bundle.detectMasks.length === 0
     ? undefined
-    : new AnswerMask(maskerOf(bundle.detectMasks, bundle), speaker, method);
+    : new AnswerMask(maskerOf(bundle.detectMasks, bundle), provider, method);
 }
 
 /** By the list of masks, which is one object as long as the bundle lives. */
@@ -68,15 +69,15 @@ export function detected(...parts: readonly (Counts | undefined)[]): {
 
 export class AnswerMask {
   readonly #masker: StreamMasker;
-  readonly #speaker: Speaker;
+  readonly #provider: LlmProvider | undefined;
   readonly #method: string;
   /** How often each detector spoke so far. */
   readonly counts: Counts = {};
   #body: BodyMasker | undefined;
 
-  constructor(masker: StreamMasker, speaker: Speaker, method: string) {
+  constructor(masker: StreamMasker, provider: LlmProvider | undefined, method: string) {
     this.#masker = masker;
-    this.#speaker = speaker;
+    this.#provider = provider;
     this.#method = method;
   }
 
@@ -95,7 +96,7 @@ export class AnswerMask {
       throw refused("the upstream encoded it, although it was asked not to");
     const body = bodyMasker(
       String(headers["content-type"] ?? ""),
-      this.#speaker,
+      this.#provider,
       this.#masker,
       this.counts,
     );
@@ -135,9 +136,12 @@ export class AnswerMask {
 
 const nothing = Buffer.alloc(0);
 
-function said(mask: () => string): Buffer {
+function said(mask: () => string | Uint8Array): Buffer {
   try {
-    return Buffer.from(mask());
+    const shown = mask();
+    return typeof shown === "string"
+      ? Buffer.from(shown)
+      : Buffer.from(shown.buffer, shown.byteOffset, shown.length);
   } catch (error) {
     if (error instanceof NotMaskable) throw refused(error.message);
     throw error;
