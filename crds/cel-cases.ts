@@ -53,6 +53,10 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
+  policy("spec.rules[0].marks", "marks has no effect with action Deny", {
+    good: { "spec.rules[0].marks": ["pii"] },
+    bad: { "spec.rules[0].action": "Deny", "spec.rules[0].marks": ["pii"] },
+  }),
   policy(
     "spec.rules[0].mcp",
     `the rule block mcp ${notAvailable}: use sql, http, llm or passthrough`,
@@ -94,6 +98,16 @@ const policyCases: readonly CelCase[] = [
   policy("spec.masking[0].restore", `masking restore ${notAvailable}`, {
     good: {},
     bad: { "spec.masking[0].restore": true },
+  }),
+  policy("spec.masking[0].when", "columns are masked always", {
+    good: {
+      "spec.masking[0]": {
+        detect: ["email"],
+        transform: { redact: {} },
+        when: "session.marks.exists(m, m == 'pii')",
+      },
+    },
+    bad: { "spec.masking[0].when": "session.marks.exists(m, m == 'pii')" },
   }),
   policy("spec.masking[0].predicates", "predicates are about columns", {
     good: { "spec.masking[0].predicates": "Allow" },

@@ -858,6 +858,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "pattern": "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$"
        }
       },
+      "marks": {
+       "type": "array",
+       "maxItems": 32,
+       "x-kubernetes-list-type": "set",
+       "items": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+       }
+      },
       "onFailure": {
        "type": "string",
        "maxLength": 32,
@@ -1150,6 +1161,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "approval has no effect with this action: use RequireApproval or remove it"
          },
          {
+          "rule": "self.action != 'Deny' || !has(self.marks)",
+          "fieldPath": ".marks",
+          "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
+         },
+         {
           "rule": "!has(self.mcp)",
           "fieldPath": ".mcp",
           "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
@@ -1180,6 +1196,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "type": "string",
           "minLength": 1,
           "maxLength": 2048
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
          },
          "sql": {
           "type": "object",
@@ -1538,6 +1565,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are in answers: set direction to response, or use detect"
          },
          {
+          "rule": "!has(self.columns) || !has(self.when)",
+          "fieldPath": ".when",
+          "message": "columns are masked always: remove when, or use detect"
+         },
+         {
           "rule": "!has(self.restore)",
           "fieldPath": ".restore",
           "message": "masking restore is not available in this version: remove it"
@@ -1585,6 +1617,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "both"
           ],
           "default": "response"
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
          },
          "restore": {
           "type": "boolean"

@@ -1,7 +1,7 @@
 // What is wrong within one AccessPolicy beyond its schema: conditions, patterns, and rules that cannot do anything.
 import { neverMatches, unreachableRules } from "../policy/conflicts.ts";
 import { detectorNames, isDetectorName } from "../policy/mask/detectors.ts";
-import { checkPattern, checkWhen } from "../policy/when.ts";
+import { checkMaskWhen, checkPattern, checkWhen } from "../policy/when.ts";
 import type { RuleBlock } from "../policy/when.ts";
 import type { Problem } from "./problem.ts";
 import type { AccessPolicy, PolicyRule } from "./types.gen.ts";
@@ -13,7 +13,20 @@ export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
     // A rule that matches nothing is overruled by anything: said once is enough.
     .filter(({ index }) => dead[index]?.length === 0)
     .map(({ index, message }) => ruleProblem(index, [], message));
-  return [...dead.flat(), ...overruled, ...replicationProblems(spec), ...detectorProblems(spec)];
+  return [
+    ...dead.flat(),
+    ...overruled,
+    ...replicationProblems(spec),
+    ...detectorProblems(spec),
+    ...maskConditionProblems(spec),
+  ];
+}
+
+function maskConditionProblems({ masking = [] }: AccessPolicy["spec"]): Problem[] {
+  return masking.flatMap(({ when }, entry) => {
+    const message = when === undefined ? undefined : checkMaskWhen(when);
+    return message === undefined ? [] : [problem(["spec", "masking", entry, "when"], message)];
+  });
 }
 
 function detectorProblems({

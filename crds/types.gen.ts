@@ -254,6 +254,8 @@ export interface ConnectionSpec {
   readonly inject?: ConnectionInject;
   /** Other namespaces whose pods may name this Connection as namespace/name; `*` is a wildcard. Left out, none. */
   readonly allowedNamespaces?: readonly string[];
+  /** Put on the session of the pod by any operation here that may read something, such as `pii`; rules of every Connection of the pod see them as session.marks. */
+  readonly marks?: readonly string[];
   /** What happens to this connection while the control plane or the audit store is away. */
   readonly onFailure: "closed";
 }
@@ -380,6 +382,8 @@ export interface PolicyRule {
   readonly message?: string;
   /** CEL over the operation's facts, for what the fields cannot say. */
   readonly when?: string;
+  /** Put on the session of the pod by what this rule speaks about and lets pass, such as `pii`; rules see them as session.marks. */
+  readonly marks?: readonly string[];
   /** All fields must match; lists are any of. */
   readonly sql?: SqlRule;
   /** All fields must match; lists are any of. */
@@ -434,9 +438,11 @@ export interface MaskingEntry {
   readonly detect?: readonly string[];
   /** What is masked, answers, requests or both; requests on connections to language models only, by detect. */
   readonly direction: "response" | "request" | "both";
+  /** CEL over subject, connection, session and time: the entry applies while it is true, and where it cannot be evaluated. With detect only, for instance session.marks.exists(m, m == 'pii'). */
+  readonly when?: string;
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
-  /** Classes of the values, such as `pii`. Columns marked `secret` never have predicates. */
+  /** Classes of the values, such as `pii`: put on the session of the pod by an answer that holds one of the columns or a finding (masked or not), or by a request with a finding; rules see them as session.marks. Columns marked `secret` never have predicates. */
   readonly marks?: readonly string[];
   readonly transform: MaskingTransform;
 }

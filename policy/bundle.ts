@@ -68,6 +68,17 @@ export interface BundleRule {
   readonly when?: string;
   readonly approval?: ApprovalTerms;
   readonly message?: string;
+  /** What an operation that it lets pass puts on the pod's session. Never present on a Deny. */
+  readonly marks?: readonly string[];
+}
+
+/** A class of data, and who says that something belongs to it. */
+export interface MarkSource {
+  readonly mark: string;
+  /** `namespace/name`; absent where the Connection itself says so. */
+  readonly policy?: string;
+  /** Of a rule's marks; absent for those of a masking entry. */
+  readonly rule?: string;
 }
 
 export type Transform =
@@ -88,6 +99,8 @@ export interface ColumnMask {
   readonly predicates?: "Allow";
   /** `namespace/name` of the policy whose transform stayed. */
   readonly policy: string;
+  /** What its values put on the pod's session, by all policies that name it. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface DetectMask {
@@ -96,6 +109,10 @@ export interface DetectMask {
   readonly pattern?: string;
   readonly transform: Transform;
   readonly policy: string;
+  /** CEL source: applies while it is true, and where it cannot be evaluated. */
+  readonly when?: string;
+  /** What a finding puts on the pod's session. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface Limits {
@@ -133,6 +150,8 @@ export interface Bundle {
   readonly observeOnly: boolean;
   readonly rules: readonly BundleRule[];
   readonly columnMasks: readonly ColumnMask[];
+  /** What any operation that reads something puts on the pod's session: the Connection's own. */
+  readonly marks?: readonly string[];
   /** Of answers. */
   readonly detectMasks: readonly DetectMask[];
   /** Of requests; absent where there are none. */

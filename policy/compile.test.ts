@@ -335,12 +335,18 @@ test("predicates on a masked column need the leave of every mask on it, and neve
   const silent = policy("b", { masking: [entry({})] });
   const secret = policy("s", { masking: [entry({ predicates: "Allow", marks: ["secret"] })] });
   const transform = { kind: "tokenize" };
+  const marks = [{ mark: "pii", policy: "agents/a" }];
   assert.deepEqual(compiled(allow).columnMasks, [
-    { column: "public.c.ssn", transform, predicates: "Allow", policy: "agents/a" },
+    { column: "public.c.ssn", transform, predicates: "Allow", policy: "agents/a", marks },
   ]);
-  assert.deepEqual(compiled(allow).requires, ["mask.columns", "mask.predicates", "mask.tokenize"]);
+  assert.deepEqual(compiled(allow).requires, [
+    "marks",
+    "mask.columns",
+    "mask.predicates",
+    "mask.tokenize",
+  ]);
   assert.deepEqual(compiled(allow, silent).columnMasks, [
-    { column: "public.c.ssn", transform, policy: "agents/a" },
+    { column: "public.c.ssn", transform, policy: "agents/a", marks },
   ]);
   assert.equal(compiled(secret).columnMasks[0]?.predicates, undefined);
 });

@@ -19,6 +19,7 @@ import type {
   DetectMask,
   Limits,
   LlmMatch,
+  MarkSource,
   Recording,
   Transform,
 } from "./bundle.ts";
@@ -65,6 +66,7 @@ export function compile({ policies, connection, subject, maskKey }: CompileInput
     policies: selecting.map(policyName),
     observeOnly: selecting.length > 0 && enforcing.length === 0,
     rules: selecting.flatMap((policy) => rulesOf(policy, subject)),
+    ...namedMarks(connection.spec.marks),
     columnMasks: mergeColumnMasks(enforcing.flatMap(columnMasksOf)),
     detectMasks: mergeDetectMasks(enforcing.flatMap((policy) => detectMasksOf(policy, "response"))),
     ...requestMasksOf(enforcing),
@@ -93,7 +95,7 @@ function bundleRule(
   rule: PolicyRule,
   chains: readonly string[] | undefined,
 ): BundleRule {
-  const { name, action, sql, http, llm, passthrough, when, message, approval } = rule;
+  const { name, action, sql, http, llm, passthrough, when, message, approval, marks } = rule;
   return {
     policy: policyName(policy),
     name,
@@ -107,6 +109,8 @@ function bundleRule(
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
     ...(message !== undefined && { message }),
+    // Admission refuses marks on a Deny, which lets nothing be read.
+    ...(action !== "Deny" && namedMarks(marks)),
   };
 }
 
@@ -121,6 +125,18 @@ function llmOf(llm: NonNullable<PolicyRule["llm"]>, policy: AccessPolicy): LlmMa
 
 function patternsOf(policy: AccessPolicy): ReadonlyMap<string, string> {
   return new Map((policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]));
+}
+
+function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly string[] } {
+  return marks.length === 0 ? {} : { marks: [...marks].sort() };
+}
+
+function markSources(
+  policy: AccessPolicy,
+  marks: readonly string[] = [],
+): { readonly marks?: readonly MarkSource[] } {
+  if (marks.length === 0) return {};
+  return { marks: [...marks].sort().map((mark) => ({ mark, policy: policyName(policy) })) };
 }
 
 function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTerms {
@@ -141,6 +157,7 @@ function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
         // Admission refuses Allow beside the mark; what got past it is denied here.
         ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
         policy: policyName(policy),
+        ...markSources(policy, marks),
       })),
   );
 }
@@ -155,12 +172,14 @@ function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): Detec
   const entries = (policy.spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
-  return entries.flatMap(({ detect = [], transform }) =>
+  return entries.flatMap(({ detect = [], transform, marks, when }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),
       transform: transformOf(transform),
       policy: policyName(policy),
+      ...(when !== undefined && { when }),
+      ...markSources(policy, marks),
     })),
   );
 }
@@ -188,8 +207,11 @@ function mergeColumnMasks(masks: readonly ColumnMask[]): ColumnMask[] {
 }
 
 function mergeDetectMasks(masks: readonly DetectMask[]): DetectMask[] {
-  // Two policies may call different patterns by one name.
-  return mergeBy(masks, ({ detector, pattern = "" }) => `${detector} ${pattern}`);
+  // Two policies may call different patterns by one name, and what holds at times is no stricter than what holds always.
+  return mergeBy(
+    masks,
+    ({ detector, pattern = "", when = "" }) => `${detector} ${pattern}${when && ` ${when}`}`,
+  );
 }
 
 function mergeBy<M extends ColumnMask | DetectMask>(

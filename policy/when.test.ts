@@ -9,7 +9,7 @@ const scope: WhenScope = {
   subject: { namespace: "agents", serviceAccount: "invoice-agent", pod: "invoice-1" },
   connection: { namespace: "agents", name: "orders-db", protocol: "postgres" },
   operation: { kind: "sql", summary: "UPDATE orders SET paid = true WHERE id = $1" },
-  session: { id: "01J", operations: 7 },
+  session: { id: "01J", operations: 7, marks: [] },
   params: ["42", null],
   time: new Date("2026-11-20T10:00:00Z"),
 };

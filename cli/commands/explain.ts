@@ -25,6 +25,7 @@ interface ExplainOptions {
   readonly sql?: string;
   readonly http?: string;
   readonly operation?: string;
+  readonly marks?: string;
   readonly output: string;
 }
 
@@ -43,13 +44,20 @@ export async function explain(options: ExplainOptions): Promise<void> {
   const operation = await operationOf(options, connection);
   const bundle = compile({ policies: loaded.policies, connection, subject, maskKey: "" });
   const explanation = explainDecision(prepare(bundle), subject, operation, {
-    session: { id: "explain", operations: 0 },
+    session: { id: "explain", operations: 0, marks: marksOf(options.marks) },
     time: new Date(),
   });
   process.stdout.write(
     options.output === "json" ? json(explanation) : `${formatExplanation(explanation)}\n`,
   );
   if (explanation.decision.verdict === "deny") throw new AnswerNo();
+}
+
+function marksOf(list = ""): string[] {
+  return list
+    .split(",")
+    .map((mark) => mark.trim())
+    .filter((mark) => mark !== "");
 }
 
 function pickConnection(connections: readonly Connection[], options: ExplainOptions): Connection {

@@ -2,6 +2,7 @@
 import type { BundleRule, PolicyMode, RuleAction } from "../bundle.ts";
 import type { Decision, HoldTerms } from "../decision.ts";
 import type { Access, Operation } from "../operation.ts";
+import { readsMarks } from "../marks.ts";
 import { compileList, matchesAny } from "../pattern.ts";
 import type { PatternList } from "../pattern.ts";
 import { compileWhen } from "../when.ts";
@@ -46,6 +47,10 @@ export interface PreparedRule {
   /** The condition as written, for `explain`. */
   readonly whenSource: string | undefined;
   readonly terms: HoldTerms;
+  /** Put on the pod's session by what it lets pass. */
+  readonly marks: readonly string[];
+  /** Its condition looks at the marks of the session. */
+  readonly readsMarks: boolean;
 }
 
 export class RuleUnusable extends Error {
@@ -80,6 +85,8 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       when: rule.when === undefined ? undefined : compileWhen(rule.when),
       whenSource: rule.when,
       terms: { ...(rule.approval ?? defaultTerms), policy: rule.policy, rule: rule.name },
+      marks: rule.action === "Deny" ? [] : (rule.marks ?? []),
+      readsMarks: readsMarks(rule.when),
     };
   } catch (cause) {
     throw new RuleUnusable(rule, cause);

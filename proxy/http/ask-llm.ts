@@ -1,4 +1,5 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
+import type { DetectMask } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
@@ -29,6 +30,7 @@ export async function askLlm(
   exchange: Exchange,
   received: RequestHead,
   live: LiveGrant,
+  masks: readonly DetectMask[],
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
@@ -38,7 +40,7 @@ export async function askLlm(
       ? received
       : decodedHead(received, type);
   const masked: Counts = {};
-  const body = sent === undefined ? undefined : maskRequest(sent, provider, bundle, masked);
+  const body = sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),

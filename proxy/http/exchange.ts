@@ -300,8 +300,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     else this.refuse(error);
   }
 
+  /** Of what comes before and behind an answer; fields that may not be shown are left out, and nothing hangs on them. */
   #headers(headers: ResponseHeaders): string[] {
-    return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+    try {
+      return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+    } catch {
+      return [];
+    }
   }
 
   /** What the mask makes of it, or what came where there is none; undefined when it had to break the answer off. */

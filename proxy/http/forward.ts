@@ -1,5 +1,6 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
+import type { DetectMask } from "../../policy/bundle.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
@@ -17,6 +18,7 @@ import { answerMask } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
+import { depart, findings } from "./marks.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -31,6 +33,8 @@ export interface ForwardContext {
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
+
+const none: readonly DetectMask[] = [];
 
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
 export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
@@ -51,9 +55,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
+    const masks = session.masksNow(live.bundle.requestMasks ?? none);
     const asking =
       offer === undefined
-        ? ask(connection.protocol, exchange, head, live)
+        ? ask(connection.protocol, exchange, head, live, masks)
         : askWebSocket(connection.protocol, head, live);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
@@ -63,6 +68,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     granted = passage;
+    if (asked.masked !== undefined) findings(masks, session, asked.operation)?.(asked.masked);
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
     if (offer !== undefined) {
@@ -83,7 +89,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    const mask = answerMask(now.bundle, asked.provider, head.method);
+    const mask = answerMask(session, now.bundle, asked, head.method);
     const sentHead = asked.head ?? head;
     const plain = {
       method: head.method,
@@ -95,6 +101,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const { lease } = now;
     const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
+    const { operation } = asked;
+    depart({ exchange, session, operation, passage, live: now, masks }, sent.body);
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
@@ -195,6 +203,7 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
+  masks: readonly DetectMask[],
 ): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
@@ -204,7 +213,7 @@ function ask(
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return askLlm(providers[protocol], exchange, head, live);
+      return askLlm(providers[protocol], exchange, head, live, masks);
   }
 }
 
