@@ -434,7 +434,7 @@ export interface MaskingEntry {
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
-  /** What is masked, answers, requests or both; requests on connections to language models only, by detect. */
+  /** What is masked, answers, requests or both; requests by detect, on http connections and those to language models. */
   readonly direction: "response" | "request" | "both";
   /** CEL over subject, connection, session and time: the entry applies while it is true, and where it cannot be evaluated. With detect only, for instance session.marks.exists(m, m == 'pii'). */
   readonly when?: string;

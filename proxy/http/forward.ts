@@ -4,7 +4,7 @@ import type { DetectMask } from "../../policy/bundle.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
-import type { Gate, LiveGrant } from "../pipeline.ts";
+import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askLlm } from "./ask-llm.ts";
 import type { Asked } from "./asked.ts";
@@ -57,8 +57,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const masks = session.masksNow(live.bundle.requestMasks ?? none);
     const asking =
       offer === undefined
-        ? ask(connection.protocol, exchange, head, live, masks)
-        : askWebSocket(connection.protocol, head, live);
+        ? ask(connection.protocol, exchange, head, live, session, masks)
+        : askWebSocket(connection.protocol, head, live, masks);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
@@ -73,7 +73,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     granted = passage;
-    if (asked.masked !== undefined) findings(masks, session, asked.operation)?.(asked.masked);
+    if (asked.provider !== undefined && asked.masked !== undefined)
+      findings(masks, session, asked.operation)?.(asked.masked);
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
     if (offer !== undefined) {
@@ -85,6 +86,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
         operation: asked.operation,
         passage,
         head,
+        ...(asked.sentHeaders !== undefined && { sentHeaders: asked.sentHeaders }),
         offer,
         live: now,
         upstreams: context.upstreams,
@@ -95,10 +97,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
     const mask = answerMask(session, now.bundle, asked, head.method);
+    const headers = upstreamHeaders(head, now, mask === undefined ? asked.form : "whole");
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
+      headers: asked.sentHeaders?.(headers) ?? headers,
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -206,11 +209,15 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
+  session: GateSession,
   masks: readonly DetectMask[],
 ): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
-      return askHttp(exchange, head, live);
+      return askHttp(exchange, head, live, {
+        masks,
+        see: (operation) => findings(masks, session, operation),
+      });
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
     case "passthrough":

@@ -1,4 +1,5 @@
 // What a WebSocket handshake asks for: decided as the request it is, and as the upgrade that it is, which a rule has to name.
+import type { DetectMask } from "../../../policy/bundle.ts";
 import { recogniseHttp } from "../../../policy/http/recognise.ts";
 import type { Protocol } from "../../../policy/operation.ts";
 import { ProxyError } from "../../errors.ts";
@@ -6,9 +7,15 @@ import type { LiveGrant } from "../../pipeline.ts";
 import { exactOf, literal } from "../asked.ts";
 import type { Asked } from "../asked.ts";
 import type { RequestHead } from "../head.ts";
+import { SentMask } from "../mask-sent.ts";
 
 /** Throws ProxyError NotSupported on connections whose messages have a meaning that would be missed. */
-export function askWebSocket(protocol: Protocol, head: RequestHead, live: LiveGrant): Asked {
+export function askWebSocket(
+  protocol: Protocol,
+  head: RequestHead,
+  live: LiveGrant,
+  masks: readonly DetectMask[],
+): Asked {
   if (protocol !== "http")
     throw new ProxyError(
       "NotSupported",
@@ -21,8 +28,10 @@ export function askWebSocket(protocol: Protocol, head: RequestHead, live: LiveGr
     headers: head.all,
     upgrade: "websocket",
   });
+  const mask = masks.length === 0 ? undefined : new SentMask(head, false, masks, live.bundle);
   return {
     operation,
+    ...(mask !== undefined && { sentHeaders: (headers: string[]) => mask.headers(headers) }),
     // In front: behind the request it could be the body of another.
     exact: () => `websocket\n${exactOf(head, undefined)}`,
     content: undefined,
