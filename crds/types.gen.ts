@@ -438,6 +438,8 @@ export interface MaskingEntry {
   readonly direction: "response" | "request" | "both";
   /** CEL over subject, connection, session and time: the entry applies while it is true, and where it cannot be evaluated. With detect only, for instance session.marks.exists(m, m == 'pii'). */
   readonly when?: string;
+  /** What is found in a request leaves as a token (`email-` and letters), and the value stands again where the token comes back in an answer for this pod; nobody else's token is turned back. With transform tokenize. */
+  readonly restore?: boolean;
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
   /** Classes of the values, such as `pii`: put on the session of the pod by an answer that holds one of the columns or a finding (masked or not), or by a request with a finding; rules see them as session.marks. Columns marked `secret` never have predicates. */

@@ -160,11 +160,14 @@ function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): Detec
   const entries = (policy.spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
-  return entries.flatMap(({ detect = [], transform, marks, when }) =>
+  return entries.flatMap(({ detect = [], transform, marks, when, restore }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),
-      transform: transformOf(transform),
+      transform:
+        restore === true && way === "request"
+          ? { kind: "restore" as const, detector }
+          : transformOf(transform),
       policy: policyName(policy),
       ...(when !== undefined && { when }),
       ...markSources(policy, marks),

@@ -15,6 +15,9 @@ export interface BodyMasker {
   end(): string | Uint8Array;
 }
 
+/** What hides values, in what a server says or an agent; or what puts them back for the agent: that hides nothing, so it refuses little. */
+type Whose = "answer" | "request" | "restored";
+
 /**
  * A masker of such a body, or why there is none. Media without text are `nothing to mask` in an answer, whose server says what it is; what an agent
  * sends is looked into or refused, and has to be UTF-8.
@@ -25,16 +28,17 @@ export function bodyMasker(
   provider: LlmProvider | undefined,
   masker: StreamMasker,
   counts: Counts,
-  of: "answer" | "request" = "answer",
+  of: Whose = "answer",
 ): BodyMasker | { readonly problem: string } | "nothing to mask" {
   const media = mediaOf(contentType);
   const found = provider?.framing(media) ?? framingOf(media);
-  if (found === "nothing to mask" && of === "answer") return found;
+  if (found === "nothing to mask" && of !== "request") return found;
   const framing = found === "nothing to mask" ? undefined : found;
   const charset = charsetOf(contentType);
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
-  const masked = framing && textMasker(framing, provider, masker, counts);
+  const otherwise = of === "restored" ? "lenient" : "refuse";
+  const masked = framing && textMasker(framing, provider, masker, counts, otherwise);
   if (masked === undefined)
     return {
       problem: `${media === "" ? "it names no content-type" : `${printableName(media)} is no text`}, so nobody can look into it`,
@@ -85,6 +89,7 @@ function textMasker(
   provider: LlmProvider | undefined,
   masker: StreamMasker,
   counts: Counts,
+  otherwise: "refuse" | "lenient",
 ): Masked | undefined {
   const shape = provider?.shape ?? everything;
   const whole = (text: string): string => maskedData(text, shape, masker, counts);
@@ -94,7 +99,7 @@ function textMasker(
       return new EventsMasker(masker, counts, events ? eventData(events, whole) : alone(whole));
     }
     case "json":
-      return new JsonStream({ masker, counts, shape, otherwise: "refuse" });
+      return new JsonStream({ masker, counts, shape, otherwise });
     case "lines": {
       const events = provider?.maskEvents(masker, counts);
       return linesOf(events ? eventLines(events, whole) : bodyLines(whole));

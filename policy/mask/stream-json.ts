@@ -24,8 +24,11 @@ export interface JsonMasking {
   readonly masker: StreamMasker;
   readonly counts: Counts;
   readonly shape: Shape;
-  /** Where it turns out to be no JSON: `refuse` throws NotMaskable, `text` masks the rest as the text it is. */
-  readonly otherwise: "refuse" | "text";
+  /**
+   * Where it turns out to be no JSON: `refuse` throws NotMaskable, `text` masks the rest as the text it is; `lenient` does, too, and refuses only
+   * what goes on for too long.
+   */
+  readonly otherwise: "refuse" | "text" | "lenient";
 }
 
 /** Deeper JSON is refused, or cut off inside of a string; providers and their tools stay far below. */
@@ -330,7 +333,7 @@ export class JsonStream implements TextStream {
   }
 
   #tooMuch(text: string, what: string): number {
-    if (this.#options.otherwise === "refuse") throw new NotMaskable(`its JSON ${what}`);
+    if (this.#options.otherwise !== "text") throw new NotMaskable(`its JSON ${what}`);
     this.#isCut = true;
     return text.length;
   }

@@ -1,5 +1,6 @@
 // What a request of an `http` connection asks for: decided on its head alone, unless a rule may hold it, since an approval binds to the body too.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import type { HttpOperation } from "../../policy/operation.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import type { LiveGrant } from "../pipeline.ts";
@@ -36,6 +37,7 @@ export function askHttp(
 /** What applies to this request, and how marks of findings get onto the session once it passed. */
 export interface RequestMasks {
   readonly masks: readonly DetectMask[];
+  readonly vault: TokenVault;
   readonly see: (operation: HttpOperation) => SeeFindings | undefined;
 }
 
@@ -43,7 +45,7 @@ function asked(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-  { masks, see }: RequestMasks,
+  { masks, vault, see }: RequestMasks,
   read: Prefix | undefined,
 ): Asked {
   const { bundle } = live;
@@ -55,7 +57,7 @@ function asked(
   });
   const { body } = exchange.request;
   const mask =
-    masks.length === 0 ? undefined : new SentMask(head, body.length !== 0, masks, bundle);
+    masks.length === 0 ? undefined : new SentMask(head, body.length !== 0, masks, bundle, vault);
   const full = bundle.recording.detail === "Full";
   const sent = full && isText(head.all["content-type"]) ? new TextObserver("request") : undefined;
   const shown = (chunk: Buffer): Buffer => {

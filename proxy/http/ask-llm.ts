@@ -9,6 +9,7 @@ import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
@@ -26,6 +27,7 @@ export async function askLlm(
   head: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
+  vault: TokenVault,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const prefix =
@@ -37,7 +39,7 @@ export async function askLlm(
   const body =
     prefix === undefined || head.contentEncoding !== undefined
       ? prefix?.bytes
-      : maskRequest(prefix.bytes, provider, masks, bundle, masked);
+      : maskRequest(prefix.bytes, provider, masks, bundle, vault, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),

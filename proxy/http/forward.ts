@@ -13,7 +13,7 @@ import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
-import { answerMask } from "./mask-answer.ts";
+import { answerMask, restoringOf } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
@@ -58,7 +58,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const asking =
       offer === undefined
         ? ask(connection.protocol, exchange, head, live, session, masks)
-        : askWebSocket(connection.protocol, head, live, masks);
+        : askWebSocket(connection.protocol, head, live, masks, session.vault);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
       exact: asked.exact,
@@ -97,7 +97,9 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
     const mask = answerMask(session, now.bundle, asked, head.method);
-    const headers = upstreamHeaders(head, now, mask === undefined ? asked.form : "whole");
+    const restoring = restoringOf(session, asked.provider, head.method);
+    const readable = restoring === undefined ? asked.form : "readable";
+    const headers = upstreamHeaders(head, now, mask === undefined ? readable : "whole");
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
@@ -115,6 +117,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       observer: asked.observer(),
       mask,
       masked: asked.masked,
+      restoring,
       answer: answerRules(now),
       limits: now.bundle.limits,
       retries: retriesFor(
@@ -216,6 +219,7 @@ function ask(
     case "http":
       return askHttp(exchange, head, live, {
         masks,
+        vault: session.vault,
         see: (operation) => findings(masks, session, operation),
       });
     case "postgres":
@@ -223,7 +227,7 @@ function ask(
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return askLlm(providers[protocol], exchange, head, live, masks);
+      return askLlm(providers[protocol], exchange, head, live, masks, session.vault);
   }
 }
 

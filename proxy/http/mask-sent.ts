@@ -5,9 +5,10 @@ import { decode } from "../../policy/http/path.ts";
 import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../../policy/mask/stream.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
 import type { RequestHead } from "./head.ts";
-import { maskerOf } from "./mask-answer.ts";
+import { sentMaskerOf } from "./mask-answer.ts";
 import type { SeeFindings } from "./marks.ts";
 
 /** They speak of the bytes as the agent sent them. */
@@ -53,8 +54,9 @@ export class SentMask {
     hasBody: boolean,
     masks: readonly DetectMask[],
     bundle: Bundle,
+    vault: TokenVault,
   ) {
-    this.#masker = maskerOf(masks, bundle);
+    this.#masker = sentMaskerOf(masks, bundle, vault);
     this.#checkTarget(head.target);
     this.#body = hasBody ? this.#bodyOf(head) : undefined;
   }

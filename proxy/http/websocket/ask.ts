@@ -1,6 +1,7 @@
 // What a WebSocket handshake asks for: decided as the request it is, and as the upgrade that it is, which a rule has to name.
 import type { DetectMask } from "../../../policy/bundle.ts";
 import { recogniseHttp } from "../../../policy/http/recognise.ts";
+import type { TokenVault } from "../../../policy/mask/token-vault.ts";
 import type { Protocol } from "../../../policy/operation.ts";
 import { ProxyError } from "../../errors.ts";
 import type { LiveGrant } from "../../pipeline.ts";
@@ -15,6 +16,7 @@ export function askWebSocket(
   head: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
+  vault: TokenVault,
 ): Asked {
   if (protocol !== "http")
     throw new ProxyError(
@@ -28,7 +30,8 @@ export function askWebSocket(
     headers: head.all,
     upgrade: "websocket",
   });
-  const mask = masks.length === 0 ? undefined : new SentMask(head, false, masks, live.bundle);
+  const mask =
+    masks.length === 0 ? undefined : new SentMask(head, false, masks, live.bundle, vault);
   return {
     operation,
     ...(mask !== undefined && { sentHeaders: (headers: string[]) => mask.headers(headers) }),
