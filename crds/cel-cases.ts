@@ -65,10 +65,6 @@ const policyCases: readonly CelCase[] = [
       bad: { "spec.rules[0].mcp": { tools: ["search"] } },
     },
   ),
-  policy("spec.rules[1].llm.detect", `llm.detect ${notAvailable}: use promptMatches`, {
-    good: {},
-    bad: { "spec.rules[1].llm.detect": ["email"] },
-  }),
   policy(
     "spec.rules[1].approval.count",
     "approval.count asks for more people than approvers lists",

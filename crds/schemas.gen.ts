@@ -1374,13 +1374,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "llm": {
           "type": "object",
-          "x-kubernetes-validations": [
-           {
-            "rule": "!has(self.detect)",
-            "fieldPath": ".detect",
-            "message": "llm.detect is not available in this version: use promptMatches"
-           }
-          ],
           "properties": {
            "operations": {
             "type": "array",
@@ -1431,11 +1424,13 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "detect": {
             "type": "array",
+            "minItems": 1,
             "maxItems": 32,
-            "x-kubernetes-list-type": "atomic",
+            "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
-             "maxLength": 64
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
             }
            }
           }

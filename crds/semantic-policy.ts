@@ -29,7 +29,11 @@ function maskConditionProblems({ masking = [] }: AccessPolicy["spec"]): Problem[
   });
 }
 
-function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]): Problem[] {
+function detectorProblems({
+  detectors = [],
+  masking = [],
+  rules = [],
+}: AccessPolicy["spec"]): Problem[] {
   const own = new Set(detectors.map(({ name }) => name));
   const known = [...detectorNames, ...own].join(", ");
   const defined = detectors.flatMap(({ name, pattern }, index) => {
@@ -42,19 +46,24 @@ function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]
       ...(unsafe === undefined ? [] : [problem([...at, "pattern"], unsafe)]),
     ];
   });
-  const used = masking.flatMap(({ detect = [] }, entry) =>
-    detect.flatMap((name, index) =>
+  const unknown = (names: readonly string[], path: readonly (string | number)[]): Problem[] =>
+    names.flatMap((name, index) =>
       own.has(name) || isDetectorName(name)
         ? []
         : [
             problem(
-              ["spec", "masking", entry, "detect", index],
+              ["spec", ...path, index],
               `the detector ${name} is not known: known are ${known}; define others in spec.detectors`,
             ),
           ],
+    );
+  return [
+    ...defined,
+    ...rules.flatMap(({ llm }, rule) =>
+      unknown(llm?.detect ?? [], ["rules", rule, "llm", "detect"]),
     ),
-  );
-  return [...defined, ...used];
+    ...masking.flatMap(({ detect = [] }, entry) => unknown(detect, ["masking", entry, "detect"])),
+  ];
 }
 
 /** A stream of changes shows every row and column, so what looks into statements and results would be void beside it. */

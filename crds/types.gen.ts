@@ -345,7 +345,7 @@ export interface PassthroughRule {
 
 /** All fields must match; lists are any of. */
 export interface LlmRule {
-  /** chat, responses, embeddings, models, count-tokens, batches, files and so on; one word for what every provider calls otherwise. */
+  /** chat, responses, completions, embeddings, images, speech, transcriptions, translations, moderations, models, count-tokens, batches, files, realtime; one word for what every provider calls otherwise. */
   readonly operations?: readonly string[];
   /** Model names, `*` is a wildcard. */
   readonly models?: readonly string[];
@@ -355,6 +355,8 @@ export interface LlmRule {
   readonly maxOutputTokens?: number;
   /** RE2 pattern looked for in each message. */
   readonly promptMatches?: string;
+  /** Detectors run over the text of the request, the names of masking and those of spec.detectors. The rule speaks about requests in which one of them finds something. */
+  readonly detect?: readonly string[];
 }
 
 export interface RuleApprover {
@@ -479,7 +481,7 @@ export interface AccessPolicySpec {
   readonly mode: "Enforce" | "Observe";
   /** Order never matters; every matching rule counts. */
   readonly rules?: readonly PolicyRule[];
-  /** Detectors of this policy's own, for masking. */
+  /** Detectors of this policy's own, for masking and for llm rules. */
   readonly detectors?: readonly DetectorEntry[];
   /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
   readonly masking?: readonly MaskingEntry[];

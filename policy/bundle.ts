@@ -34,6 +34,10 @@ export interface LlmMatch {
   readonly tools?: readonly string[];
   readonly maxOutputTokens?: number;
   readonly promptMatches?: string;
+  /** Names of detectors: the rule speaks about requests in whose text one of them finds something. */
+  readonly detect?: readonly string[];
+  /** RE2 by name, of those that the policy brings itself. */
+  readonly patterns?: Readonly<Record<string, string>>;
 }
 
 export interface Approver {

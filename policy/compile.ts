@@ -18,6 +18,7 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
+  LlmMatch,
   MarkSource,
   Recording,
   Transform,
@@ -103,7 +104,7 @@ function bundleRule(
     ...(chains && action !== "Deny" && { chains }),
     ...(sql && { sql }),
     ...(http && { http }),
-    ...(llm && { llm }),
+    ...(llm && { llm: llmOf(llm, policy) }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
@@ -111,6 +112,19 @@ function bundleRule(
     // Admission refuses marks on a Deny, which lets nothing be read.
     ...(action !== "Deny" && namedMarks(marks)),
   };
+}
+
+function llmOf(llm: NonNullable<PolicyRule["llm"]>, policy: AccessPolicy): LlmMatch {
+  const own = patternsOf(policy);
+  const used = (llm.detect ?? []).flatMap((name) => {
+    const pattern = own.get(name);
+    return pattern === undefined ? [] : [[name, pattern] as const];
+  });
+  return used.length === 0 ? llm : { ...llm, patterns: Object.fromEntries(used) };
+}
+
+function patternsOf(policy: AccessPolicy): ReadonlyMap<string, string> {
+  return new Map((policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]));
 }
 
 function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly string[] } {
@@ -154,9 +168,7 @@ function requestMasksOf(policies: readonly AccessPolicy[]): Pick<Bundle, "reques
 }
 
 function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): DetectMask[] {
-  const patterns = new Map(
-    (policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]),
-  );
+  const patterns = patternsOf(policy);
   const entries = (policy.spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );

@@ -199,6 +199,13 @@ export interface LlmFacts {
   readonly reasoning: boolean;
   /** Some input is not text we can read (token numbers): a Deny or RequireApproval with `promptMatches` takes it as matching. */
   readonly promptsUnreadable?: true;
+  /**
+   * The request does not say which model answers (the provider's own choice, requests in a file): a Deny or RequireApproval with
+   * `models` takes it as matching, an Allow with `models` does not cover it.
+   */
+  readonly modelUnsaid?: true;
+  /** Tools are offered elsewhere (in a file, later in a session): rules with `tools` are read as those with `models` above. */
+  readonly toolsUnreadable?: true;
 }
 
 /** A type, not an interface: conditions see it as a plain record. */
@@ -260,6 +267,8 @@ export interface LlmOperation extends OperationBase {
   readonly kind: "llm";
   readonly facts: LlmFacts;
   readonly http: HttpFacts;
+  /** Members that the JSON body goes on with in the place of its own, so that nobody reads another model in it. */
+  readonly members?: Readonly<Record<string, unknown>>;
 }
 
 export interface PassthroughOperation extends OperationBase {

@@ -227,9 +227,12 @@ function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, u
 
 /** A fact that is not known is left out, so that a condition which looks at it fails instead of seeing a wrong value. */
 function llmFacts(facts: LlmFacts): Record<string, unknown> {
-  const { maxOutputTokens, prompts, messages, toolResults, promptsUnreadable, ...known } = facts;
+  const { maxOutputTokens, prompts, messages, toolResults, promptsUnreadable, ...more } = facts;
+  const { model, modelUnsaid, tools, toolsOffered, toolsCalled, toolsUnreadable, ...known } = more;
   return {
     ...known,
+    ...(modelUnsaid !== true && { model }),
+    ...(toolsUnreadable !== true && { tools, toolsOffered, toolsCalled }),
     ...(maxOutputTokens !== null && { maxOutputTokens: BigInt(maxOutputTokens) }),
     ...(promptsUnreadable !== true && { prompts, messages, toolResults }),
   };

@@ -69,7 +69,9 @@ export interface PassOptions {
   /** Digest input of an exact operation: approvals bind to it. */
   readonly exact: () => string;
   /** Statement, prompt or parameters, recorded per `recording.detail` and shown to approvers. */
-  readonly content?: () => { readonly part: ContentRef["part"]; readonly text: string };
+  readonly content?:
+    | (() => { readonly part: ContentRef["part"]; readonly text: string })
+    | undefined;
   /** A person is being asked by this access request; until `pass` settles the client can only wait. */
   readonly onWait?: (request: string) => void;
   /** Aborts a hold when the client goes away. */

@@ -15,7 +15,12 @@ export interface LlmProvider {
   /** The operation that a request is, or undefined for one that no rule knows. Throws NotUnderstood. */
   route(request: RoutedRequest): Route | undefined;
   /** The body with this limit, where the operation has one and the request names none; undefined where there is none to name. */
-  limited(operation: string, body: JsonObject, tokens: number): JsonObject | undefined;
+  limited(
+    operation: string,
+    body: JsonObject,
+    tokens: number,
+    path: string,
+  ): JsonObject | undefined;
   /** How each string of a request, and of an answer that is no stream, is masked. */
   readonly shape: Shape;
   /** How a body of this media type is framed; undefined for what is read as that of any server. */
@@ -39,9 +44,12 @@ export interface RoutedRequest {
 export interface Route {
   /** A word of rules (`llm.operations`), the same for every provider that has it. */
   readonly operation: string;
-  /** json: the strict reading of an `application/json` body · none: a request that has a body is refused · any: is not looked into */
-  readonly body: "json" | "none" | "any";
-  /** @param value of the JSON body, undefined where there is none. Throws NotUnderstood. */
+  /**
+   * json: the strict reading of an `application/json` body · form: the parts of one that is multipart/form-data · none: a request that
+   * has a body is refused · any: is not looked into
+   */
+  readonly body: "json" | "form" | "none" | "any";
+  /** @param value of the JSON body, or the parts of the form; undefined where there is none. Throws NotUnderstood. */
   read(reading: Reading, value: unknown): void;
 }
 
@@ -67,6 +75,8 @@ export interface EventMasker {
 
 /** What is to be said in a provider's error object. */
 export interface SaidError {
+  /** Of the request, below a base path or with it; empty where it is not known. */
+  readonly path: string;
   /** A code of the registry, `Denied` say. */
   readonly code: string;
   readonly message: string;
@@ -91,5 +101,6 @@ export interface ProviderError {
  */
 export function finalStatus({ status, isTransient }: SaidError): number {
   if (isTransient) return status;
-  return status === 408 || status === 409 || status === 421 || status === 429 ? 403 : status;
+  const isSentAgain = status === 408 || status === 409 || status === 429 || status >= 500;
+  return isSentAgain || status === 421 ? 403 : status;
 }

@@ -36,6 +36,14 @@ export interface Reading {
   user: string;
   reasoning: boolean;
   promptsUnreadable: boolean;
+  modelUnsaid: boolean;
+  toolsUnreadable: boolean;
+  /** Answers asked for at once: the limit is of each, what is asked for is all of them. */
+  answers: number;
+  /** What stands in the path in the place of the body's model. */
+  deployment: string;
+  /** Members that the body goes on with in the place of its own. */
+  readonly members: Record<string, unknown>;
 }
 
 export function startReading(): Reading {
@@ -54,6 +62,11 @@ export function startReading(): Reading {
     user: "",
     reasoning: false,
     promptsUnreadable: false,
+    modelUnsaid: false,
+    toolsUnreadable: false,
+    answers: 1,
+    deployment: "",
+    members: {},
   };
 }
 
@@ -87,16 +100,53 @@ export function nameOf(value: unknown, what: string): string {
   if (typeof value !== "string" || value === "") throw new NotUnderstood(`${what} is missing`);
   if (value.length > maxNameLength)
     throw new NotUnderstood(`${what} is longer than ${maxNameLength} characters`);
+  // Some servers trim a name, or end it at a NUL.
+  if (unclear.test(value))
+    throw new NotUnderstood(`${what} has blanks at an end, or control characters`);
   return value;
 }
 
+const unclear = /^\s|\s$|\p{Cc}/u;
+
+/** What gateways take as further models, or as another server to ask: LiteLLM, OpenRouter. */
+const elsewhere: ReadonlySet<string> = new Set([
+  "models",
+  "fallbacks",
+  "context_window_fallbacks",
+  "content_policy_fallbacks",
+  "default_fallbacks",
+  "user_config",
+  "model_list",
+  "api_base",
+  "base_url",
+  "custom_llm_provider",
+  "preset",
+]);
+
 export function readModel(reading: Reading, body: JsonObject): void {
-  reading.model = nameOf(body["model"], "model");
-  for (const name of ["models", "fallbacks"]) {
-    const others = body[name];
-    if (others !== undefined && others !== null)
-      throw new NotUnderstood(`${name} names further models, which no rule sees`);
-  }
+  refuseElsewhere(body);
+  if (reading.deployment === "") reading.model = nameOf(body["model"], "model");
+  else readDeployed(reading, body["model"]);
+}
+
+/** Of an API with a model of its own choice. */
+export function readOptionalModel(reading: Reading, body: JsonObject): void {
+  const isSaid = (body["model"] ?? null) !== null || reading.deployment !== "";
+  if (isSaid) return readModel(reading, body);
+  refuseElsewhere(body);
+  reading.modelUnsaid = true;
+}
+
+function refuseElsewhere(body: JsonObject): void {
+  for (const [name, value] of Object.entries(body))
+    if (elsewhere.has(name.toUpperCase().toLowerCase()) && value !== null)
+      throw new NotUnderstood(`${name} leads to models that no rule sees`);
+}
+
+/** The body goes on with the same model as the path, whatever it named. */
+function readDeployed(reading: Reading, named: unknown): void {
+  reading.model = reading.deployment;
+  if (named !== undefined && named !== reading.model) reading.members["model"] = reading.model;
 }
 
 export function readStream(reading: Reading, body: JsonObject): void {
@@ -163,4 +213,12 @@ function textsOfPart(part: unknown, what: string): string[] {
   if (typeof part === "string") return [part];
   const { text, refusal } = objectOf(part, `a part of ${what}`, partNames);
   return [text, refusal].filter((value) => typeof value === "string");
+}
+
+/** A count that may be absent: 1 then. */
+export function countOf(value: unknown, what: string): number {
+  const count = value ?? 1;
+  if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1)
+    throw new NotUnderstood(`${what} is no whole number above 0`);
+  return count;
 }

@@ -2,6 +2,7 @@
 // providers is behind provider.ts.
 import { printable } from "../describe.ts";
 import type { Access, HttpOperation, LlmFacts, LlmOperation } from "../operation.ts";
+import { parseForm } from "./form.ts";
 import { parseStrict } from "./json.ts";
 import type { LlmProvider, Route } from "./provider.ts";
 import { NotUnderstood, startReading } from "./reading.ts";
@@ -11,6 +12,8 @@ export interface LlmRequest {
   readonly http: HttpOperation;
   /** The whole body, content-encoding removed; absent or empty for a request without one. */
   readonly body?: Uint8Array | string;
+  /** The Content-Type as it came: forms say in it where their parts end. */
+  readonly contentType?: string;
   /** Path of the connection's endpoint without a slash at the end: `/v1`, or empty. */
   readonly basePath: string;
 }
@@ -29,6 +32,8 @@ export function recogniseLlm(provider: LlmProvider, request: LlmRequest): LlmOpe
       const route = routeOf(provider, request);
       operation = route.operation;
       route.read(reading, bodyOf(route, request));
+      if (route.body === "form" && Object.keys(reading.members).length > 0)
+        throw new NotUnderstood("the form names another model than the path");
     }
   } catch (error) {
     if (!(error instanceof NotUnderstood)) throw error;
@@ -48,7 +53,7 @@ function routeOf(provider: LlmProvider, { http, basePath }: LlmRequest): Route {
   );
 }
 
-function bodyOf(route: Route, { http, body }: LlmRequest): unknown {
+function bodyOf(route: Route, { http, body, contentType }: LlmRequest): unknown {
   switch (route.body) {
     case "any":
       return undefined;
@@ -58,9 +63,18 @@ function bodyOf(route: Route, { http, body }: LlmRequest): unknown {
       return undefined;
     case "json":
       return jsonBody(http.facts.contentType, body);
+    case "form": {
+      const form = parseForm(contentType ?? "", bytesOf(body ?? ""));
+      if ("problem" in form) throw new NotUnderstood(form.problem);
+      return form.parts;
+    }
     default:
       return route.body satisfies never;
   }
+}
+
+function bytesOf(body: Uint8Array | string): Uint8Array {
+  return typeof body === "string" ? new TextEncoder().encode(body) : body;
 }
 
 function jsonBody(contentType: string, body: Uint8Array | string | undefined): unknown {
@@ -77,8 +91,9 @@ function llmOperation(
   reading: Reading,
   problem: string | undefined,
 ): LlmOperation {
-  const { model, maxOutputTokens } = reading;
+  const { model, members } = reading;
   const facts = factsOf(operation, reading);
+  const { maxOutputTokens } = facts;
   const request: Access = {
     kind: "llm",
     operation,
@@ -94,18 +109,26 @@ function llmOperation(
     accesses: [request, ...facts.tools.map((tool): Access => ({ kind: "tool", tool }))],
     facts,
     http: http.facts,
+    ...(Object.keys(members).length > 0 && { members }),
     ...(problem !== undefined && { unrecognised: problem }),
   };
 }
 
 function factsOf(operation: string, reading: Reading): LlmFacts {
-  const { tools, offered, called, promptsUnreadable, ...known } = reading;
+  const { tools, offered, called, answers, deployment: _path, members: _set, ...read } = reading;
+  const { promptsUnreadable, modelUnsaid, toolsUnreadable, maxOutputTokens, ...known } = read;
   return {
     operation,
     ...known,
+    maxOutputTokens:
+      maxOutputTokens === null
+        ? null
+        : Math.min(maxOutputTokens * answers, Number.MAX_SAFE_INTEGER),
     tools: [...tools],
     toolsOffered: [...offered],
     toolsCalled: [...called],
     ...(promptsUnreadable && { promptsUnreadable }),
+    ...(modelUnsaid && { modelUnsaid }),
+    ...(toolsUnreadable && { toolsUnreadable }),
   };
 }

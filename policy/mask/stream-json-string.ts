@@ -48,6 +48,7 @@ export class StringBody {
   #value = "";
   #isStreaming = false;
   #stream: TextStream | undefined;
+  #half = "";
 
   constructor(options: StringMasking) {
     this.#options = options;
@@ -84,7 +85,7 @@ export class StringBody {
 
   /** Nothing follows, the closing quote neither. */
   end(): string {
-    return this.#flow() + written(this.#stream?.end() ?? "");
+    return this.#flow() + this.#written(this.#stream?.end() ?? "", true);
   }
 
   #take(raw: string, value: string): void {
@@ -112,13 +113,22 @@ export class StringBody {
     this.#value = "";
     if (this.#stream === undefined && this.#isLeftAlone(value, isFirst)) return opening + raw;
     this.#stream ??= this.#open();
-    return opening + written(this.#stream.push(value));
+    return opening + this.#written(this.#stream.push(value), false);
   }
 
   #close(): string {
-    if (this.#isStreaming) return `${this.#flow()}${written(this.#stream?.end() ?? "")}"`;
+    if (this.#isStreaming)
+      return `${this.#flow()}${this.#written(this.#stream?.end() ?? "", true)}"`;
     const masked = this.#masked();
     return masked === this.#value ? `"${this.#raw}"` : JSON.stringify(masked);
+  }
+
+  /** As it stands between quotes; the first half of a surrogate pair waits for the second, which spells it without an escape. */
+  #written(value: string, isEnd: boolean): string {
+    const whole = this.#half + value;
+    const cut = !isEnd && /[\ud800-\udbff]$/.test(whole) ? whole.length - 1 : whole.length;
+    this.#half = whole.slice(cut);
+    return cut === 0 ? "" : JSON.stringify(whole.slice(0, cut)).slice(1, -1);
   }
 
   #masked(): string {
@@ -150,8 +160,3 @@ function decode(escaped: string): string {
 }
 
 const short: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
-
-/** As it stands between quotes. */
-function written(value: string): string {
-  return value === "" ? "" : JSON.stringify(value).slice(1, -1);
-}

@@ -91,6 +91,11 @@ describe("JSON that comes in pieces", () => {
     assert.equal(streamed([json]), json);
   });
 
+  test("spells a character whose two halves come apart as it does one that comes whole", () => {
+    assert.equal(streamed(['{"a":"x\ud83d', '\ude00y"}']), '{"a":"x😀y"}');
+    assert.equal(streamed(['{"a":"x', "\ud83d", '","b":1}']), String.raw`{"a":"x\ud83d","b":1}`);
+  });
+
   test("treats members by their path", () => {
     const picture = `AKIAIOSFODNN7EXAMPLE+${"A".repeat(64)}`;
     const json = JSON.stringify({

@@ -141,7 +141,7 @@ export function accessMismatch(
     case "http":
       return rule.http && access.kind === "http" ? undefined : "block";
     case "llm":
-      return rule.llm ? llmAccessMismatch(rule.llm, access, reading) : "block";
+      return rule.llm ? llmAccessMismatch(rule.llm, access, operation.facts, reading) : "block";
     case "passthrough":
       return rule.passthrough && access.kind === "passthrough" ? undefined : "block";
   }

@@ -5,6 +5,8 @@ import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { isObject } from "../../policy/llm/json.ts";
+import type { JsonObject } from "../../policy/llm/json.ts";
+import { withMembers } from "../../policy/llm/members.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
@@ -17,29 +19,31 @@ import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import { maskRequest } from "./mask-request.ts";
+import { decodedBody, decodedHead, settledJson, settledType } from "./request-text.ts";
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
+/** Sound and pictures come in forms: OpenAI takes recordings of 25 MB. Larger files do not pass. */
+const formLimit = 26 * 1024 * 1024;
 
 export async function askLlm(
   provider: LlmProvider,
   exchange: Exchange,
-  head: RequestHead,
+  received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
   vault: TokenVault,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
-  const prefix =
-    exchange.request.body.length !== 0 ? await exchange.readPrefix(bodyLimit) : undefined;
-  if (prefix?.complete === false) throw tooLarge(bodyLimit, "a request to a language model");
-  exchange.bytesIn = prefix?.bytes.length ?? 0;
+  const sent = await wholeBody(exchange, received);
+  const type = sent === undefined ? undefined : settledType(received, sent);
+  const head =
+    received.contentEncoding === undefined && type === undefined
+      ? received
+      : decodedHead(received, type);
   const masked: Counts = {};
-  // An encoded body is refused below.
   const body =
-    prefix === undefined || head.contentEncoding !== undefined
-      ? prefix?.bytes
-      : maskRequest(prefix.bytes, provider, masks, bundle, vault, masked);
+    sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, vault, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
@@ -49,12 +53,13 @@ export async function askLlm(
   const operation = recogniseLlm(provider, {
     http,
     basePath: endpoint.basePath,
-    // An encoded body is not looked into: without its text the recogniser refuses what needs one.
-    ...(body !== undefined && head.contentEncoding === undefined && { body }),
+    contentType: String(head.all["content-type"] ?? ""),
+    ...(body !== undefined && { body }),
   });
   const keepsText = bundle.recording.detail !== "Metadata";
   return {
     operation,
+    head,
     provider,
     masked,
     exact: () => exactOf(head, body),
@@ -63,26 +68,55 @@ export async function askLlm(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      return maxOutputTokens === undefined
-        ? body
-        : limited(provider, body, operation, maxOutputTokens);
+      return rewritten(provider, body, operation, maxOutputTokens);
     },
     observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
   };
 }
 
-/** The request with the limit that the rule sets on one that names none. */
-function limited(
+/** The body as the text that it is, whatever it was encoded in. */
+async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer | undefined> {
+  if (exchange.request.body.length === 0) return undefined;
+  const what = "a request to a language model";
+  const isForm = /^multipart\/form-data\b/i.test(String(head.all["content-type"] ?? ""));
+  const limit = isForm ? formLimit : bodyLimit;
+  const { bytes, complete } = await exchange.readPrefix(limit);
+  if (!complete) throw tooLarge(limit, what);
+  exchange.bytesIn = bytes.length;
+  if (head.contentEncoding === undefined) return isForm ? bytes : settledJson(bytes);
+  const decoded = await decodedBody(bytes, head.contentEncoding, limit, what);
+  await exchange.hold(decoded.length);
+  return isForm ? decoded : settledJson(decoded);
+}
+
+/** The request with the model that rules saw, and the limit that the rule sets on one that names none. */
+function rewritten(
   provider: LlmProvider,
   body: Buffer,
-  operation: LlmOperation,
-  maxOutputTokens: number,
+  { facts, http, members = {} }: LlmOperation,
+  maxOutputTokens: number | undefined,
 ): Buffer {
+  const limit =
+    maxOutputTokens === undefined
+      ? {}
+      : limitOf(body, (value) =>
+          provider.limited(facts.operation, value, maxOutputTokens, http.path),
+        );
+  const set = { ...members, ...limit };
+  return Object.keys(set).length === 0
+    ? body
+    : Buffer.from(withMembers(body.toString("utf8"), set));
+}
+
+/** The members that differ in the body with the limit. */
+function limitOf(
+  body: Buffer,
+  limited: (value: JsonObject) => JsonObject | undefined,
+): Record<string, unknown> {
   const value: unknown = JSON.parse(body.toString("utf8"));
-  const sent = isObject(value)
-    ? provider.limited(operation.facts.operation, value, maxOutputTokens)
-    : undefined;
-  return sent === undefined ? body : Buffer.from(JSON.stringify(sent));
+  const sent = isObject(value) ? limited(value) : undefined;
+  if (!isObject(value) || sent === undefined) return {};
+  return Object.fromEntries(Object.entries(sent).filter(([name, one]) => one !== value[name]));
 }
 
 class AnswerObserver implements Observer {

@@ -7,6 +7,7 @@ import { ProxyError } from "../errors.ts";
 import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askLlm } from "./ask-llm.ts";
+import { AskedOfGate } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
@@ -60,13 +61,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
         ? ask(connection.protocol, exchange, head, live, session, masks)
         : askWebSocket(connection.protocol, head, live, masks, session.vault);
     const asked = asking instanceof Promise ? await asking : asking;
-    const passing = session.pass(asked.operation, {
-      exact: asked.exact,
-      get signal() {
-        return exchange.signal;
-      },
-      ...(asked.content !== undefined && { content: asked.content }),
-    });
+    const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
     const passage = passing instanceof Promise ? await passing : passing;
     if (!passage.go) {
       exchange.refuse(passage.error, passage.decision);
@@ -99,7 +94,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const mask = answerMask(session, now.bundle, asked, head.method);
     const restoring = restoringOf(session, asked.provider, head.method);
     const readable = restoring === undefined ? asked.form : "readable";
-    const headers = upstreamHeaders(head, now, mask === undefined ? readable : "whole");
+    const headers = upstreamHeaders(
+      asked.head ?? head,
+      now,
+      mask === undefined ? readable : "whole",
+    );
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
@@ -116,6 +115,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask,
+      decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       restoring,
       answer: answerRules(now),

@@ -22,11 +22,11 @@ export function refusalOf(
   error: ProxyError,
   decision: Decision | undefined,
   protocol: Protocol | undefined,
+  target = "",
 ): Refusal {
   const provider = providerOf(protocol);
-  return provider === undefined
-    ? problem(error, decision)
-    : providerRefusal(provider, error, decision);
+  if (provider === undefined) return problem(error, decision);
+  return providerRefusal(provider, error, decision, target.split("?", 1)[0] ?? "");
 }
 
 /** What could not be read has no connection yet, and so no protocol; its status can say more than its code. */
@@ -63,8 +63,10 @@ function providerRefusal(
   provider: LlmProvider,
   error: ProxyError,
   decision: Decision | undefined,
+  path: string,
 ): Refusal {
   const said = provider.error({
+    path,
     code: error.code,
     message: error.message,
     status: error.status,

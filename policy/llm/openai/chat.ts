@@ -2,7 +2,9 @@
 import { isObject } from "../json.ts";
 import type { JsonObject } from "../json.ts";
 import {
+  addText,
   addTool,
+  countOf,
   listOf,
   NotUnderstood,
   objectOf,
@@ -13,11 +15,10 @@ import {
   wordOf,
 } from "../reading.ts";
 import type { Reading } from "../reading.ts";
+import { noteAttachment } from "./parts.ts";
 
 const bodyNames: ReadonlySet<string> = new Set([
   "model",
-  "models",
-  "fallbacks",
   "messages",
   "tools",
   "functions",
@@ -28,6 +29,12 @@ const bodyNames: ReadonlySet<string> = new Set([
   "n",
   "web_search_options",
   "prediction",
+  "documents",
+  "response_format",
+  "reasoning_effort",
+  "reasoning",
+  "user",
+  "safety_identifier",
 ]);
 const messageNames: ReadonlySet<string> = new Set([
   "role",
@@ -36,9 +43,13 @@ const messageNames: ReadonlySet<string> = new Set([
   "function_call",
   "name",
   "refusal",
+  "reasoning_content",
+  "audio",
 ]);
 const toolNames: ReadonlySet<string> = new Set(["type", "function", "custom"]);
-const functionNames: ReadonlySet<string> = new Set(["name"]);
+const functionNames: ReadonlySet<string> = new Set(["name", "arguments", "input"]);
+const formatNames: ReadonlySet<string> = new Set(["type"]);
+const documentNames: ReadonlySet<string> = new Set(["title", "text", "content"]);
 const predictionNames: ReadonlySet<string> = new Set(["content"]);
 
 export function readChat(reading: Reading, value: unknown): void {
@@ -46,7 +57,7 @@ export function readChat(reading: Reading, value: unknown): void {
   readModel(reading, body);
   readStream(reading, body);
   readLimit(reading, body, ["max_tokens", "max_completion_tokens"]);
-  readAnswers(reading, body);
+  reading.answers = countOf(body["n"], "n");
   if (!Array.isArray(body["messages"])) throw new NotUnderstood("messages is no list");
   for (const message of listOf(body["messages"], "messages")) readMessage(reading, message);
   for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool, "offered");
@@ -58,21 +69,41 @@ export function readChat(reading: Reading, value: unknown): void {
     const { content } = objectOf(prediction, "prediction", predictionNames);
     readText(reading, content, "prediction", "user");
   }
+  for (const document of listOf(body["documents"], "documents")) readDocument(reading, document);
+  readTerms(reading, body);
 }
 
-/** `n` asks for several answers at once; the limit is of each, what is asked for is all of them. */
-function readAnswers(reading: Reading, body: JsonObject): void {
-  const answers = body["n"] ?? 1;
-  if (typeof answers !== "number" || !Number.isSafeInteger(answers) || answers < 1)
-    throw new NotUnderstood("n is no whole number above 0");
-  if (reading.maxOutputTokens !== null)
-    reading.maxOutputTokens = Math.min(reading.maxOutputTokens * answers, Number.MAX_SAFE_INTEGER);
+/** How the answer is to be, and for whom. */
+function readTerms(reading: Reading, body: JsonObject): void {
+  const { reasoning_effort: effort, reasoning } = body;
+  reading.responseFormat = formatOf(body["response_format"]);
+  reading.user = wordOf(body["safety_identifier"] ?? body["user"]);
+  reading.reasoning = isObject(reasoning) || (typeof effort === "string" && effort !== "none");
+}
+
+/** `text` is what an answer is anyway. */
+export function formatOf(format: unknown): string {
+  if ((format ?? null) === null) return "";
+  const type = wordOf(objectOf(format, "the response format", formatNames)["type"]);
+  if (type === "json_object") return "json";
+  return type === "text" ? "" : type;
+}
+
+/** What vLLM puts into the prompt beside the messages. */
+function readDocument(reading: Reading, value: unknown): void {
+  const document = objectOf(value, "a document", documentNames);
+  for (const name of documentNames) readText(reading, document[name], "a document", "user");
 }
 
 function readMessage(reading: Reading, value: unknown): void {
   const message = objectOf(value, "a message", messageNames);
   const role = wordOf(message["role"]);
   readText(reading, message["content"], "a message", role === "function" ? "tool" : role);
+  if (Array.isArray(message["content"]))
+    for (const part of message["content"]) noteAttachment(reading, part);
+  readText(reading, message["reasoning_content"], "a message", role);
+  // What was said aloud before is kept at the provider.
+  if (isObject(message["audio"])) reading.promptsUnreadable = true;
   for (const call of listOf(message["tool_calls"], "tool_calls")) readTool(reading, call, "called");
   const legacy = message["function_call"] ?? undefined;
   if (legacy !== undefined) readFunction(reading, legacy, "called");
@@ -90,5 +121,8 @@ function readTool(reading: Reading, value: unknown, how: How): void {
 }
 
 function readFunction(reading: Reading, value: unknown, how: How): void {
-  addTool(reading, objectOf(value, "a function", functionNames)["name"], how);
+  const { name, arguments: given, input } = objectOf(value, "a function", functionNames);
+  addTool(reading, name, how);
+  for (const text of [given, input])
+    if (typeof text === "string" && text !== "{}") addText(reading, text, "assistant");
 }

@@ -1,17 +1,24 @@
 // Masks the events of a streamed chat completion or response: what the deltas of one text spell together is masked as if it came
 // whole, and what was held back goes out as a delta of its own before the text is said to be over.
 import type { Counts, StreamMasker } from "../../mask/stream.ts";
+import { objects } from "../gathering.ts";
 import { isObject, maxDepth, type JsonObject } from "../json.ts";
 import { RunningTexts } from "../mask-texts.ts";
 import { tooDeep, ValueMasker } from "../mask-value.ts";
 import type { EventMasker, NamedEvent } from "../provider.ts";
+import { OllamaLines } from "./mask-lines.ts";
 import { openAiShape } from "./mask-shape.ts";
 
-type Step = string | { readonly index: number };
+/** A member, or an item of a list with what tells it from the others: its index, or its id. */
+type Step = string | JsonObject;
+
+/** Lists in a delta whose items come whole, each in a list of its own. */
+const wholeLists: ReadonlySet<string> = new Set(["annotations", "citations"]);
 
 export class OpenAiEvents implements EventMasker {
   readonly #values: ValueMasker;
   readonly #texts: RunningTexts<JsonObject>;
+  readonly #lines: OllamaLines;
   /** Events of ours so far, and the number of the last event that went out: `sequence_number` counts ours, too. */
   #added = 0;
   #last = 0;
@@ -19,16 +26,18 @@ export class OpenAiEvents implements EventMasker {
   constructor(masker: StreamMasker, counts: Counts) {
     this.#values = new ValueMasker(masker, counts, openAiShape);
     this.#texts = new RunningTexts(this.#values);
+    this.#lines = new OllamaLines(this.#values);
   }
 
   event(event: JsonObject): readonly NamedEvent[] {
+    if (typeof event["done"] === "boolean") return [{ data: this.#lines.event(event) }];
     if (typeof event["type"] === "string" && !Array.isArray(event["choices"]))
       return this.#responseEvent(event, event["type"]).map(named);
     return this.#chatEvent(event).map(named);
   }
 
   end(): readonly NamedEvent[] {
-    return this.#flush(() => true).map(named);
+    return [...this.#flush(() => true).map(named), ...this.#lines.end().map((data) => ({ data }))];
   }
 
   #chatEvent(event: JsonObject): readonly JsonObject[] {
@@ -43,8 +52,11 @@ export class OpenAiEvents implements EventMasker {
       if (typeof choice["finish_reason"] === "string") over.push(`choice ${index}`);
       return this.#choice(choice, index, head);
     });
-    if (over.length === 0) return [shown];
-    return [...this.#flush((part) => over.includes(part)), shown];
+    const rests = over.length === 0 ? [] : this.#flush((part) => over.includes(part));
+    if (rests.length === 0) return [shown];
+    if (!saysSomething(shown)) return [...rests, shown];
+    // What was held back goes on with what this event says, and stands before its end.
+    return [withoutEnds(shown), ...rests, endsAlone(shown)];
   }
 
   #choice(choice: JsonObject, index: number, head: JsonObject): JsonObject {
@@ -79,10 +91,11 @@ export class OpenAiEvents implements EventMasker {
         carry,
       });
     }
+    if (Array.isArray(value) && wholeLists.has(path.at(-1) ?? ""))
+      return this.#values.value(value, path);
     if (Array.isArray(value))
       return value.map((one: unknown, position) => {
-        const index = isObject(one) && typeof one["index"] === "number" ? one["index"] : position;
-        return this.#delta(one, [...steps, { index }], to);
+        return this.#delta(one, [...steps, itemOf(one, position)], to);
       });
     if (!isObject(value)) return this.#values.value(value, path);
     if (openAiShape(path) === "drop") return null;
@@ -103,7 +116,13 @@ export class OpenAiEvents implements EventMasker {
     }
     const isLast = ends.has(type);
     const before = this.#flush((part) => isLast || (part === key && type.endsWith(".done")));
-    if (delta !== undefined) shown["delta"] = this.#values.value(delta, ["delta"]);
+    if (delta !== undefined) {
+      const carry = (steps: readonly Step[], rest: string): JsonObject => ({
+        ...shown,
+        ...nested(steps, rest),
+      });
+      shown["delta"] = this.#delta(delta, ["delta"], { part: key, carry });
+    }
     return [...before, this.#number(shown)];
   }
 
@@ -152,10 +171,44 @@ function pathOf(base: string): readonly string[] {
 function nested(steps: readonly Step[], value: unknown): JsonObject {
   const inner = steps.reduceRight<unknown>(
     (below, step) =>
-      typeof step === "string"
-        ? { [step]: below }
-        : [{ index: step.index, ...(isObject(below) && below) }],
+      typeof step === "string" ? { [step]: below } : [{ ...step, ...(isObject(below) && below) }],
     value,
   );
   return isObject(inner) ? inner : {};
+}
+
+/** Servers that give whole calls at once leave their index away; each has its id. */
+function itemOf(item: unknown, position: number): JsonObject {
+  if (!isObject(item)) return { index: position };
+  if (typeof item["index"] === "number") return { index: item["index"] };
+  return typeof item["id"] === "string" ? { id: item["id"] } : { index: position };
+}
+
+/** Besides that a choice is over. */
+function saysSomething(event: JsonObject): boolean {
+  return objects(event["choices"]).some(
+    ({ delta, text }) =>
+      (typeof text === "string" && text !== "") ||
+      (isObject(delta) && Object.values(delta).some((one) => one !== "" && one !== null)),
+  );
+}
+
+function withoutEnds({ usage: _usage, ...event }: JsonObject): JsonObject {
+  const choices = objects(event["choices"]);
+  return { ...event, choices: choices.map((choice) => ({ ...choice, finish_reason: null })) };
+}
+
+/** The event may be the only one with `usage`. */
+function endsAlone(event: JsonObject): JsonObject {
+  const over = objects(event["choices"]).filter(
+    (choice) => typeof choice["finish_reason"] === "string",
+  );
+  return {
+    ...event,
+    choices: over.map(({ delta, text, ...choice }) => ({
+      ...choice,
+      ...(delta !== undefined && { delta: {} }),
+      ...(text !== undefined && { text: "" }),
+    })),
+  };
 }

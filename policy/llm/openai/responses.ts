@@ -1,5 +1,6 @@
 // The body of POST /responses.
 import {
+  addText,
   addTool,
   listOf,
   NotUnderstood,
@@ -12,11 +13,11 @@ import {
 } from "../reading.ts";
 import type { Reading } from "../reading.ts";
 import type { JsonObject } from "../json.ts";
+import { formatOf } from "./chat.ts";
+import { noteAttachment } from "./parts.ts";
 
 const bodyNames: ReadonlySet<string> = new Set([
   "model",
-  "models",
-  "fallbacks",
   "input",
   "instructions",
   "tools",
@@ -25,6 +26,10 @@ const bodyNames: ReadonlySet<string> = new Set([
   "prompt",
   "previous_response_id",
   "conversation",
+  "text",
+  "reasoning",
+  "user",
+  "safety_identifier",
 ]);
 const itemNames: ReadonlySet<string> = new Set([
   "type",
@@ -33,7 +38,11 @@ const itemNames: ReadonlySet<string> = new Set([
   "output",
   "summary",
   "name",
+  "arguments",
+  "input",
 ]);
+const textNames: ReadonlySet<string> = new Set(["format"]);
+const reasoningNames: ReadonlySet<string> = new Set(["effort"]);
 const toolNames: ReadonlySet<string> = new Set(["type", "name", "tools"]);
 /** Tools nest in namespaces; deeper is refused. */
 const maxToolDepth = 4;
@@ -51,6 +60,15 @@ export function readResponses(reading: Reading, value: unknown): void {
   readInput(reading, body["instructions"], "instructions", "system");
   readInput(reading, body["input"], "input", "user");
   for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool, 0);
+  readTerms(reading, body);
+}
+
+/** How the answer is to be, and for whom. */
+function readTerms(reading: Reading, body: JsonObject): void {
+  reading.responseFormat = formatOf(objectOf(body["text"] ?? {}, "text", textNames)["format"]);
+  reading.user = wordOf(body["safety_identifier"] ?? body["user"]);
+  const { effort } = objectOf(body["reasoning"] ?? {}, "reasoning", reasoningNames);
+  reading.reasoning = typeof effort === "string" && effort !== "none";
 }
 
 function given(body: JsonObject, name: string): boolean {
@@ -67,14 +85,18 @@ function readItem(reading: Reading, value: unknown, otherwise: string): void {
   const item = objectOf(value, "an input item", itemNames);
   const type = item["type"] ?? "message";
   if (typeof type !== "string") throw new NotUnderstood("the type of an input item is no text");
-  if (type === "item_reference") reading.promptsUnreadable = true;
+  if (type === "item_reference" || type === "compaction") reading.promptsUnreadable = true;
   readCall(reading, type, item);
   const role = type.endsWith("_output") ? "tool" : wordOf(item["role"]) || otherwise;
   for (const part of ["content", "output", "summary"]) {
     // The output of some of the provider's own tools is an object, a screenshot for example.
     if (typeof item[part] === "string" || Array.isArray(item[part]))
       readText(reading, item[part], "an input item", role);
+    for (const one of Array.isArray(item[part]) ? item[part] : [item[part]])
+      noteAttachment(reading, one);
   }
+  for (const given of [item["arguments"], item["input"]])
+    if (typeof given === "string" && given !== "{}") addText(reading, given, "assistant");
 }
 
 /** `function_call` carries the tool's name; of the provider's own tools the type is the name: `web_search_call`. */
