@@ -18,7 +18,7 @@ import { answerMask, restoringOf } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
-import { depart, findings } from "./marks.ts";
+import { depart, findings, noMasks } from "./marks.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -33,8 +33,6 @@ export interface ForwardContext {
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
-
-const none: readonly DetectMask[] = [];
 
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
 export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
@@ -55,7 +53,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const masks = session.masksNow(live.bundle.requestMasks ?? none);
+    const requestMasks = live.bundle.requestMasks ?? noMasks;
+    const masks = session.masksNow(requestMasks);
     const asking =
       offer === undefined
         ? ask(connection.protocol, exchange, head, live, session, masks)
@@ -110,7 +109,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
     const { operation } = asked;
-    depart({ exchange, session, operation, passage, live: now, masks }, sent.body);
+    depart({ exchange, session, operation, passage, live: now, requestMasks, masks }, sent.body);
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),

@@ -14,7 +14,7 @@ import type { Exchange, Granted } from "../exchange.ts";
 import type { RequestHead } from "../head.ts";
 import { agentHeaders, answerRules, upstreamHeaders } from "../headers.ts";
 import { detected } from "../mask-answer.ts";
-import { findings } from "../marks.ts";
+import { findings, noMasks } from "../marks.ts";
 import type { SeeFindings } from "../marks.ts";
 import { authorityOf } from "../upstreams.ts";
 import type { Upstreams } from "../upstreams.ts";
@@ -47,8 +47,6 @@ const defaultIdleMs = 600_000;
 const maxHeldBytes = 32 * 1024 * 1024;
 /** Of one proxy: each is two connections. */
 const maxOpen = 1_024;
-
-const none: readonly DetectMask[] = [];
 
 export class WebSockets {
   readonly #budget = new MessageBudget(maxHeldBytes);
@@ -119,7 +117,7 @@ export class WebSockets {
     const fromAgent = new Messages({
       part: "request",
       masker: () => {
-        const masks = session.masksNow(live.bundle.requestMasks ?? none);
+        const masks = session.masksNow(live.bundle.requestMasks ?? noMasks);
         seeSent = findings(masks, session, operation);
         return this.#maskerOf(masks, live.bundle);
       },
