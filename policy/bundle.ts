@@ -1,5 +1,6 @@
 // The compiled rules for one subject on one connection: plain JSON that travels with a grant. `prepare` (decide.ts) makes it runnable.
 import type { PriceTable } from "./budget/price.ts";
+import type { TierDemand } from "./tier.ts";
 import type { Protocol } from "./operation.ts";
 
 export const bundleVersion = 1;
@@ -99,6 +100,8 @@ export type Transform =
   | { readonly kind: "fixed"; readonly value: string }
   | { readonly kind: "hash" }
   | { readonly kind: "tokenize" }
+  /** Of requests: a token that is turned back in the answer for this agent. */
+  | { readonly kind: "restore"; readonly detector: string }
   | { readonly kind: "partial"; readonly keepFirst: number; readonly keepLast: number }
   | { readonly kind: "truncateDate"; readonly to: "year" | "month" | "day" };
 
@@ -189,4 +192,6 @@ export interface Bundle {
   readonly prices?: PriceTable;
   readonly recording: Recording;
   readonly grantTtlSeconds: number;
+  /** What the operator grants it to; the proxy has no part in that. */
+  readonly minimumTier?: TierDemand;
 }

@@ -133,7 +133,8 @@ function obligationsOf(
       operation.accesses.some((access) => touches(column, access)),
     ),
     detectMasks: operation.kind === "passthrough" ? [] : detectMasks,
-    ...(operation.kind === "llm" && requestMasks !== undefined && { requestMasks }),
+    ...((operation.kind === "llm" || operation.kind === "http") &&
+      requestMasks !== undefined && { requestMasks }),
     // In the currency, as it was written.
     limits:
       limits.costPerDay === undefined ? limits : { ...limits, costPerDay: limits.costPerDay / 1e6 },

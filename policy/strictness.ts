@@ -16,6 +16,7 @@ const transformOrder = [
   "fixed",
   "hash",
   "tokenize",
+  "restore",
   "truncateDate",
   "partial",
 ] as const;

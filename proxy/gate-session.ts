@@ -7,6 +7,7 @@ import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import { masksThatHold } from "../policy/mask/conditional.ts";
+import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
 import { isUncounted, overLimit, overRate } from "./budget/admission.ts";
@@ -37,6 +38,13 @@ export interface GateOptions {
   readonly onDecision?: (decision: Decision, operation: Operation) => void;
 }
 
+/** Of all sessions on one connection. */
+export interface Shared {
+  readonly rate: MinuteCount;
+  readonly admissions: Admissions;
+  readonly vault: TokenVault;
+}
+
 export class Session implements GateSession {
   readonly id = ulid();
   readonly #options: GateOptions;
@@ -52,16 +60,19 @@ export class Session implements GateSession {
   #closed = false;
   readonly #release: () => void;
 
+  readonly vault: TokenVault;
+
   constructor(
     options: GateOptions,
     connection: string,
-    shared: { readonly rate: MinuteCount; readonly admissions: Admissions },
+    shared: Shared,
     chain: string | undefined,
     label: string | undefined,
     onClose: () => void,
   ) {
     this.#options = options;
     this.#connection = connection;
+    this.vault = shared.vault;
     this.#rate = shared.rate;
     this.#admissions = shared.admissions;
     this.#onClose = onClose;

@@ -1,5 +1,7 @@
 // One connection of this pod, as its protocol sees it: opens sessions, counts them, ends them when the grant does.
 // Protocol folders call it and nothing else; it never sees a socket.
+import { randomBytes } from "node:crypto";
+import { TokenVault } from "../policy/mask/token-vault.ts";
 import { Admissions } from "./budget/admission.ts";
 import { ProxyError } from "./errors.ts";
 import { Session, type GateOptions } from "./gate-session.ts";
@@ -21,6 +23,9 @@ export function createGate(options: GateOptions): ManagedGate {
   const rate = new MinuteCount();
   const { now } = options;
   const admissions = new Admissions(name, { ...systemClock(), now }, options.askBudgets);
+  // In memory alone: what a token stands for is nobody's to find on a disk.
+  const vault = new TokenVault(randomBytes(32));
+  const shared = { rate, admissions, vault };
   return {
     connection: options.connection,
     admissions,
@@ -34,9 +39,7 @@ export function createGate(options: GateOptions): ManagedGate {
           `connection ${name} allows ${most} sessions of a pod at a time (limits.maxConnections); close one first`,
         );
       }
-      const session = new Session(options, name, { rate, admissions }, chain, label, () =>
-        open.delete(session),
-      );
+      const session = new Session(options, name, shared, chain, label, () => open.delete(session));
       open.add(session);
       return session;
     },

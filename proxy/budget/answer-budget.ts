@@ -23,7 +23,7 @@ const nothing = Buffer.alloc(0);
 
 /** Undefined where nothing is counted, which costs nothing then. */
 export function answerBudget(
-  { spending }: { readonly spending: Spending | undefined },
+  { spending }: { readonly spending?: Spending | undefined },
   { operation, provider }: { readonly operation: Operation; readonly provider?: LlmProvider },
 ): AnswerBudget | undefined {
   return spending === undefined || provider === undefined || operation.kind !== "llm"
