@@ -1,5 +1,4 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
-import { createHash } from "node:crypto";
 import { ulid } from "ulid";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody } from "../contract/event.ts";
@@ -19,6 +18,7 @@ import { holdForApproval } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
 import type { MinuteCount } from "./limits.ts";
 import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
+import { operationDigest } from "./operation-digest.ts";
 import { changesSomething, eventOperation, refusedContents } from "./record.ts";
 import { SessionEvents } from "./session-events.ts";
 
@@ -239,7 +239,7 @@ export class Session implements GateSession {
     const admitting = this.#admissions.admit(grant.bundle, {
       operation,
       maxOutputTokens: decision.maxOutputTokens,
-      inputTokens: options.inputTokens ?? noTokens,
+      inputTokens: options.inputTokens,
       digest: mayRepeat
         ? undefined
         : () => operationDigest(this.#subject, this.#connection, options.exact()),
@@ -253,9 +253,8 @@ export class Session implements GateSession {
     if (!(admitting instanceof Promise)) return then(admitting);
     return admitting.then((admission) => {
       // The operator was asked meanwhile: what was decided before may not hold any more.
-      const changed = this.#ended.signal.aborted
-        ? this.#cause()
-        : this.refusalNow(operation, decision);
+      const { aborted } = this.#ended.signal;
+      const changed = aborted ? this.#cause() : this.refusalNow(operation, decision);
       if (changed === undefined) return then(admission);
       if ("spending" in admission) admission.spending?.settle(neverSent);
       return this.#refuse(grant, operation, decision, changed, options);
@@ -431,15 +430,6 @@ export class Session implements GateSession {
   #cause(): ProxyError {
     return asProxyError(this.#ended.signal.reason, this.#connection);
   }
-}
-
-const noTokens = (): number => 0;
-
-/** What an approval binds to: this pod, this connection, this exact content. */
-export function operationDigest(subject: Subject, connection: string, exact: string): string {
-  return `sha256-${createHash("sha256")
-    .update(JSON.stringify([subject.podUid, connection, exact]))
-    .digest("base64url")}`;
 }
 
 export function asProxyError(error: unknown, connection: string): ProxyError {

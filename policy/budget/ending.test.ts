@@ -187,3 +187,29 @@ test("a chat of Ollama ends with a line that is done because of its length", () 
     eval_count: 2,
   });
 });
+
+test("a stream of Gemini's ends with MAX_TOKENS and its usage", () => {
+  const ending = streamEnding("gemini", "chat", "/v1beta/models/g:streamGenerateContent");
+  assert.ok(ending);
+  const event = {
+    candidates: [{ content: { parts: [{ text: "four" }], role: "model" }, index: 0 }],
+    modelVersion: "g",
+    responseId: "r",
+  };
+  assert.equal(ending.weigh(event), 4);
+  ending.sent(event);
+  const text = ending.end({ input: 3, output: 1 });
+  assert.ok(text.endsWith("\r\n\r\n"));
+  assert.deepEqual(JSON.parse(text.slice("data: ".length)), {
+    candidates: [
+      {
+        content: { parts: [{ text: "" }], role: "model" },
+        finishReason: "MAX_TOKENS",
+        index: 0,
+      },
+    ],
+    usageMetadata: { promptTokenCount: 3, candidatesTokenCount: 1, totalTokenCount: 4 },
+    modelVersion: "g",
+    responseId: "r",
+  });
+});

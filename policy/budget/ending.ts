@@ -3,6 +3,7 @@ import type { JsonObject } from "../llm/json.ts";
 import { isOllama } from "../llm/openai/ollama.ts";
 import type { LlmProtocol } from "../operation.ts";
 import { ChatEnding } from "./ending-chat.ts";
+import { GeminiEnding } from "./ending-gemini.ts";
 import { MessagesEnding } from "./ending-messages.ts";
 import { OllamaEnding } from "./ending-ollama.ts";
 import { ResponsesEnding } from "./ending-responses.ts";
@@ -34,6 +35,8 @@ export function streamEnding(
       return isOllama(path) ? new OllamaEnding() : openAiEnding(operation);
     case "anthropic":
       return operation === "chat" ? new MessagesEnding() : undefined;
+    case "gemini":
+      return operation === "chat" ? new GeminiEnding() : undefined;
     default:
       return undefined;
   }

@@ -23,7 +23,7 @@ export interface Asked {
   /** Of the rule that allowed it. */
   readonly maxOutputTokens: number | undefined;
   /** Tokens of the request, where they count. */
-  readonly inputTokens: () => number;
+  readonly inputTokens: (() => number) | undefined;
   /** Of the exact operation; absent for what drivers send by themselves. */
   readonly digest: (() => string) | undefined;
 }
@@ -51,6 +51,7 @@ export function overRate(connection: string, perMinute: number, waitMs: number):
   };
 }
 
+const none = (): number => 0;
 const freely: Admission = { spending: undefined };
 
 /** True where a connection has nothing that is counted here, which then costs nothing. */
@@ -81,7 +82,12 @@ export class Admissions {
   admit(bundle: Bundle, asked: Asked): Admission | Promise<Admission> {
     const repeated = this.#repeated(bundle, asked);
     if (repeated !== undefined) return repeated;
-    const needs = needsOf(bundle, asked.operation, asked.maxOutputTokens, asked.inputTokens);
+    const needs = needsOf(
+      bundle,
+      asked.operation,
+      asked.maxOutputTokens,
+      asked.inputTokens ?? none,
+    );
     if (needs.needs.length === 0) return freely;
     const purses = this.#purses;
     const taking = purses?.take(needs.needs) ?? {
