@@ -2,6 +2,7 @@
 // The unit test holds them against our evaluation; the cluster suite applies the same table to a real API server.
 import { caseBuilder } from "./cel-case.ts";
 import type { CelCase } from "./cel-case.ts";
+import { clusterCases } from "./cel-cases-cluster.ts";
 import { connectionCases } from "./cel-cases-connection.ts";
 
 const notAvailable = "is not available in this version";
@@ -49,9 +50,16 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
-  policy("spec.rules[0].marks", "marks has no effect with action Deny", {
-    good: { "spec.rules[0].marks": ["pii"] },
-    bad: { "spec.rules[0].action": "Deny", "spec.rules[0].marks": ["pii"] },
+  policy("spec.rules[1].marks", "marks has no effect with action Deny", {
+    good: { "spec.rules[1].marks": ["pii"] },
+    bad: {
+      "spec.rules[1]": {
+        name: "never",
+        action: "Deny",
+        sql: { statements: ["drop"] },
+        marks: ["pii"],
+      },
+    },
   }),
   policy(
     "spec.rules[0].mcp",
@@ -221,4 +229,9 @@ const otherCases: readonly CelCase[] = [
   }),
 ];
 
-export const celCases: readonly CelCase[] = [...connectionCases, ...policyCases, ...otherCases];
+export const celCases: readonly CelCase[] = [
+  ...connectionCases,
+  ...policyCases,
+  ...clusterCases(policyCases),
+  ...otherCases,
+];

@@ -320,6 +320,36 @@ spec:
     ),
   ],
   [
+    "a rule that the whole cluster denies, and a ClusterAccessPolicy with a namespace or that allows",
+    documents(
+      connection,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: ClusterAccessPolicy
+metadata: {name: no-drop}
+spec: {rules: [{name: no-drop, action: Deny, sql: {statements: [drop]}}]}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p, namespace: agents}
+spec:
+  targetRefs: [{name: orders-db}]
+  rules:
+    - {name: read, action: Allow, sql: {statements: [select]}}
+    - {name: drop, action: Allow, sql: {statements: [drop]}}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: ClusterAccessPolicy
+metadata: {name: wrong, namespace: agents}
+spec: {rules: [{name: all, action: Allow}]}
+`,
+    ),
+    [
+      "all.yaml:29: spec.rules[1]: can never take effect: rule no-drop of policy */no-drop denies everything it matches",
+      "all.yaml:33: metadata.namespace: the kind belongs to no namespace: remove metadata.namespace",
+      "all.yaml:34: spec.rules[0].action: a ClusterAccessPolicy restricts and never allows: write Allow in an AccessPolicy of the namespace",
+    ],
+  ],
+  [
     "the same object twice",
     documents(connection, connection),
     ["all.yaml:19: metadata.name: is defined twice; also at all.yaml:3"],
@@ -329,7 +359,7 @@ spec:
     "apiVersion: chaperone.dev/v1\nkind: Connection\nmetadata: {name: a}\n---\napiVersion: chaperone.dev/v1alpha1\nkind: AccessReview\nmetadata: {name: a}\n",
     [
       "all.yaml:1: apiVersion: is chaperone.dev/v1; this version reads chaperone.dev/v1alpha1",
-      "all.yaml:6: kind: chaperone.dev has no kind AccessReview in this version; it has Connection, AccessPolicy, AccessRequest, Quarantine, AccessSession",
+      "all.yaml:6: kind: chaperone.dev has no kind AccessReview in this version; it has Connection, AccessPolicy, ClusterAccessPolicy, AccessRequest, Quarantine, AccessSession",
     ],
   ],
 ];

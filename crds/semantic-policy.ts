@@ -6,7 +6,10 @@ import type { RuleBlock } from "../policy/when.ts";
 import type { Problem } from "./problem.ts";
 import type { AccessPolicy, PolicyRule } from "./types.gen.ts";
 
-export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
+/** What policies of both kinds have in common. */
+type PolicyParts = Pick<AccessPolicy["spec"], "rules" | "masking" | "detectors" | "limits">;
+
+export function policyProblems(spec: PolicyParts): readonly Problem[] {
   const rules = spec.rules ?? [];
   const dead = rules.map(ruleProblems);
   const overruled = unreachableRules(rules)
@@ -22,18 +25,14 @@ export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
   ];
 }
 
-function maskConditionProblems({ masking = [] }: AccessPolicy["spec"]): Problem[] {
+function maskConditionProblems({ masking = [] }: PolicyParts): Problem[] {
   return masking.flatMap(({ when }, entry) => {
     const message = when === undefined ? undefined : checkMaskWhen(when);
     return message === undefined ? [] : [problem(["spec", "masking", entry, "when"], message)];
   });
 }
 
-function detectorProblems({
-  detectors = [],
-  masking = [],
-  rules = [],
-}: AccessPolicy["spec"]): Problem[] {
+function detectorProblems({ detectors = [], masking = [], rules = [] }: PolicyParts): Problem[] {
   const own = new Set(detectors.map(({ name }) => name));
   const known = [...detectorNames, ...own].join(", ");
   const defined = detectors.flatMap(({ name, pattern }, index) => {
@@ -71,7 +70,7 @@ function replicationProblems({
   rules = [],
   masking = [],
   limits,
-}: AccessPolicy["spec"]): readonly Problem[] {
+}: PolicyParts): readonly Problem[] {
   return rules.flatMap(({ action, sql, when }, index) => {
     if (action === "Deny" || sql?.statements?.includes("replication") !== true) return [];
     const problems: Problem[] = [];

@@ -505,6 +505,53 @@ export interface AccessPolicy {
   readonly status?: AccessPolicyStatus;
 }
 
+export interface ClusterRule {
+  readonly name: string;
+  readonly action: "RequireApproval" | "Deny";
+  /** What the agent is told when this rule speaks. */
+  readonly message?: string;
+  /** CEL over the operation's facts, for what the fields cannot say. */
+  readonly when?: string;
+  /** Put on the session of the pod by what this rule speaks about and lets pass, such as `pii`; rules see them as session.marks. */
+  readonly marks?: readonly string[];
+  /** All fields must match; lists are any of. */
+  readonly sql?: SqlRule;
+  /** All fields must match; lists are any of. */
+  readonly http?: HttpRule;
+  /** TLS that is not opened. All fields must match; lists are any of. */
+  readonly passthrough?: PassthroughRule;
+  /** All fields must match; lists are any of. */
+  readonly llm?: LlmRule;
+  readonly approval?: RuleApproval;
+}
+
+export interface ClusterAccessPolicySpec {
+  /** Namespaces of connections or of agents, `*` is a wildcard. Left out, every one. It counts where either matches, so that neither side moves out of it. */
+  readonly namespaces?: readonly string[];
+  /** Deny and RequireApproval, beside whatever the policies of a namespace say. They permit nothing. */
+  readonly rules?: readonly ClusterRule[];
+  /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
+  readonly masking?: readonly MaskingEntry[];
+  /** Detectors of this policy's own, for masking and for llm rules. */
+  readonly detectors?: readonly DetectorEntry[];
+  /** The smallest of all policies counts. */
+  readonly limits?: PolicyLimits;
+}
+
+export interface ClusterAccessPolicyStatus {
+  readonly observedGeneration?: number;
+  readonly conditions?: readonly Condition[];
+}
+
+/** Restrictions that add up with the policies of each namespace, the strictest counting, also where those only observe. It permits nothing. */
+export interface ClusterAccessPolicy {
+  readonly apiVersion: "chaperone.dev/v1alpha1";
+  readonly kind: "ClusterAccessPolicy";
+  readonly metadata: Omit<ObjectMeta, "namespace">;
+  readonly spec: ClusterAccessPolicySpec;
+  readonly status?: ClusterAccessPolicyStatus;
+}
+
 /** The subject that tried the operation, as proven to the operator. */
 export interface AccessRequester {
   readonly namespace: string;

@@ -13,8 +13,10 @@ import { Janitor } from "./kube/janitor.ts";
 import type { KubePeople } from "./kube/people.ts";
 import type { KubeRequests } from "./kube/requests.ts";
 import type { KubeView } from "./kube/view.ts";
+import type { KnownView } from "./api/views.ts";
 import { interceptionOf } from "./injection/own-containers.ts";
 import { judgeTier } from "./injection/tier.ts";
+import { clusterPolicyController } from "./policies/cluster-controller.ts";
 import { policyController } from "./policies/controller.ts";
 import { quarantineController } from "./policies/quarantine-controller.ts";
 import { Retention } from "./policies/retention.ts";
@@ -74,6 +76,21 @@ function statusControllers(parts: UpkeepParts): Controller[] {
     maskKey: (namespace) => keys.derive(`mask/${namespace}`).toString("base64url"),
     operatorNamespace: config.namespace,
   };
+  const policies = {
+    client,
+    view,
+    views: api.views,
+    governing,
+    tierOf({ namespace, pod: name, podUid }: KnownView["pod"]) {
+      const pod = view.pods.store.get(`${namespace}/${name}`);
+      return pod?.metadata.uid === podUid && pod !== undefined
+        ? judgeTier(pod, interceptionOf(pod) ?? "hosts", config.proxy.uid)
+        : undefined;
+    },
+    validator: createValidator(),
+    random,
+    log,
+  };
   return [
     connectionController({
       client,
@@ -86,21 +103,8 @@ function statusControllers(parts: UpkeepParts): Controller[] {
       tokens: api.tokens,
       activeGrants: (name) => api.live.activeOn(name),
     }),
-    policyController({
-      client,
-      view,
-      views: api.views,
-      governing,
-      tierOf({ namespace, pod: name, podUid }) {
-        const pod = view.pods.store.get(`${namespace}/${name}`);
-        return pod?.metadata.uid === podUid && pod !== undefined
-          ? judgeTier(pod, interceptionOf(pod) ?? "hosts", config.proxy.uid)
-          : undefined;
-      },
-      validator: createValidator(),
-      random,
-      log,
-    }),
+    policyController(policies),
+    clusterPolicyController(policies),
     quarantineController({
       client,
       view,

@@ -71,6 +71,17 @@ export interface BundleRule {
   readonly message?: string;
   /** What an operation that it lets pass puts on the pod's session. Never present on a Deny. */
   readonly marks?: readonly string[];
+  /** Of a ClusterAccessPolicy: it denies or asks a person, and permits nothing. */
+  readonly restricts?: true;
+}
+
+/** Whether the rule can let anything through. */
+export function permits(rule: {
+  readonly action: RuleAction;
+  readonly restricts?: boolean;
+}): boolean {
+  const { action, restricts } = rule;
+  return action !== "Deny" && restricts !== true;
 }
 
 /** A class of data, and who says that something belongs to it. */
@@ -147,6 +158,8 @@ export interface Bundle {
   readonly subject: { readonly namespace: string; readonly serviceAccount: string };
   /** Policies that select the subject on this connection, `namespace/name`. Empty means everything is denied. */
   readonly policies: readonly string[];
+  /** ClusterAccessPolicies that count besides, as events and messages name them (clusterPolicyName); absent where there are none. */
+  readonly clusterPolicies?: readonly string[];
   /** No Enforce policy selects the subject, but an Observe one does: what is recognised passes and is recorded with `wouldBe`. */
   readonly observeOnly: boolean;
   readonly rules: readonly BundleRule[];

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
 import type {
   AccessPolicy,
+  ClusterAccessPolicy,
   Connection,
   MaskingTransform,
   PolicyLimits,
@@ -20,9 +21,11 @@ import type {
   Limits,
   LlmMatch,
   MarkSource,
+  PolicyMode,
   Recording,
   Transform,
 } from "./bundle.ts";
+import { clusterPolicyName, heldOn, restricts } from "./cluster.ts";
 import { parseDays, parseDuration } from "./duration.ts";
 import { requiredFeatures } from "./features.ts";
 import { selectedChains, selectsSubject, targets } from "./select.ts";
@@ -37,6 +40,8 @@ const defaultGrantTtlSeconds = 300;
 export interface CompileInput {
   /** Every policy of the connection's namespace, with defaults filled in; those that select are picked here. */
   readonly policies: readonly AccessPolicy[];
+  /** Every one there is, with defaults filled in; those that count here are picked. */
+  readonly clusterPolicies?: readonly ClusterAccessPolicy[];
   readonly connection: Connection;
   readonly subject: PolicySubjectId;
   /** Key of `hash` transforms, base64url, one per namespace. */
@@ -49,11 +54,23 @@ export interface CompileInput {
  * @example
  * const prepared = prepare(compile({ policies, connection, subject: { namespace: "agents", serviceAccount: "a" }, maskKey }));
  */
-export function compile({ policies, connection, subject, maskKey }: CompileInput): Bundle {
+export function compile(input: CompileInput): Bundle {
+  const { policies, connection, subject, maskKey } = input;
   const selecting = policies
     .filter((policy) => targets(policy, connection) && selectsSubject(policy, subject))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   const enforcing = selecting.filter((policy) => policy.spec.mode !== "Observe");
+  const restricting = (input.clusterPolicies ?? [])
+    .filter((policy) => restricts(policy, connection, subject))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  // Masks and limits of both count together, the strictest of each.
+  const careful = [
+    ...enforcing.map((policy) => ({ name: policyName(policy), spec: policy.spec })),
+    ...restricting.map((policy) => ({
+      name: clusterPolicyName(policy),
+      spec: heldOn(connection.spec.protocol, policy.spec),
+    })),
+  ];
   // An Observe policy only records: its masks and limits would change what the agent gets.
   const speaking = enforcing.length > 0 ? enforcing : selecting;
   const content = {
@@ -65,14 +82,18 @@ export function compile({ policies, connection, subject, maskKey }: CompileInput
     },
     subject: { namespace: subject.namespace, serviceAccount: subject.serviceAccount },
     policies: selecting.map(policyName),
+    ...(restricting.length > 0 && { clusterPolicies: restricting.map(clusterPolicyName) }),
     observeOnly: selecting.length > 0 && enforcing.length === 0,
-    rules: selecting.flatMap((policy) => rulesOf(policy, subject)),
+    rules: [
+      ...selecting.flatMap((policy) => rulesOf(policy, subject)),
+      ...restricting.flatMap(restrictionsOf),
+    ],
     ...namedMarks(connection.spec.marks),
-    columnMasks: mergeColumnMasks(enforcing.flatMap(columnMasksOf)),
-    detectMasks: mergeDetectMasks(enforcing.flatMap((policy) => detectMasksOf(policy, "response"))),
-    ...requestMasksOf(enforcing),
+    columnMasks: mergeColumnMasks(careful.flatMap(columnMasksOf)),
+    detectMasks: mergeDetectMasks(careful.flatMap((policy) => detectMasksOf(policy, "response"))),
+    ...requestMasksOf(careful),
     maskKey,
-    limits: enforcing.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
+    limits: careful.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
     recording: recordingOf(selecting, enforcing),
     grantTtlSeconds: ttlOf(speaking),
     ...demandOf(enforcing),
@@ -94,24 +115,42 @@ function rulesOf(policy: AccessPolicy, subject: PolicySubjectId): BundleRule[] {
   const chains = selectedChains(policy, subject);
   return [...(policy.spec.rules ?? [])]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map((rule) => bundleRule(policy, rule, chains));
+    .map((rule) =>
+      bundleRule(
+        policyName(policy),
+        policy.spec.mode === "Observe" ? "Observe" : "Enforce",
+        rule,
+        patternsOf(policy.spec),
+        chains,
+      ),
+    );
+}
+
+function restrictionsOf(policy: ClusterAccessPolicy): BundleRule[] {
+  const name = clusterPolicyName(policy);
+  const patterns = patternsOf(policy.spec);
+  return [...(policy.spec.rules ?? [])]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((rule) => ({ ...bundleRule(name, "Enforce", rule, patterns), restricts: true as const }));
 }
 
 function bundleRule(
-  policy: AccessPolicy,
+  policy: string,
+  mode: PolicyMode,
   rule: PolicyRule,
-  chains: readonly string[] | undefined,
+  patterns: ReadonlyMap<string, string>,
+  chains?: readonly string[],
 ): BundleRule {
   const { name, action, sql, http, llm, passthrough, when, message, approval, marks } = rule;
   return {
-    policy: policyName(policy),
+    policy,
     name,
     action,
-    mode: policy.spec.mode === "Observe" ? "Observe" : "Enforce",
+    mode,
     ...(chains && action !== "Deny" && { chains }),
     ...(sql && { sql }),
     ...(http && { http }),
-    ...(llm && { llm: llmOf(llm, policy) }),
+    ...(llm && { llm: llmOf(llm, patterns) }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
@@ -121,8 +160,7 @@ function bundleRule(
   };
 }
 
-function llmOf(llm: NonNullable<PolicyRule["llm"]>, policy: AccessPolicy): LlmMatch {
-  const own = patternsOf(policy);
+function llmOf(llm: NonNullable<PolicyRule["llm"]>, own: ReadonlyMap<string, string>): LlmMatch {
   const used = (llm.detect ?? []).flatMap((name) => {
     const pattern = own.get(name);
     return pattern === undefined ? [] : [[name, pattern] as const];
@@ -130,8 +168,10 @@ function llmOf(llm: NonNullable<PolicyRule["llm"]>, policy: AccessPolicy): LlmMa
   return used.length === 0 ? llm : { ...llm, patterns: Object.fromEntries(used) };
 }
 
-function patternsOf(policy: AccessPolicy): ReadonlyMap<string, string> {
-  return new Map((policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]));
+function patternsOf({
+  detectors = [],
+}: Pick<AccessPolicy["spec"], "detectors">): ReadonlyMap<string, string> {
+  return new Map(detectors.map(({ name, pattern }) => [name, pattern]));
 }
 
 function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly string[] } {
@@ -139,11 +179,11 @@ function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly 
 }
 
 function markSources(
-  policy: AccessPolicy,
+  policy: string,
   marks: readonly string[] = [],
 ): { readonly marks?: readonly MarkSource[] } {
   if (marks.length === 0) return {};
-  return { marks: [...marks].sort().map((mark) => ({ mark, policy: policyName(policy) })) };
+  return { marks: [...marks].sort().map((mark) => ({ mark, policy })) };
 }
 
 function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTerms {
@@ -155,28 +195,33 @@ function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTe
   };
 }
 
-function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
-  return (policy.spec.masking ?? []).flatMap(
-    ({ columns = [], transform, predicates, marks = [] }) =>
-      columns.map((column) => ({
-        column,
-        transform: transformOf(transform),
-        // Admission refuses Allow beside the mark; what got past it is denied here.
-        ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
-        policy: policyName(policy),
-        ...markSources(policy, marks),
-      })),
+/** A policy of either kind, as far as it masks and limits. */
+interface Careful {
+  readonly name: string;
+  readonly spec: Pick<AccessPolicy["spec"], "masking" | "detectors" | "limits">;
+}
+
+function columnMasksOf({ name, spec }: Careful): ColumnMask[] {
+  return (spec.masking ?? []).flatMap(({ columns = [], transform, predicates, marks = [] }) =>
+    columns.map((column) => ({
+      column,
+      transform: transformOf(transform),
+      // Admission refuses Allow beside the mark; what got past it is denied here.
+      ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
+      policy: name,
+      ...markSources(name, marks),
+    })),
   );
 }
 
-function requestMasksOf(policies: readonly AccessPolicy[]): Pick<Bundle, "requestMasks"> {
+function requestMasksOf(policies: readonly Careful[]): Pick<Bundle, "requestMasks"> {
   const masks = mergeDetectMasks(policies.flatMap((policy) => detectMasksOf(policy, "request")));
   return masks.length === 0 ? {} : { requestMasks: masks };
 }
 
-function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): DetectMask[] {
-  const patterns = patternsOf(policy);
-  const entries = (policy.spec.masking ?? []).filter(
+function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): DetectMask[] {
+  const patterns = patternsOf(spec);
+  const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
   return entries.flatMap(({ detect = [], transform, marks, when }) =>
@@ -184,9 +229,9 @@ function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): Detec
       detector,
       ...patternOf(patterns.get(detector)),
       transform: transformOf(transform),
-      policy: policyName(policy),
+      policy: name,
       ...(when !== undefined && { when }),
-      ...markSources(policy, marks),
+      ...markSources(name, marks),
     })),
   );
 }

@@ -2,7 +2,7 @@
 import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
-import { evaluate } from "./evaluate.ts";
+import { evaluate, restrict } from "./evaluate.ts";
 import { marksOf } from "./marking.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { Inquiry } from "./match/inquiry.ts";
@@ -22,6 +22,8 @@ export interface PreparedBundle {
   readonly enforced: RuleSet;
   /** What would be enforced if every Observe policy were; absent when there is none. */
   readonly observed: RuleSet | undefined;
+  /** Rules that hold also where the others only observe; absent when there are none. */
+  readonly restrictions: RuleSet | undefined;
   /** Which parts of a request some rule reads: there it may have one reading only. */
   readonly reads: { readonly path: boolean; readonly query: boolean };
   /** No rule can cover a write: sessions are read-only in the database as well. */
@@ -38,11 +40,13 @@ export interface PreparedBundle {
 export function prepare(bundle: Bundle): PreparedBundle {
   const rules = compileRules(bundle.rules);
   const enforced = rules.filter((rule) => rule.mode === "Enforce");
+  const restrictions = rules.filter(({ restricts }) => restricts);
   const observes = bundle.observeOnly || enforced.length < rules.length;
   return {
     bundle,
     enforced: indexRules(enforced),
     observed: observes ? indexRules(rules) : undefined,
+    restrictions: restrictions.length === 0 ? undefined : indexRules(restrictions),
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
     conditional: bundle.rules.some((rule) => rule.when !== undefined),
@@ -78,16 +82,20 @@ export function decide(
   operation: Operation,
   context: DecideContext,
 ): Decision {
-  const { bundle, enforced, observed } = prepared;
+  const { bundle, enforced, observed, restrictions } = prepared;
   if (bundle.policies.length === 0) return refuse("NoPolicy", noPolicyMessage(bundle));
   const unread = unreadPart(prepared, operation);
   if (unread !== undefined) return refuse("Unrecognised", unrecognisedMessage(unread));
   const inquiry = { bundle, subject, operation, context, scope: undefined };
-  if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
   const unmasked = unmaskable(bundle, operation);
   if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
+  if (bundle.observeOnly) {
+    const restricted = restrictions && restrict(restrictions, inquiry);
+    const seen = restricted ?? observe(bundle, evaluate(observed ?? enforced, inquiry));
+    return withMarks(prepared, inquiry, seen);
+  }
   const decision = withMarks(prepared, inquiry, evaluate(enforced, inquiry));
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);

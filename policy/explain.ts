@@ -47,7 +47,7 @@ export function explain(
     ...(subject.chain !== undefined && { chain: subject.chain }),
     connection: connectionName(bundle),
     ...(marks.length > 0 && { carries: marks }),
-    policies: bundle.policies,
+    policies: [...bundle.policies, ...(bundle.clusterPolicies ?? [])],
     operation: { kind: operation.kind, summary: operation.summary },
     decision,
     accesses: operation.accesses.map((access, index) =>
@@ -66,7 +66,9 @@ function explainAccess(
   basic: boolean,
 ): ExplainedAccess {
   const kind = inquiry.operation.kind;
-  const permissions = [...rules.approvals[kind], ...rules.allows[kind]];
+  const permissions = [...rules.approvals[kind], ...rules.allows[kind]].filter(
+    (rule) => !rule.restricts,
+  );
   const covers = permissions.map((rule) => hold(rule, inquiry, access, "covers"));
   const coveredBy = [...(basic ? [basicsRule] : []), ...spoken(covers)];
   const asks = basic

@@ -5,6 +5,7 @@ import { speaksOfMarks } from "./marks.ts";
 /** Everything this version enforces. Never rename one: older proxies know them by these words. */
 export const supportedFeatures = [
   "approval",
+  "cluster",
   "chains",
   "http.upgrades",
   "limits.bytesPerResult",
@@ -34,6 +35,8 @@ type Content = Omit<Bundle, "requires" | "generation">;
 
 const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   approval: ({ rules }) => rules.some((rule) => rule.action === "RequireApproval"),
+  // Who does not know such rules would take one that asks a person for a permission.
+  cluster: ({ clusterPolicies }) => clusterPolicies !== undefined,
   chains: ({ rules }) => rules.some((rule) => rule.chains !== undefined),
   "http.upgrades": ({ rules }) => rules.some(({ http }) => http?.upgrades !== undefined),
   "limits.bytesPerResult": ({ limits }) => limits.bytesPerResult !== undefined,

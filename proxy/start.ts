@@ -18,6 +18,7 @@ import { createDial } from "./net/dial.ts";
 import { createResolver } from "./net/resolve.ts";
 import { Refused } from "./refused.ts";
 import { openRooms } from "./rooms.ts";
+import { isOwnAddress } from "./surface.ts";
 import { createPodAuthority, type PodAuthority } from "./tls/authority.ts";
 import { writeTrust } from "./tls/trust.ts";
 
@@ -147,7 +148,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     ours.add(`${addresses.forwardProxy.address}:${addresses.forwardProxy.port}`);
   const dial = createDial({
     resolver,
-    deny: (address, port) => ours.has(`${address}:${port}`),
+    // On a laptop targets may run on this very machine.
+    deny: (address, port) =>
+      ours.has(`${address}:${port}`) || (local === undefined && isOwnAddress(address)),
     allowLoopback: local !== undefined,
   });
   const refused = new Refused({

@@ -42,7 +42,13 @@ export async function explain(options: ExplainOptions): Promise<void> {
   const connection = pickConnection(loaded.connections, options);
   const subject = subjectOf(options, connection.metadata.namespace);
   const operation = await operationOf(options, connection);
-  const bundle = compile({ policies: loaded.policies, connection, subject, maskKey: "" });
+  const bundle = compile({
+    policies: loaded.policies,
+    clusterPolicies: loaded.clusterPolicies,
+    connection,
+    subject,
+    maskKey: "",
+  });
   const explanation = explainDecision(prepare(bundle), subject, operation, {
     session: { id: "explain", operations: 0, marks: marksOf(options.marks) },
     time: new Date(),

@@ -14,6 +14,8 @@ import { inboundPorts } from "./redirect.ts";
 const redirect = { annotations: { "chaperone.dev/interception": "redirect" } };
 const { settings } = contextOf();
 
+const whyNot = (pod: JsonObject): string | undefined => notInjected(pod, settings, 0);
+
 function redirected(pod: JsonObject = podOf({}, redirect)): JsonObject {
   const decision = inject(pod, contextOf());
   assert.equal(decision.kind, "patch");
@@ -139,9 +141,9 @@ for (const [what, change, why] of lookalikes)
   test(`a pod with ${what} only looks injected, and injecting it again mends it`, () => {
     const pod = redirected();
     const own = listAt(pod, "spec", "initContainers");
-    assert.equal(notInjected(pod, settings), undefined);
+    assert.equal(whyNot(pod), undefined);
     const changed = withInit(pod, change(own));
-    assert.match(notInjected(changed, settings) ?? "", why);
+    assert.match(whyNot(changed) ?? "", why);
     assert.deepEqual(initNames(redirected(changed)).slice(0, 3), [
       "chaperone-init",
       "chaperone-proxy",
@@ -152,7 +154,7 @@ for (const [what, change, why] of lookalikes)
 test("a pod under hosts that has containers of redirect only looks injected", () => {
   const own = listAt(redirected(), "spec", "initContainers");
   const hosts = redirected(podOf({}));
-  assert.equal(notInjected(hosts, settings), undefined);
+  assert.equal(whyNot(hosts), undefined);
   const [proxy] = listAt(hosts, "spec", "initContainers");
-  assert.match(notInjected(withInit(hosts, [proxy, own[2]]), settings) ?? "", /did not write/);
+  assert.match(whyNot(withInit(hosts, [proxy, own[2]])) ?? "", /did not write/);
 });

@@ -30,6 +30,8 @@ export interface PreparedRule {
   readonly name: string;
   readonly action: RuleAction;
   readonly mode: PolicyMode;
+  /** It permits nothing (BundleRule). */
+  readonly restricts: boolean;
   /** `namespace/policy rule name`, as every message says it. */
   readonly title: string;
   /** Place in the fixed order of the rules of a bundle. */
@@ -71,6 +73,7 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       name: rule.name,
       action: rule.action,
       mode: rule.mode,
+      restricts: rule.restricts === true,
       title,
       order,
       allowed: allowedBy(rule, title),
