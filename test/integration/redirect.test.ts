@@ -153,6 +153,17 @@ test(
   },
 );
 
+test(
+  "what keeps a pod from being locked: root that may change its user becomes the proxy's and gets out",
+  { skip },
+  async (t) => {
+    const { network } = await guarded(t);
+    const ways = [`tcp|${world.v4}|80`, `udp|${world.v4}|9`];
+    assert.deepEqual(tried(network, 0, ways), ["ECONNRESET", "EPERM"]);
+    assert.deepEqual(tried(network, proxyUid, ways), ["the world", "an echo"]);
+  },
+);
+
 test("from outside only declared ports are reached", { skip }, async (t) => {
   const { network } = await guarded(t, "tcp:15020,tcp:80");
   await network.start("pod", agentUid, "test/integration/redirect-server.ts", ["8080"]);
