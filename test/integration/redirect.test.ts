@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { agentUid, lacking, pod, PodNetwork, proxyUid, world } from "./redirect-network.ts";
 
-const skip = lacking() ?? false;
+const skip = (await lacking()) ?? false;
 
 async function guarded(t: TestContext, inbound = "tcp:15020") {
   const network = await PodNetwork.create(t);
