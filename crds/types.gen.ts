@@ -239,7 +239,7 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic";
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "gemini" | "bedrock";
   /** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */

@@ -25,11 +25,11 @@ export function notInjected(
   if (refused !== undefined) return refused.message;
   const order = misplaced(pod, settings);
   if (order !== undefined) return order;
-  const proxy = proxyContainerOf(pod);
+  const first = proxyContainerOf(pod);
   return (
-    otherContainers(pod, proxy, settings) ??
+    otherContainers(pod, first, settings) ??
     otherVolume(pod) ??
-    otherAuthority(proxy, settings, now) ??
+    otherAuthority(first, settings, now) ??
     ownForeign(pod)
   );
 }

@@ -13,8 +13,7 @@ import { inboundPorts } from "./redirect.ts";
 
 const redirect = { annotations: { "chaperone.dev/interception": "redirect" } };
 const { settings } = contextOf();
-
-const whyNot = (pod: JsonObject): string | undefined => notInjected(pod, settings, 0);
+const now = Date.parse("2026-11-30T12:00:00Z");
 
 function redirected(pod: JsonObject = podOf({}, redirect)): JsonObject {
   const decision = inject(pod, contextOf());
@@ -141,9 +140,9 @@ for (const [what, change, why] of lookalikes)
   test(`a pod with ${what} only looks injected, and injecting it again mends it`, () => {
     const pod = redirected();
     const own = listAt(pod, "spec", "initContainers");
-    assert.equal(whyNot(pod), undefined);
+    assert.equal(notInjected(pod, settings, now), undefined);
     const changed = withInit(pod, change(own));
-    assert.match(whyNot(changed) ?? "", why);
+    assert.match(notInjected(changed, settings, now) ?? "", why);
     assert.deepEqual(initNames(redirected(changed)).slice(0, 3), [
       "chaperone-init",
       "chaperone-proxy",
@@ -154,7 +153,7 @@ for (const [what, change, why] of lookalikes)
 test("a pod under hosts that has containers of redirect only looks injected", () => {
   const own = listAt(redirected(), "spec", "initContainers");
   const hosts = redirected(podOf({}));
-  assert.equal(whyNot(hosts), undefined);
+  assert.equal(notInjected(hosts, settings, now), undefined);
   const [proxy] = listAt(hosts, "spec", "initContainers");
-  assert.match(whyNot(withInit(hosts, [proxy, own[2]])) ?? "", /did not write/);
+  assert.match(notInjected(withInit(hosts, [proxy, own[2]]), settings, now) ?? "", /did not write/);
 });
