@@ -129,6 +129,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "passthrough",
         "anthropic",
         "gemini",
+        "bedrock",
         "ollama",
         "mcp",
         "ssh",
@@ -139,9 +140,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'gemini', 'bedrock', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough"
         }
        ]
       },
@@ -1001,13 +1002,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "required": [
       "targetRefs"
      ],
-     "x-kubernetes-validations": [
-      {
-       "rule": "!has(self.minimumTier)",
-       "fieldPath": ".minimumTier",
-       "message": "minimumTier is not available in this version: remove it"
-      }
-     ],
      "properties": {
       "targetRefs": {
        "type": "array",
@@ -1844,7 +1838,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
       },
       "minimumTier": {
        "type": "string",
-       "maxLength": 32
+       "enum": [
+        "Cooperative",
+        "Redirected",
+        "Locked"
+       ]
       }
      }
     },

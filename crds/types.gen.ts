@@ -239,7 +239,7 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic";
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "gemini" | "bedrock";
   /** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
@@ -489,6 +489,8 @@ export interface AccessPolicySpec {
   readonly limits?: PolicyLimits;
   /** The most detailed of all policies counts, strict if any, the longest retention. */
   readonly recording?: PolicyRecording;
+  /** How strongly a pod has to be held to get a grant. Cooperative is any injected pod, Redirected one whose connections all come to the proxy, Locked one that cannot undo that either. Of several policies the strongest counts. */
+  readonly minimumTier?: "Cooperative" | "Redirected" | "Locked";
 }
 
 export interface AccessPolicyStatus {

@@ -1,4 +1,5 @@
-// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm and the store's worker.
+// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm, the store's worker and the
+// door to libc (koffi's binary for this platform).
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { build, type BuildOptions } from "esbuild";
@@ -38,6 +39,14 @@ await mkdir(outdir, { recursive: true });
 const programs: { name: string; options: BuildOptions }[] = [
   { name: "proxy", options: { entryPoints: { proxy: "proxy/main.ts" }, banner: { js: banner } } },
   {
+    name: "init",
+    options: { entryPoints: { init: "proxy/redirect/init.ts" }, banner: { js: banner } },
+  },
+  {
+    name: "verify",
+    options: { entryPoints: { verify: "proxy/redirect/verify.ts" }, banner: { js: banner } },
+  },
+  {
     name: "operator",
     options: { entryPoints: { operator: "operator/main.ts" }, banner: { js: banner } },
   },
@@ -65,4 +74,7 @@ for (const program of programs) {
 
 const require = createRequire(import.meta.url);
 await copyFile(require.resolve("libpg-query/wasm/libpg-query.wasm"), `${outdir}/libpg-query.wasm`);
+// Only Linux has what it is for; the images' C library is glibc.
+const native = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
+if (process.platform === "linux") await copyFile(require.resolve(native), `${outdir}/koffi.node`);
 await chmod(`${outdir}/chaperone.mjs`, 0o755);

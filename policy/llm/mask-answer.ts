@@ -3,6 +3,8 @@ import { FormMasker } from "../mask/mask-form.ts";
 import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
 import { mediaOf } from "./answer.ts";
+import { ArrayMasker } from "./framing/mask-array.ts";
+import { FramesMasker } from "./framing/mask-frames.ts";
 import { EventsMasker, type DataMasker, type Sent } from "./framing/mask-sse.ts";
 import { maxEventLength } from "./framing/sse.ts";
 import { isObject } from "./json.ts";
@@ -37,6 +39,10 @@ export function bodyMasker(
   const charset = charsetOf(contentType);
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
+  if (framing === "frames") {
+    const events = provider?.maskEvents(masker, counts);
+    if (events !== undefined) return new FramesMasker(events, masker, counts);
+  }
   const otherwise = of === "restored" ? "lenient" : "refuse";
   const masked = framing && textMasker(framing, provider, masker, counts, otherwise);
   if (masked === undefined)
@@ -110,7 +116,11 @@ function textMasker(
       return new FormMasker(masker, counts);
     case "text":
       return masker.open(counts);
-    case "array":
+    case "array": {
+      const masking = { masker, counts, shape, otherwise };
+      const events = provider?.maskEvents(masker, counts);
+      return events ? new ArrayMasker(events, whole, masking) : new JsonStream(masking);
+    }
     case "frames":
       return undefined;
     default:

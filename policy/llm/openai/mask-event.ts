@@ -65,11 +65,12 @@ export class OpenAiEvents implements EventMasker {
       ...head,
       choices: [{ index, finish_reason: null, ...nested(steps, rest) }],
     });
+    const isLast = typeof choice["finish_reason"] === "string";
     for (const [name, value] of Object.entries(choice)) {
       // `text` is what the older completions call it.
       result[name] =
         name === "delta" || name === "text"
-          ? this.#delta(value, [name], { part: `choice ${index}`, carry })
+          ? this.#delta(value, [name], { part: `choice ${index}`, isLast, carry })
           : this.#values.value(value, ["choices", name]);
     }
     return result;
@@ -79,17 +80,18 @@ export class OpenAiEvents implements EventMasker {
   #delta(
     value: unknown,
     steps: readonly Step[],
-    to: { part: string; carry: (steps: readonly Step[], rest: string) => JsonObject },
+    to: {
+      part: string;
+      isLast: boolean;
+      carry: (steps: readonly Step[], rest: string) => JsonObject;
+    },
   ): unknown {
     if (steps.length > maxDepth) throw tooDeep();
     const path = steps.filter((step) => typeof step === "string");
     if (typeof value === "string") {
       const carry = (rest: string): JsonObject => to.carry(steps, rest);
-      return this.#texts.piece(value, path, {
-        key: `${to.part} ${JSON.stringify(steps)}`,
-        part: to.part,
-        carry,
-      });
+      const of = { key: `${to.part} ${JSON.stringify(steps)}`, part: to.part, carry };
+      return to.isLast ? this.#texts.last(value, path, of) : this.#texts.piece(value, path, of);
     }
     if (Array.isArray(value) && wholeLists.has(path.at(-1) ?? ""))
       return this.#values.value(value, path);
@@ -121,7 +123,7 @@ export class OpenAiEvents implements EventMasker {
         ...shown,
         ...nested(steps, rest),
       });
-      shown["delta"] = this.#delta(delta, ["delta"], { part: key, carry });
+      shown["delta"] = this.#delta(delta, ["delta"], { part: key, isLast: false, carry });
     }
     return [...before, this.#number(shown)];
   }
