@@ -39,11 +39,11 @@ export function bodyMasker(
   const charset = charsetOf(contentType);
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
+  const otherwise = of === "restored" ? "lenient" : "refuse";
   if (framing === "frames") {
     const events = provider?.maskEvents(masker, counts);
     if (events !== undefined) return new FramesMasker(events, masker, counts);
   }
-  const otherwise = of === "restored" ? "lenient" : "refuse";
   const masked = framing && textMasker(framing, provider, masker, counts, otherwise);
   if (masked === undefined)
     return {
@@ -117,7 +117,7 @@ function textMasker(
     case "text":
       return masker.open(counts);
     case "array": {
-      const masking = { masker, counts, shape, otherwise };
+      const masking = { masker, counts, shape, otherwise: "refuse" } as const;
       const events = provider?.maskEvents(masker, counts);
       return events ? new ArrayMasker(events, whole, masking) : new JsonStream(masking);
     }

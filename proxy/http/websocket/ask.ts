@@ -1,8 +1,10 @@
 // What a WebSocket handshake asks for: decided as the request it is, and as the upgrade that it is, which a rule has to name.
 import type { DetectMask } from "../../../policy/bundle.ts";
 import { recogniseHttp } from "../../../policy/http/recognise.ts";
+import { providerOf } from "../../../policy/llm/providers.ts";
+import { recogniseLlm } from "../../../policy/llm/recognise.ts";
 import type { TokenVault } from "../../../policy/mask/token-vault.ts";
-import type { Protocol } from "../../../policy/operation.ts";
+import type { HttpOperation, LlmOperation, Protocol } from "../../../policy/operation.ts";
 import { ProxyError } from "../../errors.ts";
 import type { LiveGrant } from "../../pipeline.ts";
 import { exactOf, literal } from "../asked.ts";
@@ -18,18 +20,14 @@ export function askWebSocket(
   masks: readonly DetectMask[],
   vault: TokenVault,
 ): Asked {
-  if (protocol !== "http")
-    throw new ProxyError(
-      "NotSupported",
-      `WebSockets are for connections of protocol http; what is said on one to ${protocol} could not be decided`,
-    );
-  const operation = recogniseHttp({
+  const http = recogniseHttp({
     method: head.method,
     host: literal(live.endpoint.host),
     target: head.target,
     headers: head.all,
     upgrade: "websocket",
   });
+  const operation = protocol === "http" ? http : sessionOf(protocol, http, live);
   const mask =
     masks.length === 0 ? undefined : new SentMask(head, false, masks, live.bundle, vault);
   return {
@@ -42,4 +40,23 @@ export function askWebSocket(
     body: () => null,
     observer: () => undefined,
   };
+}
+
+/** A session with a model: decided as a whole, since what is said in it is not looked into. */
+function sessionOf(protocol: Protocol, http: HttpOperation, live: LiveGrant): LlmOperation {
+  const provider = providerOf(protocol);
+  const { basePath } = live.endpoint;
+  const operation = provider && recogniseLlm(provider, { http, basePath });
+  if (operation?.facts.operation !== "realtime")
+    throw new ProxyError(
+      "NotSupported",
+      `WebSockets are for connections of protocol http, and for realtime sessions with a model; what is said on one to ${protocol} could not be decided`,
+    );
+  const { detectMasks, requestMasks } = live.bundle;
+  if (detectMasks.length > 0 || requestMasks !== undefined)
+    throw new ProxyError(
+      "MaskNotProvable",
+      "a session cannot be masked: its texts come in pieces over many messages, which are not put together. Masks apply to everything of this connection",
+    );
+  return operation;
 }
