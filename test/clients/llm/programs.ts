@@ -104,9 +104,9 @@ function outcomes(report: string): Record<string, string> {
   for (const [, attributes = "", empty, inner = ""] of report.matchAll(
     /<testcase ([^>]*?)(?:(\/>)|>(.*?)<\/testcase>)/gs,
   )) {
-    const name = /\bname="([^"]*)"/.exec(attributes)?.[1] ?? "";
+    const [, of = "", name = ""] = /\bclassname="([^"]*)" name="([^"]*)"/.exec(attributes) ?? [];
     const kind = empty === undefined ? /<(failure|error|skipped)/.exec(inner)?.[1] : undefined;
-    seen[name] = kind ?? "passed";
+    seen[`${of} ${name}`] = kind ?? "passed";
   }
   return seen;
 }
