@@ -39,6 +39,8 @@ const maskable: Readonly<
   http: { columns: false, requests: false },
   openai: { columns: false, requests: true },
   anthropic: { columns: false, requests: true },
+  gemini: { columns: false, requests: true },
+  bedrock: { columns: false, requests: true },
   passthrough: { columns: false, requests: false },
 };
 

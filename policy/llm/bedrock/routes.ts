@@ -1,4 +1,5 @@
 // Which operation of Amazon Bedrock a request is: the model stands in the path, what is asked of it behind that.
+import { nameOf } from "../reading.ts";
 import type { Reading } from "../reading.ts";
 import type { Route, RoutedRequest } from "../provider.ts";
 import { readConverse, readCount } from "./converse.ts";
@@ -43,7 +44,7 @@ function about(
     operation,
     body,
     read: (reading, value) => {
-      reading.model = model;
+      reading.model = model === "" ? "" : nameOf(model, "the model");
       read(reading, value);
     },
   };

@@ -8,8 +8,11 @@ import { messageOf, optionalMessage, repeatedOf } from "./proto.ts";
 export function readGenerate(reading: Reading, value: unknown): void {
   const body = messageOf(value, "the body");
   sameModel(reading, body["model"]);
-  // What the provider stored earlier is part of the prompt, but not of this request.
-  if (body["cachedContent"] !== undefined) reading.promptsUnreadable = true;
+  // What the provider stored earlier is part of the prompt, tools included, but not of this request.
+  if (body["cachedContent"] !== undefined) {
+    reading.promptsUnreadable = true;
+    reading.toolsUnreadable = true;
+  }
   readContents(reading, body["systemInstruction"], "systemInstruction", "system");
   readContents(reading, body["contents"], "contents", "user");
   for (const tool of repeatedOf(body["tools"], "tools"))

@@ -1,4 +1,5 @@
 // Which operation of the Gemini API a request is: the method stands behind the model in the path. Google AI's paths and Vertex AI's.
+import { nameOf } from "../reading.ts";
 import type { Reading } from "../reading.ts";
 import type { Route, RoutedRequest } from "../provider.ts";
 import { readCount, readEmbedding, readEmbeddings, readGenerate } from "./generate.ts";
@@ -43,7 +44,7 @@ export function geminiRoute({ http, path }: RoutedRequest): Route | undefined {
     operation: method.operation,
     body: "json",
     read: (reading, value) => {
-      reading.model = `${asked[1] ?? asked[2] ?? ""}${asked[3] ?? ""}`;
+      reading.model = nameOf(`${asked[1] ?? asked[2] ?? ""}${asked[3] ?? ""}`, "the model");
       reading.stream = method.streams === true;
       method.read(reading, value);
     },
