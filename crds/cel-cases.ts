@@ -26,10 +26,6 @@ const policy = caseBuilder("AccessPolicy", {
 });
 
 const policyCases: readonly CelCase[] = [
-  policy("spec.minimumTier", `minimumTier ${notAvailable}`, {
-    good: {},
-    bad: { "spec.minimumTier": "Locked" },
-  }),
   policy("spec.subjects[0]", "a subject names serviceAccounts", {
     good: {},
     bad: { "spec.subjects": [{ chains: ["summarise"] }] },

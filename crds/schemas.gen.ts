@@ -1002,13 +1002,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "required": [
       "targetRefs"
      ],
-     "x-kubernetes-validations": [
-      {
-       "rule": "!has(self.minimumTier)",
-       "fieldPath": ".minimumTier",
-       "message": "minimumTier is not available in this version: remove it"
-      }
-     ],
      "properties": {
       "targetRefs": {
        "type": "array",
@@ -1840,7 +1833,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
       },
       "minimumTier": {
        "type": "string",
-       "maxLength": 32
+       "enum": [
+        "Cooperative",
+        "Redirected",
+        "Locked"
+       ]
       }
      }
     },

@@ -487,6 +487,8 @@ export interface AccessPolicySpec {
   readonly limits?: PolicyLimits;
   /** The most detailed of all policies counts, strict if any, the longest retention. */
   readonly recording?: PolicyRecording;
+  /** How strongly a pod has to be held to get a grant. Cooperative is any injected pod, Redirected one whose connections all come to the proxy, Locked one that cannot undo that either. Of several policies the strongest counts. */
+  readonly minimumTier?: "Cooperative" | "Redirected" | "Locked";
 }
 
 export interface AccessPolicyStatus {

@@ -1,4 +1,5 @@
 // The compiled rules for one subject on one connection: plain JSON that travels with a grant. `prepare` (decide.ts) makes it runnable.
+import type { TierDemand } from "./tier.ts";
 import type { Protocol } from "./operation.ts";
 
 export const bundleVersion = 1;
@@ -174,4 +175,6 @@ export interface Bundle {
   readonly limits: Limits;
   readonly recording: Recording;
   readonly grantTtlSeconds: number;
+  /** What the operator grants it to; the proxy has no part in that. */
+  readonly minimumTier?: TierDemand;
 }
