@@ -1564,9 +1564,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",
@@ -2361,9 +2366,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",

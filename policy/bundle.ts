@@ -99,6 +99,8 @@ export type Transform =
   | { readonly kind: "fixed"; readonly value: string }
   | { readonly kind: "hash" }
   | { readonly kind: "tokenize" }
+  /** Of requests: a token that is turned back in the answer for this agent. */
+  | { readonly kind: "restore"; readonly detector: string }
   | { readonly kind: "partial"; readonly keepFirst: number; readonly keepLast: number }
   | { readonly kind: "truncateDate"; readonly to: "year" | "month" | "day" };
 

@@ -224,11 +224,14 @@ function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): De
   const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
-  return entries.flatMap(({ detect = [], transform, marks, when }) =>
+  return entries.flatMap(({ detect = [], transform, marks, when, restore }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),
-      transform: transformOf(transform),
+      transform:
+        restore === true && way === "request"
+          ? { kind: "restore" as const, detector }
+          : transformOf(transform),
       policy: name,
       ...(when !== undefined && { when }),
       ...markSources(name, marks),

@@ -11,6 +11,7 @@ import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
@@ -32,6 +33,7 @@ export async function askLlm(
   received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
+  vault: TokenVault,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
@@ -41,7 +43,8 @@ export async function askLlm(
       ? received
       : decodedHead(received, type);
   const masked: Counts = {};
-  const body = sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, masked);
+  const body =
+    sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, vault, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
