@@ -92,7 +92,11 @@ export async function furnish(
     await hasCondition(namespace, "connection", metadata.name);
 }
 
-async function hasCondition(namespace: string, resource: string, name: string): Promise<void> {
+export async function hasCondition(
+  namespace: string,
+  resource: string,
+  name: string,
+): Promise<void> {
   await until(`${resource} ${name} to be seen by the operator`, soonMs, async () => {
     const { status } = await get(namespace, resource, name);
     return Array.isArray(Object(status).conditions);

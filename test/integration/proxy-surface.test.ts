@@ -167,8 +167,8 @@ test("it listens on loopback alone, but for the admin port that the kubelet asks
     found
       .filter(({ isLoopback }) => isLoopback)
       .map(({ port }) => port)
-      .toSorted(),
-    [...proxy.dataPorts].toSorted(),
+      .toSorted((a, b) => a - b),
+    proxy.dataPorts.toSorted((a, b) => a - b),
   );
 });
 

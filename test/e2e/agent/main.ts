@@ -1,4 +1,5 @@
 // The agent of the tests: takes orders over HTTP and carries them out with `pg` and fetch, keeping connections open between orders.
+import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
 import pg from "pg";
@@ -69,6 +70,7 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     };
   },
   "/env": async () => process.env,
+  "/file": async ({ url = "" }) => await readFile(url, "utf8"),
   /** As an agent that got hold of a token would: an exchange under a key of its own. */
   "/exchange": async ({ url = "", ca = "", token = "" }) => {
     const key = await ProofKey.create(Date.now);
