@@ -113,7 +113,7 @@ export const connectionCases: readonly CelCase[] = [
       bad: { "spec.credential.static.query": { name: "key", value: "${key}" } },
     },
   ),
-  postgres("spec.http", "the http block belongs to protocols http and openai, not to postgres", {
+  postgres("spec.http", "the http block belongs to protocols over HTTP, not to postgres", {
     good: {},
     bad: { "spec.http": { cookies: "Pass" } },
   }),
@@ -146,7 +146,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   http(
     "spec.protocol",
-    `protocol 'mcp' ${notAvailable}: use postgres, http, openai or passthrough`,
+    `protocol 'mcp' ${notAvailable}: use postgres, http, openai, anthropic or passthrough`,
     {
       good: { "spec.protocol": "openai" },
       bad: { "spec.protocol": "mcp" },
@@ -154,7 +154,7 @@ export const connectionCases: readonly CelCase[] = [
   ),
   postgres(
     "spec.endpoint",
-    "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)",
+    "endpoint has exactly one of host (postgres, passthrough) and url (all others)",
     {
       good: {},
       bad: { "spec.endpoint.url": "https://db.example.com" },
@@ -236,7 +236,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   postgres(
     "spec.credential.oauth2",
-    "credential.oauth2 belongs to protocols http and openai, not to postgres",
+    "credential.oauth2 belongs to protocols over HTTP, not to postgres",
     { good: {}, bad: { "spec.credential": { oauth2 } } },
   ),
   http("spec.credential.oauth2.clientSecretKey", "oauth2.clientSecretKey is missing", {
@@ -265,7 +265,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   postgres(
     "spec.credential.awsSigV4",
-    "credential.awsSigV4 belongs to protocols http and openai, not to postgres",
+    "credential.awsSigV4 belongs to protocols over HTTP, not to postgres",
     { good: {}, bad: { "spec.credential": { awsSigV4 } } },
   ),
   http("spec.credential.awsSigV4", "credential.awsSigV4.payload Unsigned needs an https endpoint", {

@@ -54,6 +54,10 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
+  policy("spec.rules[0].marks", "marks has no effect with action Deny", {
+    good: { "spec.rules[0].marks": ["pii"] },
+    bad: { "spec.rules[0].action": "Deny", "spec.rules[0].marks": ["pii"] },
+  }),
   policy(
     "spec.rules[0].mcp",
     `the rule block mcp ${notAvailable}: use sql, http, llm or passthrough`,
@@ -62,10 +66,6 @@ const policyCases: readonly CelCase[] = [
       bad: { "spec.rules[0].mcp": { tools: ["search"] } },
     },
   ),
-  policy("spec.rules[1].llm.detect", `llm.detect ${notAvailable}: use promptMatches`, {
-    good: {},
-    bad: { "spec.rules[1].llm.detect": ["email"] },
-  }),
   policy(
     "spec.rules[1].approval.count",
     "approval.count asks for more people than approvers lists",
@@ -99,6 +99,16 @@ const policyCases: readonly CelCase[] = [
   policy("spec.masking[0].restore", `masking restore ${notAvailable}`, {
     good: {},
     bad: { "spec.masking[0].restore": true },
+  }),
+  policy("spec.masking[0].when", "columns are masked always", {
+    good: {
+      "spec.masking[0]": {
+        detect: ["email"],
+        transform: { redact: {} },
+        when: "session.marks.exists(m, m == 'pii')",
+      },
+    },
+    bad: { "spec.masking[0].when": "session.marks.exists(m, m == 'pii')" },
   }),
   policy("spec.masking[0].predicates", "predicates are about columns", {
     good: { "spec.masking[0].predicates": "Allow" },

@@ -1,6 +1,7 @@
 // What is wrong between objects: conditions on their status in a cluster, errors in `chaperone check`. Pure, so that both say the same.
 import { clusterPolicyName, restrictsNamespace } from "../policy/cluster.ts";
 import { shadowedRules } from "../policy/conflicts.ts";
+import { llmProtocols, protocols } from "../policy/operation.ts";
 import { dialledHosts, endpointAddress } from "./endpoint.ts";
 import type { ProblemPath } from "./problem.ts";
 import { selectsAllOf } from "./subjects.ts";
@@ -17,22 +18,20 @@ export interface Finding {
 
 type Protocol = Connection["spec"]["protocol"];
 
-const everyProtocol: readonly Protocol[] = ["postgres", "http", "openai", "passthrough"];
-
 /** Which protocols can enforce what a policy asks for. */
 const enforcedBy = {
   sql: ["postgres"],
-  http: ["http", "openai"],
-  llm: ["openai"],
+  http: ["http", ...llmProtocols],
+  llm: llmProtocols,
   passthrough: ["passthrough"],
   columns: ["postgres"],
-  detect: ["postgres", "http", "openai"],
-  requestMasks: ["openai"],
+  detect: ["postgres", "http", ...llmProtocols],
+  requestMasks: llmProtocols,
   rowsPerResult: ["postgres"],
-  requestsPerMinute: everyProtocol,
-  bytesPerResult: everyProtocol,
-  maxConnections: everyProtocol,
-  idleTimeout: everyProtocol,
+  requestsPerMinute: protocols,
+  bytesPerResult: protocols,
+  maxConnections: protocols,
+  idleTimeout: protocols,
   statementTimeout: ["postgres"],
 } satisfies Readonly<Record<string, readonly Protocol[]>>;
 

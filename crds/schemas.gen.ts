@@ -31,7 +31,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "a postgres connection needs endpoint.host (and endpoint.port unless it is 5432)"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai']) || has(self.endpoint.url)",
+       "rule": "self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb'] || has(self.endpoint.url)",
        "fieldPath": ".endpoint",
        "messageExpression": "'protocol ' + self.protocol + ' needs endpoint.url, for example https://api.example.com/v1'",
        "message": "this protocol needs endpoint.url, for example https://api.example.com/v1"
@@ -73,10 +73,10 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull; without TLS anybody on the way could read the password"
       },
       {
-       "rule": "self.protocol in ['http', 'openai'] || !has(self.http)",
+       "rule": "!(self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb']) || !has(self.http)",
        "fieldPath": ".http",
-       "messageExpression": "'the http block belongs to protocols http and openai, not to ' + self.protocol",
-       "message": "the http block belongs to protocols http and openai"
+       "messageExpression": "'the http block belongs to protocols over HTTP, not to ' + self.protocol",
+       "message": "the http block belongs to protocols over HTTP"
       },
       {
        "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header) && !has(self.credential.static.basic) && !has(self.credential.static.query))",
@@ -84,7 +84,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai']) || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
+       "rule": "self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb'] || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
        "fieldPath": ".credential",
        "messageExpression": "'the static credential of protocol ' + self.protocol + ' is exactly one of header, basic and query'",
        "message": "the static credential of this protocol is exactly one of header, basic and query"
@@ -96,16 +96,16 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "credential.postgresRole belongs to protocol postgres"
       },
       {
-       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.oauth2)",
+       "rule": "!(self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb']) || !has(self.credential) || !has(self.credential.oauth2)",
        "fieldPath": ".credential.oauth2",
-       "messageExpression": "'credential.oauth2 belongs to protocols http and openai, not to ' + self.protocol",
-       "message": "credential.oauth2 belongs to protocols http and openai"
+       "messageExpression": "'credential.oauth2 belongs to protocols over HTTP, not to ' + self.protocol",
+       "message": "credential.oauth2 belongs to protocols over HTTP"
       },
       {
-       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.awsSigV4)",
+       "rule": "!(self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb']) || !has(self.credential) || !has(self.credential.awsSigV4)",
        "fieldPath": ".credential.awsSigV4",
-       "messageExpression": "'credential.awsSigV4 belongs to protocols http and openai, not to ' + self.protocol",
-       "message": "credential.awsSigV4 belongs to protocols http and openai"
+       "messageExpression": "'credential.awsSigV4 belongs to protocols over HTTP, not to ' + self.protocol",
+       "message": "credential.awsSigV4 belongs to protocols over HTTP"
       },
       {
        "rule": "!has(self.credential) || !has(self.credential.awsSigV4) || self.credential.awsSigV4.payload != 'Unsigned' || !has(self.endpoint.url) || self.endpoint.url.startsWith('https://')",
@@ -139,9 +139,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic or passthrough"
         }
        ]
       },
@@ -150,7 +150,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "has(self.host) != has(self.url)",
-         "message": "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)"
+         "message": "endpoint has exactly one of host (postgres, passthrough) and url (all others)"
         },
         {
          "rule": "!has(self.url) || !has(self.port)",
@@ -858,6 +858,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "pattern": "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$"
        }
       },
+      "marks": {
+       "type": "array",
+       "maxItems": 32,
+       "x-kubernetes-list-type": "set",
+       "items": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+       }
+      },
       "onFailure": {
        "type": "string",
        "maxLength": 32,
@@ -1150,6 +1161,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "approval has no effect with this action: use RequireApproval or remove it"
          },
          {
+          "rule": "self.action != 'Deny' || !has(self.marks)",
+          "fieldPath": ".marks",
+          "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
+         },
+         {
           "rule": "!has(self.mcp)",
           "fieldPath": ".mcp",
           "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
@@ -1180,6 +1196,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "type": "string",
           "minLength": 1,
           "maxLength": 2048
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
          },
          "sql": {
           "type": "object",
@@ -1347,13 +1374,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "llm": {
           "type": "object",
-          "x-kubernetes-validations": [
-           {
-            "rule": "!has(self.detect)",
-            "fieldPath": ".detect",
-            "message": "llm.detect is not available in this version: use promptMatches"
-           }
-          ],
           "properties": {
            "operations": {
             "type": "array",
@@ -1404,11 +1424,13 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "detect": {
             "type": "array",
+            "minItems": 1,
             "maxItems": 32,
-            "x-kubernetes-list-type": "atomic",
+            "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
-             "maxLength": 64
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
             }
            }
           }
@@ -1543,6 +1565,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are in answers: set direction to response, or use detect"
          },
          {
+          "rule": "!has(self.columns) || !has(self.when)",
+          "fieldPath": ".when",
+          "message": "columns are masked always: remove when, or use detect"
+         },
+         {
           "rule": "!has(self.restore)",
           "fieldPath": ".restore",
           "message": "masking restore is not available in this version: remove it"
@@ -1590,6 +1617,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "both"
           ],
           "default": "response"
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
          },
          "restore": {
           "type": "boolean"
@@ -1943,6 +1975,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "approval has no effect with this action: use RequireApproval or remove it"
          },
          {
+          "rule": "self.action != 'Deny' || !has(self.marks)",
+          "fieldPath": ".marks",
+          "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
+         },
+         {
           "rule": "!has(self.mcp)",
           "fieldPath": ".mcp",
           "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
@@ -1979,6 +2016,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "type": "string",
           "minLength": 1,
           "maxLength": 2048
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
          },
          "sql": {
           "type": "object",
@@ -2146,13 +2194,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "llm": {
           "type": "object",
-          "x-kubernetes-validations": [
-           {
-            "rule": "!has(self.detect)",
-            "fieldPath": ".detect",
-            "message": "llm.detect is not available in this version: use promptMatches"
-           }
-          ],
           "properties": {
            "operations": {
             "type": "array",
@@ -2203,11 +2244,13 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "detect": {
             "type": "array",
+            "minItems": 1,
             "maxItems": 32,
-            "x-kubernetes-list-type": "atomic",
+            "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
-             "maxLength": 64
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
             }
            }
           }
@@ -2315,6 +2358,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are in answers: set direction to response, or use detect"
          },
          {
+          "rule": "!has(self.columns) || !has(self.when)",
+          "fieldPath": ".when",
+          "message": "columns are masked always: remove when, or use detect"
+         },
+         {
           "rule": "!has(self.restore)",
           "fieldPath": ".restore",
           "message": "masking restore is not available in this version: remove it"
@@ -2362,6 +2410,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "both"
           ],
           "default": "response"
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
          },
          "restore": {
           "type": "boolean"

@@ -34,6 +34,10 @@ export interface LlmMatch {
   readonly tools?: readonly string[];
   readonly maxOutputTokens?: number;
   readonly promptMatches?: string;
+  /** Names of detectors: the rule speaks about requests in whose text one of them finds something. */
+  readonly detect?: readonly string[];
+  /** RE2 by name, of those that the policy brings itself. */
+  readonly patterns?: Readonly<Record<string, string>>;
 }
 
 export interface Approver {
@@ -66,6 +70,8 @@ export interface BundleRule {
   readonly message?: string;
   /** Of a ClusterAccessPolicy: it denies or asks a person, and permits nothing. */
   readonly restricts?: true;
+  /** What an operation that it lets pass puts on the pod's session. Never present on a Deny. */
+  readonly marks?: readonly string[];
 }
 
 /** Whether the rule can let anything through. */
@@ -75,6 +81,15 @@ export function permits(rule: {
 }): boolean {
   const { action, restricts } = rule;
   return action !== "Deny" && restricts !== true;
+}
+
+/** A class of data, and who says that something belongs to it. */
+export interface MarkSource {
+  readonly mark: string;
+  /** `namespace/name`; absent where the Connection itself says so. */
+  readonly policy?: string;
+  /** Of a rule's marks; absent for those of a masking entry. */
+  readonly rule?: string;
 }
 
 export type Transform =
@@ -95,6 +110,8 @@ export interface ColumnMask {
   readonly predicates?: "Allow";
   /** `namespace/name` of the policy whose transform stayed. */
   readonly policy: string;
+  /** What its values put on the pod's session, by all policies that name it. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface DetectMask {
@@ -103,6 +120,10 @@ export interface DetectMask {
   readonly pattern?: string;
   readonly transform: Transform;
   readonly policy: string;
+  /** CEL source: applies while it is true, and where it cannot be evaluated. */
+  readonly when?: string;
+  /** What a finding puts on the pod's session. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface Limits {
@@ -142,6 +163,8 @@ export interface Bundle {
   readonly observeOnly: boolean;
   readonly rules: readonly BundleRule[];
   readonly columnMasks: readonly ColumnMask[];
+  /** What any operation that reads something puts on the pod's session: the Connection's own. */
+  readonly marks?: readonly string[];
   /** Of answers. */
   readonly detectMasks: readonly DetectMask[];
   /** Of requests; absent where there are none. */

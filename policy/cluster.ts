@@ -38,6 +38,7 @@ const maskable: Readonly<
   postgres: { columns: true, requests: false },
   http: { columns: false, requests: false },
   openai: { columns: false, requests: true },
+  anthropic: { columns: false, requests: true },
   passthrough: { columns: false, requests: false },
 };
 

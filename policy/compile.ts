@@ -19,6 +19,8 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
+  LlmMatch,
+  MarkSource,
   PolicyMode,
   Recording,
   Transform,
@@ -85,6 +87,7 @@ export function compile(input: CompileInput): Bundle {
       ...selecting.flatMap((policy) => rulesOf(policy, subject)),
       ...restricting.flatMap(restrictionsOf),
     ],
+    ...namedMarks(connection.spec.marks),
     columnMasks: mergeColumnMasks(careful.flatMap(columnMasksOf)),
     detectMasks: mergeDetectMasks(careful.flatMap((policy) => detectMasksOf(policy, "response"))),
     ...requestMasksOf(careful),
@@ -111,6 +114,7 @@ function rulesOf(policy: AccessPolicy, subject: PolicySubjectId): BundleRule[] {
         policy.spec.mode === "Observe" ? "Observe" : "Enforce",
         rule,
         chains,
+        policy.spec.detectors,
       ),
     );
 }
@@ -119,7 +123,10 @@ function restrictionsOf(policy: ClusterAccessPolicy): BundleRule[] {
   const name = clusterPolicyName(policy);
   return [...(policy.spec.rules ?? [])]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map((rule) => ({ ...bundleRule(name, "Enforce", rule, undefined), restricts: true as const }));
+    .map((rule) => ({
+      ...bundleRule(name, "Enforce", rule, undefined, policy.spec.detectors),
+      restricts: true as const,
+    }));
 }
 
 function bundleRule(
@@ -127,8 +134,9 @@ function bundleRule(
   mode: PolicyMode,
   rule: PolicyRule,
   chains: readonly string[] | undefined,
+  detectors: Detectors,
 ): BundleRule {
-  const { name, action, sql, http, llm, passthrough, when, message, approval } = rule;
+  const { name, action, sql, http, llm, passthrough, when, message, approval, marks } = rule;
   return {
     policy,
     name,
@@ -137,12 +145,41 @@ function bundleRule(
     ...(chains && action !== "Deny" && { chains }),
     ...(sql && { sql }),
     ...(http && { http }),
-    ...(llm && { llm }),
+    ...(llm && { llm: llmOf(llm, detectors) }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
     ...(message !== undefined && { message }),
+    // Admission refuses marks on a Deny, which lets nothing be read.
+    ...(action !== "Deny" && namedMarks(marks)),
   };
+}
+
+function llmOf(llm: NonNullable<PolicyRule["llm"]>, detectors: Detectors): LlmMatch {
+  const own = patternsOf(detectors);
+  const used = (llm.detect ?? []).flatMap((name) => {
+    const pattern = own.get(name);
+    return pattern === undefined ? [] : [[name, pattern] as const];
+  });
+  return used.length === 0 ? llm : { ...llm, patterns: Object.fromEntries(used) };
+}
+
+type Detectors = AccessPolicy["spec"]["detectors"];
+
+function patternsOf(detectors: Detectors): ReadonlyMap<string, string> {
+  return new Map((detectors ?? []).map(({ name, pattern }) => [name, pattern]));
+}
+
+function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly string[] } {
+  return marks.length === 0 ? {} : { marks: [...marks].sort() };
+}
+
+function markSources(
+  policy: string,
+  marks: readonly string[] = [],
+): { readonly marks?: readonly MarkSource[] } {
+  if (marks.length === 0) return {};
+  return { marks: [...marks].sort().map((mark) => ({ mark, policy })) };
 }
 
 function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTerms {
@@ -168,6 +205,7 @@ function columnMasksOf({ name, spec }: Careful): ColumnMask[] {
       // Admission refuses Allow beside the mark; what got past it is denied here.
       ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
       policy: name,
+      ...markSources(name, marks),
     })),
   );
 }
@@ -178,16 +216,18 @@ function requestMasksOf(policies: readonly Careful[]): Pick<Bundle, "requestMask
 }
 
 function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): DetectMask[] {
-  const patterns = new Map((spec.detectors ?? []).map((one) => [one.name, one.pattern]));
+  const patterns = patternsOf(spec.detectors);
   const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
-  return entries.flatMap(({ detect = [], transform }) =>
+  return entries.flatMap(({ detect = [], transform, marks, when }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),
       transform: transformOf(transform),
       policy: name,
+      ...(when !== undefined && { when }),
+      ...markSources(name, marks),
     })),
   );
 }
@@ -215,8 +255,11 @@ function mergeColumnMasks(masks: readonly ColumnMask[]): ColumnMask[] {
 }
 
 function mergeDetectMasks(masks: readonly DetectMask[]): DetectMask[] {
-  // Two policies may call different patterns by one name.
-  return mergeBy(masks, ({ detector, pattern = "" }) => `${detector} ${pattern}`);
+  // Two policies may call different patterns by one name, and what holds at times is no stricter than what holds always.
+  return mergeBy(
+    masks,
+    ({ detector, pattern = "", when = "" }) => `${detector} ${pattern}${when && ` ${when}`}`,
+  );
 }
 
 function mergeBy<M extends ColumnMask | DetectMask>(

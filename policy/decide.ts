@@ -3,6 +3,9 @@ import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
+import { marksOf } from "./marking.ts";
+import type { PreparedRule } from "./match/rule.ts";
+import type { Inquiry } from "./match/inquiry.ts";
 import { compileRules, indexRules } from "./match/rules.ts";
 import type { RuleSet } from "./match/rules.ts";
 import type { DecideContext } from "./match/scope.ts";
@@ -27,6 +30,10 @@ export interface PreparedBundle {
   readonly readOnly: boolean;
   /** Some rule has a condition, which looks at more than a text's own facts. */
   readonly conditional: boolean;
+  /** Enforced rules that put marks on the pod's session. */
+  readonly marking: readonly PreparedRule[];
+  /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
+  readonly markReaders: readonly PreparedRule[];
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -43,6 +50,8 @@ export function prepare(bundle: Bundle): PreparedBundle {
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
     conditional: bundle.rules.some((rule) => rule.when !== undefined),
+    marking: enforced.filter((rule) => rule.marks.length > 0),
+    markReaders: rules.filter((rule) => rule.readsMarks),
   };
 }
 
@@ -82,15 +91,45 @@ export function decide(
   if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
-  if (bundle.observeOnly)
-    return (
-      (restrictions && restrict(restrictions, inquiry)) ??
-      observe(bundle, evaluate(observed ?? enforced, inquiry))
-    );
-  const decision = evaluate(enforced, inquiry);
+  if (bundle.observeOnly) {
+    const restricted = restrictions && restrict(restrictions, inquiry);
+    return restricted
+      ? withMarks(prepared, inquiry, restricted)
+      : observe(bundle, evaluate(observed ?? enforced, inquiry));
+  }
+  const decision = withMarks(prepared, inquiry, evaluate(enforced, inquiry));
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);
   return would.verdict === decision.verdict ? decision : { ...decision, wouldBe: brief(would) };
+}
+
+/** What it puts on the session, and, where it does not simply pass, what the session carried. */
+function withMarks(prepared: PreparedBundle, inquiry: Inquiry, decision: Decision): Decision {
+  const { marking, bundle } = prepared;
+  const carried = inquiry.context.session.marks ?? [];
+  const asks = carried.length > 0 && hangsOnMarks(prepared, decision);
+  const puts = marking.length > 0 || bundle.marks !== undefined;
+  if (!asks && !puts) return decision;
+  const marks = puts ? marksOf(marking, inquiry, decision) : [];
+  return {
+    ...decision,
+    ...(marks.length > 0 && { marks }),
+    ...(asks && { carried, message: `${decision.message} (${carriedText(carried)})` }),
+  };
+}
+
+/** Whether a rule that looks at marks said no or asked for a person, or one that nearly allowed it may have kept still for them. */
+function hangsOnMarks({ markReaders }: PreparedBundle, decision: Decision): boolean {
+  if (markReaders.length === 0 || decision.verdict === "allow") return false;
+  if (decision.reason === "NoMatchingRule") return true;
+  const spoke = [decision, ...(decision.approvals ?? [])];
+  return markReaders.some(({ policy, name }) =>
+    spoke.some((one) => one.policy === policy && one.rule === name),
+  );
+}
+
+function carriedText(carried: readonly string[]): string {
+  return `this pod's session carries the mark${carried.length === 1 ? "" : "s"} ${carried.join(", ")}`;
 }
 
 function unreadPart({ reads }: PreparedBundle, operation: Operation): string | undefined {

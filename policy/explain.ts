@@ -37,6 +37,7 @@ export function explain(
 ): Explanation {
   const { bundle } = prepared;
   const decision = decide(prepared, subject, operation, context);
+  const { marks = [] } = context.session;
   const inquiry: Inquiry = { bundle, subject, operation, context, scope: undefined };
   const rules = prepared.observed ?? prepared.enforced;
   const enforcedBasics = bundle.observeOnly ? rules.basics : prepared.enforced.basics;
@@ -45,6 +46,7 @@ export function explain(
     subject: `${subject.namespace}/${subject.serviceAccount}`,
     ...(subject.chain !== undefined && { chain: subject.chain }),
     connection: connectionName(bundle),
+    ...(marks.length > 0 && { carries: marks }),
     policies: [...bundle.policies, ...(bundle.clusterPolicies ?? [])],
     operation: { kind: operation.kind, summary: operation.summary },
     decision,
@@ -133,6 +135,7 @@ function obligationsOf(
     limits,
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),
+    ...(decision.marks !== undefined && { marks: decision.marks }),
     ...(decision.maxOutputTokens !== undefined && { maxOutputTokens: decision.maxOutputTokens }),
   };
 }

@@ -1,5 +1,6 @@
 // What a bundle asks of the proxy that is to enforce it. A proxy that lacks one of them must refuse the bundle (`ProxyTooOld`).
 import type { Bundle } from "./bundle.ts";
+import { speaksOfMarks } from "./marks.ts";
 
 /** Everything this version enforces. Never rename one: older proxies know them by these words. */
 export const supportedFeatures = [
@@ -13,12 +14,15 @@ export const supportedFeatures = [
   "limits.requestsPerMinute",
   "limits.rowsPerResult",
   "limits.statementTimeoutSeconds",
+  "llm.detect",
+  "marks",
   "mask.columns",
   "mask.detect",
   "mask.detect.pattern",
   "mask.predicates",
   "mask.request",
   "mask.tokenize",
+  "mask.when",
   "observe",
   "passthrough",
   "recording.strict",
@@ -41,6 +45,8 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "limits.requestsPerMinute": ({ limits }) => limits.requestsPerMinute !== undefined,
   "limits.rowsPerResult": ({ limits }) => limits.rowsPerResult !== undefined,
   "limits.statementTimeoutSeconds": ({ limits }) => limits.statementTimeoutSeconds !== undefined,
+  "llm.detect": ({ rules }) => rules.some(({ llm }) => llm?.detect !== undefined),
+  marks: (bundle) => speaksOfMarks(bundle),
   "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
   "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
   "mask.detect.pattern": ({ detectMasks, requestMasks = [] }) =>
@@ -52,6 +58,8 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
     [...columnMasks, ...detectMasks, ...requestMasks].some(
       ({ transform }) => transform.kind === "tokenize",
     ),
+  "mask.when": ({ detectMasks, requestMasks = [] }) =>
+    [...detectMasks, ...requestMasks].some(({ when }) => when !== undefined),
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
   passthrough: ({ connection }) => connection.protocol === "passthrough",
   "recording.strict": ({ recording }) => recording.strict,

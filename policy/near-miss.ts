@@ -24,6 +24,7 @@ const depth: Readonly<Record<MatchField, number>> = {
   contentTypes: 6,
   upgrades: 1,
   promptMatches: 6,
+  detect: 6,
   when: 7,
 };
 
@@ -79,6 +80,7 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
   maxOutputTokens: ({ operation }) =>
     `the request asks for ${operation.kind === "llm" ? (operation.facts.maxOutputTokens ?? "any number of") : "other"} output tokens`,
   promptMatches: () => "promptMatches finds nothing in the prompts",
+  detect: () => "detect finds nothing in the prompts",
   when: () => "its condition is false",
 };
 

@@ -2,9 +2,10 @@
 // This file holds its types, so that a protocol folder needs nothing else of the proxy; `gate.ts` implements them.
 import type { Endpoint, Lease, OpenRequest, RequestState } from "../contract/control.ts";
 import type { ContentRef, EventBody, EventOutcome, EventType } from "../contract/event.ts";
-import type { Bundle } from "../policy/bundle.ts";
+import type { Bundle, DetectMask } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
+import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
 import type { ProxyError } from "./errors.ts";
 
@@ -40,8 +41,23 @@ export interface GateSession {
    * have a durable intent when this returns. Synchronous for what is allowed and not strict.
    */
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage>;
-  /** What the rules in force now say against an operation that is going on, or waited for a person; undefined for nothing. */
-  refusalNow(operation: Operation): ProxyError | undefined;
+  /**
+   * What the rules in force now say against an operation that is going on, or waited for a person; undefined for nothing.
+   *
+   * @param decision what let it go on: one that simply passed has no person's word for it
+   */
+  refusalNow(operation: Operation, decision?: Decision): ProxyError | undefined;
+  /**
+   * The pod's session carries these from here on; to be called before what put them goes out to the agent. Throws ProxyError where one cannot be
+   * kept: then it must not go out.
+   */
+  mark(found: readonly FoundMark[], operation: Operation): void;
+  /** Those of these that apply now; the same object while the same ones do. */
+  masksNow(masks: readonly DetectMask[]): readonly DetectMask[];
+  /** Another list as soon as the pod's session carries another mark. */
+  readonly marks: readonly string[];
+  /** Calls at each new mark of the pod's session, until the returned function is called. */
+  onMark(listener: () => void): () => void;
   /** @param cause what ended it, where its client did not */
   close(cause?: ProxyError): void;
 }
@@ -50,7 +66,9 @@ export interface PassOptions {
   /** Digest input of an exact operation: approvals bind to it. */
   readonly exact: () => string;
   /** Statement, prompt or parameters, recorded per `recording.detail` and shown to approvers. */
-  readonly content?: () => { readonly part: ContentRef["part"]; readonly text: string };
+  readonly content?:
+    | (() => { readonly part: ContentRef["part"]; readonly text: string })
+    | undefined;
   /** A person is being asked by this access request; until `pass` settles the client can only wait. */
   readonly onWait?: (request: string) => void;
   /** Aborts a hold when the client goes away. */
@@ -61,6 +79,8 @@ export type Passage =
   | {
       readonly go: true;
       readonly decision: Decision;
+      /** Of the session when it was decided, with those it put there itself: others ask for another decision. */
+      readonly marks: readonly string[];
       readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void;
     }
   | { readonly go: false; readonly decision?: Decision; readonly error: ProxyError };

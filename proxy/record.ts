@@ -1,7 +1,8 @@
 // What of an operation goes into its event, by the recording detail of the policy.
 import { stable } from "../contract/chain.ts";
-import type { EventBody } from "../contract/event.ts";
+import type { EventBody, EventDecision } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
+import type { Decision } from "../policy/decision.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
 import { maxContentBytes, type Content, type PassOptions } from "./pipeline.ts";
 
@@ -31,6 +32,16 @@ export function changesSomething(operation: Operation): boolean {
     default:
       return operation satisfies never;
   }
+}
+
+/** The same object serves every event that it stands in. */
+export function eventDecision(decision: Decision): EventDecision {
+  const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
+  return stable(
+    wouldBe === undefined
+      ? { verdict, policy, rule, reason, message, mode }
+      : { verdict, policy, rule, reason, message, mode, wouldBe },
+  );
 }
 
 /** Metadata: kind and summary without facts. Statements: facts too. Full: parameters as well. */
@@ -74,7 +85,12 @@ function facts(operation: Operation): Readonly<Record<string, unknown>> {
   // Those of an SQL text are kept with the text, and so is their form.
   if (operation.kind === "sql") return stable(operation.facts);
   if (operation.kind === "http" || operation.kind === "passthrough") return operation.facts;
-  const { prompts: _prompts, ...rest } = operation.facts;
+  const {
+    prompts: _prompts,
+    messages: _messages,
+    toolResults: _toolResults,
+    ...rest
+  } = operation.facts;
   return rest;
 }
 

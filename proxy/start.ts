@@ -11,6 +11,8 @@ import { systemClock } from "./grant/clock.ts";
 import { GrantKeeper } from "./grant/keeper.ts";
 import { ProofKey } from "./grant/keys.ts";
 import { openListeners } from "./listeners.ts";
+import { markFile } from "./mark-file.ts";
+import { PodMarks } from "./marks.ts";
 import { createMetrics, type ProxyMetrics } from "./metrics.ts";
 import { createDial } from "./net/dial.ts";
 import { createResolver } from "./net/resolve.ts";
@@ -68,6 +70,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     readToken: options.readToken,
   });
   const spool = openSpool({ directory: options.spoolDirectory, stream: options.stream });
+  const marks = new PodMarks(markFile(options.spoolDirectory, options.stream));
   const gates = new Map<string, ManagedGate>();
   const keeper = new GrantKeeper({
     client,
@@ -104,6 +107,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       subject,
       grants: keeper,
       recorder: spool,
+      marks,
       now: Date.now,
       ...(local === undefined ? {} : { assurance: "local" as const }),
       onDecision: (decision, operation) => metrics.decided(connection, decision, operation),

@@ -19,6 +19,7 @@ export type MatchField =
   | "tools"
   | "maxOutputTokens"
   | "promptMatches"
+  | "detect"
   | "when";
 
 /**

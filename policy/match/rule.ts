@@ -2,6 +2,7 @@
 import type { BundleRule, PolicyMode, RuleAction } from "../bundle.ts";
 import type { Decision, HoldTerms } from "../decision.ts";
 import type { Access, Operation } from "../operation.ts";
+import { readsMarks } from "../marks.ts";
 import { compileList, matchesAny } from "../pattern.ts";
 import type { PatternList } from "../pattern.ts";
 import { compileWhen } from "../when.ts";
@@ -48,6 +49,10 @@ export interface PreparedRule {
   /** The condition as written, for `explain`. */
   readonly whenSource: string | undefined;
   readonly terms: HoldTerms;
+  /** Put on the pod's session by what it lets pass. */
+  readonly marks: readonly string[];
+  /** Its condition looks at the marks of the session. */
+  readonly readsMarks: boolean;
 }
 
 export class RuleUnusable extends Error {
@@ -83,6 +88,8 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       when: rule.when === undefined ? undefined : compileWhen(rule.when),
       whenSource: rule.when,
       terms: { ...(rule.approval ?? defaultTerms), policy: rule.policy, rule: rule.name },
+      marks: rule.action === "Deny" ? [] : (rule.marks ?? []),
+      readsMarks: readsMarks(rule.when),
     };
   } catch (cause) {
     throw new RuleUnusable(rule, cause);
@@ -137,7 +144,7 @@ export function accessMismatch(
     case "http":
       return rule.http && access.kind === "http" ? undefined : "block";
     case "llm":
-      return rule.llm ? llmAccessMismatch(rule.llm, access, reading) : "block";
+      return rule.llm ? llmAccessMismatch(rule.llm, access, operation.facts, reading) : "block";
     case "passthrough":
       return rule.passthrough && access.kind === "passthrough" ? undefined : "block";
   }
