@@ -1,7 +1,9 @@
 // What people with kubectl try on an injected pod: each attack is first seen to work on a pod beside it that has no proxy.
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
+import { parseAddressMap } from "../../contract/addresses.ts";
 import { until } from "../cluster/command.ts";
 import {
   apply,
@@ -289,6 +291,64 @@ test("a Connection whose endpoint is the agent's own pod, or its proxy, leads no
     assert.match(done?.body ?? "", /is an address that is never dialled/);
   }
 });
+
+test("another pod of the namespace: reaches what an agent serves, and no listener of its proxy", async () => {
+  const neighbour = agentOf(namespace, "plain");
+  const { metadata, status } = await get(namespace, "pod", "agent");
+  const address = String(asRecord(status)["podIP"]);
+  const reach = async (port: number): Promise<string> => {
+    const { done, failed } = await neighbour.order<Reply>("/fetch", {
+      url: `http://${address}:${port}/healthz`,
+    });
+    return done === undefined ? (failed?.cause ?? "") : String(done.status);
+  };
+  assert.match(await reach(8000), /^\d+$/);
+  const map = parseAddressMap(
+    String(asRecord(asRecord(metadata)["annotations"])["chaperone.dev/addresses"]),
+  );
+  const ports = map.connections.flatMap(({ port, endpoint }) => [port, endpoint.port]);
+  assert.ok(ports.length >= 6);
+  for (const port of ports) assert.match(await reach(port), /ECONNREFUSED/, String(port));
+});
+
+test("root of the node finds no credential in the arguments and the environment of a proxy that holds a lease", async (t) => {
+  await agent.sql("SELECT 1");
+  const { metadata } = await get(namespace, "pod", "agent");
+  const uid = String(asRecord(metadata)["uid"]);
+  const { password, apiKey } = await ensureUpstreams();
+  const found = processes().filter(({ environment }) => environment.includes(uid));
+  if (found.length === 0) return t.skip("the cluster's processes are not this machine's");
+  for (const { pid, command, environment } of found) {
+    assert.match(command, /--disable-sigusr1.*proxy\.mjs/);
+    for (const secret of [password, apiKey, "PRIVATE KEY", "eyJ"])
+      assert.ok(!command.includes(secret) && !environment.includes(secret), secret.slice(0, 3));
+    assert.equal(readFileSync(`/proc/${pid}/coredump_filter`, "utf8").trim(), "00000000");
+  }
+});
+
+interface Process {
+  readonly pid: string;
+  readonly command: string;
+  readonly environment: string;
+}
+
+/** Of this machine, where they can be read and are injected proxies. */
+function processes(): readonly Process[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const [command, environment] = ["cmdline", "environ"].map((file) =>
+          readFileSync(`/proc/${pid}/${file}`, "utf8").replaceAll("\0", " "),
+        );
+        return command?.includes("proxy.mjs") === true && environment !== undefined
+          ? [{ pid, command, environment }]
+          : [];
+      } catch {
+        return []; // gone, or not ours to read
+      }
+    });
+}
 
 const governing: readonly (readonly [string, KubeObject])[] = [
   [
