@@ -54,9 +54,16 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
-  policy("spec.rules[0].marks", "marks has no effect with action Deny", {
-    good: { "spec.rules[0].marks": ["pii"] },
-    bad: { "spec.rules[0].action": "Deny", "spec.rules[0].marks": ["pii"] },
+  policy("spec.rules[1].marks", "marks has no effect with action Deny", {
+    good: { "spec.rules[1].marks": ["pii"] },
+    bad: {
+      "spec.rules[1]": {
+        name: "never",
+        action: "Deny",
+        sql: { statements: ["drop"] },
+        marks: ["pii"],
+      },
+    },
   }),
   policy(
     "spec.rules[0].mcp",

@@ -293,6 +293,33 @@ spec: {protocol: http, endpoint: {url: "https://pypi.org/simple"}}
     ],
   ],
   [
+    "detectors that are not known, of rules and of masks",
+    documents(
+      `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: openai, namespace: agents}
+spec: {protocol: openai, endpoint: {url: "https://api.openai.com/v1"}}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p, namespace: agents}
+spec:
+  targetRefs: [{name: openai}]
+  detectors: [{name: order, pattern: "ORD-[0-9]{6}"}]
+  rules:
+    - name: r
+      action: Deny
+      llm: {detect: [email, order, passport]}
+  masking:
+    - {detect: [visa], transform: {redact: {}}}
+`,
+    ),
+    ["passport", "visa"].map(
+      (name, index) =>
+        `all.yaml:${index === 0 ? "15: spec.rules[0].llm.detect[2]" : "17: spec.masking[0].detect[0]"}: the detector ${name} is not known: known are email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, order; define others in spec.detectors`,
+    ),
+  ],
+  [
     "a rule that the whole cluster denies, and a ClusterAccessPolicy with a namespace or that allows",
     documents(
       connection,
@@ -321,33 +348,6 @@ spec: {rules: [{name: all, action: Allow}]}
       "all.yaml:33: metadata.namespace: the kind belongs to no namespace: remove metadata.namespace",
       "all.yaml:34: spec.rules[0].action: a ClusterAccessPolicy restricts and never allows: write Allow in an AccessPolicy of the namespace",
     ],
-  ],
-  [
-    "detectors that are not known, of rules and of masks",
-    documents(
-      `apiVersion: chaperone.dev/v1alpha1
-kind: Connection
-metadata: {name: openai, namespace: agents}
-spec: {protocol: openai, endpoint: {url: "https://api.openai.com/v1"}}
-`,
-      `apiVersion: chaperone.dev/v1alpha1
-kind: AccessPolicy
-metadata: {name: p, namespace: agents}
-spec:
-  targetRefs: [{name: openai}]
-  detectors: [{name: order, pattern: "ORD-[0-9]{6}"}]
-  rules:
-    - name: r
-      action: Deny
-      llm: {detect: [email, order, passport]}
-  masking:
-    - {detect: [visa], transform: {redact: {}}}
-`,
-    ),
-    ["passport", "visa"].map(
-      (name, index) =>
-        `all.yaml:${index === 0 ? "15: spec.rules[0].llm.detect[2]" : "17: spec.masking[0].detect[0]"}: the detector ${name} is not known: known are email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, order; define others in spec.detectors`,
-    ),
   ],
   [
     "the same object twice",

@@ -68,10 +68,10 @@ export interface BundleRule {
   readonly when?: string;
   readonly approval?: ApprovalTerms;
   readonly message?: string;
-  /** Of a ClusterAccessPolicy: it denies or asks a person, and permits nothing. */
-  readonly restricts?: true;
   /** What an operation that it lets pass puts on the pod's session. Never present on a Deny. */
   readonly marks?: readonly string[];
+  /** Of a ClusterAccessPolicy: it denies or asks a person, and permits nothing. */
+  readonly restricts?: true;
 }
 
 /** Whether the rule can let anything through. */

@@ -113,28 +113,26 @@ function rulesOf(policy: AccessPolicy, subject: PolicySubjectId): BundleRule[] {
         policyName(policy),
         policy.spec.mode === "Observe" ? "Observe" : "Enforce",
         rule,
+        patternsOf(policy.spec),
         chains,
-        policy.spec.detectors,
       ),
     );
 }
 
 function restrictionsOf(policy: ClusterAccessPolicy): BundleRule[] {
   const name = clusterPolicyName(policy);
+  const patterns = patternsOf(policy.spec);
   return [...(policy.spec.rules ?? [])]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map((rule) => ({
-      ...bundleRule(name, "Enforce", rule, undefined, policy.spec.detectors),
-      restricts: true as const,
-    }));
+    .map((rule) => ({ ...bundleRule(name, "Enforce", rule, patterns), restricts: true as const }));
 }
 
 function bundleRule(
   policy: string,
   mode: PolicyMode,
   rule: PolicyRule,
-  chains: readonly string[] | undefined,
-  detectors: Detectors,
+  patterns: ReadonlyMap<string, string>,
+  chains?: readonly string[],
 ): BundleRule {
   const { name, action, sql, http, llm, passthrough, when, message, approval, marks } = rule;
   return {
@@ -145,7 +143,7 @@ function bundleRule(
     ...(chains && action !== "Deny" && { chains }),
     ...(sql && { sql }),
     ...(http && { http }),
-    ...(llm && { llm: llmOf(llm, detectors) }),
+    ...(llm && { llm: llmOf(llm, patterns) }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
@@ -155,8 +153,7 @@ function bundleRule(
   };
 }
 
-function llmOf(llm: NonNullable<PolicyRule["llm"]>, detectors: Detectors): LlmMatch {
-  const own = patternsOf(detectors);
+function llmOf(llm: NonNullable<PolicyRule["llm"]>, own: ReadonlyMap<string, string>): LlmMatch {
   const used = (llm.detect ?? []).flatMap((name) => {
     const pattern = own.get(name);
     return pattern === undefined ? [] : [[name, pattern] as const];
@@ -164,10 +161,10 @@ function llmOf(llm: NonNullable<PolicyRule["llm"]>, detectors: Detectors): LlmMa
   return used.length === 0 ? llm : { ...llm, patterns: Object.fromEntries(used) };
 }
 
-type Detectors = AccessPolicy["spec"]["detectors"];
-
-function patternsOf(detectors: Detectors): ReadonlyMap<string, string> {
-  return new Map((detectors ?? []).map(({ name, pattern }) => [name, pattern]));
+function patternsOf({
+  detectors = [],
+}: Pick<AccessPolicy["spec"], "detectors">): ReadonlyMap<string, string> {
+  return new Map(detectors.map(({ name, pattern }) => [name, pattern]));
 }
 
 function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly string[] } {
@@ -216,7 +213,7 @@ function requestMasksOf(policies: readonly Careful[]): Pick<Bundle, "requestMask
 }
 
 function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): DetectMask[] {
-  const patterns = patternsOf(spec.detectors);
+  const patterns = patternsOf(spec);
   const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );

@@ -93,9 +93,8 @@ export function decide(
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
   if (bundle.observeOnly) {
     const restricted = restrictions && restrict(restrictions, inquiry);
-    return restricted
-      ? withMarks(prepared, inquiry, restricted)
-      : observe(bundle, evaluate(observed ?? enforced, inquiry));
+    const seen = restricted ?? observe(bundle, evaluate(observed ?? enforced, inquiry));
+    return withMarks(prepared, inquiry, seen);
   }
   const decision = withMarks(prepared, inquiry, evaluate(enforced, inquiry));
   if (!observed) return decision;

@@ -168,7 +168,7 @@ test("it listens on loopback alone, but for the admin port that the kubelet asks
       .filter(({ isLoopback }) => isLoopback)
       .map(({ port }) => port)
       .toSorted((a, b) => a - b),
-    proxy.dataPorts.toSorted((a, b) => a - b),
+    [...proxy.dataPorts].toSorted((a, b) => a - b),
   );
 });
 
