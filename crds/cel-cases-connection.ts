@@ -146,7 +146,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   http(
     "spec.protocol",
-    `protocol 'mcp' ${notAvailable}: use postgres, http, openai, anthropic or passthrough`,
+    `protocol 'mcp' ${notAvailable}: use postgres, http, openai, anthropic, gemini, bedrock or passthrough`,
     {
       good: { "spec.protocol": "openai" },
       bad: { "spec.protocol": "mcp" },

@@ -26,7 +26,7 @@ const enforcedBy = {
   passthrough: ["passthrough"],
   columns: ["postgres"],
   detect: ["postgres", "http", ...llmProtocols],
-  requestMasks: llmProtocols,
+  requestMasks: ["http", ...llmProtocols],
   rowsPerResult: ["postgres"],
   requestsPerMinute: protocols,
   bytesPerResult: protocols,

@@ -129,6 +129,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "passthrough",
         "anthropic",
         "gemini",
+        "bedrock",
         "ollama",
         "mcp",
         "ssh",
@@ -139,9 +140,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'gemini', 'bedrock', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough"
         }
        ]
       },
@@ -1001,13 +1002,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "required": [
       "targetRefs"
      ],
-     "x-kubernetes-validations": [
-      {
-       "rule": "!has(self.minimumTier)",
-       "fieldPath": ".minimumTier",
-       "message": "minimumTier is not available in this version: remove it"
-      }
-     ],
      "properties": {
       "targetRefs": {
        "type": "array",
@@ -1570,9 +1564,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",
@@ -1839,7 +1838,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
       },
       "minimumTier": {
        "type": "string",
-       "maxLength": 32
+       "enum": [
+        "Cooperative",
+        "Redirected",
+        "Locked"
+       ]
       }
      }
     },
@@ -2363,9 +2366,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",

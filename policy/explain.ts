@@ -131,7 +131,8 @@ function obligationsOf(
       operation.accesses.some((access) => touches(column, access)),
     ),
     detectMasks: operation.kind === "passthrough" ? [] : detectMasks,
-    ...(operation.kind === "llm" && requestMasks !== undefined && { requestMasks }),
+    ...((operation.kind === "llm" || operation.kind === "http") &&
+      requestMasks !== undefined && { requestMasks }),
     limits,
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),

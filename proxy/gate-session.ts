@@ -14,6 +14,7 @@ import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import { masksThatHold } from "../policy/mask/conditional.ts";
+import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
 import { ProxyError } from "./errors.ts";
@@ -60,9 +61,12 @@ export class Session implements GateSession {
   #closed = false;
   readonly #release: () => void;
 
+  readonly vault: TokenVault;
+
   constructor(
     options: GateOptions,
     connection: string,
+    vault: TokenVault,
     rate: RateWindow,
     chain: string | undefined,
     label: string | undefined,
@@ -70,6 +74,7 @@ export class Session implements GateSession {
   ) {
     this.#options = options;
     this.#connection = connection;
+    this.vault = vault;
     this.#rate = rate;
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };

@@ -22,7 +22,15 @@ import { images } from "./images.ts";
 import { proxySettings } from "./installation.ts";
 import { person } from "./people.ts";
 import { asRecord, spec, values } from "./read.ts";
-import { agentOf, agentPod, furnish, hasCondition, type Agent, type Reply } from "./world.ts";
+import {
+  agentOf,
+  agentPod,
+  furnish,
+  hasCondition,
+  takingOrders,
+  type Agent,
+  type Reply,
+} from "./world.ts";
 import { ensureUpstreams } from "./upstreams.ts";
 
 const namespace = "e2e-attacks-people";
@@ -56,7 +64,8 @@ before(async () => {
     subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: eddy.user }],
   });
   await Promise.all([ready(namespace, "agent"), ready(namespace, "plain")]);
-  agent = agentOf(namespace, "agent");
+  agent = await takingOrders(agentOf(namespace, "agent"));
+  await takingOrders(agentOf(namespace, "plain"));
 });
 after(async () => {
   await kubectl(["delete", "namespace", namespace, "--wait=false"]);

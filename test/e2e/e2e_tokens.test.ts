@@ -6,7 +6,7 @@ import { until } from "../cluster/command.ts";
 import { create, exec, kubectl, ready, soonMs, type KubeObject } from "./cluster.ts";
 import { proxySettings } from "./installation.ts";
 import { person } from "./people.ts";
-import { agentOf, agentPod, worldFor, type Agent, type World } from "./world.ts";
+import { agentOf, agentPod, takingOrders, worldFor, type Agent, type World } from "./world.ts";
 import { asRecord, values } from "./read.ts";
 
 interface Exchange {
@@ -90,7 +90,7 @@ async function lookalike(
   });
   t.after(() => kubectl(["--namespace", namespace, "delete", "pod", name, "--wait=false"]));
   await ready(namespace, name);
-  return agentOf(namespace, name);
+  return await takingOrders(agentOf(namespace, name));
 }
 
 /** The proxy's container by hand: of its name, in its place, with its token, and with the agent's program in it. */

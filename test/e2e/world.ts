@@ -54,7 +54,7 @@ export interface World extends Agent {
 }
 
 export interface WorldOptions {
-  readonly interception?: "hosts" | "endpoints";
+  readonly interception?: "hosts" | "endpoints" | "redirect";
   readonly policies?: readonly KubeObject[];
   /** Laid over the pod's own. */
   readonly annotations?: Readonly<Record<string, string>>;
@@ -74,11 +74,24 @@ export async function worldFor(
   }: WorldOptions = {},
 ): Promise<World> {
   const upstreams = await ensureUpstreams();
-  const namespace = await namespaceFor(t, stem);
+  // The rules need NET_ADMIN, which PodSecurity leaves to `privileged`.
+  const level = interception === "redirect" ? "privileged" : "restricted";
+  const namespace = await namespaceFor(t, stem, level);
   await furnish(namespace, upstreams, policies);
   await create(agentPod(namespace, "agent", { interception, ...container, ...pod }));
   await ready(namespace, "agent");
-  return { ...agentOf(namespace, "agent"), upstreams };
+  return { ...(await takingOrders(agentOf(namespace, "agent"))), upstreams };
+}
+
+/** Its container counts as ready before its program listens, which takes seconds on a busy machine. */
+export async function takingOrders(agent: Agent): Promise<Agent> {
+  await until("the agent to take orders", soonMs, async () =>
+    agent.order("/env").then(
+      () => true,
+      () => false,
+    ),
+  );
+  return agent;
 }
 
 /** Secrets, connections, policies and the account, and the operator's word that it has seen them. */
@@ -268,6 +281,9 @@ export function agentPod(
           imagePullPolicy: "IfNotPresent",
           env: Object.entries(env).map(([name, value]) => ({ name, value })),
           securityContext: restrictedContainer,
+          // Under redirect what is not declared is not reached from outside.
+          ports: [{ containerPort: 8000 }],
+          readinessProbe: { tcpSocket: { port: 8000 }, periodSeconds: 1 },
         },
       ],
       ...spec,
