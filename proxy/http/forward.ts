@@ -3,6 +3,7 @@ import type { AwsLease } from "../../contract/control.ts";
 import type { DetectMask } from "../../policy/bundle.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
+import { answerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
@@ -114,6 +115,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask,
+      budget: answerBudget(passage, asked),
       decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       restoring,
