@@ -47,6 +47,8 @@ export interface EventOutcome {
   };
   readonly tokens?: EventTokens;
   readonly error?: string;
+  /** The limit that cut it off, as the policy calls it. */
+  readonly limit?: string;
 }
 
 /** As the provider counted them. */
@@ -75,6 +77,8 @@ export interface EventDecision {
   readonly reason: string;
   readonly message: string;
   readonly mode: "Enforce" | "Observe";
+  /** The limit that refused it, as the policy calls it. */
+  readonly limit?: string;
   readonly wouldBe?: {
     readonly verdict: string;
     readonly policy: string;
@@ -88,7 +92,8 @@ export interface RefusedTarget {
   /** Lower case, without port. */
   readonly host: string;
   readonly port: number;
-  readonly scheme: "https" | "http";
+  /** `dns`: only its address was asked for, at port 53. `tcp`: a port that says nothing of what is spoken there. */
+  readonly scheme: "https" | "http" | "tcp" | "dns";
   /** How many refusals this event stands for: the first of a place is told at once, those that follow are counted. */
   readonly count: number;
 }

@@ -26,13 +26,17 @@ const enforcedBy = {
   passthrough: ["passthrough"],
   columns: ["postgres"],
   detect: ["postgres", "http", ...llmProtocols],
-  requestMasks: llmProtocols,
+  requestMasks: ["http", ...llmProtocols],
   rowsPerResult: ["postgres"],
   requestsPerMinute: protocols,
   bytesPerResult: protocols,
   maxConnections: protocols,
   idleTimeout: protocols,
   statementTimeout: ["postgres"],
+  tokensPerMinute: llmProtocols,
+  tokensPerDay: llmProtocols,
+  costPerDay: llmProtocols,
+  repeats: ["postgres", "http", ...llmProtocols],
 } satisfies Readonly<Record<string, readonly Protocol[]>>;
 
 /** `connections`: those of the policy's namespace. */
@@ -128,6 +132,10 @@ function targetFindings(policy: AccessPolicy, target: Connection): readonly Find
     "maxConnections",
     "idleTimeout",
     "statementTimeout",
+    "tokensPerMinute",
+    "tokensPerDay",
+    "costPerDay",
+    "repeats",
   ] as const) {
     if (policy.spec.limits?.[limit] === undefined || !cannot(limit)) continue;
     findings.push({

@@ -1002,13 +1002,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "required": [
       "targetRefs"
      ],
-     "x-kubernetes-validations": [
-      {
-       "rule": "!has(self.minimumTier)",
-       "fieldPath": ".minimumTier",
-       "message": "minimumTier is not available in this version: remove it"
-      }
-     ],
      "properties": {
       "targetRefs": {
        "type": "array",
@@ -1571,9 +1564,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",
@@ -1729,19 +1727,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "type": "object",
        "x-kubernetes-validations": [
         {
-         "rule": "!has(self.tokensPerMinute)",
-         "fieldPath": ".tokensPerMinute",
-         "message": "limits.tokensPerMinute is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.tokensPerDay)",
-         "fieldPath": ".tokensPerDay",
-         "message": "limits.tokensPerDay is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.costPerDay)",
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != int || (self.costPerDay >= 1 && self.costPerDay <= 999999999)",
          "fieldPath": ".costPerDay",
-         "message": "limits.costPerDay is not available in this version: remove it"
+         "message": "limits.costPerDay is from 0.000001 to 999999999"
+        },
+        {
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != string || double(self.costPerDay) > 0.0",
+         "fieldPath": ".costPerDay",
+         "message": "limits.costPerDay is more than 0"
         },
         {
          "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
@@ -1785,16 +1778,48 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
         },
         "tokensPerMinute": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "tokensPerDay": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "costPerDay": {
          "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "maxLength": 16,
+         "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$"
+        },
+        "repeats": {
+         "type": "object",
+         "required": [
+          "max",
+          "within"
+         ],
+         "x-kubernetes-validations": [
+          {
+           "rule": "duration(self.within) >= duration('1s') && duration(self.within) <= duration('1h')",
+           "fieldPath": ".within",
+           "message": "limits.repeats.within is from 1s to 1h"
+          }
+         ],
+         "properties": {
+          "max": {
+           "type": "integer",
+           "format": "int32",
+           "minimum": 1,
+           "maximum": 10000
+          },
+          "within": {
+           "type": "string",
+           "maxLength": 16,
+           "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
+          }
+         }
         },
         "statementTimeout": {
          "type": "string",
@@ -1840,7 +1865,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
       },
       "minimumTier": {
        "type": "string",
-       "maxLength": 32
+       "enum": [
+        "Cooperative",
+        "Redirected",
+        "Locked"
+       ]
       }
      }
     },
@@ -2364,9 +2393,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",
@@ -2549,19 +2583,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "type": "object",
        "x-kubernetes-validations": [
         {
-         "rule": "!has(self.tokensPerMinute)",
-         "fieldPath": ".tokensPerMinute",
-         "message": "limits.tokensPerMinute is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.tokensPerDay)",
-         "fieldPath": ".tokensPerDay",
-         "message": "limits.tokensPerDay is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.costPerDay)",
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != int || (self.costPerDay >= 1 && self.costPerDay <= 999999999)",
          "fieldPath": ".costPerDay",
-         "message": "limits.costPerDay is not available in this version: remove it"
+         "message": "limits.costPerDay is from 0.000001 to 999999999"
+        },
+        {
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != string || double(self.costPerDay) > 0.0",
+         "fieldPath": ".costPerDay",
+         "message": "limits.costPerDay is more than 0"
         },
         {
          "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
@@ -2605,16 +2634,48 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
         },
         "tokensPerMinute": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "tokensPerDay": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "costPerDay": {
          "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "maxLength": 16,
+         "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$"
+        },
+        "repeats": {
+         "type": "object",
+         "required": [
+          "max",
+          "within"
+         ],
+         "x-kubernetes-validations": [
+          {
+           "rule": "duration(self.within) >= duration('1s') && duration(self.within) <= duration('1h')",
+           "fieldPath": ".within",
+           "message": "limits.repeats.within is from 1s to 1h"
+          }
+         ],
+         "properties": {
+          "max": {
+           "type": "integer",
+           "format": "int32",
+           "minimum": 1,
+           "maximum": 10000
+          },
+          "within": {
+           "type": "string",
+           "maxLength": 16,
+           "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
+          }
+         }
         },
         "statementTimeout": {
          "type": "string",

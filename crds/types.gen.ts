@@ -436,10 +436,12 @@ export interface MaskingEntry {
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
-  /** What is masked, answers, requests or both; requests on connections to language models only, by detect. */
+  /** What is masked, answers, requests or both; requests by detect, on http connections and those to language models. */
   readonly direction: "response" | "request" | "both";
   /** CEL over subject, connection, session and time: the entry applies while it is true, and where it cannot be evaluated. With detect only, for instance session.marks.exists(m, m == 'pii'). */
   readonly when?: string;
+  /** What is found in a request leaves as a token (`email-` and letters), and the value stands again where the token comes back in an answer for this pod; nobody else's token is turned back. With transform tokenize. */
+  readonly restore?: boolean;
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
   /** Classes of the values, such as `pii`: put on the session of the pod by an answer that holds one of the columns or a finding (masked or not), or by a request with a finding; rules see them as session.marks. Columns marked `secret` never have predicates. */
@@ -447,15 +449,29 @@ export interface MaskingEntry {
   readonly transform: MaskingTransform;
 }
 
+/** How often one pod may send the very same operation: stops agents in a loop, and the retries of their SDKs. */
+export interface RepeatLimit {
+  readonly max: number;
+  readonly within: string;
+}
+
 /** The smallest of all policies counts. */
 export interface PolicyLimits {
-  /** Operations a minute for one subject on one connection. */
+  /** Operations a minute of UTC, for all pods of one service account on one connection. */
   readonly requestsPerMinute?: number;
   readonly rowsPerResult?: number;
   readonly bytesPerResult?: number;
   /** Connections open at one time for one pod on one connection. */
   readonly maxConnections?: number;
   readonly idleTimeout?: string;
+  /** Tokens of requests and answers together, a minute of UTC, for all pods of one service account on one connection. */
+  readonly tokensPerMinute?: number;
+  /** The same, a day of UTC. */
+  readonly tokensPerDay?: number;
+  /** What their tokens may cost a day, in the currency of the price table (ConfigMap chaperone-prices): a whole number, or text such as "12.50". A model that the table does not name is refused. */
+  readonly costPerDay?: number | string;
+  /** How often one pod may send the very same operation: stops agents in a loop, and the retries of their SDKs. */
+  readonly repeats?: RepeatLimit;
   /** How long one statement may run; the database stops it, and the proxy should the database not. */
   readonly statementTimeout?: string;
 }
@@ -487,6 +503,8 @@ export interface AccessPolicySpec {
   readonly limits?: PolicyLimits;
   /** The most detailed of all policies counts, strict if any, the longest retention. */
   readonly recording?: PolicyRecording;
+  /** How strongly a pod has to be held to get a grant. Cooperative is any injected pod, Redirected one whose connections all come to the proxy, Locked one that cannot undo that either. Of several policies the strongest counts. */
+  readonly minimumTier?: "Cooperative" | "Redirected" | "Locked";
 }
 
 export interface AccessPolicyStatus {

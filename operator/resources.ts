@@ -1,4 +1,5 @@
 // What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
+import type { PriceTable } from "../policy/budget/price.ts";
 import type {
   AccessPolicy,
   AccessRequest,
@@ -6,6 +7,7 @@ import type {
   Connection,
   Quarantine,
 } from "../crds/types.gen.ts";
+import type { TierJudgement } from "./injection/tier.ts";
 
 export type ResourceKind =
   | "Connection"
@@ -13,7 +15,9 @@ export type ResourceKind =
   | "ClusterAccessPolicy"
   | "Quarantine"
   | "Secret"
-  | "Pod";
+  | "Pod"
+  /** The price table. */
+  | "ConfigMap";
 
 export interface ResourceChange {
   readonly kind: ResourceKind;
@@ -34,6 +38,8 @@ export interface ResourceView {
   /** Sorted by name. */
   clusterPolicies(): readonly ClusterAccessPolicy[];
   quarantines(): readonly Quarantine[];
+  /** What tokens cost; undefined where no table stands. The same object until it changes. */
+  prices(): PriceTable | undefined;
   /** Decoded values of a Secret; undefined when it is not there. */
   secret(
     namespace: string,
@@ -77,6 +83,8 @@ export interface PodIdentity {
   readonly secrets?: readonly string[];
   /** The pod's author chose its name servers: what a name leads to is their word. */
   readonly ownNameServers?: boolean;
+  /** How strongly the pod is held as it stands now; left out, not at all. `Local`: no pod, but a person's own machine. */
+  readonly tier?: TierJudgement | "Local";
   /** Start time of our container as the kubelet reports it (RFC 3339); a new key is accepted only after a restart. */
   readonly proxyStartedAt?: string;
 }

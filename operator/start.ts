@@ -5,13 +5,16 @@ import { ulid } from "ulid";
 import type { EventBody, EventType } from "../contract/event.ts";
 import { startApi, type Api } from "./api/server.ts";
 import { createRecorder, type Recorder } from "./audit/record.ts";
+import { sqlAccounts } from "./budgets/accounts.ts";
 import { serviceNames, servicePort, type OperatorConfig } from "./config.ts";
 import { openDialling, type Dialling } from "./connections/dialling.ts";
 import { layFoundations, messageOf, type Closers, type Foundations } from "./foundations.ts";
 import type { DatabaseAccess } from "./leases/admin.ts";
 import { operatorMetrics, startHealth, type OperatorMetrics } from "./health.ts";
 import { notInjected } from "./injection/injected.ts";
+import { interceptionOf } from "./injection/own-containers.ts";
 import type { InjectionSettings } from "./injection/settings.ts";
+import { judgeTier } from "./injection/tier.ts";
 import { createWebhookRoutes } from "./injection/webhook.ts";
 import { accessReviewer } from "./kube/access.ts";
 import type { WatchParts } from "./kube/collection.ts";
@@ -64,7 +67,7 @@ async function assemble(
   const { client, certificates, store } = foundations;
   const watch: WatchParts = { client, now: Date.now, random: Math.random, log: watchLog(logger) };
 
-  const view = new KubeView(watch);
+  const view = new KubeView(watch, config.namespace);
   const requests = new KubeRequests(watch);
   const access = accessReviewer(client);
   const people = new KubePeople(watch, access, config.namespace);
@@ -112,10 +115,12 @@ async function assemble(
       now: Date.now,
       checksPeerAddress: config.checksPeerAddress,
       notInjected: (pod) => notInjected(pod, settings(), Date.now()),
+      tierOf: (pod) => judgeTier(pod, interceptionOf(pod) ?? "hosts", settings().uid),
     }),
     keys: foundations.keys,
     events: { ingest: (batch) => store.ingest(batch) },
     reader: foundations.reader,
+    accounts: sqlAccounts(store.db),
     people,
     record,
     logger,

@@ -36,7 +36,7 @@ const maskable: Readonly<
   Record<Protocol, { readonly columns: boolean; readonly requests: boolean }>
 > = {
   postgres: { columns: true, requests: false },
-  http: { columns: false, requests: false },
+  http: { columns: false, requests: true },
   openai: { columns: false, requests: true },
   anthropic: { columns: false, requests: true },
   gemini: { columns: false, requests: true },

@@ -6,7 +6,9 @@ import type { Bundle, DetectMask } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { FoundMark } from "../policy/marks.ts";
+import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
+import type { Spending } from "./budget/spending.ts";
 import type { ProxyError } from "./errors.ts";
 
 /** The live grant of one connection. Read it afresh at each use: bundle, lease and endpoint change under a running session. */
@@ -54,6 +56,8 @@ export interface GateSession {
   mark(found: readonly FoundMark[], operation: Operation): void;
   /** Those of these that apply now; the same object while the same ones do. */
   masksNow(masks: readonly DetectMask[]): readonly DetectMask[];
+  /** Reversible tokens that were sent on this connection, and what they stand for. */
+  readonly vault: TokenVault;
   /** Another list as soon as the pod's session carries another mark. */
   readonly marks: readonly string[];
   /** Calls at each new mark of the pod's session, until the returned function is called. */
@@ -71,6 +75,8 @@ export interface PassOptions {
     | undefined;
   /** A person is being asked by this access request; until `pass` settles the client can only wait. */
   readonly onWait?: (request: string) => void;
+  /** Tokens of a request to a language model, as well as can be said before it is sent. */
+  readonly inputTokens?: (() => number) | undefined;
   /** Aborts a hold when the client goes away. */
   readonly signal: AbortSignal;
 }
@@ -79,6 +85,8 @@ export type Passage =
   | {
       readonly go: true;
       readonly decision: Decision;
+      /** What it holds of budgets that are counted in tokens; `done` settles it. */
+      readonly spending?: Spending | undefined;
       /** Of the session when it was decided, with those it put there itself: others ask for another decision. */
       readonly marks: readonly string[];
       readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void;

@@ -93,6 +93,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     unshipped: () => spool.status().unshipped,
     oldestUnshippedMs: () => spool.status().oldestUnshippedMs,
     spoolBytes: () => spool.status().bytes,
+    budgets: () =>
+      [...gates].flatMap(([connection, gate]) =>
+        gate.admissions.held().map((held) => ({ connection, ...held })),
+      ),
     viewAgeMs: () => keeper.viewAgeMs ?? 0,
     grants: () =>
       addresses.connections.filter(({ connection }) => keeper.peek(connection) !== undefined)
@@ -109,6 +113,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       recorder: spool,
       marks,
       now: Date.now,
+      askBudgets: (call, signal) => keeper.askBudgets(call, signal),
       ...(local === undefined ? {} : { assurance: "local" as const }),
       onDecision: (decision, operation) => metrics.decided(connection, decision, operation),
     });
@@ -166,6 +171,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     onRefused: (error, connection) => refused.note(error, connection),
     onUnexpected: (error) => logger.error({ event: "unexpected-failure", error: messageOf(error) }),
   });
+  const onRefused = (error: ProxyError): void => refused.note(error);
+  const redirect =
+    addresses.interception === "redirect"
+      ? await (await import("./redirect/open.ts")).openRedirect({ ...options, onRefused })
+      : undefined;
   const listeners = await openListeners({
     addresses,
     gates,
@@ -173,6 +183,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     authority,
     logger,
     ...(local === undefined ? {} : { guard: local }),
+    ...(redirect === undefined ? {} : { redirect: redirect.listeners }),
   });
   keeper.start();
 
@@ -192,11 +203,14 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       for (const gate of gates.values()) gate.end(ending);
       await sessionsGone(gates, drainMs);
       await Promise.all([closed, rooms.close()]);
+      redirect?.close();
       refused.close();
       const { unshipped } = await shipper.flush(flushMs);
       if (unshipped > 0) logger.warn({ event: "events-left-in-spool", unshipped });
       await shipper.close();
       await spool.close();
+      // Nothing is under way any more: what was not spent goes back.
+      await Promise.all([...gates.values()].map((gate) => gate.admissions.close()));
       await keeper.close();
       await resolver.close();
     },

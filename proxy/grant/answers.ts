@@ -7,6 +7,7 @@ import type {
   TokenAnswer,
 } from "../../contract/control.ts";
 import { IngestRefused, type IngestRefusal } from "../../contract/chain.ts";
+import type { BudgetAnswer } from "../../contract/budget.ts";
 import { ProxyError } from "../errors.ts";
 
 /** The operator answered, and the answer is no. */
@@ -98,6 +99,23 @@ export function parseSpendAnswer(value: unknown): SpendAnswer {
   const { spent, reason } = record(value, "spend answer");
   // Anything but a clear yes is a no.
   return { spent: spent === true, ...(typeof reason === "string" ? { reason } : {}) };
+}
+
+export function parseBudgetAnswer(value: unknown): BudgetAnswer {
+  const { shares } = record(value, "budget answer");
+  if (!Array.isArray(shares))
+    throw new OperatorUnavailable("the operator's budget answer has no shares");
+  for (const share of shares) {
+    const { budget, period, ...numbers } = record(share, "budget share");
+    const { endsInMs, limit, granted, left } = numbers;
+    if (
+      typeof budget !== "string" ||
+      typeof period !== "string" ||
+      [endsInMs, limit, granted, left].some((number) => typeof number !== "number")
+    )
+      throw new OperatorUnavailable("a share of the operator's budget answer lacks a field");
+  }
+  return value as BudgetAnswer;
 }
 
 export function parseEventAck(value: unknown): EventAck {

@@ -1,4 +1,5 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
+import { formTokens, inputTokens } from "../../policy/budget/estimate.ts";
 import type { DetectMask, RecordingDetail } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
@@ -11,6 +12,7 @@ import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
@@ -32,6 +34,7 @@ export async function askLlm(
   received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
+  vault: TokenVault,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
@@ -41,7 +44,8 @@ export async function askLlm(
       ? received
       : decodedHead(received, type);
   const masked: Counts = {};
-  const body = sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, masked);
+  const body =
+    sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, vault, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
@@ -60,6 +64,7 @@ export async function askLlm(
     operation,
     head,
     provider,
+    inputTokens: () => tokensIn(operation, body),
     masked,
     exact: () => exactOf(head, body),
     content:
@@ -73,6 +78,13 @@ export async function askLlm(
     observer: () =>
       new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
   };
+}
+
+function tokensIn({ facts, http }: LlmOperation, body: Buffer | undefined): number {
+  if (body === undefined) return 0;
+  return http.contentType === "multipart/form-data"
+    ? formTokens(facts)
+    : inputTokens(body.toString("utf8"));
 }
 
 /** A person who is asked sees what the request says; of a form its sound and pictures would be in the way. */

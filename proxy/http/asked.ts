@@ -21,8 +21,12 @@ export interface Asked {
   readonly content: PassOptions["content"];
   /** Whose answer it is, which says how it is read where it is masked; absent for any server's. */
   readonly provider?: LlmProvider;
+  /** Tokens of the request, where its protocol knows of any. */
+  readonly inputTokens?: () => number;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts;
+  /** The headers as they may leave, flat; absent where they go as they are. */
+  readonly sentHeaders?: (headers: string[]) => string[];
   /** Where nothing is masked: readable, because the answer is read on the way. */
   readonly form: AnswerForm;
   /** The body as it goes to the upstream; may read more of it. */
@@ -37,12 +41,14 @@ export interface Asked {
 export class AskedOfGate implements PassOptions {
   readonly exact: PassOptions["exact"];
   readonly content: PassOptions["content"];
+  readonly inputTokens: PassOptions["inputTokens"];
   readonly #exchange: Exchange;
 
-  constructor(exchange: Exchange, { exact, content }: Asked) {
+  constructor(exchange: Exchange, { exact, content, inputTokens }: Asked) {
     this.#exchange = exchange;
     this.exact = exact;
     this.content = content;
+    this.inputTokens = inputTokens;
   }
 
   /** Made when it is asked for. */

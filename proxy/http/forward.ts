@@ -3,8 +3,9 @@ import type { AwsLease } from "../../contract/control.ts";
 import type { DetectMask } from "../../policy/bundle.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
+import { answerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
-import type { Gate, LiveGrant } from "../pipeline.ts";
+import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askLlm } from "./ask-llm.ts";
 import { AskedOfGate } from "./asked.ts";
@@ -14,11 +15,11 @@ import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
-import { answerMask } from "./mask-answer.ts";
+import { answerMask, restoringOf } from "./mask-answer.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
-import { depart, findings } from "./marks.ts";
+import { depart, findings, noMasks } from "./marks.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -33,8 +34,6 @@ export interface ForwardContext {
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
-
-const none: readonly DetectMask[] = [];
 
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
 export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
@@ -55,11 +54,12 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const masks = session.masksNow(live.bundle.requestMasks ?? none);
+    const requestMasks = live.bundle.requestMasks ?? noMasks;
+    const masks = session.masksNow(requestMasks);
     const asking =
       offer === undefined
-        ? ask(connection.protocol, exchange, head, live, masks)
-        : askWebSocket(connection.protocol, head, live);
+        ? ask(connection.protocol, exchange, head, live, session, masks)
+        : askWebSocket(connection.protocol, head, live, masks, session.vault);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
     const passage = passing instanceof Promise ? await passing : passing;
@@ -68,7 +68,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     granted = passage;
-    if (asked.masked !== undefined) findings(masks, session, asked.operation)?.(asked.masked);
+    if (asked.provider !== undefined && asked.masked !== undefined)
+      findings(masks, session, asked.operation)?.(asked.masked);
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
     if (offer !== undefined) {
@@ -80,6 +81,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
         operation: asked.operation,
         passage,
         head,
+        ...(asked.sentHeaders !== undefined && { sentHeaders: asked.sentHeaders }),
         offer,
         live: now,
         upstreams: context.upstreams,
@@ -90,11 +92,17 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
     const mask = answerMask(session, now.bundle, asked, head.method);
-    const sentHead = asked.head ?? head;
+    const restoring = restoringOf(session, asked.provider, head.method);
+    const readable = restoring === undefined ? asked.form : "readable";
+    const headers = upstreamHeaders(
+      asked.head ?? head,
+      now,
+      mask === undefined ? readable : "whole",
+    );
     const plain = {
       method: head.method,
       path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(sentHead, now, mask === undefined ? asked.form : "whole"),
+      headers: asked.sentHeaders?.(headers) ?? headers,
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -102,13 +110,15 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
     const { operation } = asked;
-    depart({ exchange, session, operation, passage, live: now, masks }, sent.body);
+    depart({ exchange, session, operation, passage, live: now, requestMasks, masks }, sent.body);
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
       mask,
-      decodes: mask !== undefined || asked.provider !== undefined,
+      budget: answerBudget(passage, asked),
+      decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
+      restoring,
       answer: answerRules(now),
       limits: now.bundle.limits,
       retries: retriesFor(
@@ -203,17 +213,22 @@ function ask(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
+  session: GateSession,
   masks: readonly DetectMask[],
 ): Asked | Promise<Asked> {
   switch (protocol) {
     case "http":
-      return askHttp(exchange, head, live);
+      return askHttp(exchange, head, live, {
+        masks,
+        vault: session.vault,
+        see: (operation) => findings(masks, session, operation),
+      });
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return askLlm(providers[protocol], exchange, head, live, masks);
+      return askLlm(providers[protocol], exchange, head, live, masks, session.vault);
   }
 }
 

@@ -15,7 +15,7 @@ export interface Refusal {
 
 /** When a pending request is worth sending again: a person needs that long at least. */
 const pendingRetrySeconds = 15;
-/** A rate is counted by the minute. */
+/** What may be held together is freed by others. */
 const limitRetrySeconds = 30;
 
 export function refusalOf(
@@ -56,8 +56,8 @@ function problem(
 
 /**
  * The provider's own error object, so that its SDKs raise their own exception with our sentence in it. What a policy or a person
- * decided is never answered in a way that an SDK sends again by itself, rate limits included; failures of the way to the upstream
- * are: there the repetition helps.
+ * decided is never answered in a way that an SDK sends again by itself; failures of the way to the upstream are, because there the
+ * repetition helps, and a limit of which is known when it is over, because SDKs wait for its `retry-after`.
  */
 function providerRefusal(
   provider: LlmProvider,
@@ -70,13 +70,20 @@ function providerRefusal(
     code: error.code,
     message: error.message,
     status: error.status,
-    isTransient: error.status >= 500 && proxyErrors[error.code].retry,
+    isTransient: isWaitedFor(error) || (error.status >= 500 && proxyErrors[error.code].retry),
     more: { ...asked(error), ...explained(decision) },
   });
   const headers = ["content-type", "application/json", ...said.headers.flat()];
   const seconds = retrySeconds(error);
   if (seconds !== undefined) headers.push("retry-after", String(seconds));
   return finish(said.status, headers, said.body);
+}
+
+/** SDKs wait for `retry-after` up to a minute; for longer ones they try at once. */
+const sdkPatienceSeconds = 60;
+
+function isWaitedFor({ status, retryAfterSeconds = Infinity }: ProxyError): boolean {
+  return status === 429 && retryAfterSeconds <= sdkPatienceSeconds;
 }
 
 /** The handle of a held operation. */
@@ -96,6 +103,7 @@ function explained(decision: Decision | undefined): {
 
 function retrySeconds(error: ProxyError): number | undefined {
   if (error.code === "Pending" || error.code === "ApprovalTimeout") return pendingRetrySeconds;
+  if (error.retryAfterSeconds !== undefined) return error.retryAfterSeconds;
   return error.status === 429 ? limitRetrySeconds : undefined;
 }
 
@@ -113,6 +121,8 @@ const titles: Readonly<Record<ProxyErrorCode, string>> = {
   TooManyRequests: "Too many open requests",
   MaskNotProvable: "The answer cannot be masked",
   LimitExceeded: "Limit exceeded",
+  BudgetExceeded: "Budget exceeded",
+  RepeatedOperation: "The same operation too often",
   Quarantined: "Quarantined",
   GrantRefused: "Grant refused",
   GrantEnded: "Grant ended",
@@ -120,6 +130,7 @@ const titles: Readonly<Record<ProxyErrorCode, string>> = {
   ProxyTooOld: "Proxy too old for the policy",
   ConnectionUnknown: "No such connection",
   HostUnknown: "No Connection names this host",
+  PacketsRefused: "Neither TCP nor DNS",
   UpstreamUnreachable: "Upstream unreachable",
   UpstreamTls: "Upstream TLS not trusted",
   UpstreamAuthentication: "Upstream refused the credential",

@@ -1,16 +1,25 @@
 // What a WebSocket handshake asks for: decided as the request it is, and as the upgrade that it is, which a rule has to name.
+import type { DetectMask } from "../../../policy/bundle.ts";
 import { recogniseHttp } from "../../../policy/http/recognise.ts";
 import { providerOf } from "../../../policy/llm/providers.ts";
 import { recogniseLlm } from "../../../policy/llm/recognise.ts";
+import type { TokenVault } from "../../../policy/mask/token-vault.ts";
 import type { HttpOperation, LlmOperation, Protocol } from "../../../policy/operation.ts";
 import { ProxyError } from "../../errors.ts";
 import type { LiveGrant } from "../../pipeline.ts";
 import { exactOf, literal } from "../asked.ts";
 import type { Asked } from "../asked.ts";
 import type { RequestHead } from "../head.ts";
+import { SentMask } from "../mask-sent.ts";
 
 /** Throws ProxyError NotSupported on connections whose messages have a meaning that would be missed. */
-export function askWebSocket(protocol: Protocol, head: RequestHead, live: LiveGrant): Asked {
+export function askWebSocket(
+  protocol: Protocol,
+  head: RequestHead,
+  live: LiveGrant,
+  masks: readonly DetectMask[],
+  vault: TokenVault,
+): Asked {
   const http = recogniseHttp({
     method: head.method,
     host: literal(live.endpoint.host),
@@ -19,8 +28,11 @@ export function askWebSocket(protocol: Protocol, head: RequestHead, live: LiveGr
     upgrade: "websocket",
   });
   const operation = protocol === "http" ? http : sessionOf(protocol, http, live);
+  const mask =
+    masks.length === 0 ? undefined : new SentMask(head, false, masks, live.bundle, vault);
   return {
     operation,
+    ...(mask !== undefined && { sentHeaders: (headers: string[]) => mask.headers(headers) }),
     // In front: behind the request it could be the body of another.
     exact: () => `websocket\n${exactOf(head, undefined)}`,
     content: undefined,
