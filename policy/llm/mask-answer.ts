@@ -117,7 +117,7 @@ function textMasker(
     case "text":
       return masker.open(counts);
     case "array": {
-      const masking = { masker, counts, shape, otherwise: "refuse" } as const;
+      const masking = { masker, counts, shape, otherwise };
       const events = provider?.maskEvents(masker, counts);
       return events ? new ArrayMasker(events, whole, masking) : new JsonStream(masking);
     }
