@@ -196,7 +196,7 @@ describe("a message", () => {
           assert.equal(message.content[0]?.signature, signature);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 80 },
     );
   });
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { cutAt, cuts, texts } from "../../mask/stream-fixture.ts";
+import { cpuMs, cutAt, cuts, texts } from "../../mask/stream-fixture.ts";
 import { NotMaskable } from "../../mask/stream-json.ts";
 import {
   concatenated,
@@ -145,7 +145,7 @@ describe("Converse", () => {
         assert.deepEqual(events.at(-1)?.data["usage"], usage);
         assert.equal(events.at(-2)?.data["stopReason"], "tool_use");
       }),
-      { numRuns: 200 },
+      { numRuns: 60 },
     );
   });
 
@@ -231,7 +231,7 @@ describe("a stream of the model's own events", () => {
           const shown = innerOf(bytes).map((event) => textOf(event) ?? "");
           assert.equal(shown.join(""), masker.whole(text, {}));
         }),
-        { numRuns: 100 },
+        { numRuns: 60 },
       );
     });
 
@@ -264,6 +264,22 @@ describe("frames", () => {
   test("cut off anywhere are refused at the end", () => {
     for (const at of [1, 11, 12, 40, good.length - 1])
       assert.throws(() => masked(good.subarray(0, at)), /inside a frame/);
+  });
+
+  test("in ever so many pieces cost what they hold, not its square", () => {
+    const long = frame("contentBlockDelta", {
+      contentBlockIndex: 0,
+      delta: { text: "a ".repeat(1_000_000) },
+    });
+    const splitter = new FrameSplitter();
+    const since = process.cpuUsage();
+    let frames = 0;
+    for (let at = 0; at < long.length; at += 100)
+      frames += splitter.push(long.subarray(at, at + 100)).length;
+    assert.equal(frames, 1);
+    const spent = cpuMs(since);
+    // Copied again with every piece it would be 20 GB.
+    assert.ok(spent < 2_000, `${spent} ms`);
   });
 
   test("longer than what is kept are refused at their first twelve bytes", () => {

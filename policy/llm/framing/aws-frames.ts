@@ -50,26 +50,36 @@ const encoder = new TextEncoder();
 
 /** Bytes in any pieces in, whole frames out. */
 export class FrameSplitter {
-  #held: Uint8Array = new Uint8Array(0);
+  /** They are put together once there is enough of them, so that many small ones are not copied again and again. */
+  #parts: Uint8Array[] = [];
+  #length = 0;
+  /** What there has to be before anything can be read. */
+  #needed = preludeLength;
 
   /** Throws BadFrame; what stands behind a bad frame is lost with it. */
   push(chunk: Uint8Array): Frame[] {
-    let bytes = this.#held.length === 0 ? chunk : concatenated([this.#held, chunk]);
+    // A copy, since it may be a part of a socket's buffer that is read into again.
+    this.#parts.push(new Uint8Array(chunk));
+    this.#length += chunk.length;
+    if (this.#length < this.#needed) return [];
+    let bytes = concatenated(this.#parts);
     const frames: Frame[] = [];
     for (;;) {
       const length = frameLength(bytes);
-      if (length === undefined || bytes.length < length) break;
+      this.#needed = length ?? preludeLength;
+      if (bytes.length < this.#needed) break;
       frames.push(frameOf(bytes.subarray(0, length)));
       bytes = bytes.subarray(length);
     }
-    // A copy, so that a few bytes do not keep a whole chunk.
-    this.#held = bytes.slice();
+    // A copy, so that a few bytes do not keep many.
+    this.#parts = [bytes.slice()];
+    this.#length = bytes.length;
     return frames;
   }
 
   /** Nothing follows. Throws BadFrame where a frame was cut off. */
   finish(): void {
-    if (this.#held.length > 0) throw new BadFrame("the stream ends inside a frame");
+    if (this.#length > 0) throw new BadFrame("the stream ends inside a frame");
   }
 }
 

@@ -119,7 +119,7 @@ describe("an answer", () => {
         assert.deepEqual(joined(array), whole);
         assert.ok(whole.parts.some((part) => part.thoughtSignature === signature));
       }),
-      { numRuns: 300 },
+      { numRuns: 80 },
     );
   });
 
