@@ -82,6 +82,7 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
     protocol !== "postgres" &&
     protocol !== "http" &&
     protocol !== "openai" &&
+    protocol !== "mcp" &&
     protocol !== "passthrough"
   )
     throw new Error(`${at}: unknown protocol ${String(protocol)}`);

@@ -113,10 +113,14 @@ export const connectionCases: readonly CelCase[] = [
       bad: { "spec.credential.static.query": { name: "key", value: "${key}" } },
     },
   ),
-  postgres("spec.http", "the http block belongs to protocols http and openai, not to postgres", {
-    good: {},
-    bad: { "spec.http": { cookies: "Pass" } },
-  }),
+  postgres(
+    "spec.http",
+    "the http block belongs to protocols http, openai and mcp, not to postgres",
+    {
+      good: {},
+      bad: { "spec.http": { cookies: "Pass" } },
+    },
+  ),
   http("spec.http.headers[0].name", "header Host belongs to the transport and cannot be set", {
     good: { "spec.http": { headers: [{ name: "OpenAI-Organization", value: "org-1" }] } },
     bad: { "spec.http": { headers: [{ name: "Host", value: "other.example.com" }] } },
@@ -146,15 +150,15 @@ export const connectionCases: readonly CelCase[] = [
   }),
   http(
     "spec.protocol",
-    `protocol 'mcp' ${notAvailable}: use postgres, http, openai or passthrough`,
+    `protocol 'anthropic' ${notAvailable}: use postgres, http, openai, mcp or passthrough`,
     {
       good: { "spec.protocol": "openai" },
-      bad: { "spec.protocol": "mcp" },
+      bad: { "spec.protocol": "anthropic" },
     },
   ),
   postgres(
     "spec.endpoint",
-    "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)",
+    "endpoint has exactly one of host (postgres, passthrough) and url (http, openai, mcp)",
     {
       good: {},
       bad: { "spec.endpoint.url": "https://db.example.com" },
@@ -236,7 +240,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   postgres(
     "spec.credential.oauth2",
-    "credential.oauth2 belongs to protocols http and openai, not to postgres",
+    "credential.oauth2 belongs to protocols http, openai and mcp, not to postgres",
     { good: {}, bad: { "spec.credential": { oauth2 } } },
   ),
   http("spec.credential.oauth2.clientSecretKey", "oauth2.clientSecretKey is missing", {
@@ -265,7 +269,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   postgres(
     "spec.credential.awsSigV4",
-    "credential.awsSigV4 belongs to protocols http and openai, not to postgres",
+    "credential.awsSigV4 belongs to protocols http, openai and mcp, not to postgres",
     { good: {}, bad: { "spec.credential": { awsSigV4 } } },
   ),
   http("spec.credential.awsSigV4", "credential.awsSigV4.payload Unsigned needs an https endpoint", {

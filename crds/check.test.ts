@@ -109,11 +109,11 @@ test("the documented manifests are good, and come back with their defaults and d
 
 test("every problem is reported at once with file, line and path, in order", () => {
   const text = connection
-    .replace("  protocol: postgres", "  protocol: mcp")
+    .replace("  protocol: postgres", "  protocol: anthropic")
     .replace("port: 5432", "port: 99999")
     .replace("  postgres:", "  postgress:");
   assert.deepEqual(said(text), [
-    "all.yaml:5: spec.protocol: protocol 'mcp' is not available in this version: use postgres, http, openai or passthrough",
+    "all.yaml:5: spec.protocol: protocol 'anthropic' is not available in this version: use postgres, http, openai, mcp or passthrough",
     "all.yaml:8: spec.endpoint.port: is 99999; the largest value is 65535",
     "all.yaml:11: spec.postgress: is not a field; did you mean postgres?",
   ]);

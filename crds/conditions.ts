@@ -1,5 +1,6 @@
 // What is wrong between objects: conditions on their status in a cluster, errors in `chaperone check`. Pure, so that both say the same.
 import { shadowedRules } from "../policy/conflicts.ts";
+import { ruleBlocks } from "../policy/when.ts";
 import { dialledHosts, endpointAddress } from "./endpoint.ts";
 import type { ProblemPath } from "./problem.ts";
 import { selectsAllOf } from "./subjects.ts";
@@ -16,17 +17,18 @@ export interface Finding {
 
 type Protocol = Connection["spec"]["protocol"];
 
-const everyProtocol: readonly Protocol[] = ["postgres", "http", "openai", "passthrough"];
+const everyProtocol: readonly Protocol[] = ["postgres", "http", "openai", "mcp", "passthrough"];
 
 /** Which protocols can enforce what a policy asks for. */
 const enforcedBy = {
   sql: ["postgres"],
   http: ["http", "openai"],
   llm: ["openai"],
+  mcp: ["mcp"],
   passthrough: ["passthrough"],
   columns: ["postgres"],
-  detect: ["postgres", "http", "openai"],
-  requestMasks: ["openai"],
+  detect: ["postgres", "http", "openai", "mcp"],
+  requestMasks: ["openai", "mcp"],
   rowsPerResult: ["postgres"],
   requestsPerMinute: everyProtocol,
   bytesPerResult: everyProtocol,
@@ -75,9 +77,7 @@ function ruleFindings(
   index: number,
   targets: readonly Connection[],
 ): readonly Finding[] {
-  const block = (["sql", "http", "llm", "passthrough"] as const).find(
-    (name) => rule[name] !== undefined,
-  );
+  const block = ruleBlocks.find((name) => rule[name] !== undefined);
   if (block === undefined) return [];
   const able: readonly Protocol[] = enforcedBy[block];
   if (targets.some(({ spec }) => able.includes(spec.protocol))) return [];

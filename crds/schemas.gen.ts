@@ -31,7 +31,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "a postgres connection needs endpoint.host (and endpoint.port unless it is 5432)"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai']) || has(self.endpoint.url)",
+       "rule": "!(self.protocol in ['http', 'openai', 'mcp']) || has(self.endpoint.url)",
        "fieldPath": ".endpoint",
        "messageExpression": "'protocol ' + self.protocol + ' needs endpoint.url, for example https://api.example.com/v1'",
        "message": "this protocol needs endpoint.url, for example https://api.example.com/v1"
@@ -73,10 +73,10 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull; without TLS anybody on the way could read the password"
       },
       {
-       "rule": "self.protocol in ['http', 'openai'] || !has(self.http)",
+       "rule": "self.protocol in ['http', 'openai', 'mcp'] || !has(self.http)",
        "fieldPath": ".http",
-       "messageExpression": "'the http block belongs to protocols http and openai, not to ' + self.protocol",
-       "message": "the http block belongs to protocols http and openai"
+       "messageExpression": "'the http block belongs to protocols http, openai and mcp, not to ' + self.protocol",
+       "message": "the http block belongs to protocols http, openai and mcp"
       },
       {
        "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header) && !has(self.credential.static.basic) && !has(self.credential.static.query))",
@@ -84,7 +84,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai']) || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
+       "rule": "!(self.protocol in ['http', 'openai', 'mcp']) || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
        "fieldPath": ".credential",
        "messageExpression": "'the static credential of protocol ' + self.protocol + ' is exactly one of header, basic and query'",
        "message": "the static credential of this protocol is exactly one of header, basic and query"
@@ -96,16 +96,16 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "credential.postgresRole belongs to protocol postgres"
       },
       {
-       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.oauth2)",
+       "rule": "self.protocol in ['http', 'openai', 'mcp'] || !has(self.credential) || !has(self.credential.oauth2)",
        "fieldPath": ".credential.oauth2",
-       "messageExpression": "'credential.oauth2 belongs to protocols http and openai, not to ' + self.protocol",
-       "message": "credential.oauth2 belongs to protocols http and openai"
+       "messageExpression": "'credential.oauth2 belongs to protocols http, openai and mcp, not to ' + self.protocol",
+       "message": "credential.oauth2 belongs to protocols http, openai and mcp"
       },
       {
-       "rule": "self.protocol in ['http', 'openai'] || !has(self.credential) || !has(self.credential.awsSigV4)",
+       "rule": "self.protocol in ['http', 'openai', 'mcp'] || !has(self.credential) || !has(self.credential.awsSigV4)",
        "fieldPath": ".credential.awsSigV4",
-       "messageExpression": "'credential.awsSigV4 belongs to protocols http and openai, not to ' + self.protocol",
-       "message": "credential.awsSigV4 belongs to protocols http and openai"
+       "messageExpression": "'credential.awsSigV4 belongs to protocols http, openai and mcp, not to ' + self.protocol",
+       "message": "credential.awsSigV4 belongs to protocols http, openai and mcp"
       },
       {
        "rule": "!has(self.credential) || !has(self.credential.awsSigV4) || self.credential.awsSigV4.payload != 'Unsigned' || !has(self.endpoint.url) || self.endpoint.url.startsWith('https://')",
@@ -139,9 +139,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'mcp', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, mcp or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, mcp or passthrough"
         }
        ]
       },
@@ -150,7 +150,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "has(self.host) != has(self.url)",
-         "message": "endpoint has exactly one of host (postgres, passthrough) and url (http, openai)"
+         "message": "endpoint has exactly one of host (postgres, passthrough) and url (http, openai, mcp)"
         },
         {
          "rule": "!has(self.url) || !has(self.port)",
@@ -1136,8 +1136,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         ],
         "x-kubernetes-validations": [
          {
-          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.passthrough)].filter(b, b).size() <= 1",
-          "message": "a rule has at most one of sql, http, llm and passthrough: write one rule for each"
+          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.mcp), has(self.passthrough)].filter(b, b).size() <= 1",
+          "message": "a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each"
          },
          {
           "rule": "self.action != 'RequireApproval' || has(self.approval)",
@@ -1148,11 +1148,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "fieldPath": ".approval",
           "messageExpression": "'approval has no effect with action ' + self.action + ': use RequireApproval or remove it'",
           "message": "approval has no effect with this action: use RequireApproval or remove it"
-         },
-         {
-          "rule": "!has(self.mcp)",
-          "fieldPath": ".mcp",
-          "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
          }
         ],
         "properties": {
@@ -1415,7 +1410,75 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "mcp": {
           "type": "object",
-          "x-kubernetes-preserve-unknown-fields": true
+          "x-kubernetes-validations": [
+           {
+            "rule": "[has(self.tools), has(self.resources), has(self.prompts)].filter(b, b).size() <= 1",
+            "message": "an mcp block has at most one of tools, resources and prompts: no message names two of them; write one rule for each"
+           },
+           {
+            "rule": "!has(self.arguments) || !has(self.resources)",
+            "fieldPath": ".arguments",
+            "message": "mcp.arguments has no effect beside resources: what is read has no arguments"
+           }
+          ],
+          "properties": {
+           "methods": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[A-Za-z0-9_$./*-]+$"
+            }
+           },
+           "tools": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "arguments": {
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": {
+             "type": "string",
+             "maxLength": 512
+            }
+           },
+           "resources": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 128,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "prompts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           }
+          }
          },
          "approval": {
           "type": "object",

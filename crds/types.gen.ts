@@ -54,7 +54,7 @@ export interface ConnectionTls {
   readonly caSecretRef?: SecretKeyReference;
 }
 
-/** Where the upstream is. postgres and passthrough take host and port; http and openai take url. */
+/** Where the upstream is. postgres and passthrough take host and port; http, openai and mcp take url. */
 export interface ConnectionEndpoint {
   /** DNS name or address of the upstream. */
   readonly host?: string;
@@ -167,7 +167,7 @@ export interface OAuth2TokenExchange {
   readonly subjectTokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" | "urn:ietf:params:oauth:token-type:refresh_token" | "urn:ietf:params:oauth:token-type:saml2";
 }
 
-/** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http and openai. */
+/** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http, openai and mcp. */
 export interface OAuth2Credential {
   /** The token endpoint. The operator alone calls it, over TLS, and follows no redirect. */
   readonly tokenUrl: string;
@@ -201,7 +201,7 @@ export interface AwsSecretReference {
   readonly name: string;
 }
 
-/** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http and openai. */
+/** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http, openai and mcp. */
 export interface AwsSigV4Credential {
   /** The service in the credential's scope, such as s3, execute-api or bedrock. */
   readonly service: string;
@@ -225,9 +225,9 @@ export interface ConnectionCredential {
   readonly static?: StaticCredential;
   /** A role made in the database for each grant, with the privileges its policies give, and dropped with it. Protocol postgres only. */
   readonly postgresRole?: PostgresRoleCredential;
-  /** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http and openai. */
+  /** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http, openai and mcp. */
   readonly oauth2?: OAuth2Credential;
-  /** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http and openai. */
+  /** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http, openai and mcp. */
   readonly awsSigV4?: AwsSigV4Credential;
 }
 
@@ -239,8 +239,8 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough";
-  /** Where the upstream is. postgres and passthrough take host and port; http and openai take url. */
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "mcp";
+  /** Where the upstream is. postgres and passthrough take host and port; http, openai and mcp take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
   readonly hosts?: readonly string[];
@@ -355,6 +355,20 @@ export interface LlmRule {
   readonly promptMatches?: string;
 }
 
+/** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
+export interface McpRule {
+  /** Methods such as tools/call or sampling/createMessage, `*` is a wildcard. */
+  readonly methods?: readonly string[];
+  /** Names of tools, `*` is a wildcard. */
+  readonly tools?: readonly string[];
+  /** Path of an argument (a.b) to an RE2 pattern that its value matches whole. On Allow every path has to be there; elements of a list are looked at one by one. */
+  readonly arguments?: Readonly<Record<string, string>>;
+  /** URIs, `*` is a wildcard. */
+  readonly resources?: readonly string[];
+  /** Names of prompts, `*` is a wildcard. */
+  readonly prompts?: readonly string[];
+}
+
 export interface RuleApprover {
   readonly group?: string;
   readonly user?: string;
@@ -386,6 +400,8 @@ export interface PolicyRule {
   readonly passthrough?: PassthroughRule;
   /** All fields must match; lists are any of. */
   readonly llm?: LlmRule;
+  /** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
+  readonly mcp?: McpRule;
   readonly approval?: RuleApproval;
 }
 

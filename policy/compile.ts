@@ -92,7 +92,7 @@ function bundleRule(
   rule: PolicyRule,
   chains: readonly string[] | undefined,
 ): BundleRule {
-  const { name, action, sql, http, llm, passthrough, when, message, approval } = rule;
+  const { name, action, sql, http, llm, mcp, passthrough, when, message, approval } = rule;
   return {
     policy: policyName(policy),
     name,
@@ -102,6 +102,7 @@ function bundleRule(
     ...(sql && { sql }),
     ...(http && { http }),
     ...(llm && { llm }),
+    ...(mcp && { mcp }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),

@@ -127,7 +127,8 @@ function obligationsOf(
       operation.accesses.some((access) => touches(column, access)),
     ),
     detectMasks: operation.kind === "passthrough" ? [] : detectMasks,
-    ...(operation.kind === "llm" && requestMasks !== undefined && { requestMasks }),
+    ...((operation.kind === "llm" || operation.kind === "mcp") &&
+      requestMasks !== undefined && { requestMasks }),
     limits,
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),

@@ -18,6 +18,7 @@ export const supportedFeatures = [
   "mask.predicates",
   "mask.request",
   "mask.tokenize",
+  "mcp",
   "observe",
   "passthrough",
   "recording.strict",
@@ -49,6 +50,9 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
     [...columnMasks, ...detectMasks, ...requestMasks].some(
       ({ transform }) => transform.kind === "tokenize",
     ),
+  // A rule about tools is void to a proxy that does not know them, and so is the protocol.
+  mcp: ({ connection, rules }) =>
+    connection.protocol === "mcp" || rules.some((rule) => rule.mcp !== undefined),
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
   passthrough: ({ connection }) => connection.protocol === "passthrough",
   "recording.strict": ({ recording }) => recording.strict,

@@ -72,6 +72,10 @@ export class Session implements GateSession {
     });
   }
 
+  get chain(): string | undefined {
+    return this.#subject.chain;
+  }
+
   get ended(): AbortSignal {
     return this.#ended.signal;
   }
@@ -215,6 +219,11 @@ export class Session implements GateSession {
       );
     const decision = this.#decide(grant, operation, this.#options.now());
     return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
+  }
+
+  decideNow(operation: Operation): Decision | undefined {
+    const grant = this.#options.grants.current(this.#connection);
+    return grant && this.#decide(grant, operation, this.#options.now());
   }
 
   #decide(grant: LiveGrant, operation: Operation, now: number): Decision {

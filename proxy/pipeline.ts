@@ -42,6 +42,10 @@ export interface GateSession {
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage>;
   /** What the rules in force now say against an operation that is going on, or waited for a person; undefined for nothing. */
   refusalNow(operation: Operation): ProxyError | undefined;
+  /** What the rules in force now say of an operation, without recording it; undefined where no grant is held. */
+  decideNow(operation: Operation): Decision | undefined;
+  /** The chain that is claimed now. */
+  readonly chain: string | undefined;
   /** @param cause what ended it, where its client did not */
   close(cause?: ProxyError): void;
 }

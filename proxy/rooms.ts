@@ -33,8 +33,9 @@ export async function openRooms(options: RoomsOptions): Promise<Rooms> {
   const { authority, addresses } = options;
   const needsPostgres = addresses.connections.some(({ protocol }) => protocol === "postgres");
   const needsHttp =
-    addresses.connections.some(({ protocol }) => protocol === "http" || protocol === "openai") ||
-    addresses.forwardProxy !== undefined;
+    addresses.connections.some(
+      ({ protocol }) => protocol !== "postgres" && protocol !== "passthrough",
+    ) || addresses.forwardProxy !== undefined;
   const passthrough = createPassthroughRoom(options);
   const postgres = needsPostgres ? await openPostgres(options) : undefined;
   const http = needsHttp ? await openHttp(options) : undefined;

@@ -1,6 +1,7 @@
 // What a request of an `http` connection asks for: decided on its head alone, unless a rule may hold it, since an approval binds to the body too.
 import type { Bundle } from "../../policy/bundle.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { ruleBlocks } from "../../policy/when.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
@@ -81,7 +82,7 @@ function asked(
 function mayHold(bundle: Bundle, method: string): boolean {
   for (const rule of bundle.rules) {
     const isAboutOthers =
-      rule.sql !== undefined || rule.llm !== undefined || rule.passthrough !== undefined;
+      rule.http === undefined && ruleBlocks.some((block) => rule[block] !== undefined);
     if (rule.action !== "RequireApproval" || isAboutOthers) continue;
     const methods = rule.http?.methods;
     if (

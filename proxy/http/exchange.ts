@@ -19,7 +19,7 @@ import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
 import { detected } from "./mask-answer.ts";
-import type { AnswerMask } from "./mask-answer.ts";
+import type { AnswerGuard } from "./mask-answer.ts";
 import { refusalOf } from "./refusal.ts";
 import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
@@ -36,6 +36,8 @@ export interface Observer {
   finish(): {
     readonly contents: readonly Content[];
     readonly tokens?: { readonly input: number; readonly output: number };
+    /** What the answer says went wrong, although HTTP says that it went well. */
+    readonly error?: string;
   };
 }
 
@@ -49,7 +51,7 @@ export interface Outgoing {
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   /** What stands between the upstream's answer and the agent. */
-  readonly mask?: AnswerMask | undefined;
+  readonly mask?: AnswerGuard | undefined;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts | undefined;
   readonly retries: number;
@@ -66,6 +68,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   readonly client: ClientConnection;
   /** Set once it is known; decides how a refusal is said. */
   protocol: Protocol | undefined;
+  /** How a refusal is said, where the protocol alone does not say it. */
+  say: typeof refusalOf = refusalOf;
   /** `namespace/name`, as soon as it is known: failures on the way to an upstream name it. */
   connection: string | undefined;
   /** Of the request's body, as far as it was read. */
@@ -86,7 +90,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #mask: AnswerMask | undefined;
+  #mask: AnswerGuard | undefined;
   #limits: AnswerLimits | undefined;
   #masked: Counts | undefined;
   #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
@@ -154,10 +158,18 @@ export class Exchange implements AnswerHandler, InboundEvents {
       this.#abortAgent();
       return;
     }
-    const refusal = refusalOf(named(error, this.connection), decision, this.protocol);
+    const refusal = this.say(named(error, this.connection), decision, this.protocol);
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
     this.#finish();
+  }
+
+  /** Says something in an answer that has begun and goes on, between two pieces of what the upstream says. */
+  interject(chunk: Buffer): void {
+    if (!this.#answer.hasBegun || this.#finished || this.#gone) return;
+    this.#bytesOut += chunk.length;
+    this.#observer?.take(chunk);
+    this.#answer.write(chunk);
   }
 
   /** A whole answer that did not come by `send`. */
@@ -246,7 +258,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
   onResponseData(controller: AnswerControl, received: Buffer): void {
     if (this.#isOver(controller, this.#limits?.take(received.length))) return;
     const chunk = this.#tried(controller, (mask) => mask.data(received), received);
-    if (chunk === undefined || chunk.length === 0) return;
+    if (chunk === undefined) return;
+    if (this.#mask?.isOver === true) {
+      this.#cutShort(controller, chunk);
+      return;
+    }
+    if (chunk.length === 0) return;
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
     if (this.#bytesOut === this.#length && chunk.length <= pieceLimit) {
@@ -285,12 +302,23 @@ export class Exchange implements AnswerHandler, InboundEvents {
     else this.refuse(error);
   }
 
+  /** Ends a well-formed answer here: nothing of what the upstream still has to say is for the agent. */
+  #cutShort(controller: AnswerControl, last: Buffer): void {
+    this.#bytesOut += last.length;
+    this.#observer?.take(last);
+    this.#release();
+    this.#answer.end(last);
+    this.#record("error", "LimitExceeded");
+    this.#finish();
+    controller.abort(new ClientGone());
+  }
+
   #headers(headers: ResponseHeaders): string[] {
     return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
   }
 
   /** What the mask makes of it, or what came where there is none; undefined when it had to break the answer off. */
-  #tried<T>(controller: AnswerControl, run: (mask: AnswerMask) => T, unmasked: T): T | undefined {
+  #tried<T>(controller: AnswerControl, run: (mask: AnswerGuard) => T, unmasked: T): T | undefined {
     if (this.#mask === undefined) return unmasked;
     try {
       return run(this.#mask);
@@ -316,15 +344,16 @@ export class Exchange implements AnswerHandler, InboundEvents {
     if (passage === undefined) return;
     this.#passage = undefined;
     const observed = this.#observer?.finish();
+    const failure = error ?? observed?.error;
     const outcome: EventOutcome = {
-      status,
+      status: failure !== undefined && status === "ok" ? "error" : status,
       bytesIn: this.bytesIn,
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
       ...(this.#status > 0 && { httpStatus: this.#status }),
       ...detected(this.#masked, this.#mask?.counts),
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
-      ...(error !== undefined && { error }),
+      ...(failure !== undefined && { error: failure }),
     };
     passage.done(
       outcome,

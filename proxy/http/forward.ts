@@ -12,6 +12,7 @@ import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { answerMask } from "./mask-answer.ts";
+import type { AskMcp, McpAsking } from "./mcp/ask.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
@@ -25,6 +26,7 @@ import type { WebSockets } from "./websocket/websockets.ts";
 export interface ForwardContext {
   readonly upstreams: Upstreams;
   readonly webSockets: WebSockets;
+  readonly mcp: AskMcp;
   readonly onUnexpected: (error: unknown) => void;
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
@@ -51,7 +53,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     requireBasePath(head, live);
     const asking =
       offer === undefined
-        ? ask(connection.protocol, exchange, head, live)
+        ? ask(connection.protocol, { exchange, head, live, gate, session, context })
         : askWebSocket(connection.protocol, head, live);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, {
@@ -87,11 +89,12 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    const mask = answerMask(now.bundle, asked.speaker, head.method);
+    const sentHead = asked.head ?? head;
+    const isGuarded = asked.guard !== undefined || now.bundle.detectMasks.length > 0;
     const plain = {
       method: head.method,
-      path: sentTarget(head, now.lease),
-      headers: upstreamHeaders(head, now, mask === undefined ? asked.form : "whole"),
+      path: sentTarget(sentHead, now.lease),
+      headers: upstreamHeaders(sentHead, now, isGuarded ? "whole" : asked.form),
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -101,10 +104,10 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
-      mask,
+      mask: asked.guard?.(upstream, sent) ?? answerMask(now.bundle, asked.speaker, head.method),
       masked: asked.masked,
       answer: answerRules(now),
-      limits: now.bundle.limits,
+      limits: asked.limits ?? now.bundle.limits,
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
         now.endpoint.retries,
@@ -194,15 +197,16 @@ function requireBasePath(head: RequestHead, live: LiveGrant): void {
 
 function ask(
   protocol: Protocol,
-  exchange: Exchange,
-  head: RequestHead,
-  live: LiveGrant,
+  asking: McpAsking & { readonly context: ForwardContext },
 ): Asked | Promise<Asked> {
+  const { exchange, head, live } = asking;
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);
     case "openai":
       return askOpenAi(exchange, head, live);
+    case "mcp":
+      return asking.context.mcp(asking);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
     case "passthrough":

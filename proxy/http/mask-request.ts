@@ -1,19 +1,24 @@
-// Masks a request to a language model before it is decided on: what is decided, recorded and sent is the masked form.
+// Masks a request to a language model or an MCP server before it is decided on: what is decided, recorded and sent is the masked form.
 import type { Bundle } from "../../policy/bundle.ts";
 import { openAiShape } from "../../policy/llm/mask-shape.ts";
-import { maskJson, NotMaskable } from "../../policy/mask/stream-json.ts";
+import { maskJson, NotMaskable, type Shape } from "../../policy/mask/stream-json.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import { ProxyError } from "../errors.ts";
 import { maskerOf } from "./mask-answer.ts";
 
 /** The body as it may leave. Throws ProxyError for one that is no JSON. */
-export function maskRequest(body: Buffer, bundle: Bundle, counts: Counts): Buffer {
+export function maskRequest(
+  body: Buffer,
+  bundle: Bundle,
+  counts: Counts,
+  shape: Shape = openAiShape,
+): Buffer {
   const { requestMasks } = bundle;
   if (requestMasks === undefined || body.length === 0) return body;
   const masker = maskerOf(requestMasks, bundle);
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body);
-    const masked = maskJson({ masker, counts, shape: openAiShape, otherwise: "refuse" }, text);
+    const masked = maskJson({ masker, counts, shape, otherwise: "refuse" }, text);
     return masked === text ? body : Buffer.from(masked);
   } catch (error) {
     if (error instanceof NotMaskable || error instanceof TypeError)

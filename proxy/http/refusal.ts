@@ -21,6 +21,7 @@ export function refusalOf(
   decision: Decision | undefined,
   protocol: Protocol | undefined,
 ): Refusal {
+  if (protocol === "mcp") return mcpRefusal(error, decision);
   return protocol === "openai" ? openAiRefusal(error, decision) : problem(error, decision);
 }
 
@@ -75,12 +76,20 @@ function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refus
   return finish(status, headers, body);
 }
 
+/** Of a message of MCP that was not read yet: a JSON-RPC error without an id (2026-07-28, streamable HTTP, sending messages). */
+function mcpRefusal(error: ProxyError, decision: Decision | undefined): Refusal {
+  const { message } = error;
+  const data = { code: error.code, ...asked(error), ...explained(decision) };
+  const body = { jsonrpc: "2.0", error: { code: error.status, message, data } };
+  return finish(error.status, ["content-type", "application/json"], body);
+}
+
 /** The handle of a held operation. */
-function asked({ request }: ProxyError): { readonly request?: string } {
+export function asked({ request }: ProxyError): { readonly request?: string } {
   return request === undefined ? {} : { request };
 }
 
-function explained(decision: Decision | undefined): {
+export function explained(decision: Decision | undefined): {
   policy?: string;
   rule?: string;
   reason?: string;
@@ -95,7 +104,7 @@ function retrySeconds(error: ProxyError): number | undefined {
   return error.status === 429 ? limitRetrySeconds : undefined;
 }
 
-function finish(status: number, headers: string[], body: unknown): Refusal {
+export function finish(status: number, headers: string[], body: unknown): Refusal {
   const bytes = Buffer.from(JSON.stringify(body));
   headers.push("content-length", String(bytes.length), "cache-control", "no-store");
   return { status, headers, body: bytes };
