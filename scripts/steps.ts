@@ -6,6 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 
+/** What Node compiled, types stripped, is kept for the next of some hundred processes: a fifth of their processor time. */
+const compileCache = join(process.cwd(), "node_modules/.cache/compile");
+
 export interface Step {
   readonly name: string;
   readonly command: readonly [string, ...string[]];
@@ -110,6 +113,6 @@ function start({ command: [program, ...args] }: Step, output: "inherit" | "pipe"
   const path = `${join(process.cwd(), "node_modules/.bin")}:${process.env.PATH ?? ""}`;
   return spawn(program, args, {
     stdio: ["inherit", output, output],
-    env: { ...process.env, PATH: path },
+    env: { NODE_COMPILE_CACHE: compileCache, ...process.env, PATH: path },
   });
 }
