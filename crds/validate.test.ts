@@ -333,7 +333,7 @@ test("all problems of the structure and the CEL rules come at once", () => {
     'spec.mode: is "enforce"; it must be one of Enforce, Observe',
     'spec.rules[0].name: "A" is not of the form a name in lower case letters, digits and -',
     "spec.limits.tokensPerDay: limits.tokensPerDay is not available in this version: remove it",
-    "spec.rules[0]: a rule has at most one of sql, http, llm and passthrough: write one rule for each",
+    "spec.rules[0]: a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each",
   ]);
 });
 
