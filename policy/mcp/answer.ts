@@ -29,8 +29,6 @@ export interface AnswerRules {
   isPinned(tool: JsonObject): boolean;
   /** Whether the server may ask this within an answer (multi round-trip requests). */
   mayAsk(method: string): boolean;
-  /** A session began, in this version. */
-  began(version: string): void;
 }
 
 export type Judged =
@@ -182,14 +180,10 @@ function filtered(
   return kept.length === items.length ? result : { ...result, [member]: kept };
 }
 
-function readHandshake(
-  result: JsonObject,
-  { began }: AnswerRules,
-): JsonObject | { readonly problem: string } {
+function readHandshake(result: JsonObject): JsonObject | { readonly problem: string } {
   const { protocolVersion } = result;
   if (typeof protocolVersion !== "string" || generationOf(protocolVersion) !== "session")
     return { problem: "its handshake names a version that is not known here, or has no sessions" };
-  began(protocolVersion);
   return result;
 }
 

@@ -276,11 +276,6 @@ describe("generations and versions in one session", () => {
         list,
         { ...inSession, "mcp-protocol-version": modern },
       ],
-      [
-        "another version than that of the handshake",
-        list,
-        { ...inSession, "mcp-protocol-version": "2025-03-26" },
-      ],
     ];
     for (const [what, message, headers] of tries) {
       const answer = await post(message, headers);

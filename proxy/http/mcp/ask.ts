@@ -129,7 +129,6 @@ function asked(read: Read): Asked {
     guard: (upstream, sent) => {
       const own = isStream && claims?.session === undefined ? sessions.alone() : state;
       let target: string | undefined;
-      let named: McpSession | undefined;
       const opens = isStream && exchange.request.method === "GET";
       return new McpGuard({
         ...read,
@@ -140,10 +139,7 @@ function asked(read: Read): Asked {
         generation: claims?.generation ?? "session",
         signal: () => exchange.signal,
         replies: new Replies(upstream, sent),
-        named: (session) => (named = sessions.of(gate, session)),
-        began: (version) => {
-          if (named !== undefined) named.version = version;
-        },
+        named: (session) => void sessions.of(gate, session),
         isAwaited: opens || (asking !== undefined && read.place === undefined),
         target: () => target,
         endpoint: opens
@@ -188,18 +184,7 @@ function read({ head, http, live, state, body, original, token, place }: Reading
       reading,
       "the stream that this place for messages belongs to is over; open another",
     );
-  const { version = "", session } = reading.claims ?? {};
-  const isOther =
-    session !== undefined &&
-    version !== "" &&
-    state.version !== undefined &&
-    version !== state.version;
-  return isOther && reading.operation.facts.method !== "initialize"
-    ? unread(
-        reading,
-        "its session was opened in another version of the protocol; versions cannot be mixed in one session",
-      )
-    : reading;
+  return reading;
 }
 
 function unread(reading: McpReading, problem: string): McpReading {

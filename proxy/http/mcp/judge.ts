@@ -30,8 +30,6 @@ export interface JudgeContext {
   /** Of a request that has an answer of its own. */
   readonly asking: Pending | undefined;
   readonly signal: () => AbortSignal;
-  /** The handshake settled on this version. */
-  readonly began: (version: string) => void;
 }
 
 /** What the agent gets to see of a message; undefined for nothing. `asked`: it is decided on its own. */
@@ -54,7 +52,6 @@ export class McpJudge {
       mayUse: (listed) => mayUse(this.#live().prepared, session.chain, listed),
       isPinned: (tool) => context.pins.isPinned(context.gate, tool),
       mayAsk: (method) => this.#mayAsk(method),
-      began: context.began,
     };
   }
 

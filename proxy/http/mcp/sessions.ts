@@ -16,8 +16,6 @@ const maxPendingBytes = 16 * 1024 * 1024;
 const maxAsked = 64;
 
 export class McpSession {
-  /** Negotiated; undefined before the handshake was seen. */
-  version: string | undefined;
   readonly #pending = new Map<MessageId, { readonly pending: Pending; readonly bytes: number }>();
   readonly #asked = new Map<MessageId, string>();
   readonly #budget: PendingBudget;
