@@ -121,6 +121,10 @@ export const connectionCases: readonly CelCase[] = [
       bad: { "spec.http": { cookies: "Pass" } },
     },
   ),
+  http("spec.mcp", "the mcp block belongs to protocol mcp, not to http", {
+    good: { "spec.protocol": "mcp", "spec.mcp": { toolChanges: "Deny" } },
+    bad: { "spec.mcp": { toolChanges: "Deny" } },
+  }),
   http("spec.http.headers[0].name", "header Host belongs to the transport and cannot be set", {
     good: { "spec.http": { headers: [{ name: "OpenAI-Organization", value: "org-1" }] } },
     bad: { "spec.http": { headers: [{ name: "Host", value: "other.example.com" }] } },

@@ -79,6 +79,12 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "the http block belongs to protocols http, openai and mcp"
       },
       {
+       "rule": "self.protocol == 'mcp' || !has(self.mcp)",
+       "fieldPath": ".mcp",
+       "messageExpression": "'the mcp block belongs to protocol mcp, not to ' + self.protocol",
+       "message": "the mcp block belongs to protocol mcp"
+      },
+      {
        "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header) && !has(self.credential.static.basic) && !has(self.credential.static.query))",
        "fieldPath": ".credential",
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
@@ -833,6 +839,21 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         }
        }
       },
+      "mcp": {
+       "type": "object",
+       "properties": {
+        "toolChanges": {
+         "type": "string",
+         "maxLength": 32,
+         "enum": [
+          "RequireApproval",
+          "Deny",
+          "Allow"
+         ],
+         "default": "RequireApproval"
+        }
+       }
+      },
       "inject": {
        "type": "object",
        "properties": {
@@ -889,6 +910,33 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "type": "integer",
        "format": "int32",
        "minimum": 0
+      },
+      "tools": {
+       "type": "array",
+       "maxItems": 512,
+       "x-kubernetes-list-type": "map",
+       "x-kubernetes-list-map-keys": [
+        "name"
+       ],
+       "items": {
+        "type": "object",
+        "required": [
+         "name",
+         "digest"
+        ],
+        "properties": {
+         "name": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 256
+         },
+         "digest": {
+          "type": "string",
+          "pattern": "^sha256-[-A-Za-z0-9_]{43}$",
+          "maxLength": 50
+         }
+        }
+       }
       },
       "lastProbe": {
        "type": "object",

@@ -231,6 +231,12 @@ export interface ConnectionCredential {
   readonly awsSigV4?: AwsSigV4Credential;
 }
 
+/** What only MCP needs. */
+export interface ConnectionMcp {
+  /** What happens when a tool is no longer what it was when it was first seen. RequireApproval hides it, and calls of it are held by a rule that names the method tools/changed; without one, and with Deny, they are refused. Allow takes the new one. */
+  readonly toolChanges: "RequireApproval" | "Deny" | "Allow";
+}
+
 /** What is put into the agent's containers. */
 export interface ConnectionInject {
   /** Environment variables. ${address}, ${host}, ${port} and ${url} stand for what the agent must dial. */
@@ -250,12 +256,20 @@ export interface ConnectionSpec {
   readonly http?: ConnectionHttp;
   /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
   readonly credential?: ConnectionCredential;
+  /** What only MCP needs. */
+  readonly mcp?: ConnectionMcp;
   /** What is put into the agent's containers. */
   readonly inject?: ConnectionInject;
   /** Other namespaces whose pods may name this Connection as namespace/name; `*` is a wildcard. Left out, none. */
   readonly allowedNamespaces?: readonly string[];
   /** What happens to this connection while the control plane or the audit store is away. */
   readonly onFailure: "closed";
+}
+
+export interface PinnedTool {
+  readonly name: string;
+  /** SHA-256 over the canonical form of its definition, sha256- and base64url. */
+  readonly digest: string;
 }
 
 export interface ConnectionProbe {
@@ -276,6 +290,8 @@ export interface Condition {
 export interface ConnectionStatus {
   readonly observedGeneration?: number;
   readonly activeGrants?: number;
+  /** Tools of an MCP server as they were first seen, or as a person let them change. */
+  readonly tools?: readonly PinnedTool[];
   readonly lastProbe?: ConnectionProbe;
   readonly conditions?: readonly Condition[];
 }

@@ -7,7 +7,7 @@ import { compilePattern, matches } from "./pattern.ts";
 
 /** Which methods have what a field is about. */
 const methodsWith = {
-  tools: ["tools/call"],
+  tools: ["tools/call", "tools/changed"],
   prompts: ["prompts/get", "completion/complete"],
   resources: [
     "resources/read",

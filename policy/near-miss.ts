@@ -2,7 +2,8 @@
 import type { BundleRule } from "./bundle.ts";
 import { describeAccess, printable } from "./describe.ts";
 import type { MatchField } from "./match/field.ts";
-import type { Access, Operation, Subject } from "./operation.ts";
+import { toolChanged } from "./mcp/methods.ts";
+import type { Access, McpAccess, Operation, Subject } from "./operation.ts";
 
 /** How far a rule came before the field kept it: the larger, the nearer. */
 const depth: Readonly<Record<MatchField, number>> = {
@@ -60,7 +61,7 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
       : "hasWhere speaks of updates and deletes only",
   methods: ({ access, operation }) =>
     access.kind === "mcp"
-      ? `methods does not list ${printable(access.method)}${access.fromServer === true ? ": what the server asks of the agent is allowed by name alone" : ""}`
+      ? `methods does not list ${printable(access.method)}${mustBeNamed(access) ? ": that is allowed by name alone" : ""}`
       : `methods does not list ${printable(httpOf(operation)?.method ?? "")}`,
   hosts: ({ operation }) =>
     `hosts does not list ${printable(operation.kind === "passthrough" ? operation.facts.host : (httpOf(operation)?.host ?? ""))}`,
@@ -93,6 +94,10 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
 
 function httpOf(operation: Operation) {
   return operation.kind === "http" ? operation.facts : undefined;
+}
+
+function mustBeNamed({ method, fromServer }: McpAccess): boolean {
+  return fromServer === true || method === toolChanged;
 }
 
 function named(field: string, name: string | undefined): string {

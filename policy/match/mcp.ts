@@ -1,6 +1,7 @@
 // Whether a rule's `mcp` block speaks about a message of the Model Context Protocol.
 import { RE2JS } from "re2js";
 import type { McpMatch } from "../bundle.ts";
+import { toolChanged } from "../mcp/methods.ts";
 import { foldName } from "../mcp/names.ts";
 import type { Access, JsonObject, McpAccess } from "../operation.ts";
 import { compileList, matchesAny } from "../pattern.ts";
@@ -52,8 +53,9 @@ export function mcpNameMismatch(
   access: McpAccess,
   reading: Reading,
 ): MatchField | undefined {
-  // An Allow that names no methods is about what the agent asks, never about what the server asks of it.
-  const unasked = reading === "covers" && access.fromServer === true && methods === undefined;
+  // An Allow that names no methods is about what the agent asks of the tools it knows, never about what the server asks of it.
+  const isUsual = access.fromServer !== true && access.method !== toolChanged;
+  const unasked = reading === "covers" && !isUsual && methods === undefined;
   if (unasked || (methods && !matchesAny(methods, access.method))) return "methods";
   if (tools && !isListed(tools, access.tool)) return "tools";
   if (resources && !isListed(resources, access.resource)) return "resources";

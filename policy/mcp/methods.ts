@@ -7,6 +7,9 @@ export const transportMethods = {
   end: "session/end",
 } as const;
 
+/** The use of a tool that is no longer what it was when it was first seen; a rule has to name it. */
+export const toolChanged = "tools/changed";
+
 /** What keeps a session going and what only shows names, filtered to what the policy allows: part of `session-basics`. */
 const basics: ReadonlySet<string> = new Set([
   ...Object.values(transportMethods),

@@ -94,6 +94,22 @@ describe("rules with an mcp block", () => {
     assert.match(ask(sampling, allow({})).message, /the server's request sampling\/createMessage/);
   });
 
+  test("a tool that changed is used where a rule names that, and no other", () => {
+    const changed: McpAccess = {
+      kind: "mcp",
+      method: "tools/changed",
+      tool: "search",
+      arguments: {},
+    };
+    const operation = operationOf(http, [...call("search").accesses, changed], "2025-11-25");
+    assert.equal(verdict(operation, allow({ tools: ["search"] })), "deny");
+    assert.equal(verdict(operation, rule("any", "Allow", {})), "deny");
+    assert.equal(verdict(operation, person({ tools: ["search"] })), "deny");
+    const named = person({ methods: ["tools/changed"] });
+    assert.equal(verdict(operation, allow({ tools: ["search"] }), named), "hold");
+    assert.equal(verdict(call("search"), allow({ tools: ["search"] }), named), "allow");
+  });
+
   test("resources and prompts are matched by URI and by name", () => {
     const rules = [allow({ resources: ["file:///data/*"] }), allow({ prompts: ["review"] })];
     assert.equal(verdict(of("resources/read", { resource: "file:///data/a" }), ...rules), "allow");

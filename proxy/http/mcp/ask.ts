@@ -11,7 +11,7 @@ import { operationOf, recogniseMcp } from "../../../policy/mcp/recognise.ts";
 import type { McpReading } from "../../../policy/mcp/recognise.ts";
 import { mcpShape } from "../../../policy/mcp/shape.ts";
 import type { Counts } from "../../../policy/mask/stream.ts";
-import type { HttpOperation } from "../../../policy/operation.ts";
+import type { HttpOperation, JsonObject } from "../../../policy/operation.ts";
 import type { Gate, GateSession, LiveGrant } from "../../pipeline.ts";
 import { contentText, literal, tooLarge } from "../asked.ts";
 import type { Asked } from "../asked.ts";
@@ -21,7 +21,7 @@ import { maskRequest } from "../mask-request.ts";
 import { finish } from "../refusal.ts";
 import { McpGuard } from "./guard.ts";
 import { placeFor, placeOf, upstreamPlace } from "./legacy.ts";
-import type { Pins } from "./pins.ts";
+import { changedIn, ToolPins, withChange } from "./pins.ts";
 import { McpRecord } from "./record.ts";
 import { Replies } from "./reply.ts";
 import { sayer } from "./say.ts";
@@ -41,8 +41,9 @@ export type AskMcp = (asking: McpAsking) => Promise<Asked>;
 /** Arguments with files in them run to a few megabytes; what is decided on has to be held while it is. */
 const bodyLimit = 4 * 1024 * 1024;
 
-export function createAskMcp(pins: Pins = { isPinned: () => true }): AskMcp {
+export function createAskMcp(): AskMcp {
   const sessions = new McpSessions();
+  const pins = new ToolPins();
   return (asking) => askMcp(asking, sessions, pins);
 }
 
@@ -51,14 +52,14 @@ interface Read extends McpAsking {
   readonly reading: McpReading;
   readonly state: McpSession;
   readonly sessions: McpSessions;
-  readonly pins: Pins;
+  readonly pins: ToolPins;
   readonly place: MessagePlace | undefined;
   readonly body: Buffer | undefined;
   readonly masked: Counts;
   readonly sentHead: RequestHead;
 }
 
-async function askMcp(asking: McpAsking, sessions: McpSessions, pins: Pins): Promise<Asked> {
+async function askMcp(asking: McpAsking, sessions: McpSessions, pins: ToolPins): Promise<Asked> {
   const { exchange, head, live, gate, session } = asking;
   const prefix =
     exchange.request.body.length !== 0 ? await exchange.readPrefix(bodyLimit) : undefined;
@@ -86,12 +87,15 @@ async function askMcp(asking: McpAsking, sessions: McpSessions, pins: Pins): Pro
   const { message, claims, problem } = reading;
   const say = sayer({ message, generation: claims?.generation ?? "session", problem });
   exchange.say = place === undefined ? say : saidOnStream(place, say);
+  if (reading.operation.facts.method === "tools/list") await pins.load(gate, exchange.signal);
   return asked({ ...asking, reading, state, sessions, pins, place, body, masked, sentHead });
 }
 
 function asked(read: Read): Asked {
   const { exchange, live, gate, reading, state, sessions, body, masked, sentHead } = read;
-  const { operation, message, claims } = reading;
+  const { message, claims } = reading;
+  const change = changedIn(reading.operation, read.pins, gate);
+  const operation = withChange(reading.operation, change, live.endpoint.toolChanges);
   const isFull = live.bundle.recording.detail === "Full";
   const isStream = message === undefined;
   let ended = (): void => {};
@@ -109,14 +113,20 @@ function asked(read: Read): Asked {
     operation,
     speaker: "any",
     masked,
-    exact: () => exactMessage(message, operation.facts.method, body?.toString("latin1") ?? ""),
+    exact: () =>
+      exactMessage(message, operation.facts.method, body?.toString("latin1") ?? "") +
+      (change === undefined ? "" : `\n${change.digest}`),
     content:
       message === undefined
         ? undefined
-        : () => ({ part: "request", text: contentText(Buffer.from(textOf(message))) }),
+        : () => ({
+            part: "request",
+            text: contentText(Buffer.from(textOf(message, change?.tool))),
+          }),
     form: "whole",
     head: sentHead,
-    body: () => {
+    body: async () => {
+      if (change !== undefined) await read.pins.accept(gate, change, exchange.signal);
       if (asking !== undefined && (claims?.session !== undefined || read.place !== undefined))
         state.await(asking, body?.length ?? 0);
       if (message?.kind === "result" || message?.kind === "error")
@@ -247,12 +257,16 @@ function prepared(body: Buffer, session: GateSession, http: HttpOperation): Buff
 }
 
 /** For approvers and recordings: what is asked, without what only the transport needs. */
-function textOf(message: Message | undefined): string {
+function textOf(message: Message | undefined, changed?: JsonObject): string {
   if (message === undefined) return "";
   if (!("method" in message))
     return JSON.stringify(message.kind === "result" ? message.result : message.error);
   const { _meta: _, ...params } = message.params;
-  return JSON.stringify({ method: message.method, ...params });
+  return JSON.stringify({
+    method: message.method,
+    ...params,
+    ...(changed !== undefined && { changed }),
+  });
 }
 
 /** Clients of the older transport hear nothing but the stream. */

@@ -14,7 +14,7 @@ import type { Counts } from "../../../policy/mask/stream.ts";
 import type { JsonObject, McpOperation } from "../../../policy/operation.ts";
 import type { Gate, GateSession, LiveGrant } from "../../pipeline.ts";
 import { maskerOf } from "../mask-answer.ts";
-import type { Pins } from "./pins.ts";
+import type { ToolPins } from "./pins.ts";
 import type { McpRecord } from "./record.ts";
 import type { McpSession } from "./sessions.ts";
 
@@ -22,7 +22,7 @@ export interface JudgeContext {
   readonly gate: Gate;
   readonly session: GateSession;
   readonly state: McpSession;
-  readonly pins: Pins;
+  readonly pins: ToolPins;
   readonly record: McpRecord;
   readonly generation: Generation;
   /** What the answer is to; of a GET the stream itself. */
@@ -50,7 +50,7 @@ export class McpJudge {
       pending: (id) => (asking?.id === id ? asking : state.pending(id)),
       refusal: (operation) => this.refusal(operation),
       mayUse: (listed) => mayUse(this.#live().prepared, session.chain, listed),
-      isPinned: (tool) => context.pins.isPinned(context.gate, tool),
+      isPinned: (tool) => context.pins.isPinned(context, tool),
       mayAsk: (method) => this.#mayAsk(method),
     };
   }
