@@ -107,6 +107,13 @@ export function toolResult({ result }: Rpc): ToolResult {
   };
 }
 
+/** Of a list of tools. */
+export function toolNames({ result }: Rpc): string[] {
+  const tools = result?.["tools"];
+  assert.ok(Array.isArray(tools), "it lists tools");
+  return tools.map((tool: { name: string }) => tool.name);
+}
+
 /** What a message without a session brings along. */
 export function modernHeaders(method: string, name?: string): Record<string, string> {
   return {

@@ -10,6 +10,7 @@ import { startLocal } from "../../cli/dev/local.ts";
 import type { Local } from "../../cli/dev/local.ts";
 import { answerAs, resultOf, startMcpServer } from "../mcp-server/server.ts";
 import type { Rpc } from "../mcp-server/server.ts";
+import { toolNames } from "./mcp-fixture.ts";
 
 const run = promisify(execFile);
 const program = join(import.meta.dirname, "../../cli/main.ts");
@@ -90,8 +91,7 @@ test(
       const text = await answer.text();
       return JSON.parse(/^data: (.*)$/m.exec(text)?.[1] ?? text) as Rpc;
     };
-    const listed = async (): Promise<number> =>
-      ((await rpc("tools/list")).result?.["tools"] as unknown[]).length;
+    const listed = async (): Promise<number> => toolNames(await rpc("tools/list")).length;
     const search = async (): Promise<string> =>
       JSON.stringify(
         (await rpc("tools/call", { name: "search", arguments: { q: "orders" } })).result,

@@ -6,7 +6,7 @@ import type { BundleRule } from "../../policy/bundle.ts";
 import type { Endpoint } from "../../contract/control.ts";
 import { answerAs, resultOf } from "../mcp-server/server.ts";
 import { eventually } from "./http-proxy-fixture.ts";
-import { startMcpRoom } from "./mcp-fixture.ts";
+import { startMcpRoom, toolNames } from "./mcp-fixture.ts";
 import type { McpRoom } from "./mcp-fixture.ts";
 
 const tools: Partial<BundleRule> = { name: "tools", action: "Allow", mcp: { tools: ["*"] } };
@@ -46,10 +46,7 @@ async function start(
   return {
     ...room,
     describe: (text) => (description = text),
-    list: async () =>
-      ((await room.rpc("tools/list")).result?.["tools"] as { name: string }[]).map(
-        ({ name }) => name,
-      ),
+    list: async () => toolNames(await room.rpc("tools/list")),
   };
 }
 
