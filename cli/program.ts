@@ -90,6 +90,7 @@ function addLocalCommands(program: Command, env: NodeJS.ProcessEnv): void {
         "an operation as JSON: {sql}, {method, path, headers} or {method, path, body}",
       ).conflicts(["sql", "http"]),
     )
+    .option("--marks <names>", "what the pod's session carries already, separated by commas")
     .addOption(outputOption())
     .addHelpText(
       "after",

@@ -1,5 +1,5 @@
 // Where each connection of a pod is met: fixed at injection in the annotation `chaperone.dev/addresses`, read by the proxy through the downward API.
-import type { Protocol } from "../policy/operation.ts";
+import { protocols, type Protocol } from "../policy/operation.ts";
 
 export const addressMapVersion = 1;
 
@@ -78,19 +78,13 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
   const { connection, protocol, scheme, path, port, endpoint } = value;
   if (typeof connection !== "string" || typeof path !== "string")
     throw new Error(`${at}: connection and path must be strings`);
-  if (
-    protocol !== "postgres" &&
-    protocol !== "http" &&
-    protocol !== "openai" &&
-    protocol !== "mcp" &&
-    protocol !== "passthrough"
-  )
-    throw new Error(`${at}: unknown protocol ${String(protocol)}`);
+  const known = protocols.find((one) => one === protocol);
+  if (known === undefined) throw new Error(`${at}: unknown protocol ${String(protocol)}`);
   if (scheme !== "postgres" && scheme !== "https" && scheme !== "http")
     throw new Error(`${at}: unknown scheme ${String(scheme)}`);
   return {
     connection,
-    protocol,
+    protocol: known,
     scheme,
     path,
     port: parsePort(port, at),

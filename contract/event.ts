@@ -12,6 +12,7 @@ export type EventType =
   | "quarantine"
   | "tool-pinned"
   | "gap"
+  | "mark"
   | "error";
 
 /** `hash` = `sha256-` + base64url(SHA-256(JCS of the header without `hash`)); `prev` is the hash before it, 43 `A` at the start. */
@@ -45,8 +46,19 @@ export interface EventOutcome {
     readonly columns?: readonly string[];
     readonly detected?: Readonly<Record<string, number>>;
   };
-  readonly tokens?: { readonly input: number; readonly output: number };
+  readonly tokens?: EventTokens;
   readonly error?: string;
+}
+
+/** As the provider counted them. */
+export interface EventTokens {
+  /** All of the prompt, what came from a cache included. */
+  readonly input: number;
+  /** Thinking included. */
+  readonly output: number;
+  /** Of the input: read from the provider's cache, and written to it. */
+  readonly cacheRead?: number;
+  readonly cacheWrite?: number;
 }
 
 /** A masked text kept beside the event: a prompt, an answer, rows. The event carries its digest, so it is covered by the chain. */
@@ -80,6 +92,30 @@ export interface RefusedTarget {
   readonly scheme: "https" | "http";
   /** How many refusals this event stands for: the first of a place is told at once, those that follow are counted. */
   readonly count: number;
+}
+
+/** What put a mark on a pod's session. */
+export interface EventMark {
+  readonly name: string;
+  /** `namespace/name` of the policy; absent where the Connection itself has the mark. */
+  readonly policy?: string;
+  readonly rule?: string;
+  /** `schema.table.column` of the masking entry's column that was read. */
+  readonly column?: string;
+  /** The masking entry's detector that found something. */
+  readonly detector?: string;
+}
+
+/** A mark that a pod's session carries, and how it came to: what was read where. */
+export interface CarriedMark extends EventMark {
+  /** RFC 3339, UTC, milliseconds. */
+  readonly since: string;
+  /** `namespace/name` */
+  readonly connection: string;
+  /** The session in which it was read. */
+  readonly session: string;
+  /** Summary of the operation that read it. */
+  readonly operation: string;
 }
 
 /** The body: any of these, by type. Bodies may be deleted by retention; headers never are. */
@@ -120,6 +156,10 @@ export interface EventBody {
     /** The database role made for it, as the server's own log names it. */
     readonly role?: string;
   };
+  /** For type `mark`: the pod's session carries it from here on. */
+  readonly mark?: EventMark;
+  /** Where a rule that looks at marks refused the operation or held it: what the pod's session carried. */
+  readonly marks?: readonly CarriedMark[];
   readonly gap?: { readonly from: number; readonly to: number; readonly reason: string };
   /** For type `error`: a stable code and a sentence; never a secret. */
   readonly error?: { readonly code: string; readonly message: string };

@@ -113,14 +113,10 @@ export const connectionCases: readonly CelCase[] = [
       bad: { "spec.credential.static.query": { name: "key", value: "${key}" } },
     },
   ),
-  postgres(
-    "spec.http",
-    "the http block belongs to protocols http, openai and mcp, not to postgres",
-    {
-      good: {},
-      bad: { "spec.http": { cookies: "Pass" } },
-    },
-  ),
+  postgres("spec.http", "the http block belongs to protocols over HTTP, not to postgres", {
+    good: {},
+    bad: { "spec.http": { cookies: "Pass" } },
+  }),
   http("spec.mcp", "the mcp block belongs to protocol mcp, not to http", {
     good: { "spec.protocol": "mcp", "spec.mcp": { toolChanges: "Deny" } },
     bad: { "spec.mcp": { toolChanges: "Deny" } },
@@ -154,15 +150,15 @@ export const connectionCases: readonly CelCase[] = [
   }),
   http(
     "spec.protocol",
-    `protocol 'anthropic' ${notAvailable}: use postgres, http, openai, mcp or passthrough`,
+    `protocol 'mysql' ${notAvailable}: use postgres, http, openai, anthropic, mcp or passthrough`,
     {
       good: { "spec.protocol": "openai" },
-      bad: { "spec.protocol": "anthropic" },
+      bad: { "spec.protocol": "mysql", "spec.endpoint": { host: "api.example.com" } },
     },
   ),
   postgres(
     "spec.endpoint",
-    "endpoint has exactly one of host (postgres, passthrough) and url (http, openai, mcp)",
+    "endpoint has exactly one of host (postgres, passthrough) and url (all others)",
     {
       good: {},
       bad: { "spec.endpoint.url": "https://db.example.com" },
@@ -244,7 +240,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   postgres(
     "spec.credential.oauth2",
-    "credential.oauth2 belongs to protocols http, openai and mcp, not to postgres",
+    "credential.oauth2 belongs to protocols over HTTP, not to postgres",
     { good: {}, bad: { "spec.credential": { oauth2 } } },
   ),
   http("spec.credential.oauth2.clientSecretKey", "oauth2.clientSecretKey is missing", {
@@ -273,7 +269,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   postgres(
     "spec.credential.awsSigV4",
-    "credential.awsSigV4 belongs to protocols http, openai and mcp, not to postgres",
+    "credential.awsSigV4 belongs to protocols over HTTP, not to postgres",
     { good: {}, bad: { "spec.credential": { awsSigV4 } } },
   ),
   http("spec.credential.awsSigV4", "credential.awsSigV4.payload Unsigned needs an https endpoint", {

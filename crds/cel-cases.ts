@@ -2,6 +2,7 @@
 // The unit test holds them against our evaluation; the cluster suite applies the same table to a real API server.
 import { caseBuilder } from "./cel-case.ts";
 import type { CelCase } from "./cel-case.ts";
+import { clusterCases } from "./cel-cases-cluster.ts";
 import { connectionCases } from "./cel-cases-connection.ts";
 
 const notAvailable = "is not available in this version";
@@ -53,6 +54,17 @@ const policyCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.rules[1].action": "Deny" },
   }),
+  policy("spec.rules[1].marks", "marks has no effect with action Deny", {
+    good: { "spec.rules[1].marks": ["pii"] },
+    bad: {
+      "spec.rules[1]": {
+        name: "never",
+        action: "Deny",
+        sql: { statements: ["drop"] },
+        marks: ["pii"],
+      },
+    },
+  }),
   policy("spec.rules[0].mcp", "an mcp block has at most one of tools, resources and prompts", {
     good: { "spec.rules[0]": { name: "tools", action: "Allow", mcp: { tools: ["search"] } } },
     bad: {
@@ -78,10 +90,6 @@ const policyCases: readonly CelCase[] = [
         mcp: { resources: ["file:///data/*"], arguments: { path: "/data/.*" } },
       },
     },
-  }),
-  policy("spec.rules[1].llm.detect", `llm.detect ${notAvailable}: use promptMatches`, {
-    good: {},
-    bad: { "spec.rules[1].llm.detect": ["email"] },
   }),
   policy(
     "spec.rules[1].approval.count",
@@ -116,6 +124,16 @@ const policyCases: readonly CelCase[] = [
   policy("spec.masking[0].restore", `masking restore ${notAvailable}`, {
     good: {},
     bad: { "spec.masking[0].restore": true },
+  }),
+  policy("spec.masking[0].when", "columns are masked always", {
+    good: {
+      "spec.masking[0]": {
+        detect: ["email"],
+        transform: { redact: {} },
+        when: "session.marks.exists(m, m == 'pii')",
+      },
+    },
+    bad: { "spec.masking[0].when": "session.marks.exists(m, m == 'pii')" },
   }),
   policy("spec.masking[0].predicates", "predicates are about columns", {
     good: { "spec.masking[0].predicates": "Allow" },
@@ -233,4 +251,9 @@ const otherCases: readonly CelCase[] = [
   }),
 ];
 
-export const celCases: readonly CelCase[] = [...connectionCases, ...policyCases, ...otherCases];
+export const celCases: readonly CelCase[] = [
+  ...connectionCases,
+  ...policyCases,
+  ...clusterCases(policyCases),
+  ...otherCases,
+];

@@ -1,9 +1,14 @@
 // The findings between objects, placed at the manifests that show them.
 import type { Located } from "./check.ts";
-import { connectionFindings, policyFindings, shadowFindings } from "./conditions.ts";
+import {
+  clusterShadowFindings,
+  connectionFindings,
+  policyFindings,
+  shadowFindings,
+} from "./conditions.ts";
 import type { Manifest } from "./manifest.ts";
 import type { ProblemPath } from "./problem.ts";
-import type { AccessPolicy, Connection } from "./types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy, Connection } from "./types.gen.ts";
 
 export interface PlacedProblem {
   readonly manifest: Manifest;
@@ -15,6 +20,7 @@ export interface PlacedProblem {
 export function conflictProblems(
   connections: readonly Located<Connection>[],
   policies: readonly Located<AccessPolicy>[],
+  clusterPolicies: readonly ClusterAccessPolicy[],
   broken: ReadonlySet<string>,
 ): readonly PlacedProblem[] {
   const allConnections = byNamespace(connections);
@@ -24,6 +30,7 @@ export function conflictProblems(
     const findings = [
       ...policyFindings(object, allConnections.get(namespace) ?? []),
       ...shadowFindings(object, allPolicies.get(namespace) ?? []),
+      ...clusterShadowFindings(object, clusterPolicies),
     ];
     return findings
       .filter(

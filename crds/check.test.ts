@@ -109,11 +109,11 @@ test("the documented manifests are good, and come back with their defaults and d
 
 test("every problem is reported at once with file, line and path, in order", () => {
   const text = connection
-    .replace("  protocol: postgres", "  protocol: anthropic")
+    .replace("  protocol: postgres", "  protocol: mysql")
     .replace("port: 5432", "port: 99999")
     .replace("  postgres:", "  postgress:");
   assert.deepEqual(said(text), [
-    "all.yaml:5: spec.protocol: protocol 'anthropic' is not available in this version: use postgres, http, openai, mcp or passthrough",
+    "all.yaml:5: spec.protocol: protocol 'mysql' is not available in this version: use postgres, http, openai, anthropic, mcp or passthrough",
     "all.yaml:8: spec.endpoint.port: is 99999; the largest value is 65535",
     "all.yaml:11: spec.postgress: is not a field; did you mean postgres?",
   ]);
@@ -268,7 +268,7 @@ spec:
 `,
     ),
     [
-      "all.yaml:12: spec.rules[0].http: a http block needs a connection of protocol http or openai, and the targets are pypi (passthrough)",
+      "all.yaml:12: spec.rules[0].http: a http block needs a connection of protocol http or openai or anthropic, and the targets are pypi (passthrough)",
       "all.yaml:14: spec.masking: masking on passthrough connections is impossible, since their TLS is not opened: give connection pypi a policy without masking",
       "all.yaml:16: spec.limits.rowsPerResult: passthrough connections cannot enforce rowsPerResult: give connection pypi a policy without it",
     ],
@@ -293,6 +293,63 @@ spec: {protocol: http, endpoint: {url: "https://pypi.org/simple"}}
     ],
   ],
   [
+    "detectors that are not known, of rules and of masks",
+    documents(
+      `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: openai, namespace: agents}
+spec: {protocol: openai, endpoint: {url: "https://api.openai.com/v1"}}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p, namespace: agents}
+spec:
+  targetRefs: [{name: openai}]
+  detectors: [{name: order, pattern: "ORD-[0-9]{6}"}]
+  rules:
+    - name: r
+      action: Deny
+      llm: {detect: [email, order, passport]}
+  masking:
+    - {detect: [visa], transform: {redact: {}}}
+`,
+    ),
+    ["passport", "visa"].map(
+      (name, index) =>
+        `all.yaml:${index === 0 ? "15: spec.rules[0].llm.detect[2]" : "17: spec.masking[0].detect[0]"}: the detector ${name} is not known: known are email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, order; define others in spec.detectors`,
+    ),
+  ],
+  [
+    "a rule that the whole cluster denies, and a ClusterAccessPolicy with a namespace or that allows",
+    documents(
+      connection,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: ClusterAccessPolicy
+metadata: {name: no-drop}
+spec: {rules: [{name: no-drop, action: Deny, sql: {statements: [drop]}}]}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p, namespace: agents}
+spec:
+  targetRefs: [{name: orders-db}]
+  rules:
+    - {name: read, action: Allow, sql: {statements: [select]}}
+    - {name: drop, action: Allow, sql: {statements: [drop]}}
+`,
+      `apiVersion: chaperone.dev/v1alpha1
+kind: ClusterAccessPolicy
+metadata: {name: wrong, namespace: agents}
+spec: {rules: [{name: all, action: Allow}]}
+`,
+    ),
+    [
+      "all.yaml:29: spec.rules[1]: can never take effect: rule no-drop of policy */no-drop denies everything it matches",
+      "all.yaml:33: metadata.namespace: the kind belongs to no namespace: remove metadata.namespace",
+      "all.yaml:34: spec.rules[0].action: a ClusterAccessPolicy restricts and never allows: write Allow in an AccessPolicy of the namespace",
+    ],
+  ],
+  [
     "the same object twice",
     documents(connection, connection),
     ["all.yaml:19: metadata.name: is defined twice; also at all.yaml:3"],
@@ -302,7 +359,7 @@ spec: {protocol: http, endpoint: {url: "https://pypi.org/simple"}}
     "apiVersion: chaperone.dev/v1\nkind: Connection\nmetadata: {name: a}\n---\napiVersion: chaperone.dev/v1alpha1\nkind: AccessReview\nmetadata: {name: a}\n",
     [
       "all.yaml:1: apiVersion: is chaperone.dev/v1; this version reads chaperone.dev/v1alpha1",
-      "all.yaml:6: kind: chaperone.dev has no kind AccessReview in this version; it has Connection, AccessPolicy, AccessRequest, Quarantine, AccessSession",
+      "all.yaml:6: kind: chaperone.dev has no kind AccessReview in this version; it has Connection, AccessPolicy, ClusterAccessPolicy, AccessRequest, Quarantine, AccessSession",
     ],
   ],
 ];

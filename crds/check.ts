@@ -7,10 +7,10 @@ import { readManifestFile } from "./manifest.ts";
 import type { Manifest } from "./manifest.ts";
 import { formatPath } from "./problem.ts";
 import type { ProblemPath } from "./problem.ts";
-import { crdApiVersion, crdGroup } from "./schema.ts";
+import { clusterKinds, crdApiVersion, crdGroup } from "./schema.ts";
 import type { CrdKind } from "./schema.ts";
 import { crdSchemas } from "./schemas.gen.ts";
-import type { AccessPolicy, Connection, Quarantine } from "./types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy, Connection, Quarantine } from "./types.gen.ts";
 import { applyDefaults, createValidator } from "./validate.ts";
 import type { Validator } from "./validate.ts";
 
@@ -40,6 +40,7 @@ export interface CheckResult {
   readonly problems: readonly LocatedProblem[];
   readonly connections: readonly Connection[];
   readonly policies: readonly AccessPolicy[];
+  readonly clusterPolicies: readonly ClusterAccessPolicy[];
   readonly quarantines: readonly Quarantine[];
   readonly secrets: readonly SecretManifest[];
 }
@@ -87,6 +88,7 @@ class Check {
   readonly #seen = new Map<string, Manifest>();
   readonly #connections: Located<Connection>[] = [];
   readonly #policies: Located<AccessPolicy>[] = [];
+  readonly #clusterPolicies: Located<ClusterAccessPolicy>[] = [];
   readonly #quarantines: Located<Quarantine>[] = [];
   readonly #secrets: Located<SecretManifest>[] = [];
   /** `namespace/name` of Connections with problems of their own: a policy that targets one is not wrong for that. */
@@ -105,7 +107,12 @@ class Check {
 
   result(secrets: "all" | "whenAny"): CheckResult {
     const between = [
-      ...conflictProblems(this.#connections, this.#policies, this.#brokenConnections),
+      ...conflictProblems(
+        this.#connections,
+        this.#policies,
+        this.#clusterPolicies.map(({ object }) => object),
+        this.#brokenConnections,
+      ),
       ...secretProblems(this.#connections, this.#secrets, secrets),
     ];
     for (const { manifest, path, message } of between) this.#add(manifest, path, message);
@@ -113,6 +120,7 @@ class Check {
       problems: this.#problems.toSorted(byPlace),
       connections: this.#connections.map(({ object }) => object),
       policies: this.#policies.map(({ object }) => object),
+      clusterPolicies: this.#clusterPolicies.map(({ object }) => object),
       quarantines: this.#quarantines.map(({ object }) => object),
       secrets: this.#secrets.map(({ object }) => object),
     };
@@ -135,8 +143,9 @@ class Check {
   }
 
   #withNamespace(manifest: Manifest): Manifest {
-    const { metadata } = manifest.object;
+    const { metadata, kind } = manifest.object;
     if (
+      clusterKinds.has(String(kind)) ||
       !isRecord(metadata) ||
       (metadata["namespace"] !== undefined && metadata["namespace"] !== null)
     )
@@ -175,6 +184,9 @@ class Check {
         return;
       case "AccessPolicy":
         this.#policies.push({ object: object as AccessPolicy, manifest });
+        return;
+      case "ClusterAccessPolicy":
+        this.#clusterPolicies.push({ object: object as ClusterAccessPolicy, manifest });
         return;
       case "Quarantine":
         this.#quarantines.push({ object: object as Quarantine, manifest });
@@ -229,7 +241,8 @@ function idOf({ object }: Manifest): string {
   const metadata = isRecord(object["metadata"]) ? object["metadata"] : {};
   const part = (value: unknown): string =>
     typeof value === "string" && value !== "" ? value : "?";
-  return `${part(metadata["namespace"])}/${part(metadata["name"])}`;
+  const name = part(metadata["name"]);
+  return clusterKinds.has(String(object["kind"])) ? name : `${part(metadata["namespace"])}/${name}`;
 }
 
 function byPlace(a: LocatedProblem, b: LocatedProblem): number {

@@ -1,10 +1,12 @@
 // What is wrong between objects: conditions on their status in a cluster, errors in `chaperone check`. Pure, so that both say the same.
+import { clusterPolicyName, restrictsNamespace } from "../policy/cluster.ts";
 import { shadowedRules } from "../policy/conflicts.ts";
+import { llmProtocols, protocols } from "../policy/operation.ts";
 import { ruleBlocks } from "../policy/when.ts";
 import { dialledHosts, endpointAddress } from "./endpoint.ts";
 import type { ProblemPath } from "./problem.ts";
 import { selectsAllOf } from "./subjects.ts";
-import type { AccessPolicy, Connection, PolicyRule } from "./types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy, Connection, PolicyRule } from "./types.gen.ts";
 
 /** Stable; they stand in status and docs. Never reuse one. */
 export type FindingReason = "TargetNotFound" | "Unenforceable" | "Shadowed" | "HostPortConflict";
@@ -17,23 +19,21 @@ export interface Finding {
 
 type Protocol = Connection["spec"]["protocol"];
 
-const everyProtocol: readonly Protocol[] = ["postgres", "http", "openai", "mcp", "passthrough"];
-
 /** Which protocols can enforce what a policy asks for. */
 const enforcedBy = {
   sql: ["postgres"],
-  http: ["http", "openai"],
-  llm: ["openai"],
+  http: ["http", ...llmProtocols],
+  llm: llmProtocols,
   mcp: ["mcp"],
   passthrough: ["passthrough"],
   columns: ["postgres"],
-  detect: ["postgres", "http", "openai", "mcp"],
-  requestMasks: ["openai", "mcp"],
+  detect: ["postgres", "http", "mcp", ...llmProtocols],
+  requestMasks: ["mcp", ...llmProtocols],
   rowsPerResult: ["postgres"],
-  requestsPerMinute: everyProtocol,
-  bytesPerResult: everyProtocol,
-  maxConnections: everyProtocol,
-  idleTimeout: everyProtocol,
+  requestsPerMinute: protocols,
+  bytesPerResult: protocols,
+  maxConnections: protocols,
+  idleTimeout: protocols,
   statementTimeout: ["postgres"],
 } satisfies Readonly<Record<string, readonly Protocol[]>>;
 
@@ -166,6 +166,29 @@ export function shadowFindings(
     }
   }
   return findings;
+}
+
+/** Rules of this policy that restrictions of the cluster always overrule. */
+export function clusterShadowFindings(
+  policy: AccessPolicy,
+  clusterPolicies: readonly ClusterAccessPolicy[],
+): readonly Finding[] {
+  const seen = new Set<number>();
+  return clusterPolicies
+    .filter((cluster) => restrictsNamespace(cluster, policy.metadata.namespace))
+    .flatMap((cluster) =>
+      shadowedRules(
+        policy.spec.rules ?? [],
+        clusterPolicyName(cluster),
+        // What a person is asked about can still take effect.
+        (cluster.spec.rules ?? []).filter(({ action }) => action === "Deny"),
+      ),
+    )
+    .flatMap(({ index, message }): readonly Finding[] => {
+      if (seen.has(index)) return [];
+      seen.add(index);
+      return [{ reason: "Shadowed", path: ["spec", "rules", index], message }];
+    });
 }
 
 function targetsAllOf(wide: AccessPolicy, narrow: AccessPolicy): boolean {

@@ -7,7 +7,8 @@ import type { Problem } from "./problem.ts";
 const maxNameLength = 253;
 const maxNamespaceLength = 63;
 
-export function metadataProblems(metadata: unknown): readonly Problem[] {
+/** @param isNamespaced whether objects of the kind belong to a namespace */
+export function metadataProblems(metadata: unknown, isNamespaced = true): readonly Problem[] {
   // Of the wrong type: the structural stage has said so.
   if (!isRecord(metadata)) return metadata === undefined ? [problem([], "is required")] : [];
   const { name, generateName, namespace } = metadata;
@@ -15,17 +16,21 @@ export function metadataProblems(metadata: unknown): readonly Problem[] {
     ...(name === undefined && typeof generateName === "string"
       ? []
       : nameProblems("name", name, maxNameLength, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/)),
-    ...(namespace === undefined
-      ? []
-      : nameProblems(
-          "namespace",
-          namespace,
-          maxNamespaceLength,
-          /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
-        )),
+    ...(namespace === undefined ? [] : namespaceProblems(namespace, isNamespaced)),
     ...textMapProblems("labels", metadata["labels"]),
     ...textMapProblems("annotations", metadata["annotations"]),
   ];
+}
+
+function namespaceProblems(namespace: unknown, isNamespaced: boolean): readonly Problem[] {
+  if (!isNamespaced)
+    return [problem(["namespace"], "the kind belongs to no namespace: remove metadata.namespace")];
+  return nameProblems(
+    "namespace",
+    namespace,
+    maxNamespaceLength,
+    /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/,
+  );
 }
 
 function nameProblems(

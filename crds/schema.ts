@@ -3,9 +3,13 @@
 export type CrdKind =
   | "Connection"
   | "AccessPolicy"
+  | "ClusterAccessPolicy"
   | "AccessRequest"
   | "Quarantine"
   | "AccessSession";
+
+/** Kinds that belong to no namespace. */
+export const clusterKinds: ReadonlySet<string> = new Set<CrdKind>(["ClusterAccessPolicy"]);
 
 export const crdGroup = "chaperone.dev";
 export const crdVersion = "v1alpha1";

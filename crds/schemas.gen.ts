@@ -31,7 +31,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "a postgres connection needs endpoint.host (and endpoint.port unless it is 5432)"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai', 'mcp']) || has(self.endpoint.url)",
+       "rule": "self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb'] || has(self.endpoint.url)",
        "fieldPath": ".endpoint",
        "messageExpression": "'protocol ' + self.protocol + ' needs endpoint.url, for example https://api.example.com/v1'",
        "message": "this protocol needs endpoint.url, for example https://api.example.com/v1"
@@ -73,10 +73,10 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "postgres.dangerouslyAllowAuthentication: cleartext needs endpoint.tls.mode VerifyFull; without TLS anybody on the way could read the password"
       },
       {
-       "rule": "self.protocol in ['http', 'openai', 'mcp'] || !has(self.http)",
+       "rule": "!(self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb']) || !has(self.http)",
        "fieldPath": ".http",
-       "messageExpression": "'the http block belongs to protocols http, openai and mcp, not to ' + self.protocol",
-       "message": "the http block belongs to protocols http, openai and mcp"
+       "messageExpression": "'the http block belongs to protocols over HTTP, not to ' + self.protocol",
+       "message": "the http block belongs to protocols over HTTP"
       },
       {
        "rule": "self.protocol == 'mcp' || !has(self.mcp)",
@@ -90,7 +90,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
       },
       {
-       "rule": "!(self.protocol in ['http', 'openai', 'mcp']) || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
+       "rule": "self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb'] || !has(self.credential) || !has(self.credential.static) || (!has(self.credential.static.usernameKey) && !has(self.credential.static.passwordKey) && [has(self.credential.static.header), has(self.credential.static.basic), has(self.credential.static.query)].filter(given, given).size() == 1)",
        "fieldPath": ".credential",
        "messageExpression": "'the static credential of protocol ' + self.protocol + ' is exactly one of header, basic and query'",
        "message": "the static credential of this protocol is exactly one of header, basic and query"
@@ -102,16 +102,16 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "credential.postgresRole belongs to protocol postgres"
       },
       {
-       "rule": "self.protocol in ['http', 'openai', 'mcp'] || !has(self.credential) || !has(self.credential.oauth2)",
+       "rule": "!(self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb']) || !has(self.credential) || !has(self.credential.oauth2)",
        "fieldPath": ".credential.oauth2",
-       "messageExpression": "'credential.oauth2 belongs to protocols http, openai and mcp, not to ' + self.protocol",
-       "message": "credential.oauth2 belongs to protocols http, openai and mcp"
+       "messageExpression": "'credential.oauth2 belongs to protocols over HTTP, not to ' + self.protocol",
+       "message": "credential.oauth2 belongs to protocols over HTTP"
       },
       {
-       "rule": "self.protocol in ['http', 'openai', 'mcp'] || !has(self.credential) || !has(self.credential.awsSigV4)",
+       "rule": "!(self.protocol in ['postgres', 'passthrough', 'ssh', 'mysql', 'redis', 'mongodb']) || !has(self.credential) || !has(self.credential.awsSigV4)",
        "fieldPath": ".credential.awsSigV4",
-       "messageExpression": "'credential.awsSigV4 belongs to protocols http, openai and mcp, not to ' + self.protocol",
-       "message": "credential.awsSigV4 belongs to protocols http, openai and mcp"
+       "messageExpression": "'credential.awsSigV4 belongs to protocols over HTTP, not to ' + self.protocol",
+       "message": "credential.awsSigV4 belongs to protocols over HTTP"
       },
       {
        "rule": "!has(self.credential) || !has(self.credential.awsSigV4) || self.credential.awsSigV4.payload != 'Unsigned' || !has(self.endpoint.url) || self.endpoint.url.startsWith('https://')",
@@ -145,9 +145,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'mcp', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, mcp or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai, mcp or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'mcp', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, mcp or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, mcp or passthrough"
         }
        ]
       },
@@ -156,7 +156,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "x-kubernetes-validations": [
         {
          "rule": "has(self.host) != has(self.url)",
-         "message": "endpoint has exactly one of host (postgres, passthrough) and url (http, openai, mcp)"
+         "message": "endpoint has exactly one of host (postgres, passthrough) and url (all others)"
         },
         {
          "rule": "!has(self.url) || !has(self.port)",
@@ -879,6 +879,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "pattern": "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$"
        }
       },
+      "marks": {
+       "type": "array",
+       "maxItems": 32,
+       "x-kubernetes-list-type": "set",
+       "items": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+       }
+      },
       "onFailure": {
        "type": "string",
        "maxLength": 32,
@@ -1196,6 +1207,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "fieldPath": ".approval",
           "messageExpression": "'approval has no effect with action ' + self.action + ': use RequireApproval or remove it'",
           "message": "approval has no effect with this action: use RequireApproval or remove it"
+         },
+         {
+          "rule": "self.action != 'Deny' || !has(self.marks)",
+          "fieldPath": ".marks",
+          "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
          }
         ],
         "properties": {
@@ -1223,6 +1239,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "type": "string",
           "minLength": 1,
           "maxLength": 2048
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
          },
          "sql": {
           "type": "object",
@@ -1390,13 +1417,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "llm": {
           "type": "object",
-          "x-kubernetes-validations": [
-           {
-            "rule": "!has(self.detect)",
-            "fieldPath": ".detect",
-            "message": "llm.detect is not available in this version: use promptMatches"
-           }
-          ],
           "properties": {
            "operations": {
             "type": "array",
@@ -1447,11 +1467,13 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "detect": {
             "type": "array",
+            "minItems": 1,
             "maxItems": 32,
-            "x-kubernetes-list-type": "atomic",
+            "x-kubernetes-list-type": "set",
             "items": {
              "type": "string",
-             "maxLength": 64
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
             }
            }
           }
@@ -1654,6 +1676,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are in answers: set direction to response, or use detect"
          },
          {
+          "rule": "!has(self.columns) || !has(self.when)",
+          "fieldPath": ".when",
+          "message": "columns are masked always: remove when, or use detect"
+         },
+         {
           "rule": "!has(self.restore)",
           "fieldPath": ".restore",
           "message": "masking restore is not available in this version: remove it"
@@ -1701,6 +1728,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            "both"
           ],
           "default": "response"
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
          },
          "restore": {
           "type": "boolean"
@@ -1919,6 +1951,850 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
       "minimumTier": {
        "type": "string",
        "maxLength": 32
+      }
+     }
+    },
+    "status": {
+     "type": "object",
+     "properties": {
+      "observedGeneration": {
+       "type": "integer",
+       "format": "int64",
+       "minimum": 0
+      },
+      "conditions": {
+       "type": "array",
+       "maxItems": 16,
+       "x-kubernetes-list-type": "map",
+       "x-kubernetes-list-map-keys": [
+        "type"
+       ],
+       "items": {
+        "type": "object",
+        "required": [
+         "type",
+         "status",
+         "lastTransitionTime",
+         "reason",
+         "message"
+        ],
+        "properties": {
+         "type": {
+          "type": "string",
+          "maxLength": 316,
+          "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"
+         },
+         "status": {
+          "type": "string",
+          "maxLength": 16,
+          "enum": [
+           "True",
+           "False",
+           "Unknown"
+          ]
+         },
+         "observedGeneration": {
+          "type": "integer",
+          "format": "int64",
+          "minimum": 0
+         },
+         "lastTransitionTime": {
+          "type": "string",
+          "format": "date-time",
+          "maxLength": 64
+         },
+         "reason": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 1024,
+          "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+         },
+         "message": {
+          "type": "string",
+          "maxLength": 32768
+         }
+        }
+       }
+      }
+     }
+    }
+   }
+  },
+  ClusterAccessPolicy: {
+   "type": "object",
+   "required": [
+    "spec"
+   ],
+   "properties": {
+    "apiVersion": {
+     "type": "string"
+    },
+    "kind": {
+     "type": "string"
+    },
+    "metadata": {
+     "type": "object",
+     "x-kubernetes-preserve-unknown-fields": true
+    },
+    "spec": {
+     "type": "object",
+     "x-kubernetes-validations": [
+      {
+       "rule": "has(self.rules) || has(self.masking) || has(self.limits)",
+       "message": "a ClusterAccessPolicy has rules, masking or limits: one without any restricts nothing"
+      }
+     ],
+     "properties": {
+      "namespaces": {
+       "type": "array",
+       "minItems": 1,
+       "maxItems": 64,
+       "x-kubernetes-list-type": "set",
+       "items": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "pattern": "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$"
+       }
+      },
+      "rules": {
+       "type": "array",
+       "maxItems": 64,
+       "x-kubernetes-list-type": "map",
+       "x-kubernetes-list-map-keys": [
+        "name"
+       ],
+       "items": {
+        "type": "object",
+        "required": [
+         "name",
+         "action"
+        ],
+        "x-kubernetes-validations": [
+         {
+          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.mcp), has(self.passthrough)].filter(b, b).size() <= 1",
+          "message": "a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each"
+         },
+         {
+          "rule": "self.action != 'RequireApproval' || has(self.approval)",
+          "message": "action RequireApproval needs an approval block that lists approvers"
+         },
+         {
+          "rule": "self.action == 'RequireApproval' || !has(self.approval)",
+          "fieldPath": ".approval",
+          "messageExpression": "'approval has no effect with action ' + self.action + ': use RequireApproval or remove it'",
+          "message": "approval has no effect with this action: use RequireApproval or remove it"
+         },
+         {
+          "rule": "self.action != 'Deny' || !has(self.marks)",
+          "fieldPath": ".marks",
+          "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
+         }
+        ],
+        "properties": {
+         "name": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 63,
+          "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+         },
+         "action": {
+          "type": "string",
+          "maxLength": 32,
+          "enum": [
+           "Allow",
+           "RequireApproval",
+           "Deny"
+          ],
+          "x-kubernetes-validations": [
+           {
+            "rule": "self in ['RequireApproval', 'Deny']",
+            "message": "a ClusterAccessPolicy restricts and never allows: write Allow in an AccessPolicy of the namespace"
+           }
+          ]
+         },
+         "message": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 1024
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "minLength": 1,
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
+         },
+         "sql": {
+          "type": "object",
+          "properties": {
+           "statements": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 20,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 32,
+             "enum": [
+              "select",
+              "insert",
+              "update",
+              "delete",
+              "merge",
+              "copy",
+              "truncate",
+              "create",
+              "alter",
+              "drop",
+              "grant",
+              "revoke",
+              "set",
+              "call",
+              "do",
+              "explain",
+              "transaction",
+              "utility",
+              "replication",
+              "other"
+             ]
+            }
+           },
+           "relations": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 160,
+             "pattern": "^([*]|[^.\\s\"]{1,64}[.][^.\\s\"]{1,64})$"
+            }
+           },
+           "columns": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 224,
+             "pattern": "^([*]|[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}[.][^.\\s\"]{1,64})$"
+            }
+           },
+           "functions": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 160,
+             "pattern": "^([^.\\s\"]{1,64}[.])?[^.\\s\"]{1,64}$"
+            }
+           },
+           "hasWhere": {
+            "type": "boolean"
+           }
+          }
+         },
+         "http": {
+          "type": "object",
+          "properties": {
+           "methods": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 16,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 32,
+             "pattern": "^([A-Z]+|[*])$"
+            }
+           },
+           "hosts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-a-z0-9.:*_]+$"
+            }
+           },
+           "paths": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 128,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^/[^?#\\s]*$"
+            }
+           },
+           "query": {
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": {
+             "type": "string",
+             "maxLength": 512
+            }
+           },
+           "contentTypes": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 32,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[-a-z0-9!#$&^_.+*]+/[-a-z0-9!#$&^_.+*]+$"
+            }
+           },
+           "upgrades": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 4,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 32,
+             "enum": [
+              "websocket"
+             ]
+            }
+           }
+          }
+         },
+         "passthrough": {
+          "type": "object",
+          "properties": {
+           "hosts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 253,
+             "pattern": "^[-a-z0-9.*_]+$"
+            }
+           }
+          }
+         },
+         "llm": {
+          "type": "object",
+          "properties": {
+           "operations": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 32,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 64,
+             "pattern": "^[-a-z0-9._/*]+$"
+            }
+           },
+           "models": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 128,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "tools": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "maxOutputTokens": {
+            "type": "integer",
+            "format": "int32",
+            "minimum": 1,
+            "maximum": 10000000
+           },
+           "promptMatches": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024
+           },
+           "detect": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 32,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
+            }
+           }
+          }
+         },
+         "mcp": {
+          "type": "object",
+          "x-kubernetes-validations": [
+           {
+            "rule": "[has(self.tools), has(self.resources), has(self.prompts)].filter(b, b).size() <= 1",
+            "message": "an mcp block has at most one of tools, resources and prompts: no message names two of them; write one rule for each"
+           },
+           {
+            "rule": "!has(self.arguments) || !has(self.resources)",
+            "fieldPath": ".arguments",
+            "message": "mcp.arguments has no effect beside resources: what is read has no arguments"
+           }
+          ],
+          "properties": {
+           "methods": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[A-Za-z0-9_$./*-]+$"
+            }
+           },
+           "tools": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "arguments": {
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": {
+             "type": "string",
+             "maxLength": 512
+            }
+           },
+           "resources": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 128,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "prompts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           }
+          }
+         },
+         "approval": {
+          "type": "object",
+          "required": [
+           "approvers"
+          ],
+          "x-kubernetes-validations": [
+           {
+            "rule": "self.approvers.exists(a, has(a.group)) || self.count <= self.approvers.size()",
+            "fieldPath": ".count",
+            "message": "approval.count asks for more people than approvers lists"
+           },
+           {
+            "rule": "duration(self.hold) >= duration('1s') && duration(self.hold) <= duration('10m')",
+            "fieldPath": ".hold",
+            "message": "approval.hold is from 1s to 10m"
+           },
+           {
+            "rule": "duration(self.validFor) >= duration('10s') && duration(self.validFor) <= duration('24h')",
+            "fieldPath": ".validFor",
+            "message": "approval.validFor is from 10s to 24h"
+           }
+          ],
+          "properties": {
+           "approvers": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 16,
+            "x-kubernetes-list-type": "atomic",
+            "items": {
+             "type": "object",
+             "x-kubernetes-validations": [
+              {
+               "rule": "has(self.group) != has(self.user)",
+               "message": "an approver is exactly one of group and user"
+              }
+             ],
+             "properties": {
+              "group": {
+               "type": "string",
+               "minLength": 1,
+               "maxLength": 253
+              },
+              "user": {
+               "type": "string",
+               "minLength": 1,
+               "maxLength": 253
+              }
+             }
+            }
+           },
+           "count": {
+            "type": "integer",
+            "format": "int32",
+            "minimum": 1,
+            "maximum": 10,
+            "default": 1
+           },
+           "hold": {
+            "type": "string",
+            "maxLength": 16,
+            "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$",
+            "default": "50s"
+           },
+           "validFor": {
+            "type": "string",
+            "maxLength": 16,
+            "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$",
+            "default": "10m"
+           }
+          }
+         }
+        }
+       }
+      },
+      "masking": {
+       "type": "array",
+       "maxItems": 64,
+       "x-kubernetes-list-type": "atomic",
+       "items": {
+        "type": "object",
+        "required": [
+         "transform"
+        ],
+        "x-kubernetes-validations": [
+         {
+          "rule": "has(self.columns) != has(self.detect)",
+          "message": "a masking entry has exactly one of columns and detect"
+         },
+         {
+          "rule": "!has(self.detect) || !has(self.transform.truncateDate)",
+          "fieldPath": ".transform",
+          "message": "transform truncateDate works on columns only: use another transform with detect"
+         },
+         {
+          "rule": "!has(self.columns) || !has(self.direction) || self.direction == 'response'",
+          "fieldPath": ".direction",
+          "message": "columns are in answers: set direction to response, or use detect"
+         },
+         {
+          "rule": "!has(self.columns) || !has(self.when)",
+          "fieldPath": ".when",
+          "message": "columns are masked always: remove when, or use detect"
+         },
+         {
+          "rule": "!has(self.restore)",
+          "fieldPath": ".restore",
+          "message": "masking restore is not available in this version: remove it"
+         },
+         {
+          "rule": "!has(self.detect) || !has(self.predicates)",
+          "fieldPath": ".predicates",
+          "message": "predicates are about columns: remove it from an entry with detect"
+         },
+         {
+          "rule": "!has(self.predicates) || self.predicates != 'Allow' || !has(self.marks) || !('secret' in self.marks)",
+          "fieldPath": ".predicates",
+          "message": "columns marked secret may not decide which rows are shown: set predicates to Deny, or remove the mark"
+         }
+        ],
+        "properties": {
+         "columns": {
+          "type": "array",
+          "minItems": 1,
+          "maxItems": 256,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "maxLength": 224,
+           "pattern": "^([*]|[^.\\s\"]{1,64}[.][^.\\s\"]{1,64}[.][^.\\s\"]{1,64})$"
+          }
+         },
+         "detect": {
+          "type": "array",
+          "minItems": 1,
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "maxLength": 64,
+           "pattern": "^[a-z][a-z0-9-]*$"
+          }
+         },
+         "direction": {
+          "type": "string",
+          "maxLength": 16,
+          "enum": [
+           "response",
+           "request",
+           "both"
+          ],
+          "default": "response"
+         },
+         "when": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 2048
+         },
+         "restore": {
+          "type": "boolean"
+         },
+         "predicates": {
+          "type": "string",
+          "maxLength": 8,
+          "enum": [
+           "Allow",
+           "Deny"
+          ]
+         },
+         "marks": {
+          "type": "array",
+          "maxItems": 32,
+          "x-kubernetes-list-type": "set",
+          "items": {
+           "type": "string",
+           "maxLength": 64,
+           "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+          }
+         },
+         "transform": {
+          "type": "object",
+          "x-kubernetes-validations": [
+           {
+            "rule": "[has(self.redact), has(self.nullify), has(self.partial), has(self.hash), has(self.fixed), has(self.truncateDate), has(self.tokenize)].filter(t, t).size() == 1",
+            "message": "transform has exactly one of redact, nullify, partial, hash, tokenize, fixed and truncateDate"
+           }
+          ],
+          "properties": {
+           "redact": {
+            "type": "object"
+           },
+           "nullify": {
+            "type": "object"
+           },
+           "partial": {
+            "type": "object",
+            "x-kubernetes-validations": [
+             {
+              "rule": "self.keepFirst + self.keepLast > 0",
+              "message": "transform partial keeps nothing: set keepFirst or keepLast, or use redact"
+             }
+            ],
+            "properties": {
+             "keepFirst": {
+              "type": "integer",
+              "format": "int32",
+              "minimum": 0,
+              "maximum": 64,
+              "default": 0
+             },
+             "keepLast": {
+              "type": "integer",
+              "format": "int32",
+              "minimum": 0,
+              "maximum": 64,
+              "default": 0
+             }
+            }
+           },
+           "hash": {
+            "type": "object"
+           },
+           "fixed": {
+            "type": "object",
+            "required": [
+             "value"
+            ],
+            "properties": {
+             "value": {
+              "type": "string",
+              "maxLength": 256
+             }
+            }
+           },
+           "truncateDate": {
+            "type": "object",
+            "required": [
+             "to"
+            ],
+            "properties": {
+             "to": {
+              "type": "string",
+              "maxLength": 16,
+              "enum": [
+               "year",
+               "month",
+               "day"
+              ]
+             }
+            }
+           },
+           "tokenize": {
+            "type": "object"
+           }
+          }
+         }
+        }
+       }
+      },
+      "detectors": {
+       "type": "array",
+       "maxItems": 16,
+       "x-kubernetes-list-type": "map",
+       "x-kubernetes-list-map-keys": [
+        "name"
+       ],
+       "items": {
+        "type": "object",
+        "required": [
+         "name",
+         "pattern"
+        ],
+        "properties": {
+         "name": {
+          "type": "string",
+          "maxLength": 64,
+          "pattern": "^[a-z][a-z0-9-]*$"
+         },
+         "pattern": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 256
+         }
+        }
+       }
+      },
+      "limits": {
+       "type": "object",
+       "x-kubernetes-validations": [
+        {
+         "rule": "!has(self.tokensPerMinute)",
+         "fieldPath": ".tokensPerMinute",
+         "message": "limits.tokensPerMinute is not available in this version: remove it"
+        },
+        {
+         "rule": "!has(self.tokensPerDay)",
+         "fieldPath": ".tokensPerDay",
+         "message": "limits.tokensPerDay is not available in this version: remove it"
+        },
+        {
+         "rule": "!has(self.costPerDay)",
+         "fieldPath": ".costPerDay",
+         "message": "limits.costPerDay is not available in this version: remove it"
+        },
+        {
+         "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
+         "fieldPath": ".statementTimeout",
+         "message": "limits.statementTimeout is from 1s to 24h"
+        },
+        {
+         "rule": "!has(self.idleTimeout) || (duration(self.idleTimeout) >= duration('1s') && duration(self.idleTimeout) <= duration('24h'))",
+         "fieldPath": ".idleTimeout",
+         "message": "limits.idleTimeout is from 1s to 24h"
+        }
+       ],
+       "properties": {
+        "requestsPerMinute": {
+         "type": "integer",
+         "format": "int32",
+         "minimum": 1,
+         "maximum": 10000000
+        },
+        "rowsPerResult": {
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
+        },
+        "bytesPerResult": {
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000000
+        },
+        "maxConnections": {
+         "type": "integer",
+         "format": "int32",
+         "minimum": 1,
+         "maximum": 100000
+        },
+        "idleTimeout": {
+         "type": "string",
+         "maxLength": 16,
+         "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
+        },
+        "tokensPerMinute": {
+         "x-kubernetes-int-or-string": true,
+         "maxLength": 64
+        },
+        "tokensPerDay": {
+         "x-kubernetes-int-or-string": true,
+         "maxLength": 64
+        },
+        "costPerDay": {
+         "x-kubernetes-int-or-string": true,
+         "maxLength": 64
+        },
+        "statementTimeout": {
+         "type": "string",
+         "maxLength": 16,
+         "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
+        }
+       }
       }
      }
     },

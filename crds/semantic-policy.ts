@@ -1,22 +1,38 @@
 // What is wrong within one AccessPolicy beyond its schema: conditions, patterns, and rules that cannot do anything.
 import { neverMatches, unreachableRules } from "../policy/conflicts.ts";
 import { detectorNames, isDetectorName } from "../policy/mask/detectors.ts";
-import { checkPattern, checkWhen, ruleBlocks } from "../policy/when.ts";
+import { checkMaskWhen, checkPattern, checkWhen, ruleBlocks } from "../policy/when.ts";
 import type { RuleBlock } from "../policy/when.ts";
 import type { Problem } from "./problem.ts";
 import type { AccessPolicy, PolicyRule } from "./types.gen.ts";
 
-export function policyProblems(spec: AccessPolicy["spec"]): readonly Problem[] {
+/** What policies of both kinds have in common. */
+type PolicyParts = Pick<AccessPolicy["spec"], "rules" | "masking" | "detectors" | "limits">;
+
+export function policyProblems(spec: PolicyParts): readonly Problem[] {
   const rules = spec.rules ?? [];
   const dead = rules.map(ruleProblems);
   const overruled = unreachableRules(rules)
     // A rule that matches nothing is overruled by anything: said once is enough.
     .filter(({ index }) => dead[index]?.length === 0)
     .map(({ index, message }) => ruleProblem(index, [], message));
-  return [...dead.flat(), ...overruled, ...replicationProblems(spec), ...detectorProblems(spec)];
+  return [
+    ...dead.flat(),
+    ...overruled,
+    ...replicationProblems(spec),
+    ...detectorProblems(spec),
+    ...maskConditionProblems(spec),
+  ];
 }
 
-function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]): Problem[] {
+function maskConditionProblems({ masking = [] }: PolicyParts): Problem[] {
+  return masking.flatMap(({ when }, entry) => {
+    const message = when === undefined ? undefined : checkMaskWhen(when);
+    return message === undefined ? [] : [problem(["spec", "masking", entry, "when"], message)];
+  });
+}
+
+function detectorProblems({ detectors = [], masking = [], rules = [] }: PolicyParts): Problem[] {
   const own = new Set(detectors.map(({ name }) => name));
   const known = [...detectorNames, ...own].join(", ");
   const defined = detectors.flatMap(({ name, pattern }, index) => {
@@ -29,19 +45,24 @@ function detectorProblems({ detectors = [], masking = [] }: AccessPolicy["spec"]
       ...(unsafe === undefined ? [] : [problem([...at, "pattern"], unsafe)]),
     ];
   });
-  const used = masking.flatMap(({ detect = [] }, entry) =>
-    detect.flatMap((name, index) =>
+  const unknown = (names: readonly string[], path: readonly (string | number)[]): Problem[] =>
+    names.flatMap((name, index) =>
       own.has(name) || isDetectorName(name)
         ? []
         : [
             problem(
-              ["spec", "masking", entry, "detect", index],
+              ["spec", ...path, index],
               `the detector ${name} is not known: known are ${known}; define others in spec.detectors`,
             ),
           ],
+    );
+  return [
+    ...defined,
+    ...rules.flatMap(({ llm }, rule) =>
+      unknown(llm?.detect ?? [], ["rules", rule, "llm", "detect"]),
     ),
-  );
-  return [...defined, ...used];
+    ...masking.flatMap(({ detect = [] }, entry) => unknown(detect, ["masking", entry, "detect"])),
+  ];
 }
 
 /** A stream of changes shows every row and column, so what looks into statements and results would be void beside it. */
@@ -49,7 +70,7 @@ function replicationProblems({
   rules = [],
   masking = [],
   limits,
-}: AccessPolicy["spec"]): readonly Problem[] {
+}: PolicyParts): readonly Problem[] {
   return rules.flatMap(({ action, sql, when }, index) => {
     if (action === "Deny" || sql?.statements?.includes("replication") !== true) return [];
     const problems: Problem[] = [];

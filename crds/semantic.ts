@@ -3,7 +3,7 @@ import { connectionProblems } from "./semantic-connection.ts";
 import { policyProblems } from "./semantic-policy.ts";
 import type { Problem } from "./problem.ts";
 import type { CrdKind } from "./schema.ts";
-import type { AccessPolicy, Connection } from "./types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy, Connection } from "./types.gen.ts";
 
 export function semanticProblems(kind: CrdKind, object: unknown): readonly Problem[] {
   switch (kind) {
@@ -11,6 +11,8 @@ export function semanticProblems(kind: CrdKind, object: unknown): readonly Probl
       return connectionProblems((object as Connection).spec);
     case "AccessPolicy":
       return policyProblems((object as AccessPolicy).spec);
+    case "ClusterAccessPolicy":
+      return policyProblems((object as ClusterAccessPolicy).spec);
     case "AccessRequest":
     case "AccessSession":
     case "Quarantine":

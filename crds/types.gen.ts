@@ -54,7 +54,7 @@ export interface ConnectionTls {
   readonly caSecretRef?: SecretKeyReference;
 }
 
-/** Where the upstream is. postgres and passthrough take host and port; http, openai and mcp take url. */
+/** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
 export interface ConnectionEndpoint {
   /** DNS name or address of the upstream. */
   readonly host?: string;
@@ -167,7 +167,7 @@ export interface OAuth2TokenExchange {
   readonly subjectTokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token" | "urn:ietf:params:oauth:token-type:refresh_token" | "urn:ietf:params:oauth:token-type:saml2";
 }
 
-/** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http, openai and mcp. */
+/** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols over HTTP. */
 export interface OAuth2Credential {
   /** The token endpoint. The operator alone calls it, over TLS, and follows no redirect. */
   readonly tokenUrl: string;
@@ -201,7 +201,7 @@ export interface AwsSecretReference {
   readonly name: string;
 }
 
-/** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http, openai and mcp. */
+/** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols over HTTP. */
 export interface AwsSigV4Credential {
   /** The service in the credential's scope, such as s3, execute-api or bedrock. */
   readonly service: string;
@@ -225,9 +225,9 @@ export interface ConnectionCredential {
   readonly static?: StaticCredential;
   /** A role made in the database for each grant, with the privileges its policies give, and dropped with it. Protocol postgres only. */
   readonly postgresRole?: PostgresRoleCredential;
-  /** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols http, openai and mcp. */
+  /** An access token, sent as Authorization: Bearer. The operator fetches it, with client credentials (RFC 6749 section 4.4) or by exchanging a token (RFC 8693); the client's secret never reaches a proxy. Protocols over HTTP. */
   readonly oauth2?: OAuth2Credential;
-  /** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols http, openai and mcp. */
+  /** Requests are signed by AWS Signature Version 4, over exactly what is sent. What the agent's own SDK signed is dropped. Protocols over HTTP. */
   readonly awsSigV4?: AwsSigV4Credential;
 }
 
@@ -245,8 +245,8 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "mcp";
-  /** Where the upstream is. postgres and passthrough take host and port; http, openai and mcp take url. */
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "mcp";
+  /** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
   readonly hosts?: readonly string[];
@@ -262,6 +262,8 @@ export interface ConnectionSpec {
   readonly inject?: ConnectionInject;
   /** Other namespaces whose pods may name this Connection as namespace/name; `*` is a wildcard. Left out, none. */
   readonly allowedNamespaces?: readonly string[];
+  /** Put on the session of the pod by any operation here that may read something, such as `pii`; rules of every Connection of the pod see them as session.marks. */
+  readonly marks?: readonly string[];
   /** What happens to this connection while the control plane or the audit store is away. */
   readonly onFailure: "closed";
 }
@@ -359,7 +361,7 @@ export interface PassthroughRule {
 
 /** All fields must match; lists are any of. */
 export interface LlmRule {
-  /** chat, responses, embeddings, models and so on. */
+  /** chat, responses, completions, embeddings, images, speech, transcriptions, translations, moderations, models, count-tokens, batches, files, realtime; one word for what every provider calls otherwise. */
   readonly operations?: readonly string[];
   /** Model names, `*` is a wildcard. */
   readonly models?: readonly string[];
@@ -369,6 +371,8 @@ export interface LlmRule {
   readonly maxOutputTokens?: number;
   /** RE2 pattern looked for in each message. */
   readonly promptMatches?: string;
+  /** Detectors run over the text of the request, the names of masking and those of spec.detectors. The rule speaks about requests in which one of them finds something. */
+  readonly detect?: readonly string[];
 }
 
 /** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
@@ -408,6 +412,8 @@ export interface PolicyRule {
   readonly message?: string;
   /** CEL over the operation's facts, for what the fields cannot say. */
   readonly when?: string;
+  /** Put on the session of the pod by what this rule speaks about and lets pass, such as `pii`; rules see them as session.marks. */
+  readonly marks?: readonly string[];
   /** All fields must match; lists are any of. */
   readonly sql?: SqlRule;
   /** All fields must match; lists are any of. */
@@ -462,11 +468,13 @@ export interface MaskingEntry {
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
-  /** What is masked, answers, requests or both; requests on openai connections only, by detect. */
+  /** What is masked, answers, requests or both; requests on connections to language models only, by detect. */
   readonly direction: "response" | "request" | "both";
+  /** CEL over subject, connection, session and time: the entry applies while it is true, and where it cannot be evaluated. With detect only, for instance session.marks.exists(m, m == 'pii'). */
+  readonly when?: string;
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
-  /** Classes of the values, such as `pii`. Columns marked `secret` never have predicates. */
+  /** Classes of the values, such as `pii`: put on the session of the pod by an answer that holds one of the columns or a finding (masked or not), or by a request with a finding; rules see them as session.marks. Columns marked `secret` never have predicates. */
   readonly marks?: readonly string[];
   readonly transform: MaskingTransform;
 }
@@ -503,7 +511,7 @@ export interface AccessPolicySpec {
   readonly mode: "Enforce" | "Observe";
   /** Order never matters; every matching rule counts. */
   readonly rules?: readonly PolicyRule[];
-  /** Detectors of this policy's own, for masking. */
+  /** Detectors of this policy's own, for masking and for llm rules. */
   readonly detectors?: readonly DetectorEntry[];
   /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
   readonly masking?: readonly MaskingEntry[];
@@ -525,6 +533,55 @@ export interface AccessPolicy {
   readonly metadata: ObjectMeta;
   readonly spec: AccessPolicySpec;
   readonly status?: AccessPolicyStatus;
+}
+
+export interface ClusterRule {
+  readonly name: string;
+  readonly action: "RequireApproval" | "Deny";
+  /** What the agent is told when this rule speaks. */
+  readonly message?: string;
+  /** CEL over the operation's facts, for what the fields cannot say. */
+  readonly when?: string;
+  /** Put on the session of the pod by what this rule speaks about and lets pass, such as `pii`; rules see them as session.marks. */
+  readonly marks?: readonly string[];
+  /** All fields must match; lists are any of. */
+  readonly sql?: SqlRule;
+  /** All fields must match; lists are any of. */
+  readonly http?: HttpRule;
+  /** TLS that is not opened. All fields must match; lists are any of. */
+  readonly passthrough?: PassthroughRule;
+  /** All fields must match; lists are any of. */
+  readonly llm?: LlmRule;
+  /** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
+  readonly mcp?: McpRule;
+  readonly approval?: RuleApproval;
+}
+
+export interface ClusterAccessPolicySpec {
+  /** Namespaces of connections or of agents, `*` is a wildcard. Left out, every one. It counts where either matches, so that neither side moves out of it. */
+  readonly namespaces?: readonly string[];
+  /** Deny and RequireApproval, beside whatever the policies of a namespace say. They permit nothing. */
+  readonly rules?: readonly ClusterRule[];
+  /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
+  readonly masking?: readonly MaskingEntry[];
+  /** Detectors of this policy's own, for masking and for llm rules. */
+  readonly detectors?: readonly DetectorEntry[];
+  /** The smallest of all policies counts. */
+  readonly limits?: PolicyLimits;
+}
+
+export interface ClusterAccessPolicyStatus {
+  readonly observedGeneration?: number;
+  readonly conditions?: readonly Condition[];
+}
+
+/** Restrictions that add up with the policies of each namespace, the strictest counting, also where those only observe. It permits nothing. */
+export interface ClusterAccessPolicy {
+  readonly apiVersion: "chaperone.dev/v1alpha1";
+  readonly kind: "ClusterAccessPolicy";
+  readonly metadata: Omit<ObjectMeta, "namespace">;
+  readonly spec: ClusterAccessPolicySpec;
+  readonly status?: ClusterAccessPolicyStatus;
 }
 
 /** The subject that tried the operation, as proven to the operator. */

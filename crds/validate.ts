@@ -4,7 +4,7 @@ import { isRecord, withDefaults } from "./defaults.ts";
 import { metadataProblems } from "./metadata.ts";
 import { capProblems } from "./problem.ts";
 import type { Problem } from "./problem.ts";
-import { crdApiVersion } from "./schema.ts";
+import { clusterKinds, crdApiVersion } from "./schema.ts";
 import type { CrdKind } from "./schema.ts";
 import { crdSchemas } from "./schemas.gen.ts";
 import { semanticProblems } from "./semantic.ts";
@@ -60,5 +60,5 @@ function headProblems(kind: CrdKind, value: unknown): readonly Problem[] {
     });
   if (value["kind"] !== kind)
     problems.push({ path: ["kind"], message: `must be ${kind}`, stage: "structural" });
-  return [...problems, ...metadataProblems(value["metadata"])];
+  return [...problems, ...metadataProblems(value["metadata"], !clusterKinds.has(kind))];
 }

@@ -4,7 +4,7 @@ import { openReader, type OpenReader } from "./audit/reader.ts";
 import { openStore, type AuditStore } from "./audit/store.ts";
 import { serviceNames, type OperatorConfig } from "./config.ts";
 import { SigningKeys } from "./grants/keys.ts";
-import { missingRights, whoAmI } from "./kube/access.ts";
+import { missingRights } from "./kube/access.ts";
 import { KubeClient } from "./kube/client.ts";
 import { kubeConnection } from "./kube/kube-config.ts";
 import { neededRights } from "./kube/rights.ts";
@@ -19,8 +19,6 @@ export interface Foundations {
   readonly client: KubeClient;
   /** URL of the API server. */
   readonly server: string;
-  /** The user that the API server takes us for. */
-  readonly operatorUser: string;
   readonly certificates: Certificates;
   readonly keys: SigningKeys;
   readonly store: AuditStore;
@@ -41,7 +39,7 @@ export async function layFoundations(
   const { transport } = kubeConnection(config.kubeconfig, now);
   const client = new KubeClient(transport, `chaperone-operator/${version}`);
   closers.push(() => client.close());
-  const operatorUser = await checkRights(client, config, opening);
+  await checkRights(client, config, opening);
   const certificates = await Certificates.open(
     {
       secret: new NamedSecret(client, config.namespace, config.authoritySecret),
@@ -60,22 +58,21 @@ export async function layFoundations(
   // Its own connection: a long question must not hold up what proxies send.
   const reader = await openReader(config.auditStore);
   closers.push(() => reader.close());
-  return { client, server: transport.server, operatorUser, certificates, keys, store, reader };
+  return { client, server: transport.server, certificates, keys, store, reader };
 }
 
-/** Who we are, once it is sure that we may do what we must. */
+/** Says at once, and by name, what we may not do and must. */
 async function checkRights(
   client: KubeClient,
   config: OperatorConfig,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<void> {
   const lacking = await missingRights(client, neededRights(config), signal);
   if (lacking.length > 0) {
     throw new Error(
       `RBAC does not let the operator ${lacking.join(", ")}; install the chart's roles (helm upgrade), or bind them to its service account`,
     );
   }
-  return await whoAmI(client, signal);
 }
 
 export function messageOf(error: unknown): string {

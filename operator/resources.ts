@@ -1,11 +1,24 @@
 // What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
 import type { ToolPin } from "../contract/control.ts";
-import type { AccessPolicy, AccessRequest, Connection, Quarantine } from "../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  AccessRequest,
+  ClusterAccessPolicy,
+  Connection,
+  Quarantine,
+} from "../crds/types.gen.ts";
 
-export type ResourceKind = "Connection" | "AccessPolicy" | "Quarantine" | "Secret" | "Pod";
+export type ResourceKind =
+  | "Connection"
+  | "AccessPolicy"
+  | "ClusterAccessPolicy"
+  | "Quarantine"
+  | "Secret"
+  | "Pod";
 
 export interface ResourceChange {
   readonly kind: ResourceKind;
+  /** Empty for what belongs to none. */
   readonly namespace: string;
   readonly name: string;
   readonly generation: number;
@@ -19,6 +32,8 @@ export interface ResourceView {
   /** Sorted by name. */
   connectionsIn(namespace: string): readonly Connection[];
   policiesIn(namespace: string): readonly AccessPolicy[];
+  /** Sorted by name. */
+  clusterPolicies(): readonly ClusterAccessPolicy[];
   quarantines(): readonly Quarantine[];
   /** Decoded values of a Secret; undefined when it is not there. */
   secret(

@@ -113,7 +113,7 @@ async function assemble(
       pods: view.pods.store,
       now: Date.now,
       checksPeerAddress: config.checksPeerAddress,
-      notInjected: (pod) => notInjected(pod, settings()),
+      notInjected: (pod) => notInjected(pod, settings(), Date.now()),
     }),
     keys: foundations.keys,
     events: { ingest: (batch) => store.ingest(batch) },
@@ -147,7 +147,8 @@ async function assemble(
       view,
       isSynced: () => true, // it does not listen before
       access,
-      operatorUser: foundations.operatorUser,
+      record,
+      isInjected: (namespace, name) => view.pods.store.get(`${namespace}/${name}`) !== undefined,
       now: Date.now,
       onInjection: (decision) =>
         metrics.admissions.inc({

@@ -13,6 +13,7 @@ import { Janitor } from "./kube/janitor.ts";
 import type { KubePeople } from "./kube/people.ts";
 import type { KubeRequests } from "./kube/requests.ts";
 import type { KubeView } from "./kube/view.ts";
+import { clusterPolicyController } from "./policies/cluster-controller.ts";
 import { policyController } from "./policies/controller.ts";
 import { quarantineController } from "./policies/quarantine-controller.ts";
 import { Retention } from "./policies/retention.ts";
@@ -72,6 +73,15 @@ function statusControllers(parts: UpkeepParts): Controller[] {
     maskKey: (namespace) => keys.derive(`mask/${namespace}`).toString("base64url"),
     operatorNamespace: config.namespace,
   };
+  const policies = {
+    client,
+    view,
+    views: api.views,
+    governing,
+    validator: createValidator(),
+    random,
+    log,
+  };
   return [
     connectionController({
       client,
@@ -84,15 +94,8 @@ function statusControllers(parts: UpkeepParts): Controller[] {
       tokens: api.tokens,
       activeGrants: (name) => api.live.activeOn(name),
     }),
-    policyController({
-      client,
-      view,
-      views: api.views,
-      governing,
-      validator: createValidator(),
-      random,
-      log,
-    }),
+    policyController(policies),
+    clusterPolicyController(policies),
     quarantineController({
       client,
       view,

@@ -34,6 +34,10 @@ export interface LlmMatch {
   readonly tools?: readonly string[];
   readonly maxOutputTokens?: number;
   readonly promptMatches?: string;
+  /** Names of detectors: the rule speaks about requests in whose text one of them finds something. */
+  readonly detect?: readonly string[];
+  /** RE2 by name, of those that the policy brings itself. */
+  readonly patterns?: Readonly<Record<string, string>>;
 }
 
 export interface McpMatch {
@@ -74,6 +78,28 @@ export interface BundleRule {
   readonly when?: string;
   readonly approval?: ApprovalTerms;
   readonly message?: string;
+  /** What an operation that it lets pass puts on the pod's session. Never present on a Deny. */
+  readonly marks?: readonly string[];
+  /** Of a ClusterAccessPolicy: it denies or asks a person, and permits nothing. */
+  readonly restricts?: true;
+}
+
+/** Whether the rule can let anything through. */
+export function permits(rule: {
+  readonly action: RuleAction;
+  readonly restricts?: boolean;
+}): boolean {
+  const { action, restricts } = rule;
+  return action !== "Deny" && restricts !== true;
+}
+
+/** A class of data, and who says that something belongs to it. */
+export interface MarkSource {
+  readonly mark: string;
+  /** `namespace/name`; absent where the Connection itself says so. */
+  readonly policy?: string;
+  /** Of a rule's marks; absent for those of a masking entry. */
+  readonly rule?: string;
 }
 
 export type Transform =
@@ -94,6 +120,8 @@ export interface ColumnMask {
   readonly predicates?: "Allow";
   /** `namespace/name` of the policy whose transform stayed. */
   readonly policy: string;
+  /** What its values put on the pod's session, by all policies that name it. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface DetectMask {
@@ -102,6 +130,10 @@ export interface DetectMask {
   readonly pattern?: string;
   readonly transform: Transform;
   readonly policy: string;
+  /** CEL source: applies while it is true, and where it cannot be evaluated. */
+  readonly when?: string;
+  /** What a finding puts on the pod's session. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface Limits {
@@ -135,10 +167,14 @@ export interface Bundle {
   readonly subject: { readonly namespace: string; readonly serviceAccount: string };
   /** Policies that select the subject on this connection, `namespace/name`. Empty means everything is denied. */
   readonly policies: readonly string[];
+  /** ClusterAccessPolicies that count besides, as events and messages name them (clusterPolicyName); absent where there are none. */
+  readonly clusterPolicies?: readonly string[];
   /** No Enforce policy selects the subject, but an Observe one does: what is recognised passes and is recorded with `wouldBe`. */
   readonly observeOnly: boolean;
   readonly rules: readonly BundleRule[];
   readonly columnMasks: readonly ColumnMask[];
+  /** What any operation that reads something puts on the pod's session: the Connection's own. */
+  readonly marks?: readonly string[];
   /** Of answers. */
   readonly detectMasks: readonly DetectMask[];
   /** Of requests; absent where there are none. */

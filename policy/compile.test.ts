@@ -204,6 +204,23 @@ test("masks of one column are merged to the stricter, within and across policies
   ]);
 });
 
+test("a rule with detect brings the patterns of the policy's own detectors, and needs a proxy that knows them", () => {
+  const bundle = compiled(
+    policy("a", {
+      detectors: [
+        { name: "order", pattern: "ORD-[0-9]{6}" },
+        { name: "other", pattern: "x" },
+      ],
+      rules: [{ name: "r", action: "Deny", llm: { detect: ["email", "order"] } }],
+    }),
+  );
+  assert.deepEqual(bundle.rules[0]?.llm, {
+    detect: ["email", "order"],
+    patterns: { order: "ORD-[0-9]{6}" },
+  });
+  assert.ok(bundle.requires.includes("llm.detect"));
+});
+
 test("limits and ttl are the smallest, recording is the most detailed", () => {
   const bundle = compiled(
     policy("a", {
@@ -318,12 +335,18 @@ test("predicates on a masked column need the leave of every mask on it, and neve
   const silent = policy("b", { masking: [entry({})] });
   const secret = policy("s", { masking: [entry({ predicates: "Allow", marks: ["secret"] })] });
   const transform = { kind: "tokenize" };
+  const marks = [{ mark: "pii", policy: "agents/a" }];
   assert.deepEqual(compiled(allow).columnMasks, [
-    { column: "public.c.ssn", transform, predicates: "Allow", policy: "agents/a" },
+    { column: "public.c.ssn", transform, predicates: "Allow", policy: "agents/a", marks },
   ]);
-  assert.deepEqual(compiled(allow).requires, ["mask.columns", "mask.predicates", "mask.tokenize"]);
+  assert.deepEqual(compiled(allow).requires, [
+    "marks",
+    "mask.columns",
+    "mask.predicates",
+    "mask.tokenize",
+  ]);
   assert.deepEqual(compiled(allow, silent).columnMasks, [
-    { column: "public.c.ssn", transform, policy: "agents/a" },
+    { column: "public.c.ssn", transform, policy: "agents/a", marks },
   ]);
   assert.equal(compiled(secret).columnMasks[0]?.predicates, undefined);
 });

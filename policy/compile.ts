@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
 import type {
   AccessPolicy,
+  ClusterAccessPolicy,
   Connection,
   MaskingTransform,
   PolicyLimits,
@@ -18,9 +19,13 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
+  LlmMatch,
+  MarkSource,
+  PolicyMode,
   Recording,
   Transform,
 } from "./bundle.ts";
+import { clusterPolicyName, heldOn, restricts } from "./cluster.ts";
 import { parseDays, parseDuration } from "./duration.ts";
 import { requiredFeatures } from "./features.ts";
 import { selectedChains, selectsSubject, targets } from "./select.ts";
@@ -34,6 +39,8 @@ const defaultGrantTtlSeconds = 300;
 export interface CompileInput {
   /** Every policy of the connection's namespace, with defaults filled in; those that select are picked here. */
   readonly policies: readonly AccessPolicy[];
+  /** Every one there is, with defaults filled in; those that count here are picked. */
+  readonly clusterPolicies?: readonly ClusterAccessPolicy[];
   readonly connection: Connection;
   readonly subject: PolicySubjectId;
   /** Key of `hash` transforms, base64url, one per namespace. */
@@ -46,11 +53,23 @@ export interface CompileInput {
  * @example
  * const prepared = prepare(compile({ policies, connection, subject: { namespace: "agents", serviceAccount: "a" }, maskKey }));
  */
-export function compile({ policies, connection, subject, maskKey }: CompileInput): Bundle {
+export function compile(input: CompileInput): Bundle {
+  const { policies, connection, subject, maskKey } = input;
   const selecting = policies
     .filter((policy) => targets(policy, connection) && selectsSubject(policy, subject))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
   const enforcing = selecting.filter((policy) => policy.spec.mode !== "Observe");
+  const restricting = (input.clusterPolicies ?? [])
+    .filter((policy) => restricts(policy, connection, subject))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  // Masks and limits of both count together, the strictest of each.
+  const careful = [
+    ...enforcing.map((policy) => ({ name: policyName(policy), spec: policy.spec })),
+    ...restricting.map((policy) => ({
+      name: clusterPolicyName(policy),
+      spec: heldOn(connection.spec.protocol, policy.spec),
+    })),
+  ];
   // An Observe policy only records: its masks and limits would change what the agent gets.
   const speaking = enforcing.length > 0 ? enforcing : selecting;
   const content = {
@@ -62,13 +81,18 @@ export function compile({ policies, connection, subject, maskKey }: CompileInput
     },
     subject: { namespace: subject.namespace, serviceAccount: subject.serviceAccount },
     policies: selecting.map(policyName),
+    ...(restricting.length > 0 && { clusterPolicies: restricting.map(clusterPolicyName) }),
     observeOnly: selecting.length > 0 && enforcing.length === 0,
-    rules: selecting.flatMap((policy) => rulesOf(policy, subject)),
-    columnMasks: mergeColumnMasks(enforcing.flatMap(columnMasksOf)),
-    detectMasks: mergeDetectMasks(enforcing.flatMap((policy) => detectMasksOf(policy, "response"))),
-    ...requestMasksOf(enforcing),
+    rules: [
+      ...selecting.flatMap((policy) => rulesOf(policy, subject)),
+      ...restricting.flatMap(restrictionsOf),
+    ],
+    ...namedMarks(connection.spec.marks),
+    columnMasks: mergeColumnMasks(careful.flatMap(columnMasksOf)),
+    detectMasks: mergeDetectMasks(careful.flatMap((policy) => detectMasksOf(policy, "response"))),
+    ...requestMasksOf(careful),
     maskKey,
-    limits: enforcing.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
+    limits: careful.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
     recording: recordingOf(selecting, enforcing),
     grantTtlSeconds: ttlOf(speaking),
   } satisfies Omit<Bundle, "requires" | "generation">;
@@ -84,30 +108,76 @@ function rulesOf(policy: AccessPolicy, subject: PolicySubjectId): BundleRule[] {
   const chains = selectedChains(policy, subject);
   return [...(policy.spec.rules ?? [])]
     .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .map((rule) => bundleRule(policy, rule, chains));
+    .map((rule) =>
+      bundleRule(
+        policyName(policy),
+        policy.spec.mode === "Observe" ? "Observe" : "Enforce",
+        rule,
+        patternsOf(policy.spec),
+        chains,
+      ),
+    );
+}
+
+function restrictionsOf(policy: ClusterAccessPolicy): BundleRule[] {
+  const name = clusterPolicyName(policy);
+  const patterns = patternsOf(policy.spec);
+  return [...(policy.spec.rules ?? [])]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((rule) => ({ ...bundleRule(name, "Enforce", rule, patterns), restricts: true as const }));
 }
 
 function bundleRule(
-  policy: AccessPolicy,
+  policy: string,
+  mode: PolicyMode,
   rule: PolicyRule,
-  chains: readonly string[] | undefined,
+  patterns: ReadonlyMap<string, string>,
+  chains?: readonly string[],
 ): BundleRule {
-  const { name, action, sql, http, llm, mcp, passthrough, when, message, approval } = rule;
+  const { name, action, sql, http, llm, mcp, passthrough, when, message, approval, marks } = rule;
   return {
-    policy: policyName(policy),
+    policy,
     name,
     action,
-    mode: policy.spec.mode === "Observe" ? "Observe" : "Enforce",
+    mode,
     ...(chains && action !== "Deny" && { chains }),
     ...(sql && { sql }),
     ...(http && { http }),
-    ...(llm && { llm }),
+    ...(llm && { llm: llmOf(llm, patterns) }),
     ...(mcp && { mcp }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),
     ...(message !== undefined && { message }),
+    // Admission refuses marks on a Deny, which lets nothing be read.
+    ...(action !== "Deny" && namedMarks(marks)),
   };
+}
+
+function llmOf(llm: NonNullable<PolicyRule["llm"]>, own: ReadonlyMap<string, string>): LlmMatch {
+  const used = (llm.detect ?? []).flatMap((name) => {
+    const pattern = own.get(name);
+    return pattern === undefined ? [] : [[name, pattern] as const];
+  });
+  return used.length === 0 ? llm : { ...llm, patterns: Object.fromEntries(used) };
+}
+
+function patternsOf({
+  detectors = [],
+}: Pick<AccessPolicy["spec"], "detectors">): ReadonlyMap<string, string> {
+  return new Map(detectors.map(({ name, pattern }) => [name, pattern]));
+}
+
+function namedMarks(marks: readonly string[] = []): { readonly marks?: readonly string[] } {
+  return marks.length === 0 ? {} : { marks: [...marks].sort() };
+}
+
+function markSources(
+  policy: string,
+  marks: readonly string[] = [],
+): { readonly marks?: readonly MarkSource[] } {
+  if (marks.length === 0) return {};
+  return { marks: [...marks].sort().map((mark) => ({ mark, policy })) };
 }
 
 function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTerms {
@@ -119,37 +189,43 @@ function termsOf({ approvers, count, hold, validFor }: RuleApproval): ApprovalTe
   };
 }
 
-function columnMasksOf(policy: AccessPolicy): ColumnMask[] {
-  return (policy.spec.masking ?? []).flatMap(
-    ({ columns = [], transform, predicates, marks = [] }) =>
-      columns.map((column) => ({
-        column,
-        transform: transformOf(transform),
-        // Admission refuses Allow beside the mark; what got past it is denied here.
-        ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
-        policy: policyName(policy),
-      })),
+/** A policy of either kind, as far as it masks and limits. */
+interface Careful {
+  readonly name: string;
+  readonly spec: Pick<AccessPolicy["spec"], "masking" | "detectors" | "limits">;
+}
+
+function columnMasksOf({ name, spec }: Careful): ColumnMask[] {
+  return (spec.masking ?? []).flatMap(({ columns = [], transform, predicates, marks = [] }) =>
+    columns.map((column) => ({
+      column,
+      transform: transformOf(transform),
+      // Admission refuses Allow beside the mark; what got past it is denied here.
+      ...(predicates === "Allow" && !marks.includes("secret") && { predicates }),
+      policy: name,
+      ...markSources(name, marks),
+    })),
   );
 }
 
-function requestMasksOf(policies: readonly AccessPolicy[]): Pick<Bundle, "requestMasks"> {
+function requestMasksOf(policies: readonly Careful[]): Pick<Bundle, "requestMasks"> {
   const masks = mergeDetectMasks(policies.flatMap((policy) => detectMasksOf(policy, "request")));
   return masks.length === 0 ? {} : { requestMasks: masks };
 }
 
-function detectMasksOf(policy: AccessPolicy, way: "request" | "response"): DetectMask[] {
-  const patterns = new Map(
-    (policy.spec.detectors ?? []).map(({ name, pattern }) => [name, pattern]),
-  );
-  const entries = (policy.spec.masking ?? []).filter(
+function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): DetectMask[] {
+  const patterns = patternsOf(spec);
+  const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
-  return entries.flatMap(({ detect = [], transform }) =>
+  return entries.flatMap(({ detect = [], transform, marks, when }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),
       transform: transformOf(transform),
-      policy: policyName(policy),
+      policy: name,
+      ...(when !== undefined && { when }),
+      ...markSources(name, marks),
     })),
   );
 }
@@ -177,8 +253,11 @@ function mergeColumnMasks(masks: readonly ColumnMask[]): ColumnMask[] {
 }
 
 function mergeDetectMasks(masks: readonly DetectMask[]): DetectMask[] {
-  // Two policies may call different patterns by one name.
-  return mergeBy(masks, ({ detector, pattern = "" }) => `${detector} ${pattern}`);
+  // Two policies may call different patterns by one name, and what holds at times is no stricter than what holds always.
+  return mergeBy(
+    masks,
+    ({ detector, pattern = "", when = "" }) => `${detector} ${pattern}${when && ` ${when}`}`,
+  );
 }
 
 function mergeBy<M extends ColumnMask | DetectMask>(

@@ -118,6 +118,8 @@ function coversLlm(wide: LlmMatch, narrow: LlmMatch, action: RuleAction): boolea
     coversList(wide.tools, narrow.tools, glob) &&
     (wide.maxOutputTokens === undefined ||
       (narrow.maxOutputTokens ?? Infinity) <= wide.maxOutputTokens) &&
-    (wide.promptMatches === undefined || wide.promptMatches === narrow.promptMatches)
+    (wide.promptMatches === undefined || wide.promptMatches === narrow.promptMatches) &&
+    // Whatever the narrower one looks for has to be looked for by the wider.
+    coversList(wide.detect, narrow.detect, (a, b) => a === b)
   );
 }

@@ -71,7 +71,17 @@ function deadPath(path: string): string | undefined {
 }
 
 /** Operations whose answers are not generated text and that take no tools. */
-const plainOperations: ReadonlySet<string> = new Set(["embeddings", "models"]);
+const plainOperations: ReadonlySet<string> = new Set([
+  "embeddings",
+  "models",
+  "count-tokens",
+  "files",
+  "moderations",
+  "images",
+  "speech",
+  "transcriptions",
+  "translations",
+]);
 
 export function deadLlm(block: LlmMatch, action: RuleAction): readonly DeadField[] {
   const { operations, tools, maxOutputTokens } = block;

@@ -163,6 +163,39 @@ test("adding a RequireApproval never lets an operation pass that did not pass be
   );
 });
 
+test("restrictions of the cluster only ever take away, whatever a namespace says", () => {
+  const restriction = ruleOf(["Deny", "RequireApproval"], ["Enforce"]).map((rule) => ({
+    ...rule,
+    policy: "*/guard",
+    restricts: true as const,
+  }));
+  const bundle = (given: readonly BundleRule[], observeOnly: boolean) => ({
+    ...bundleOf(given.map((rule) => (observeOnly && !rule.restricts ? observing(rule) : rule))),
+    observeOnly,
+  });
+  const observing = (rule: BundleRule): BundleRule => ({ ...rule, mode: "Observe" });
+  fc.assert(
+    fc.property(
+      rules,
+      fc.array(restriction, { minLength: 1, maxLength: 3 }),
+      operation,
+      fc.boolean(),
+      (given, restrictions, tried, observeOnly) => {
+        const alone = ask(bundle(given, observeOnly), tried);
+        const restricted = ask(bundle([...given, ...restrictions], observeOnly), tried);
+        assert.ok(
+          openness[restricted.verdict] <= openness[alone.verdict],
+          `${alone.verdict} became ${restricted.verdict}`,
+        );
+        const only = ask(bundle(restrictions, false), tried);
+        if (only.reason === "RuleMatched" && only.verdict === "deny")
+          assert.equal(restricted.verdict, "deny");
+      },
+    ),
+    runs,
+  );
+});
+
 test("what a Deny denied stays denied whatever is permitted besides", () => {
   const denies = fc.array(ruleOf(["Deny"], ["Enforce"]), { minLength: 1, maxLength: 3 });
   fc.assert(

@@ -2,7 +2,10 @@
 import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
-import { evaluate } from "./evaluate.ts";
+import { evaluate, restrict } from "./evaluate.ts";
+import { marksOf } from "./marking.ts";
+import type { PreparedRule } from "./match/rule.ts";
+import type { Inquiry } from "./match/inquiry.ts";
 import { compileRules, indexRules } from "./match/rules.ts";
 import type { RuleSet } from "./match/rules.ts";
 import type { DecideContext } from "./match/scope.ts";
@@ -19,26 +22,36 @@ export interface PreparedBundle {
   readonly enforced: RuleSet;
   /** What would be enforced if every Observe policy were; absent when there is none. */
   readonly observed: RuleSet | undefined;
+  /** Rules that hold also where the others only observe; absent when there are none. */
+  readonly restrictions: RuleSet | undefined;
   /** Which parts of a request some rule reads: there it may have one reading only. */
   readonly reads: { readonly path: boolean; readonly query: boolean };
   /** No rule can cover a write: sessions are read-only in the database as well. */
   readonly readOnly: boolean;
   /** Some rule has a condition, which looks at more than a text's own facts. */
   readonly conditional: boolean;
+  /** Enforced rules that put marks on the pod's session. */
+  readonly marking: readonly PreparedRule[];
+  /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
+  readonly markReaders: readonly PreparedRule[];
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
 export function prepare(bundle: Bundle): PreparedBundle {
   const rules = compileRules(bundle.rules);
   const enforced = rules.filter((rule) => rule.mode === "Enforce");
+  const restrictions = rules.filter(({ restricts }) => restricts);
   const observes = bundle.observeOnly || enforced.length < rules.length;
   return {
     bundle,
     enforced: indexRules(enforced),
     observed: observes ? indexRules(rules) : undefined,
+    restrictions: restrictions.length === 0 ? undefined : indexRules(restrictions),
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
     conditional: bundle.rules.some((rule) => rule.when !== undefined),
+    marking: enforced.filter((rule) => rule.marks.length > 0),
+    markReaders: rules.filter((rule) => rule.readsMarks),
   };
 }
 
@@ -69,20 +82,53 @@ export function decide(
   operation: Operation,
   context: DecideContext,
 ): Decision {
-  const { bundle, enforced, observed } = prepared;
+  const { bundle, enforced, observed, restrictions } = prepared;
   if (bundle.policies.length === 0) return refuse("NoPolicy", noPolicyMessage(bundle));
   const unread = unreadPart(prepared, operation);
   if (unread !== undefined) return refuse("Unrecognised", unrecognisedMessage(unread));
   const inquiry = { bundle, subject, operation, context, scope: undefined };
-  if (bundle.observeOnly) return observe(bundle, evaluate(observed ?? enforced, inquiry));
   const unmasked = unmaskable(bundle, operation);
   if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
-  const decision = evaluate(enforced, inquiry);
+  if (bundle.observeOnly) {
+    const restricted = restrictions && restrict(restrictions, inquiry);
+    const seen = restricted ?? observe(bundle, evaluate(observed ?? enforced, inquiry));
+    return withMarks(prepared, inquiry, seen);
+  }
+  const decision = withMarks(prepared, inquiry, evaluate(enforced, inquiry));
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);
   return would.verdict === decision.verdict ? decision : { ...decision, wouldBe: brief(would) };
+}
+
+/** What it puts on the session, and, where it does not simply pass, what the session carried. */
+function withMarks(prepared: PreparedBundle, inquiry: Inquiry, decision: Decision): Decision {
+  const { marking, bundle } = prepared;
+  const carried = inquiry.context.session.marks ?? [];
+  const asks = carried.length > 0 && hangsOnMarks(prepared, decision);
+  const puts = marking.length > 0 || bundle.marks !== undefined;
+  if (!asks && !puts) return decision;
+  const marks = puts ? marksOf(marking, inquiry, decision) : [];
+  return {
+    ...decision,
+    ...(marks.length > 0 && { marks }),
+    ...(asks && { carried, message: `${decision.message} (${carriedText(carried)})` }),
+  };
+}
+
+/** Whether a rule that looks at marks said no or asked for a person, or one that nearly allowed it may have kept still for them. */
+function hangsOnMarks({ markReaders }: PreparedBundle, decision: Decision): boolean {
+  if (markReaders.length === 0 || decision.verdict === "allow") return false;
+  if (decision.reason === "NoMatchingRule") return true;
+  const spoke = [decision, ...(decision.approvals ?? [])];
+  return markReaders.some(({ policy, name }) =>
+    spoke.some((one) => one.policy === policy && one.rule === name),
+  );
+}
+
+function carriedText(carried: readonly string[]): string {
+  return `this pod's session carries the mark${carried.length === 1 ? "" : "s"} ${carried.join(", ")}`;
 }
 
 function unreadPart({ reads }: PreparedBundle, operation: Operation): string | undefined {

@@ -1,5 +1,5 @@
 // The answer of the policy core: a verdict, the rule that said so, and one sentence a person (and a language model) can act on.
-import type { ApprovalTerms, PolicyMode } from "./bundle.ts";
+import type { ApprovalTerms, MarkSource, PolicyMode } from "./bundle.ts";
 
 export type Verdict = "allow" | "deny" | "hold";
 
@@ -34,6 +34,10 @@ export interface Decision {
   readonly approvals?: readonly HoldTerms[];
   /** On `allow` of an LLM request that names no limit: send it with this one. */
   readonly maxOutputTokens?: number;
+  /** On `allow` and `hold`: what the pod's session carries once this has passed. */
+  readonly marks?: readonly MarkSource[];
+  /** On `deny` and `hold`, where some rule looks at them: what the pod's session carried when this was decided. */
+  readonly carried?: readonly string[];
 }
 
 export interface HoldTerms extends ApprovalTerms {

@@ -32,6 +32,18 @@ export function evaluate(rules: RuleSet, inquiry: Inquiry): Decision {
   return asking.length > 0 ? held(asking, inquiry, coverage) : allowed(inquiry, coverage);
 }
 
+/** What restrictions alone say; undefined where they say nothing. For bundles whose other rules only observe. */
+export function restrict(restrictions: RuleSet, inquiry: Inquiry): Decision | undefined {
+  const { kind, accesses } = inquiry.operation;
+  const denied = firstDeny(restrictions.denies[kind], inquiry);
+  if (denied) return denied;
+  const coverage = startCoverage(accesses, true);
+  const asking: PreparedRule[] = [];
+  const broken = gatherAsking(restrictions.approvals[kind], inquiry, coverage, asking);
+  if (broken) return conditionFailed(broken);
+  return asking.length > 0 ? held(asking, inquiry, coverage) : undefined;
+}
+
 function firstDeny(denies: Rules, inquiry: Inquiry): Decision | undefined {
   let broken: PreparedRule | undefined;
   for (const rule of denies) {
@@ -98,7 +110,7 @@ function coverByApproval(
   const needed =
     coverage.open === 0
       ? []
-      : approvals.filter((rule) => coversSome(rule, inquiry, coverage, false));
+      : approvals.filter((rule) => !rule.restricts && coversSome(rule, inquiry, coverage, false));
   for (const rule of needed) {
     const answer = condition(inquiry, rule);
     if (answer === "error") return rule;
@@ -106,7 +118,7 @@ function coverByApproval(
     coverAll(rule, inquiry, coverage);
     if (!asking.includes(rule)) asking.push(rule);
   }
-  for (const rule of asking) coverAll(rule, inquiry, coverage);
+  for (const rule of asking) if (!rule.restricts) coverAll(rule, inquiry, coverage);
   return undefined;
 }
 

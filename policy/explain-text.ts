@@ -1,5 +1,5 @@
 // An explanation for a terminal.
-import type { ApprovalTerms, Transform } from "./bundle.ts";
+import type { ApprovalTerms, DetectMask, MarkSource, Transform } from "./bundle.ts";
 import type { Decision } from "./decision.ts";
 import type {
   ExplainedAccess,
@@ -13,12 +13,14 @@ import type {
 export function formatExplanation(explanation: Explanation): string {
   const { decision, subject, chain, connection, operation, policies, accesses, obligations } =
     explanation;
+  const { carries } = explanation;
   return [
     `${decision.verdict.toUpperCase()}  ${operation.summary}`,
     `  ${decision.message}`,
     "",
     `subject     ${subject}${chain === undefined ? "" : `, chain ${chain}`}`,
     `connection  ${connection}`,
+    ...(carries === undefined ? [] : [`session     carries ${carries.join(", ")}`]),
     `policies    ${policies.length === 0 ? "none selects this subject here" : policies.join(", ")}`,
     `reason      ${decision.reason}${spokenBy(decision)}`,
     ...wouldBe(decision),
@@ -70,21 +72,23 @@ function name({ policy, rule, mode, conditionFailed }: SpokenRule | NearMiss): s
 function obligationLines(decision: Decision, obligations: Obligations): string[] {
   if (decision.verdict === "deny") return [];
   const { columnMasks, detectMasks, limits, recording } = obligations;
-  const { maxOutputTokens, readOnly, requestMasks = [] } = obligations;
+  const { maxOutputTokens, readOnly, requestMasks = [], marks = [] } = obligations;
   return [
     "",
     "obligations",
     ...columnMasks.map(
       (mask) =>
-        `  mask ${mask.column}: ${transform(mask.transform)}${mask.predicates === "Allow" ? ", predicates allowed" : ""} (${mask.policy})`,
+        `  mask ${mask.column}: ${transform(mask.transform)}${mask.predicates === "Allow" ? ", predicates allowed" : ""} (${mask.policy})${marksText(mask)}`,
     ),
     ...detectMasks.map(
-      (mask) => `  mask detected ${mask.detector}: ${transform(mask.transform)} (${mask.policy})`,
+      (mask) =>
+        `  mask detected ${mask.detector}${whenText(mask)}: ${transform(mask.transform)} (${mask.policy})${marksText(mask)}`,
     ),
     ...requestMasks.map(
       (mask) =>
-        `  mask detected ${mask.detector} in the request: ${transform(mask.transform)} (${mask.policy})`,
+        `  mask detected ${mask.detector} in the request${whenText(mask)}: ${transform(mask.transform)} (${mask.policy})${marksText(mask)}`,
     ),
+    ...marks.map((source) => `  mark the session ${source.mark} (${sayer(source)})`),
     ...Object.entries(limits).map(([limit, value]) => `  limit ${limit}: ${String(value)}`),
     ...(readOnly === true
       ? ["  the session is read-only in the database, because no rule allows a write"]
@@ -94,6 +98,21 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
       : [`  sent with at most ${maxOutputTokens} output tokens`]),
     `  record ${recording.detail}${recording.strict ? ", strict" : ""}, kept ${recording.retentionDays} days`,
   ];
+}
+
+/** A value that is shown, or found, puts these on the pod's session. */
+function marksText({ marks = [] }: Pick<DetectMask, "marks">): string {
+  const names = [...new Set(marks.map(({ mark }) => mark))];
+  return names.length === 0 ? "" : `, marks the session ${names.join(", ")}`;
+}
+
+function whenText({ when }: DetectMask): string {
+  return when === undefined ? "" : ` when ${when}`;
+}
+
+function sayer({ policy, rule }: MarkSource): string {
+  if (policy === undefined) return "the Connection";
+  return rule === undefined ? policy : `${policy} rule ${rule}`;
 }
 
 function transform(given: Transform): string {

@@ -37,6 +37,7 @@ export function explain(
 ): Explanation {
   const { bundle } = prepared;
   const decision = decide(prepared, subject, operation, context);
+  const { marks = [] } = context.session;
   const inquiry: Inquiry = { bundle, subject, operation, context, scope: undefined };
   const rules = prepared.observed ?? prepared.enforced;
   const enforcedBasics = bundle.observeOnly ? rules.basics : prepared.enforced.basics;
@@ -45,7 +46,8 @@ export function explain(
     subject: `${subject.namespace}/${subject.serviceAccount}`,
     ...(subject.chain !== undefined && { chain: subject.chain }),
     connection: connectionName(bundle),
-    policies: bundle.policies,
+    ...(marks.length > 0 && { carries: marks }),
+    policies: [...bundle.policies, ...(bundle.clusterPolicies ?? [])],
     operation: { kind: operation.kind, summary: operation.summary },
     decision,
     accesses: operation.accesses.map((access, index) =>
@@ -64,7 +66,9 @@ function explainAccess(
   basic: boolean,
 ): ExplainedAccess {
   const kind = inquiry.operation.kind;
-  const permissions = [...rules.approvals[kind], ...rules.allows[kind]];
+  const permissions = [...rules.approvals[kind], ...rules.allows[kind]].filter(
+    (rule) => !rule.restricts,
+  );
   const covers = permissions.map((rule) => hold(rule, inquiry, access, "covers"));
   const coveredBy = [...(basic ? [basicsRule] : []), ...spoken(covers)];
   const asks = basic
@@ -132,6 +136,7 @@ function obligationsOf(
     limits,
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),
+    ...(decision.marks !== undefined && { marks: decision.marks }),
     ...(decision.maxOutputTokens !== undefined && { maxOutputTokens: decision.maxOutputTokens }),
   };
 }

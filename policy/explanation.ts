@@ -3,6 +3,7 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
+  MarkSource,
   PolicyMode,
   Recording,
   RuleAction,
@@ -45,6 +46,8 @@ export interface Obligations {
   readonly limits: Limits;
   readonly recording: Recording;
   readonly maxOutputTokens?: number;
+  /** What the pod's session carries once it has passed, by rules and Connection; masks say theirs themselves. */
+  readonly marks?: readonly MarkSource[];
   /** No rule allows a write: the database session is read-only. */
   readonly readOnly?: true;
 }
@@ -53,6 +56,8 @@ export interface Explanation {
   readonly subject: string;
   readonly chain?: string;
   readonly connection: string;
+  /** What the pod's session was taken to carry. */
+  readonly carries?: readonly string[];
   readonly policies: readonly string[];
   readonly operation: { readonly kind: Operation["kind"]; readonly summary: string };
   readonly decision: Decision;

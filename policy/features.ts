@@ -1,9 +1,11 @@
 // What a bundle asks of the proxy that is to enforce it. A proxy that lacks one of them must refuse the bundle (`ProxyTooOld`).
 import type { Bundle } from "./bundle.ts";
+import { speaksOfMarks } from "./marks.ts";
 
 /** Everything this version enforces. Never rename one: older proxies know them by these words. */
 export const supportedFeatures = [
   "approval",
+  "cluster",
   "chains",
   "http.upgrades",
   "limits.bytesPerResult",
@@ -12,12 +14,15 @@ export const supportedFeatures = [
   "limits.requestsPerMinute",
   "limits.rowsPerResult",
   "limits.statementTimeoutSeconds",
+  "llm.detect",
+  "marks",
   "mask.columns",
   "mask.detect",
   "mask.detect.pattern",
   "mask.predicates",
   "mask.request",
   "mask.tokenize",
+  "mask.when",
   "mcp",
   "observe",
   "passthrough",
@@ -31,6 +36,8 @@ type Content = Omit<Bundle, "requires" | "generation">;
 
 const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   approval: ({ rules }) => rules.some((rule) => rule.action === "RequireApproval"),
+  // Who does not know such rules would take one that asks a person for a permission.
+  cluster: ({ clusterPolicies }) => clusterPolicies !== undefined,
   chains: ({ rules }) => rules.some((rule) => rule.chains !== undefined),
   "http.upgrades": ({ rules }) => rules.some(({ http }) => http?.upgrades !== undefined),
   "limits.bytesPerResult": ({ limits }) => limits.bytesPerResult !== undefined,
@@ -39,6 +46,8 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "limits.requestsPerMinute": ({ limits }) => limits.requestsPerMinute !== undefined,
   "limits.rowsPerResult": ({ limits }) => limits.rowsPerResult !== undefined,
   "limits.statementTimeoutSeconds": ({ limits }) => limits.statementTimeoutSeconds !== undefined,
+  "llm.detect": ({ rules }) => rules.some(({ llm }) => llm?.detect !== undefined),
+  marks: (bundle) => speaksOfMarks(bundle),
   "mask.columns": ({ columnMasks }) => columnMasks.length > 0,
   "mask.detect": ({ detectMasks }) => detectMasks.length > 0,
   "mask.detect.pattern": ({ detectMasks, requestMasks = [] }) =>
@@ -50,6 +59,8 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
     [...columnMasks, ...detectMasks, ...requestMasks].some(
       ({ transform }) => transform.kind === "tokenize",
     ),
+  "mask.when": ({ detectMasks, requestMasks = [] }) =>
+    [...detectMasks, ...requestMasks].some(({ when }) => when !== undefined),
   // A rule about tools is void to a proxy that does not know them, and so is the protocol.
   mcp: ({ connection, rules }) =>
     connection.protocol === "mcp" || rules.some((rule) => rule.mcp !== undefined),

@@ -136,6 +136,14 @@ export function llm(more: Partial<LlmFacts>): LlmOperation {
     tools: [],
     maxOutputTokens: null,
     prompts: [],
+    messages: [],
+    toolsOffered: [],
+    toolsCalled: [],
+    toolResults: [],
+    attachments: [],
+    responseFormat: "",
+    user: "",
+    reasoning: false,
     ...more,
   };
   return {

@@ -28,6 +28,7 @@ const depth: Readonly<Record<MatchField, number>> = {
   resources: 5,
   prompts: 5,
   arguments: 6,
+  detect: 6,
   when: 7,
 };
 
@@ -89,6 +90,7 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
   maxOutputTokens: ({ operation }) =>
     `the request asks for ${operation.kind === "llm" ? (operation.facts.maxOutputTokens ?? "any number of") : "other"} output tokens`,
   promptMatches: () => "promptMatches finds nothing in the prompts",
+  detect: () => "detect finds nothing in the prompts",
   when: () => "its condition is false",
 };
 

@@ -1,7 +1,12 @@
 // What an agent tries to do, as plain data: the recognisers write it, `decide` reads it. Nothing here knows a socket.
 
+/** Protocols of language models, each with its provider (llm/providers.ts). */
+export const llmProtocols = ["openai", "anthropic"] as const;
+export type LlmProtocol = (typeof llmProtocols)[number];
+
 /** Protocols this version enforces. The Connection schema names more and refuses them with a sentence. */
-export type Protocol = "postgres" | "http" | "openai" | "mcp" | "passthrough";
+export const protocols = ["postgres", "http", ...llmProtocols, "mcp", "passthrough"] as const;
+export type Protocol = (typeof protocols)[number];
 
 /** Who is acting. `chain` is self-claimed attribution inside the pod, never an authorisation boundary by itself. */
 export interface Subject {
@@ -210,9 +215,45 @@ export interface LlmFacts {
   readonly maxOutputTokens: number | null;
   /** The text of all messages sent, in order, one string each. */
   readonly prompts: readonly string[];
+  /** The same texts with the role each was sent in. */
+  readonly messages: readonly LlmMessage[];
+  /** Of `tools`, those that the model may call, and those that it called earlier in the conversation. */
+  readonly toolsOffered: readonly string[];
+  readonly toolsCalled: readonly string[];
+  /** What tools answered, as far as it is text. */
+  readonly toolResults: readonly string[];
+  readonly attachments: readonly LlmAttachment[];
+  /** `json` or `json_schema` where the answer has to be of that form, else empty. */
+  readonly responseFormat: string;
+  /** The end user that the request names, as the provider is told; empty where it names none. */
+  readonly user: string;
+  /** The model is asked to think in tokens of its own before it answers. */
+  readonly reasoning: boolean;
   /** Some input is not text we can read (token numbers): a Deny or RequireApproval with `promptMatches` takes it as matching. */
   readonly promptsUnreadable?: true;
+  /**
+   * The request does not say which model answers (the provider's own choice, requests in a file): a Deny or RequireApproval with
+   * `models` takes it as matching, an Allow with `models` does not cover it.
+   */
+  readonly modelUnsaid?: true;
+  /** Tools are offered elsewhere (in a file, later in a session): rules with `tools` are read as those with `models` above. */
+  readonly toolsUnreadable?: true;
 }
+
+/** A type, not an interface: conditions see it as a plain record. */
+export type LlmMessage = {
+  /** `system`, `user`, `assistant`, `tool`; what a provider calls otherwise is named so. */
+  readonly role: string;
+  readonly text: string;
+};
+
+export type LlmAttachment = {
+  readonly kind: "image" | "document" | "audio" | "video" | "file";
+  /** Empty where the request does not say. */
+  readonly mediaType: string;
+  /** inline: in the request · url: fetched by the provider · file: stored at the provider · text: its text is a prompt, too */
+  readonly source: "inline" | "url" | "file" | "text";
+};
 
 /** What a text does to the settings that a policy holds a session to; absent where it does nothing of the kind. */
 export interface SessionEffects {
@@ -258,6 +299,8 @@ export interface LlmOperation extends OperationBase {
   readonly kind: "llm";
   readonly facts: LlmFacts;
   readonly http: HttpFacts;
+  /** Members that the JSON body goes on with in the place of its own, so that nobody reads another model in it. */
+  readonly members?: Readonly<Record<string, unknown>>;
 }
 
 export interface McpOperation extends OperationBase {

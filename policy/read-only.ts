@@ -1,6 +1,6 @@
 // Whether a bundle allows reads alone. Then its sessions are read-only in the database, too, because what a function or a view does cannot be seen in a statement.
-import type { Bundle, BundleRule } from "./bundle.ts";
 import { ruleBlocks } from "./when.ts";
+import { permits, type Bundle, type BundleRule } from "./bundle.ts";
 import { relationWrites, type StatementKind } from "./operation.ts";
 
 /** Kinds whose target can be seen in the statement. */
@@ -22,7 +22,7 @@ export function allowsOnlyReads(bundle: Bundle): boolean {
   if (bundle.connection.protocol !== "postgres" || bundle.observeOnly) return false;
   const rules = bundle.rules.filter(({ mode }) => mode === "Enforce");
   const denied = new Set(rules.flatMap(deniedOutright));
-  return !rules.some((rule) => rule.action !== "Deny" && coversWrite(rule, denied));
+  return !rules.some((rule) => permits(rule) && coversWrite(rule, denied));
 }
 
 /** Kinds of which the rule lets nothing through, whatever they touch. */

@@ -1,5 +1,6 @@
 // Which of two masks, limits or recordings is the stricter. Each merge is commutative, associative and idempotent, so order never matters.
-import type { Limits, Recording, RecordingDetail, Transform } from "./bundle.ts";
+import type { Limits, MarkSource, Recording, RecordingDetail, Transform } from "./bundle.ts";
+import { unitedMarks } from "./marks.ts";
 
 /** Strictest first; the first three hide everything and differ in looks only. */
 const transformOrder = [
@@ -53,9 +54,10 @@ interface Mask {
   readonly transform: Transform;
   readonly policy: string;
   readonly predicates?: "Allow";
+  readonly marks?: readonly MarkSource[];
 }
 
-/** All masks on one thing as one; it carries the name of the policy whose transform stayed. Predicates need every mask's leave. */
+/** All masks on one thing as one; it carries the name of the policy whose transform stayed. Predicates need every mask's leave, marks are everybody's. */
 export function mergeMasks<M extends Mask>(masks: readonly [M, ...M[]]): M {
   const transform = masks.map((mask) => mask.transform).reduce(stricterTransform);
   const stayed = masks.filter((mask) => sameTransform(mask.transform, transform));
@@ -63,7 +65,13 @@ export function mergeMasks<M extends Mask>(masks: readonly [M, ...M[]]): M {
   const policies = (stayed.length > 0 ? stayed : alike).map((mask) => mask.policy);
   // If any mask denies predicates, one that does is the base.
   const base = masks.find(({ predicates }) => predicates === undefined) ?? masks[0];
-  return { ...base, transform, policy: policies.reduce((a, b) => (a <= b ? a : b)) };
+  const marks = unitedMarks(masks.flatMap((mask) => mask.marks ?? []));
+  return {
+    ...base,
+    transform,
+    policy: policies.reduce((a, b) => (a <= b ? a : b)),
+    ...(marks.length > 0 && { marks }),
+  };
 }
 
 const limitNames = [

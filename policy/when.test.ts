@@ -2,13 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { checkWhen, compileWhen } from "./when.ts";
+import { llm as llmOperation } from "./fixture.ts";
 import type { RuleBlock, WhenScope } from "./when.ts";
 
 const scope: WhenScope = {
   subject: { namespace: "agents", serviceAccount: "invoice-agent", pod: "invoice-1" },
   connection: { namespace: "agents", name: "orders-db", protocol: "postgres" },
   operation: { kind: "sql", summary: "UPDATE orders SET paid = true WHERE id = $1" },
-  session: { id: "01J", operations: 7 },
+  session: { id: "01J", operations: 7, marks: [] },
   params: ["42", null],
   time: new Date("2026-11-20T10:00:00Z"),
 };
@@ -31,14 +32,17 @@ const http = {
   contentType: "application/json",
 };
 
-const llm = {
-  operation: "chat",
-  model: "gpt-5",
-  stream: false,
-  tools: ["search"],
-  maxOutputTokens: null,
-  prompts: ["please pay invoice 7"],
-};
+const llm = llmOperation({
+  tools: ["search", "pay"],
+  toolsOffered: ["search", "pay"],
+  toolsCalled: ["search"],
+  prompts: ["be brief", "please pay invoice 7"],
+  messages: [
+    { role: "system", text: "be brief" },
+    { role: "user", text: "please pay invoice 7" },
+  ],
+  attachments: [{ kind: "image", mediaType: "image/png", source: "inline" }],
+}).facts;
 
 const truths: readonly [string, RuleBlock | undefined, boolean][] = [
   ["sql.hasWhere && sql.count == 1", "sql", true],
@@ -51,6 +55,19 @@ const truths: readonly [string, RuleBlock | undefined, boolean][] = [
   ["http.query['tag'].exists(t, t == 'b') && !('x' in http.query)", "http", true],
   ["llm.prompts.exists(p, ['pay', 'refund'].exists(w, p.contains(w)))", "llm", true],
   ["llm.prompts.exists(p, p.matches('(?i)INVOICE \\\\d+'))", "llm", true],
+  ["llm.messages.exists(m, m.role == 'user' && m.text.contains('invoice'))", "llm", true],
+  ["llm.messages.exists(m, m.role == 'system' && m.text.contains('invoice'))", "llm", false],
+  ["llm.attachments.all(a, a.kind == 'image' && a.source == 'inline')", "llm", true],
+  [
+    "'search' in llm.toolsCalled && !('pay' in llm.toolsCalled) && 'pay' in llm.toolsOffered",
+    "llm",
+    true,
+  ],
+  [
+    "llm.user == '' && llm.responseFormat == '' && !llm.reasoning && llm.toolResults.size() == 0",
+    "llm",
+    true,
+  ],
   ["has(llm.maxOutputTokens) && llm.maxOutputTokens > 100", "llm", false],
 ];
 

@@ -24,8 +24,12 @@ export interface WhenScope {
   readonly subject: Pick<Subject, "namespace" | "serviceAccount" | "pod" | "chain">;
   readonly connection: ConnectionId;
   readonly operation: { readonly kind: string; readonly summary: string };
-  /** `operations`: how many this session has had before this one. */
-  readonly session: { readonly id: string; readonly operations: number };
+  /** `operations`: how many this session has had before this one. `marks`: what the whole pod's session carries. */
+  readonly session: {
+    readonly id: string;
+    readonly operations: number;
+    readonly marks: readonly string[];
+  };
   readonly sql?: SqlFacts;
   readonly http?: HttpFacts;
   readonly llm?: LlmFacts;
@@ -49,6 +53,9 @@ const commonVariables = [
   "params",
   "time",
 ] as const;
+
+/** What is known before an operation is read. */
+const maskVariables = ["subject", "connection", "session", "time"] as const;
 
 const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>> = {
   sql: {
@@ -75,6 +82,14 @@ const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>
     tools: "list<string>",
     maxOutputTokens: "int",
     prompts: "list<string>",
+    messages: "list<map<string, string>>",
+    toolsOffered: "list<string>",
+    toolsCalled: "list<string>",
+    toolResults: "list<string>",
+    attachments: "list<map<string, string>>",
+    responseFormat: "string",
+    user: "string",
+    reasoning: "bool",
   },
   mcp: {
     method: "string",
@@ -87,6 +102,20 @@ const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>
   },
   passthrough: { host: "string", port: "int" },
 };
+
+/** The error in a condition of a masking entry, which is asked before there is an operation. */
+export function checkMaskWhen(source: string): string | undefined {
+  try {
+    const { problem, names } = compile(source, []);
+    if (problem !== undefined) return explain(problem, undefined);
+    const early = ["operation", "params"].find((name) => names.has(name));
+    return early === undefined
+      ? undefined
+      : `when uses ${early}, which a masking entry cannot see: it can see ${maskVariables.join(", ")}`;
+  } catch (error) {
+    return `when cannot be read: ${text(error)}`;
+  }
+}
 
 /** The error in a condition as one sentence, or undefined when it is good for a rule with this protocol block. */
 export function checkWhen(source: string, block: RuleBlock | undefined): string | undefined {
@@ -155,7 +184,10 @@ function environment(blocks: readonly RuleBlock[]): Environment {
       schema: { namespace: "string", name: "string", protocol: "string" },
     })
     .registerVariable({ name: "operation", schema: { kind: "string", summary: "string" } })
-    .registerVariable({ name: "session", schema: { id: "string", operations: "int" } })
+    .registerVariable({
+      name: "session",
+      schema: { id: "string", operations: "int", marks: "list<string>" },
+    })
     .registerVariable("params", "list<string>")
     .registerVariable("time", "google.protobuf.Timestamp")
     .registerFunction(
@@ -188,7 +220,11 @@ function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, u
       protocol: connection.protocol,
     }),
     operation: () => ({ kind: operation.kind, summary: operation.summary }),
-    session: () => ({ id: session.id, operations: BigInt(session.operations) }),
+    session: () => ({
+      id: session.id,
+      operations: BigInt(session.operations),
+      marks: session.marks,
+    }),
     params: () => scope.params,
     time: () => scope.time,
     sql: () => sql && { ...sql, count: BigInt(sql.count) },
@@ -204,11 +240,14 @@ function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, u
 
 /** A fact that is not known is left out, so that a condition which looks at it fails instead of seeing a wrong value. */
 function llmFacts(facts: LlmFacts): Record<string, unknown> {
-  const { maxOutputTokens, prompts, promptsUnreadable, ...known } = facts;
+  const { maxOutputTokens, prompts, messages, toolResults, promptsUnreadable, ...more } = facts;
+  const { model, modelUnsaid, tools, toolsOffered, toolsCalled, toolsUnreadable, ...known } = more;
   return {
     ...known,
+    ...(modelUnsaid !== true && { model }),
+    ...(toolsUnreadable !== true && { tools, toolsOffered, toolsCalled }),
     ...(maxOutputTokens !== null && { maxOutputTokens: BigInt(maxOutputTokens) }),
-    ...(promptsUnreadable !== true && { prompts }),
+    ...(promptsUnreadable !== true && { prompts, messages, toolResults }),
   };
 }
 

@@ -3,12 +3,22 @@ import { createHash } from "node:crypto";
 import { ulid } from "ulid";
 import { stable } from "../contract/chain.ts";
 import type { RequestState } from "../contract/control.ts";
-import type { EventBody, EventDecision, EventOutcome, EventSubject } from "../contract/event.ts";
+import type {
+  EventBody,
+  EventDecision,
+  EventOutcome,
+  EventSubject,
+  EventType,
+} from "../contract/event.ts";
+import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
+import { masksThatHold } from "../policy/mask/conditional.ts";
+import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
 import { ProxyError } from "./errors.ts";
 import { holdForApproval } from "./hold.ts";
+import type { PodMarks } from "./marks.ts";
 import type { RateWindow } from "./limits.ts";
 import type {
   Content,
@@ -19,13 +29,15 @@ import type {
   PassOptions,
   Recorder,
 } from "./pipeline.ts";
-import { changesSomething, eventOperation, refusedContents } from "./record.ts";
+import { changesSomething, eventDecision, eventOperation, refusedContents } from "./record.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
   readonly subject: Subject;
   readonly grants: Grants;
   readonly recorder: Recorder;
+  /** Of all connections of the pod together. */
+  readonly marks: PodMarks;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Marks every event of a local run: neither groups nor duties are checked there. */
@@ -80,6 +92,42 @@ export class Session implements GateSession {
     return this.#ended.signal;
   }
 
+  get marks(): readonly string[] {
+    return this.#options.marks.names;
+  }
+
+  onMark(listener: () => void): () => void {
+    return this.#options.marks.watch(listener);
+  }
+
+  mark(found: readonly FoundMark[], operation: Operation): void {
+    const { marks, grants, now } = this.#options;
+    for (const { mark, ...by } of found) {
+      if (marks.keeps(mark)) continue;
+      const detail = grants.current(this.#connection)?.bundle.recording.detail ?? "Metadata";
+      const { kind, summary } = eventOperation(operation, detail);
+      if (!marks.has(mark))
+        this.#append("mark", { operation: { kind, summary }, mark: { name: mark, ...by } });
+      marks.add({
+        name: mark,
+        ...by,
+        since: new Date(now()).toISOString(),
+        connection: this.#connection,
+        session: this.id,
+        operation: summary,
+      });
+    }
+  }
+
+  masksNow(masks: readonly DetectMask[]): readonly DetectMask[] {
+    return masksThatHold(masks, () => ({
+      subject: this.#subject,
+      connection: this.#options.connection,
+      session: this.#standing(),
+      time: new Date(this.#options.now()),
+    }));
+  }
+
   setChain(claimed: string | undefined): void {
     const chain = claimed ?? this.#options.subject.chain;
     if (chain === this.#subject.chain) return;
@@ -97,13 +145,18 @@ export class Session implements GateSession {
     this.#closed = true;
     this.#onClose();
     this.#release();
+    this.#append(
+      "session-end",
+      cause === undefined ? {} : { error: { code: cause.code, message: cause.message } },
+    );
+  }
+
+  /** What happened and cannot be refused any more: the spool counts what it could not take. */
+  #append(type: EventType, body: EventBody): void {
     try {
-      this.#options.recorder.append("session-end", {
-        ...this.#base(),
-        ...(cause === undefined ? {} : { error: { code: cause.code, message: cause.message } }),
-      });
+      this.#options.recorder.append(type, { ...this.#base(), ...body });
     } catch {
-      // The spool counts what it could not take; a session that is over cannot be refused any more.
+      // Counted.
     }
   }
 
@@ -158,8 +211,8 @@ export class Session implements GateSession {
       case "allow": {
         const body = this.#body(grant, operation, decision);
         if (grant.bundle.recording.strict || changesSomething(operation))
-          return this.#goWithIntent(body, decision);
-        return { go: true, decision, done: this.#recorder(body) };
+          return this.#goWithIntent(body, operation, decision, this.marks);
+        return this.#go(body, operation, decision);
       }
       case "hold":
         return this.#hold(grant, operation, decision, options);
@@ -168,11 +221,36 @@ export class Session implements GateSession {
     }
   }
 
-  /** The intent is durable before anything is forwarded; the operation event names it later. */
-  async #goWithIntent(body: EventBody, decision: Decision): Promise<Passage> {
+  /** What the rules and the Connection put on the pod's session is there before the upstream can answer. */
+  #go(body: EventBody, operation: Operation, decision: Decision): Passage {
+    try {
+      if (decision.marks !== undefined) this.mark(decision.marks, operation);
+    } catch (error) {
+      const refused = asProxyError(error, this.#connection);
+      this.#recorder(body)({ status: "denied", error: refused.code });
+      return { go: false, decision, error: refused };
+    }
+    return { go: true, decision, marks: this.marks, done: this.#recorder(body) };
+  }
+
+  /**
+   * The intent is durable before anything is forwarded; the operation event names it later.
+   *
+   * @param under the marks that it was decided under: with others by now it is decided again
+   */
+  async #goWithIntent(
+    body: EventBody,
+    operation: Operation,
+    decision: Decision,
+    under: readonly string[],
+  ): Promise<Passage> {
     try {
       const { seq } = await this.#options.recorder.appendDurably("intent", body);
-      return { go: true, decision, done: this.#recorder({ ...body, intent: seq }) };
+      const closing = { ...body, intent: seq };
+      const refused = under === this.marks ? undefined : this.refusalNow(operation, decision);
+      if (refused === undefined) return this.#go(closing, operation, decision);
+      this.#recorder(closing, under)({ status: "denied", error: refused.code });
+      return { go: false, decision, error: refused };
     } catch (error) {
       return { go: false, decision, error: asProxyError(error, this.#connection) };
     }
@@ -186,6 +264,7 @@ export class Session implements GateSession {
   ): Promise<Passage> {
     const digest = operationDigest(this.#subject, this.#connection, options.exact());
     const content = options.content?.();
+    let under = this.marks;
     const held = await holdForApproval({
       grants: this.#options.grants,
       request: {
@@ -200,17 +279,20 @@ export class Session implements GateSession {
       terms: decision.approvals ?? [],
       onWait: options.onWait,
       signal: AbortSignal.any([options.signal, this.#ended.signal]),
-      stillHeld: () => this.refusalNow(operation),
+      stillHeld: () => {
+        under = this.marks;
+        return this.refusalNow(operation);
+      },
     });
     if (!held.go)
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
     if (this.#ended.signal.aborted)
       return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
-    return this.#goWithIntent(this.#body(grant, operation, decision), decision);
+    return this.#goWithIntent(this.#body(grant, operation, decision), operation, decision, under);
   }
 
   /** An approval never outlives the rule that asked for it, and neither does a connection that was let through. */
-  refusalNow(operation: Operation): ProxyError | undefined {
+  refusalNow(operation: Operation, before?: Decision): ProxyError | undefined {
     const grant = this.#options.grants.current(this.#connection);
     if (grant === undefined)
       return new ProxyError(
@@ -218,7 +300,13 @@ export class Session implements GateSession {
         `the grant for connection ${this.#connection} ended while the operation was going on`,
       );
     const decision = this.#decide(grant, operation, this.#options.now());
-    return decision.verdict === "deny" ? new ProxyError("Denied", decision.message) : undefined;
+    if (decision.verdict === "deny") return new ProxyError("Denied", decision.message);
+    return decision.verdict === "hold" && before?.verdict === "allow"
+      ? new ProxyError(
+          "Denied",
+          `while it was going on the operation came to need a person's approval, so it ended; send it again to ask: ${decision.message}`,
+        )
+      : undefined;
   }
 
   decideNow(operation: Operation): Decision | undefined {
@@ -228,9 +316,13 @@ export class Session implements GateSession {
 
   #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
     return this.#memo.decide(grant.prepared, this.#subject, operation, {
-      session: { id: this.id, operations: this.#operations },
+      session: this.#standing(),
       time: new Date(now),
     });
+  }
+
+  #standing() {
+    return { id: this.id, operations: this.#operations, marks: this.marks };
   }
 
   /** A refusal is always strict: it is durable before the agent hears it, or the agent hears that it could not be recorded. */
@@ -289,13 +381,19 @@ export class Session implements GateSession {
     );
   }
 
-  #recorder(body: EventBody): (outcome: EventOutcome, contents?: readonly Content[]) => void {
+  /** @param under the marks it went on under: others by the time it is refused are why */
+  #recorder(
+    body: EventBody,
+    under: readonly string[] = this.marks,
+  ): (outcome: EventOutcome, contents?: readonly Content[]) => void {
     let recorded = false;
     return (outcome, contents) => {
       if (recorded) return;
       recorded = true;
+      const isMarked = outcome.error === "Denied" && under !== this.marks;
+      const marks = isMarked ? { marks: this.#options.marks.of(this.marks) } : {};
       try {
-        this.#options.recorder.append("operation", { ...body, outcome }, contents);
+        this.#options.recorder.append("operation", { ...body, ...marks, outcome }, contents);
       } catch {
         // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
       }
@@ -317,6 +415,7 @@ export class Session implements GateSession {
       ...this.#base(),
       operation: eventOperation(operation, grant.bundle.recording.detail),
       decision: this.#eventDecision(decision),
+      ...(decision.carried !== undefined && { marks: this.#options.marks.of(decision.carried) }),
     };
   }
 
@@ -339,15 +438,6 @@ export function operationDigest(subject: Subject, connection: string, exact: str
   return `sha256-${createHash("sha256")
     .update(JSON.stringify([subject.podUid, connection, exact]))
     .digest("base64url")}`;
-}
-
-function eventDecision(decision: Decision): EventDecision {
-  const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
-  return stable(
-    wouldBe === undefined
-      ? { verdict, policy, rule, reason, message, mode }
-      : { verdict, policy, rule, reason, message, mode, wouldBe },
-  );
 }
 
 export function asProxyError(error: unknown, connection: string): ProxyError {

@@ -8,6 +8,7 @@ import { bundleOf, relation, rule, sql, subject } from "../policy/fixture.ts";
 import { ProxyError } from "./errors.ts";
 import { createGate } from "./gate.ts";
 import { operationDigest } from "./gate-session.ts";
+import { PodMarks } from "./marks.ts";
 import type { Grants, Recorder } from "./pipeline.ts";
 import type { LiveGrant, Passage } from "./pipeline.ts";
 
@@ -34,6 +35,7 @@ function open(
   bundle: Bundle = bundleOf(rules),
   grants: Partial<Grants> = {},
   recorder: Partial<Recorder> = {},
+  marks = new PodMarks(),
 ) {
   const recorded: Recorded[] = [];
   const live: LiveGrant = {
@@ -51,6 +53,7 @@ function open(
   const gate = createGate({
     connection: bundle.connection,
     subject,
+    marks,
     grants: {
       current: () => live,
       acquire: async () => live,
@@ -290,4 +293,155 @@ test("two pods, two connections and two contents never share a digest", () => {
     operationDigest({ ...subject, podUid: "other" }, "agents/orders-db", "a"),
   ]);
   assert.equal(digests.size, 4);
+});
+
+const noPii = "session.marks.exists(m, m == 'pii')";
+const found = [{ mark: "pii", policy: "agents/p", column: "public.customers.email" }];
+
+test("what a session was marked with is seen by the decisions of every connection of the pod, and recorded once", async () => {
+  const marks = new PodMarks();
+  const reader = open(bundleOf(rules), {}, {}, marks);
+  const writer = open(
+    bundleOf([
+      rule("read", "Allow", { sql: { statements: ["select"] } }),
+      rule("no-pii", "Deny", { sql: {}, when: noPii }),
+    ]),
+    {},
+    {},
+    marks,
+  );
+  assert.ok((await writer.pass(read)).go);
+  reader.session.mark(found, read);
+  reader.session.mark(found, read);
+  const refused = await writer.pass(read);
+  assert.ok(!refused.go);
+  assert.match(refused.error.message, /carries the mark pii/);
+  const events = reader.recorded.filter(({ type }) => type === "mark");
+  assert.deepEqual(
+    events.map(({ body }) => body.mark),
+    [{ name: "pii", policy: "agents/p", column: "public.customers.email" }],
+  );
+  assert.equal(events[0]?.body.session, reader.session.id);
+  assert.equal(events[0]?.body.operation?.summary, read.summary);
+  const why = writer.recorded.at(-1)?.body.marks?.[0];
+  assert.equal(why?.session, reader.session.id);
+  assert.equal(why?.connection, "agents/orders-db");
+  assert.equal(why?.operation, read.summary);
+});
+
+test("a rule's marks are carried when its operation is let go, not before and not when it is refused", async () => {
+  const marks = new PodMarks();
+  const { pass } = open(
+    bundleOf([
+      rule("read", "Allow", { sql: { statements: ["select"] }, marks: ["pii"] }),
+      rule("never", "Deny", { sql: { statements: ["drop"] } }),
+    ]),
+    {},
+    {},
+    marks,
+  );
+  await pass(destroy);
+  assert.deepEqual(marks.names, []);
+  const passage = await pass(read);
+  assert.deepEqual(marks.names, ["pii"]);
+  assert.ok(passage.go);
+  assert.equal(passage.marks, marks.names);
+});
+
+test("a mark that comes while an intent is written has the operation decided again; its intent is closed, and says why", async () => {
+  const marks = new PodMarks();
+  const reader = open(bundleOf(rules), {}, {}, marks);
+  const written = Promise.withResolvers<void>();
+  const recorded: { type: EventType; body: EventBody }[] = [];
+  const { pass } = open(
+    bundleOf([
+      rule("write", "Allow", { sql: { statements: ["update"] } }),
+      rule("no-pii", "Deny", { sql: { statements: ["update"] }, when: noPii }),
+    ]),
+    {},
+    {
+      append: (type, body) => ({ seq: recorded.push({ type, body }) }),
+      appendDurably: async (type, body) => {
+        const seq = recorded.push({ type, body });
+        await written.promise;
+        return { seq };
+      },
+    },
+    marks,
+  );
+  const passing = pass(write);
+  reader.session.mark(found, read);
+  written.resolve();
+  const passage = await passing;
+  assert.ok(!passage.go);
+  assert.equal(passage.error.code, "Denied");
+  const last = recorded.at(-1);
+  assert.deepEqual(last?.body.outcome, { status: "denied", error: "Denied" });
+  assert.equal(last?.body.intent, recorded.findIndex(({ type }) => type === "intent") + 1);
+  assert.equal(last?.body.marks?.[0]?.name, "pii");
+});
+
+test("a mark that comes while a person is asked, or their word is spent, has the operation decided again", async () => {
+  for (const during of ["awaitDecision", "spend"] as const) {
+    const marks = new PodMarks();
+    const reader = open(bundleOf(rules), {}, {}, marks);
+    const { grants } = approvals("Approved", true);
+    const before = grants[during];
+    assert.ok(before !== undefined);
+    const { pass } = open(
+      bundleOf([
+        ...rules,
+        rule("no-pii", "Deny", { sql: { statements: ["update"] }, when: noPii }),
+      ]),
+      {
+        ...grants,
+        [during]: async (...given: Parameters<typeof before>) => {
+          reader.session.mark(found, read);
+          return Reflect.apply(before, grants, given);
+        },
+      },
+      {},
+      marks,
+    );
+    const passage = await pass(write);
+    assert.ok(!passage.go, during);
+    assert.equal(passage.error.code, "Denied", during);
+  }
+});
+
+test("what passed and now needs a person ends; what a person approved goes on", async () => {
+  const marks = new PodMarks();
+  const { pass, session } = open(
+    bundleOf([
+      rule("read", "Allow", { sql: { statements: ["select"] } }),
+      rule("ask", "RequireApproval", { sql: {}, when: noPii }),
+    ]),
+    {},
+    {},
+    marks,
+  );
+  const passage = await pass(read);
+  assert.ok(passage.go);
+  assert.equal(session.refusalNow(read, passage.decision), undefined);
+  session.mark(found, read);
+  assert.equal(session.refusalNow(read, passage.decision)?.code, "Denied");
+  assert.equal(session.refusalNow(read, { ...passage.decision, verdict: "hold" }), undefined);
+});
+
+test("an operation whose mark cannot be kept is refused", async () => {
+  const marks = new PodMarks({
+    read: () => [],
+    write: () => {
+      throw new Error("no space left");
+    },
+  });
+  const { pass } = open(
+    bundleOf([rule("read", "Allow", { sql: {}, marks: ["pii"] })]),
+    {},
+    {},
+    marks,
+  );
+  const passage = await pass(read);
+  assert.ok(!passage.go);
+  assert.equal(passage.error.code, "RecordingUnavailable");
 });

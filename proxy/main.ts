@@ -5,11 +5,15 @@ import { pino } from "pino";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
 import { startProxy } from "./start.ts";
+import { keepOutOfCoreDumps, openings } from "./surface.ts";
 
 const version = process.env.CHAPERONE_VERSION ?? "0.1.0";
 const logger = pino({ name: "chaperone-proxy", level: process.env.CHAPERONE_LOG_LEVEL ?? "info" });
 
 try {
+  const open = openings(process.env, process.execArgv);
+  if (open.length > 0) throw new Error(open.join("; "));
+  if (!keepOutOfCoreDumps()) logger.warn({ event: "core-dumps-not-closed" });
   const config = readConfig(process.env);
   const extraCAs = config.extraCa === "" ? [] : [config.extraCa];
   // What proves an upstream whose Connection names no CA of its own.

@@ -9,9 +9,10 @@ import type {
   ToolPin,
 } from "../contract/control.ts";
 import type { ContentRef, EventBody, EventOutcome, EventType } from "../contract/event.ts";
-import type { Bundle } from "../policy/bundle.ts";
+import type { Bundle, DetectMask } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
+import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
 import type { ProxyError } from "./errors.ts";
 
@@ -49,8 +50,23 @@ export interface GateSession {
    * have a durable intent when this returns. Synchronous for what is allowed and not strict.
    */
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage>;
-  /** What the rules in force now say against an operation that is going on, or waited for a person; undefined for nothing. */
-  refusalNow(operation: Operation): ProxyError | undefined;
+  /**
+   * What the rules in force now say against an operation that is going on, or waited for a person; undefined for nothing.
+   *
+   * @param decision what let it go on: one that simply passed has no person's word for it
+   */
+  refusalNow(operation: Operation, decision?: Decision): ProxyError | undefined;
+  /**
+   * The pod's session carries these from here on; to be called before what put them goes out to the agent. Throws ProxyError where one cannot be
+   * kept: then it must not go out.
+   */
+  mark(found: readonly FoundMark[], operation: Operation): void;
+  /** Those of these that apply now; the same object while the same ones do. */
+  masksNow(masks: readonly DetectMask[]): readonly DetectMask[];
+  /** Another list as soon as the pod's session carries another mark. */
+  readonly marks: readonly string[];
+  /** Calls at each new mark of the pod's session, until the returned function is called. */
+  onMark(listener: () => void): () => void;
   /** What the rules in force now say of an operation, without recording it; undefined where no grant is held. */
   decideNow(operation: Operation): Decision | undefined;
   /** The chain that is claimed now. */
@@ -63,7 +79,9 @@ export interface PassOptions {
   /** Digest input of an exact operation: approvals bind to it. */
   readonly exact: () => string;
   /** Statement, prompt or parameters, recorded per `recording.detail` and shown to approvers. */
-  readonly content?: () => { readonly part: ContentRef["part"]; readonly text: string };
+  readonly content?:
+    | (() => { readonly part: ContentRef["part"]; readonly text: string })
+    | undefined;
   /** A person is being asked by this access request; until `pass` settles the client can only wait. */
   readonly onWait?: (request: string) => void;
   /** Aborts a hold when the client goes away. */
@@ -74,6 +92,8 @@ export type Passage =
   | {
       readonly go: true;
       readonly decision: Decision;
+      /** Of the session when it was decided, with those it put there itself: others ask for another decision. */
+      readonly marks: readonly string[];
       readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void;
     }
   | { readonly go: false; readonly decision?: Decision; readonly error: ProxyError };

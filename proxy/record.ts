@@ -1,7 +1,8 @@
 // What of an operation goes into its event, by the recording detail of the policy.
 import { stable } from "../contract/chain.ts";
-import type { EventBody } from "../contract/event.ts";
+import type { EventBody, EventDecision } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
+import type { Decision } from "../policy/decision.ts";
 import { mayChange } from "../policy/mcp/methods.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
 import { maxContentBytes, type Content, type PassOptions } from "./pipeline.ts";
@@ -34,6 +35,16 @@ export function changesSomething(operation: Operation): boolean {
     default:
       return operation satisfies never;
   }
+}
+
+/** The same object serves every event that it stands in. */
+export function eventDecision(decision: Decision): EventDecision {
+  const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
+  return stable(
+    wouldBe === undefined
+      ? { verdict, policy, rule, reason, message, mode }
+      : { verdict, policy, rule, reason, message, mode, wouldBe },
+  );
 }
 
 /** Metadata: kind and summary without facts. Statements: facts too. Full: parameters as well. */
@@ -81,7 +92,12 @@ function facts(operation: Operation): Readonly<Record<string, unknown>> {
     return rest;
   }
   if (operation.kind === "http" || operation.kind === "passthrough") return operation.facts;
-  const { prompts: _prompts, ...rest } = operation.facts;
+  const {
+    prompts: _prompts,
+    messages: _messages,
+    toolResults: _toolResults,
+    ...rest
+  } = operation.facts;
   return rest;
 }
 

@@ -11,11 +11,14 @@ import { systemClock } from "./grant/clock.ts";
 import { GrantKeeper } from "./grant/keeper.ts";
 import { ProofKey } from "./grant/keys.ts";
 import { openListeners } from "./listeners.ts";
+import { markFile } from "./mark-file.ts";
+import { PodMarks } from "./marks.ts";
 import { createMetrics, type ProxyMetrics } from "./metrics.ts";
 import { createDial } from "./net/dial.ts";
 import { createResolver } from "./net/resolve.ts";
 import { Refused } from "./refused.ts";
 import { openRooms } from "./rooms.ts";
+import { isOwnAddress } from "./surface.ts";
 import { createPodAuthority, type PodAuthority } from "./tls/authority.ts";
 import { writeTrust } from "./tls/trust.ts";
 
@@ -67,6 +70,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     readToken: options.readToken,
   });
   const spool = openSpool({ directory: options.spoolDirectory, stream: options.stream });
+  const marks = new PodMarks(markFile(options.spoolDirectory, options.stream));
   const gates = new Map<string, ManagedGate>();
   const keeper = new GrantKeeper({
     client,
@@ -103,6 +107,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       subject,
       grants: keeper,
       recorder: spool,
+      marks,
       now: Date.now,
       ...(local === undefined ? {} : { assurance: "local" as const }),
       onDecision: (decision, operation) => metrics.decided(connection, decision, operation),
@@ -143,7 +148,9 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     ours.add(`${addresses.forwardProxy.address}:${addresses.forwardProxy.port}`);
   const dial = createDial({
     resolver,
-    deny: (address, port) => ours.has(`${address}:${port}`),
+    // On a laptop targets may run on this very machine.
+    deny: (address, port) =>
+      ours.has(`${address}:${port}`) || (local === undefined && isOwnAddress(address)),
     allowLoopback: local !== undefined,
   });
   const refused = new Refused({

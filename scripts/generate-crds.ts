@@ -13,6 +13,7 @@ export interface Crd {
 const crdFiles: Readonly<Record<CrdKind, string>> = {
   Connection: "connection.yaml",
   AccessPolicy: "accesspolicy.yaml",
+  ClusterAccessPolicy: "clusteraccesspolicy.yaml",
   AccessRequest: "accessrequest.yaml",
   Quarantine: "quarantine.yaml",
   AccessSession: "accesssession.yaml",

@@ -6,6 +6,7 @@ import { readCrds } from "./generate-crds.ts";
 import { generateDocs } from "./generate-docs.ts";
 import { generateSchemas } from "./generate-schemas.ts";
 import { generateTypes } from "./generate-types.ts";
+import { syncSharedSchemas } from "./shared-schemas.ts";
 
 interface Output {
   readonly path: string;
@@ -31,10 +32,11 @@ async function isCurrent(path: string, text: string): Promise<boolean> {
 
 async function main(root: string, check: boolean): Promise<number> {
   let stale = 0;
-  for (const path of await syncChartCrds(root, check)) {
-    stale += 1;
-    say(path, check);
-  }
+  for (const sync of [syncSharedSchemas, syncChartCrds])
+    for (const path of await sync(root, check)) {
+      stale += 1;
+      say(path, check);
+    }
   for (const output of await generate(root)) {
     const path = join(root, output.path);
     if (await isCurrent(path, output.text)) continue;

@@ -196,3 +196,33 @@ test("every invariant names tests that are there", () => {
       assert.ok(read(file).includes(`"${title}"`), `${file} has no test "${title}"`);
   }
 });
+
+test("every line of the threat model names tests that are there, or says why there is none", () => {
+  const chapters = read("docs/security.md").split(/^## /m).slice(2);
+  assert.ok(chapters.length >= 6);
+  for (const chapter of chapters) {
+    const [name = ""] = chapter.split("\n");
+    for (const heading of ["What holds:", "What does not:"])
+      assert.ok(chapter.includes(heading), `${name}: ${heading}`);
+    const [holding = "", rest = ""] = chapter.split("What does not:");
+    for (const line of holding.split(/^- /m).slice(1))
+      assert.ok(testsOf(line).length > 0, `${name}: no test beneath "${line.slice(0, 80)}"`);
+    for (const line of rest.split(/^- /m).slice(1))
+      assert.ok(
+        testsOf(line).length > 0 || /Not tested: [^\n]+\.\n?$/.test(line.trimEnd()),
+        `${name}: neither a test nor a reason beneath "${line.slice(0, 80)}"`,
+      );
+  }
+});
+
+/** The tests named beneath a line; each has to be there, under a fixed title or one with a placeholder. */
+function testsOf(line: string): readonly string[] {
+  return [...line.matchAll(/^ {2}- `([^`]+)`: (.*)$/gm)].map(([, file = "", title = ""]) => {
+    const text = read(file);
+    assert.ok(
+      text.includes(`"${title}"`) || text.includes(`\`${title}\``),
+      `${file} has no test "${title}"`,
+    );
+    return title;
+  });
+}

@@ -19,7 +19,8 @@ export async function check(options: {
   if (options.output === "json") process.stdout.write(json(problems));
   else for (const problem of problems) process.stderr.write(`${plain(formatLocated(problem))}\n`);
   if (problems.length > 0) throw new AnswerNo();
-  const { connections, policies, quarantines } = result;
+  const { connections, quarantines } = result;
+  const policies = [...result.policies, ...result.clusterPolicies];
   if (options.output !== "json")
     process.stdout.write(
       `good: ${connections.length} connections, ${policies.length} policies, ${quarantines.length} quarantines\n`,

@@ -10,7 +10,9 @@ import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { messageOf } from "../../policy/mcp/message.ts";
 import { recogniseMcp } from "../../policy/mcp/recognise.ts";
 import { recognisePassthrough } from "../../policy/passthrough/recognise.ts";
-import { recogniseOpenAi } from "../../policy/llm/recognise.ts";
+import { providerOf } from "../../policy/llm/providers.ts";
+import { recogniseLlm } from "../../policy/llm/recognise.ts";
+import { protocols } from "../../policy/operation.ts";
 import type { Operation, Subject } from "../../policy/operation.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { AnswerNo, Failure, WrongUse } from "../exit.ts";
@@ -25,6 +27,7 @@ interface ExplainOptions {
   readonly sql?: string;
   readonly http?: string;
   readonly operation?: string;
+  readonly marks?: string;
   readonly output: string;
 }
 
@@ -41,15 +44,28 @@ export async function explain(options: ExplainOptions): Promise<void> {
   const connection = pickConnection(loaded.connections, options);
   const subject = subjectOf(options, connection.metadata.namespace);
   const operation = await operationOf(options, connection);
-  const bundle = compile({ policies: loaded.policies, connection, subject, maskKey: "" });
+  const bundle = compile({
+    policies: loaded.policies,
+    clusterPolicies: loaded.clusterPolicies,
+    connection,
+    subject,
+    maskKey: "",
+  });
   const explanation = explainDecision(prepare(bundle), subject, operation, {
-    session: { id: "explain", operations: 0 },
+    session: { id: "explain", operations: 0, marks: marksOf(options.marks) },
     time: new Date(),
   });
   process.stdout.write(
     options.output === "json" ? json(explanation) : `${formatExplanation(explanation)}\n`,
   );
   if (explanation.decision.verdict === "deny") throw new AnswerNo();
+}
+
+function marksOf(list = ""): string[] {
+  return list
+    .split(",")
+    .map((mark) => mark.trim())
+    .filter((mark) => mark !== "");
 }
 
 function pickConnection(connections: readonly Connection[], options: ExplainOptions): Connection {
@@ -173,7 +189,7 @@ function httpOperation(
 ): Operation {
   const { protocol } = connection.spec;
   if (protocol === "postgres" || protocol === "passthrough" || protocol === "mcp")
-    throw new WrongUse(`--http needs an http or openai connection; this one speaks ${protocol}`);
+    throw new WrongUse(`--http needs a connection over HTTP; this one speaks ${protocol}`);
   const target = connectionTarget(connection);
   const http = recogniseHttp({
     method: asked.method,
@@ -182,8 +198,9 @@ function httpOperation(
     headers: asked.body === undefined ? {} : { "content-type": "application/json" },
     ...(asked.upgrade === undefined ? {} : { upgrade: asked.upgrade }),
   });
-  if (protocol === "http") return http;
-  return recogniseOpenAi({
+  const provider = providerOf(protocols.find((known) => known === protocol));
+  if (provider === undefined) return http;
+  return recogniseLlm(provider, {
     http,
     basePath: target.basePath,
     ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }),

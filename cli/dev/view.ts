@@ -1,6 +1,11 @@
 // The resources of local mode: manifests from files, quarantines from the state directory. A broken file keeps the last good state.
 import type { CheckResult } from "../../crds/check.ts";
-import type { AccessPolicy, Connection, Quarantine } from "../../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  ClusterAccessPolicy,
+  Connection,
+  Quarantine,
+} from "../../crds/types.gen.ts";
 import type { ResourceChange, ResourceKind, ResourceView } from "../../operator/resources.ts";
 
 interface Named {
@@ -32,6 +37,11 @@ export class FileView implements ResourceView {
       before.policies.map(byMetadata),
       loaded.policies.map(byMetadata),
     );
+    this.#announce(
+      "ClusterAccessPolicy",
+      before.clusterPolicies.map(withoutNamespace),
+      loaded.clusterPolicies.map(withoutNamespace),
+    );
     this.#announce("Secret", before.secrets, loaded.secrets);
   }
 
@@ -61,6 +71,10 @@ export class FileView implements ResourceView {
     return this.#loaded.policies
       .filter((policy) => policy.metadata.namespace === namespace)
       .toSorted(byName);
+  }
+
+  clusterPolicies(): readonly ClusterAccessPolicy[] {
+    return this.#loaded.clusterPolicies.toSorted(byName);
   }
 
   quarantines(): readonly Quarantine[] {
@@ -110,10 +124,18 @@ function byMetadata<T extends { readonly metadata: Named }>(
   return { namespace: object.metadata.namespace, name: object.metadata.name, object };
 }
 
+function withoutNamespace(
+  object: ClusterAccessPolicy,
+): Named & { readonly object: ClusterAccessPolicy } {
+  return { namespace: "", name: object.metadata.name, object };
+}
+
 function keyOf({ namespace, name }: Named): string {
   return `${namespace}/${name}`;
 }
 
-function byName(a: { readonly metadata: Named }, b: { readonly metadata: Named }): number {
+type WithName = { readonly metadata: Pick<Named, "name"> };
+
+function byName(a: WithName, b: WithName): number {
   return a.metadata.name < b.metadata.name ? -1 : 1;
 }

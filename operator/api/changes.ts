@@ -126,6 +126,8 @@ export class ChangeTracker {
         );
       case "AccessPolicy":
         return new Map(this.#retarget(namespace, name).map((connection) => [connection, false]));
+      case "ClusterAccessPolicy":
+        return new Map([...view.allConnections()].map((one) => [nameOf(one), false]));
       case "Quarantine":
       case "Pod":
         return new Map();

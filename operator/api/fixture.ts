@@ -8,6 +8,7 @@ import type { EventBody, EventType } from "../../contract/event.ts";
 import type {
   AccessPolicy,
   AccessRequest,
+  ClusterAccessPolicy,
   Connection,
   PolicyRule,
   Quarantine,
@@ -31,6 +32,7 @@ import { startApi, type Api, type ApiOptions } from "./server.ts";
 export class MemoryResources implements ResourceView {
   readonly #connections = new Map<string, Connection>();
   readonly #policies = new Map<string, AccessPolicy>();
+  readonly #clusterPolicies = new Map<string, ClusterAccessPolicy>();
   readonly #quarantines = new Map<string, Quarantine>();
   readonly #secrets = new Map<string, Readonly<Record<string, string>>>();
   readonly #listeners = new Set<(change: ResourceChange) => void>();
@@ -52,6 +54,9 @@ export class MemoryResources implements ResourceView {
   policiesIn(namespace: string): readonly AccessPolicy[] {
     return [...this.#policies.values()].filter(({ metadata }) => metadata.namespace === namespace);
   }
+  clusterPolicies(): readonly ClusterAccessPolicy[] {
+    return [...this.#clusterPolicies.values()];
+  }
   quarantines(): readonly Quarantine[] {
     return [...this.#quarantines.values()];
   }
@@ -70,6 +75,14 @@ export class MemoryResources implements ResourceView {
     return this.#generation;
   }
 
+  putCluster(policy: ClusterAccessPolicy): void {
+    this.#clusterPolicies.set(policy.metadata.name, policy);
+    this.#changed("ClusterAccessPolicy", "", policy.metadata.name);
+  }
+  deleteCluster(name: string): void {
+    this.#clusterPolicies.delete(name);
+    this.#changed("ClusterAccessPolicy", "", name);
+  }
   put(object: Connection | AccessPolicy | Quarantine): void {
     const { namespace, name } = object.metadata;
     const key = `${namespace}/${name}`;
@@ -90,6 +103,7 @@ export class MemoryResources implements ResourceView {
         {
           Connection: this.#connections,
           AccessPolicy: this.#policies,
+          ClusterAccessPolicy: undefined,
           Quarantine: this.#quarantines,
           Secret: this.#secrets,
           Pod: undefined,
@@ -265,6 +279,18 @@ export function policy(
       rules: [{ name: "read", action: "Allow", sql: { statements: ["select"] } }, approvalRule],
       ...overrides,
     },
+  };
+}
+
+export function clusterPolicy(
+  spec: ClusterAccessPolicy["spec"],
+  name = "guard",
+): ClusterAccessPolicy {
+  return {
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "ClusterAccessPolicy",
+    metadata: { name },
+    spec,
   };
 }
 

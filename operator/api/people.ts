@@ -14,7 +14,13 @@ export interface PeopleRequest extends PresentedRequest {
 /** What is asked for, in the words of Kubernetes RBAC. `namespace` undefined means every namespace. */
 export interface PeopleAction {
   readonly verb: "get" | "list" | "approve";
-  readonly resource: "events" | "sessions" | "accessrequests" | "proxies" | "accesspolicies";
+  readonly resource:
+    | "events"
+    | "sessions"
+    | "accessrequests"
+    | "proxies"
+    | "accesspolicies"
+    | "clusteraccesspolicies";
   readonly namespace: string | undefined;
   readonly name?: string;
 }

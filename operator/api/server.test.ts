@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
-import { alice, MemoryRequests, MemoryResources, startTestApi, type TestApi } from "./fixture.ts";
+import {
+  alice,
+  approvalRule,
+  clusterPolicy,
+  MemoryRequests,
+  MemoryResources,
+  startTestApi,
+  type TestApi,
+} from "./fixture.ts";
 import { unauthorized } from "./errors.ts";
 import type { PeopleAction, PeopleAuthenticator } from "./people.ts";
 import { Approvals } from "../approvals/approvals.ts";
@@ -89,6 +97,9 @@ describe("people at the API", () => {
       isLocal: false,
       withoutStanding: () => undefined,
     });
+    api.view.putCluster(
+      clusterPolicy({ rules: [{ ...approvalRule, action: "RequireApproval", name: "guarded" }] }),
+    );
     const { metadata } = await approvals.open(
       { namespace: "agents", serviceAccount: "invoice-agent", pod: "p", podUid: "u" },
       {
@@ -101,6 +112,13 @@ describe("people at the API", () => {
           {
             policy: "agents/invoice-agent",
             rule: "updates-need-a-person",
+            approvers: [],
+            count: 1,
+            validForSeconds: 1,
+          },
+          {
+            policy: "*/guard",
+            rule: "guarded",
             approvers: [],
             count: 1,
             validForSeconds: 1,
@@ -124,6 +142,12 @@ describe("people at the API", () => {
     });
     mayApprove = true;
     assert.equal((await decide()).status, 200);
+    assert.deepEqual(asked.at(-1), {
+      verb: "approve",
+      resource: "clusteraccesspolicies",
+      namespace: undefined,
+      name: "guard",
+    });
     const { status } = (await store.get("agents", metadata.name)) ?? assert.fail();
     assert.deepEqual(
       [status?.phase, status?.decisions?.[0]?.by, status?.decisions?.[0]?.byUid],

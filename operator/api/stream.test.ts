@@ -4,7 +4,14 @@ import type { StreamMessage } from "../../contract/control.ts";
 import { bundleCompiler } from "../grants/bundles.ts";
 import type { Governing } from "../grants/govern.ts";
 import { LiveGrants } from "../grants/live.ts";
-import { connection, MemoryRequests, MemoryResources, policy, quarantine } from "./fixture.ts";
+import {
+  clusterPolicy,
+  connection,
+  MemoryRequests,
+  MemoryResources,
+  policy,
+  quarantine,
+} from "./fixture.ts";
 import { maxUnreadBytes, StreamHub, type StreamSink } from "./stream.ts";
 import type { ViewPod } from "./views.ts";
 
@@ -179,6 +186,18 @@ describe("the hub of streams", () => {
       .slice(4)
       .map((message) => `${message.type} ${"connection" in message ? message.connection : ""}`);
     assert.deepEqual(told.sort(), ["changed agents/payroll", "revoked agents/orders-db"]);
+  });
+
+  it("tells a restriction of the whole cluster to everybody whose rules it changes", async () => {
+    const sink = new Sink();
+    hub.open(pod(1), far, sink);
+    view.put(policy({ limits: { rowsPerResult: 1 } }));
+    await sink.reach(3);
+    view.putCluster(clusterPolicy({ limits: { rowsPerResult: 1, requestsPerMinute: 5 } }));
+    await sink.reach(4);
+    view.deleteCluster("guard");
+    await sink.reach(5);
+    assert.deepEqual(sink.types.slice(2), ["changed", "changed", "changed"]);
   });
 
   it("ends the stream of a pod that is gone", () => {

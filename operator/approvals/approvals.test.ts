@@ -6,6 +6,7 @@ import type { AccessRequest } from "../../crds/types.gen.ts";
 import {
   alice,
   approvalRule,
+  clusterPolicy,
   connection,
   MemoryRequests,
   MemoryResources,
@@ -68,6 +69,34 @@ describe("access requests", () => {
     view.put(policy());
     store = new MemoryRequests();
     recorded = [];
+  });
+
+  it("take their approvers from the cluster's policy where that asks, and name it so that nobody takes it for a namespace's", async () => {
+    view.putCluster(
+      clusterPolicy({ rules: [{ ...approvalRule, action: "RequireApproval", name: "guarded" }] }),
+    );
+    const [asked = assert.fail()] = open.approvals;
+    const both = { ...open, approvals: [asked, { ...asked, policy: "*/guard", rule: "guarded" }] };
+    const { spec } = await make().open(pod, both, never);
+    assert.deepEqual(
+      spec.policies.map(({ name, rule }) => [name, rule]),
+      [
+        ["invoice-agent", approvalRule.name],
+        ["*/guard", "guarded"],
+      ],
+    );
+    await assert.rejects(
+      make().open(
+        pod,
+        {
+          ...open,
+          digest: `sha256-${"b".repeat(43)}`,
+          approvals: [{ ...asked, policy: "*/guard" }],
+        },
+        never,
+      ),
+      /policy \*\/guard has no rule/,
+    );
   });
 
   async function approved(approvals: Approvals): Promise<AccessRequest> {

@@ -1,7 +1,13 @@
 // Makes the AccessRequest of a held operation: what it binds to, what it is called, and which rules it answers to.
 import { createHash } from "node:crypto";
 import type { OpenRequest } from "../../contract/control.ts";
-import type { AccessRequest, RequestedApproval } from "../../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  AccessRequest,
+  ClusterAccessPolicy,
+  RequestedApproval,
+} from "../../crds/types.gen.ts";
+import { clusterScope } from "../../policy/cluster.ts";
 import { parseDuration } from "../../policy/duration.ts";
 import type { PodIdentity, ResourceView } from "../resources.ts";
 import { connectionOf, phaseAt, relative, splitReference } from "./state.ts";
@@ -120,6 +126,16 @@ export function buildRequest(
   };
 }
 
+/** Of a namespace, or of the whole cluster (policy/cluster.ts). */
+function policyAt(
+  view: ResourceView,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+): AccessPolicy | ClusterAccessPolicy | undefined {
+  const all: readonly (AccessPolicy | ClusterAccessPolicy)[] =
+    namespace === clusterScope ? view.clusterPolicies() : view.policiesIn(namespace);
+  return all.find(({ metadata }) => metadata.name === name);
+}
+
 /** Approvers, counts and validity as the policies say them, not as the proxy repeats them. */
 function requestedApprovals(
   view: ResourceView,
@@ -129,12 +145,9 @@ function requestedApprovals(
   let validFor: string | undefined;
   const policies = open.approvals.map(({ policy, rule }) => {
     const reference = splitReference(policy, namespace);
-    const found = view
-      .policiesIn(reference.namespace)
-      .find(({ metadata }) => metadata.name === reference.name)
-      ?.spec.rules?.find(
-        (candidate) => candidate.name === rule && candidate.action === "RequireApproval",
-      );
+    const found = policyAt(view, reference)?.spec.rules?.find(
+      (candidate) => candidate.name === rule && candidate.action === "RequireApproval",
+    );
     if (found?.approval === undefined) {
       throw new RequestRefused(
         "RuleNotFound",

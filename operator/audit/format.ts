@@ -1,5 +1,5 @@
 // Events and sessions as lines for people: aligned, bounded, and safe to show on a terminal.
-import type { EventBody, StoredEvent } from "../../contract/event.ts";
+import type { CarriedMark, EventBody, EventMark, StoredEvent } from "../../contract/event.ts";
 import type { SessionSummary } from "./queries.ts";
 import { cells, clip, escapeLine, pad, paint, type Style } from "./terminal.ts";
 
@@ -51,6 +51,7 @@ export function verdictStyle(verdict: string): Style | undefined {
       return "red";
     case "hold":
     case "intent":
+    case "mark":
       return "yellow";
     default:
       return "dim";
@@ -61,6 +62,7 @@ export function verdictStyle(verdict: string): Style | undefined {
 export function summaryOf({ header, body }: StoredEvent): string {
   if (header.type === "tool-pinned")
     return `${body.operation?.summary ?? "a tool"} is ${String(body.operation?.facts?.["digest"])}`;
+  if (body.mark !== undefined) return markText(body.mark, body.operation?.summary);
   if (body.operation !== undefined) return body.operation.summary;
   if (body.gap !== undefined)
     return `events ${body.gap.from} to ${body.gap.to}: ${body.gap.reason}`;
@@ -70,6 +72,32 @@ export function summaryOf({ header, body }: StoredEvent): string {
     return `${body.quarantine.name} ${body.quarantine.state}: ${body.quarantine.reason}`;
   if (body.error !== undefined) return `${body.error.code}: ${body.error.message}`;
   return header.type === "operation" ? "(pruned)" : "";
+}
+
+/** `pii: read column public.customers.email (agents/invoice-agent) by SELECT email …`. Not escaped. */
+function markText(mark: EventMark, operation: string | undefined): string {
+  const by = operation === undefined ? "" : ` by ${operation}`;
+  return `${mark.name}: ${readText(mark)}${by}`;
+}
+
+/** What was read that puts the mark, and who says that it does. */
+function readText({ policy, rule, column, detector }: EventMark): string {
+  const who = policy === undefined ? "marks of the Connection" : policy;
+  if (column !== undefined) return `read column ${column} (${who})`;
+  if (detector !== undefined) return `found ${detector} (${who})`;
+  return rule === undefined
+    ? `read anything (${who})`
+    : `read what a rule marks (${who} rule ${rule})`;
+}
+
+/** `the pod's session carried pii since 10:00:00.123 (agents/orders-db): read column … by SELECT …`, for each. Not escaped. */
+export function carriedText(marks: readonly CarriedMark[]): string {
+  return marks
+    .map(
+      (mark) =>
+        `the pod's session carried ${mark.name} since ${mark.since} (${mark.connection}): ${readText(mark)} by ${mark.operation}`,
+    )
+    .join("; ");
 }
 
 /** `g1 until 2026-11-20T10:05:00Z as chaperone_5f0c…`. */
@@ -100,6 +128,7 @@ export function resultOf({ body }: StoredEvent): string {
       : "",
     outcomeText(outcome),
     request === undefined || body.operation === undefined ? "" : requestText(request),
+    body.marks === undefined ? "" : carriedText(body.marks),
   ]
     .filter((part) => part !== "")
     .join(", ");

@@ -1,6 +1,6 @@
 // Turns recorded events into frames on one timeline, and plays them: prompt, tool call, statement, rows, verdict, in the order they happened.
 import type { ContentRecord, StoredEvent } from "../../contract/event.ts";
-import { requestText, resultOf, summaryOf, verdictOf } from "./format.ts";
+import { carriedText, requestText, resultOf, summaryOf, verdictOf } from "./format.ts";
 import { renderFrame } from "./render.ts";
 
 export type FrameKind = "session" | "request" | "verdict" | "response" | "notice";
@@ -232,15 +232,18 @@ function verdictText({ body }: StoredEvent): string {
     wouldBe === undefined
       ? ""
       : ` (observed only: would be ${wouldBe.verdict} by ${wouldBe.policy} rule ${wouldBe.rule})`;
-  return `${rule}${why}${asked}${observed}`;
+  const marked =
+    body.marks === undefined || decision.verdict === "allow" ? "" : `; ${carriedText(body.marks)}`;
+  return `${rule}${why}${asked}${observed}${marked}`;
 }
 
-/** The verdict frame has said why; here only what the upstream did. */
+/** The verdict frame has said why; here only what the upstream did, and which mark ended what had passed. */
 function resultText(event: StoredEvent): string {
-  const { outcome } = event.body;
-  if (outcome === undefined || outcome.status === "denied" || outcome.status === "pending")
-    return "";
-  return resultOf({ ...event, body: { outcome } });
+  const { outcome, marks, decision } = event.body;
+  if (outcome === undefined || outcome.status === "pending") return "";
+  const ended = decision?.verdict === "allow" ? marks : undefined;
+  if (outcome.status === "denied" && ended === undefined) return "";
+  return resultOf({ ...event, body: { outcome, ...(ended !== undefined && { marks: ended }) } });
 }
 
 export interface PlayOptions {

@@ -1,5 +1,5 @@
 // Compiled bundles of the resources as they stand: every pod of one service account shares one, and asking twice costs nothing.
-import type { AccessPolicy, Connection } from "../../crds/types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy, Connection } from "../../crds/types.gen.ts";
 import type { Bundle } from "../../policy/bundle.ts";
 import { compile } from "../../policy/compile.ts";
 
@@ -8,12 +8,14 @@ const maxSubjectsPerConnection = 1_000;
 
 interface Compiled {
   readonly policies: readonly AccessPolicy[];
+  readonly clusterPolicies: readonly ClusterAccessPolicy[];
   readonly bundle: Bundle;
 }
 
 export interface BundleInput {
   readonly connection: Connection;
   readonly policies: readonly AccessPolicy[];
+  readonly clusterPolicies?: readonly ClusterAccessPolicy[];
   readonly subject: { readonly namespace: string; readonly serviceAccount: string };
   readonly maskKey: string;
 }
@@ -25,19 +27,27 @@ export interface BundleInput {
 export function bundleCompiler(): (input: BundleInput) => Bundle {
   const remembered = new WeakMap<Connection, Map<string, Compiled>>();
   return (input) => {
-    const { connection, policies, subject } = input;
+    const { connection, policies, clusterPolicies = [], subject } = input;
     const bySubject = remembered.get(connection) ?? new Map<string, Compiled>();
     remembered.set(connection, bySubject);
     const key = `${subject.namespace}/${subject.serviceAccount}`;
     const known = bySubject.get(key);
-    if (known !== undefined && areSame(known.policies, policies)) return known.bundle;
+    const isCurrent =
+      known !== undefined &&
+      areSame(known.policies, policies) &&
+      areSame(known.clusterPolicies, clusterPolicies);
+    if (isCurrent) return known.bundle;
     const bundle = compile(input);
     if (bySubject.size >= maxSubjectsPerConnection) bySubject.clear();
-    bySubject.set(key, { policies: [...policies], bundle });
+    bySubject.set(key, {
+      policies: [...policies],
+      clusterPolicies: [...clusterPolicies],
+      bundle,
+    });
     return bundle;
   };
 }
 
-function areSame(a: readonly AccessPolicy[], b: readonly AccessPolicy[]): boolean {
+function areSame(a: readonly object[], b: readonly object[]): boolean {
   return a.length === b.length && a.every((policy, index) => policy === b[index]);
 }

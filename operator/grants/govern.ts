@@ -62,6 +62,7 @@ export function govern(
     bundle = (governing.compile ?? compile)({
       connection,
       policies: view.policiesIn(namespace),
+      clusterPolicies: view.clusterPolicies(),
       subject,
       maskKey: maskKey(namespace),
     });

@@ -10,6 +10,7 @@ import type { AdmissionAnswer, AdmissionRequest } from "./review.ts";
 const kinds: Readonly<Record<string, CrdKind>> = {
   connections: "Connection",
   accesspolicies: "AccessPolicy",
+  clusteraccesspolicies: "ClusterAccessPolicy",
   quarantines: "Quarantine",
 };
 

@@ -16,8 +16,12 @@ import {
 } from "./fixture.ts";
 import { inject, type InjectionContext } from "./inject.ts";
 import { notInjected } from "./injected.ts";
+import { newAuthority } from "../pki/authority.ts";
 import { annotationOf } from "./pod.ts";
 import { refuseReasons, type RefuseReason } from "./reasons.ts";
+
+const now = Date.parse("2026-11-30T12:00:00Z");
+const year = 365 * 24 * 60 * 60 * 1000;
 
 const shared = connection(
   "shared",
@@ -377,7 +381,7 @@ test("injecting what is injected changes nothing, whatever the pod, and it count
       const once = patched(pod);
       const again = inject(once, contextOf());
       assert.deepEqual(again.kind === "patch" && again.patch, []);
-      assert.equal(notInjected(once, contextOf().settings), undefined);
+      assert.equal(notInjected(once, contextOf().settings, now), undefined);
     }),
   );
 });
@@ -397,7 +401,7 @@ test("what a cluster adds to our container by its own defaults is kept", () => {
   const pod = { ...once, spec: { ...asPod(once["spec"]), initContainers: [limited] } };
   const again = inject(pod, contextOf());
   assert.deepEqual(again.kind === "patch" && again.patch, []);
-  assert.equal(notInjected(pod, contextOf().settings), undefined);
+  assert.equal(notInjected(pod, contextOf().settings, now), undefined);
 });
 
 const tampered: readonly (readonly [string, (proxy: JsonObject) => JsonObject])[] = [
@@ -430,8 +434,8 @@ for (const [what, change] of tampered) {
     const once = patched(podOf());
     const proxy = asPod(listAt(once, "spec", "initContainers")[0]);
     const pod = { ...once, spec: { ...asPod(once["spec"]), initContainers: [change(proxy)] } };
-    assert.match(notInjected(pod, contextOf().settings) ?? "", /chaperone-proxy/);
-    assert.equal(notInjected(patched(pod), contextOf().settings), undefined);
+    assert.match(notInjected(pod, contextOf().settings, now) ?? "", /chaperone-proxy/);
+    assert.equal(notInjected(patched(pod), contextOf().settings, now), undefined);
   });
 }
 
@@ -439,14 +443,50 @@ test("a pod of the release before still counts as injected, one whose token volu
   const { settings } = contextOf();
   const earlier = patched(
     podOf(),
-    contextOf([], { image: settings.earlierImages[0] ?? "", operatorCa: "the old CA" }),
+    contextOf([], {
+      image: settings.earlierImages[0] ?? "",
+      // Of five years' life: what ended proves nothing any more.
+      operatorCa: newAuthority(now - 6 * year).certificate,
+    }),
   );
-  assert.equal(notInjected(earlier, settings), undefined);
+  assert.equal(notInjected(earlier, settings, now), undefined);
   const volumes = listAt(earlier, "spec", "volumes").map((entry) =>
     textAt(entry, "name") === "chaperone-token"
       ? { name: "chaperone-token", hostPath: { path: "/x" } }
       : entry,
   );
   const pod = { ...earlier, spec: { ...asPod(earlier["spec"]), volumes } };
-  assert.match(notInjected(pod, settings) ?? "", /volume chaperone-token/);
+  assert.match(notInjected(pod, settings, now) ?? "", /volume chaperone-token/);
+});
+
+test("a pod whose proxy trusts a CA that is none of the installation's only looks injected", () => {
+  const ours = newAuthority(now).certificate;
+  const before = newAuthority(now - year).certificate;
+  const theirs = newAuthority(now).certificate;
+  const { settings } = contextOf([], { operatorCa: ours + before, extraCa: before });
+  const pod = (changes: Partial<typeof settings>): string | undefined =>
+    notInjected(patched(podOf(), contextOf([], { ...settings, ...changes })), settings, now);
+  assert.equal(pod({}), undefined);
+  assert.equal(pod({ operatorCa: before }), undefined, "of before the rotation");
+  assert.equal(pod({ extraCa: "" }), undefined, "of before the installation trusted another");
+  for (const operatorCa of [theirs, ours + theirs, `${ours}more`, "nothing"])
+    assert.match(pod({ operatorCa }) ?? "", /CHAPERONE_OPERATOR_CA of chaperone-proxy holds a CA/);
+  for (const extraCa of [theirs, before + theirs])
+    assert.match(pod({ extraCa }) ?? "", /CHAPERONE_EXTRA_CA of chaperone-proxy holds a CA/);
+});
+
+test("a map that holds a Connection of another namespace which the pod does not name was not written by injection", () => {
+  const context = contextOf([ordersDb, shared]);
+  const named = patched(
+    podOf(
+      {},
+      { namespace: "agents", annotations: { "chaperone.dev/connections": "tools/shared" } },
+    ),
+    context,
+  );
+  assert.equal(notInjected(named, context.settings, now), undefined);
+  const metadata = asPod(named["metadata"]);
+  const { "chaperone.dev/connections": _, ...rest } = asPod(metadata["annotations"]);
+  const forged = { ...named, metadata: { ...metadata, annotations: rest } };
+  assert.match(notInjected(forged, context.settings, now) ?? "", /Connection tools\/shared/);
 });

@@ -1,7 +1,9 @@
 // Whether a running pod is really injected: our container and volumes exactly as the template says, and nobody else near them.
 import { isDeepStrictEqual } from "node:util";
+import { parseAddressMap } from "../../contract/addresses.ts";
 import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
 import { checkPod } from "./checks.ts";
+import { knowsOnly } from "./known-authorities.ts";
 import { annotations, ourVolumes, proxyContainerName } from "./names.ts";
 import { annotationOf, nameOf, objectsAt, volumesOf } from "./pod.ts";
 import type { InjectionSettings } from "./settings.ts";
@@ -11,7 +13,11 @@ import { proxyContainer, proxyVolumes } from "./template.ts";
  * Why the pod only looks injected, as the rest of a sentence; undefined when it is injected. Connections are left out of it: they
  * change while pods live.
  */
-export function notInjected(pod: JsonObject, settings: InjectionSettings): string | undefined {
+export function notInjected(
+  pod: JsonObject,
+  settings: InjectionSettings,
+  now: number,
+): string | undefined {
   if (annotationOf(pod, annotations.version) === undefined)
     return `it has no annotation ${annotations.version}`;
   const refused = checkPod(pod, settings.uid);
@@ -19,7 +25,12 @@ export function notInjected(pod: JsonObject, settings: InjectionSettings): strin
   const first = listAt(pod, "spec", "initContainers")[0];
   if (textAt(first, "name") !== proxyContainerName)
     return `${proxyContainerName} is not its first init container`;
-  return otherContainer(pod, first, settings) ?? otherVolume(pod);
+  return (
+    otherContainer(pod, first, settings) ??
+    otherVolume(pod) ??
+    otherAuthority(first, settings, now) ??
+    ownForeign(pod)
+  );
 }
 
 function otherContainer(
@@ -31,7 +42,7 @@ function otherContainer(
   if (![settings.image, ...settings.earlierImages].includes(image))
     return `${proxyContainerName} runs the image ${image}, which is none of this installation's; delete the pod, so that it is made anew`;
   const hasChain = annotationOf(pod, annotations.chain) !== undefined;
-  // The operator's CA and the extra CAs rotate while pods live.
+  // The operator's CA and the extra CAs rotate while pods live: what stands there is looked at by itself.
   const expected = proxyContainer(
     {
       ...settings,
@@ -63,6 +74,41 @@ function otherVolume(pod: JsonObject): string | undefined {
       return `volume ${nameOf(expected)} is not what injection writes`;
   }
   return undefined;
+}
+
+function otherAuthority(
+  container: unknown,
+  { operatorCa, extraCa }: InjectionSettings,
+  now: number,
+): string | undefined {
+  const known = { CHAPERONE_OPERATOR_CA: operatorCa, CHAPERONE_EXTRA_CA: extraCa };
+  for (const [name, ours] of Object.entries(known))
+    if (!knowsOnly(variable(container, name), ours, now))
+      return `${name} of ${proxyContainerName} holds a CA that is none of this installation's; delete the pod, so that it is made anew`;
+  return undefined;
+}
+
+/** Admission puts a Connection of another namespace into the map only where the pod names it: a map that says more was not written by it. */
+function ownForeign(pod: JsonObject): string | undefined {
+  const namespace = textAt(pod, "metadata", "namespace");
+  const named = new Set(
+    (annotationOf(pod, annotations.connections) ?? "").split(",").map((name) => name.trim()),
+  );
+  const foreign = connectionsIn(annotationOf(pod, annotations.addresses) ?? "").find(
+    (name) => namespace !== undefined && !name.startsWith(`${namespace}/`) && !named.has(name),
+  );
+  return foreign === undefined
+    ? undefined
+    : `its annotation ${annotations.addresses} holds Connection ${foreign}, which its annotation ${annotations.connections} does not name`;
+}
+
+/** What cannot be read grants nothing: whoever reads the map for a grant says why. */
+function connectionsIn(addresses: string): readonly string[] {
+  try {
+    return parseAddressMap(addresses).connections.map(({ connection }) => connection);
+  } catch {
+    return [];
+  }
 }
 
 function variable(container: unknown, name: string): string {

@@ -10,6 +10,8 @@ export interface AdmissionRequest {
   readonly subresource: string;
   readonly operation: "CREATE" | "UPDATE" | "DELETE" | "CONNECT";
   readonly namespace: string;
+  /** Empty where the API server chooses it. */
+  readonly name: string;
   readonly kind: string;
   readonly user: AccessUser;
   readonly object: unknown;
@@ -60,6 +62,7 @@ export function readReview(body: unknown): AdmissionRequest | undefined {
     operation,
     subresource: textAt(request, "subResource") ?? "",
     namespace: textAt(request, "namespace") ?? "",
+    name: textAt(request, "name") ?? "",
     kind: textAt(request, "kind", "kind") ?? "",
     user: readUser(fieldAt(request, "userInfo"), username),
     object: fieldAt(request, "object"),

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fastify from "fastify";
-import type { AccessRequest } from "../../crds/types.gen.ts";
 import type { AccessQuestion, AccessUser } from "../kube/access.ts";
+import type { EventBody } from "../../contract/event.ts";
 import { fieldAt, textAt, type JsonObject } from "../kube/objects.ts";
 import { annotated, contextOf, ordersDb, rolesDb, podOf, settings } from "./fixture.ts";
 import { createWebhookRoutes, type WebhookOptions } from "./webhook.ts";
@@ -30,7 +30,8 @@ async function ask(
       view: contextOf().view,
       isSynced: () => true,
       access: { may: async () => true },
-      operatorUser: "system:serviceaccount:chaperone-system:chaperone",
+      isInjected: (namespace, name) => namespace === "agents" && name === "agent",
+      record: () => undefined,
       now: () => now,
       ...changes,
     }),
@@ -113,7 +114,8 @@ test("what is no review is answered with 400", async () => {
       view: contextOf().view,
       isSynced: () => true,
       access: { may: async () => true },
-      operatorUser: "x",
+      isInjected: () => false,
+      record: () => undefined,
       now: () => now,
     }),
   );
@@ -181,117 +183,22 @@ test("the login that makes roles is asked about as any other Secret", async () =
   assert.equal((await ask("/validate", request)).allowed, true);
 });
 
-const held: AccessRequest = {
-  apiVersion: "chaperone.dev/v1alpha1",
-  kind: "AccessRequest",
-  metadata: { name: "orders-db-abc", namespace: "agents" },
-  spec: {
-    requester: { namespace: "agents", serviceAccount: "agent", pod: "p", podUid: "u" },
-    connection: "orders-db",
-    policies: [
-      { name: "invoice", rule: "refunds", approvers: [{ group: "finance-leads" }], count: 1 },
-    ],
-    digest: `sha256-${"A".repeat(43)}`,
-    kind: "sql",
-    summary: "UPDATE",
-    session: "s",
-    openedAt: "2025-12-31T23:59:00Z",
-    expiresAt: "2026-01-01T00:10:00Z",
-    validFor: "10m",
-  },
-};
-const decided = (decisions: readonly JsonObject[], status: JsonObject = {}): JsonObject => ({
-  ...held,
-  status: { ...status, decisions },
-});
-const statusWrite = (object: JsonObject, changes: JsonObject = {}): JsonObject => ({
-  ...ofKind("accessrequests"),
-  subResource: "status",
-  operation: "UPDATE",
-  object,
-  oldObject: held,
-  ...changes,
-});
-const forged = {
-  verdict: "Approved",
-  by: "mallory",
-  groups: ["admins"],
-  at: "1999-01-01T00:00:00Z",
-};
-const stampedAlice = {
-  verdict: "Approved",
-  by: "alice",
-  byUid: "u-1",
-  groups: ["finance-leads", "system:authenticated"],
-  at: "2026-01-01T00:00:00.000Z",
-};
-
-test("a decision says who the API server says, whatever the body claims", async () => {
-  const answer = await ask("/stamp", statusWrite(decided([forged])));
-  assert.deepEqual(answer.patch, [
-    { op: "replace", path: "/status/decisions/0", value: stampedAlice },
-  ]);
-});
-
-test("a stamped decision is admitted, one that was changed afterwards is not", async () => {
-  assert.equal((await ask("/validate", statusWrite(decided([stampedAlice])))).allowed, true);
-  const changed = await ask("/validate", statusWrite(decided([{ ...stampedAlice, by: "bob" }])));
-  assert.match(changed.message, /changed the decision after it was stamped/);
-});
-
-const mallory = { username: "mallory", groups: [] };
-const robot = {
-  username: "system:serviceaccount:agents:robot",
-  groups: ["finance-leads"],
-};
-const refusedWrites: readonly (readonly [string, RegExp, JsonObject])[] = [
-  ["a phase", /adds one entry/, statusWrite({ ...held, status: { phase: "Approved" } })],
-  [
-    "a decision and a phase",
-    /adds one entry/,
-    statusWrite(decided([forged], { phase: "Approved" })),
-  ],
-  ["two decisions", /adds one entry/, statusWrite(decided([forged, forged]))],
-  ["no verdict", /adds one entry/, statusWrite(decided([{ by: "alice" }]))],
-  [
-    "a decision of someone not listed",
-    /not among the approvers/,
-    statusWrite(decided([forged]), { userInfo: mallory }),
-  ],
-  [
-    "a decision of a service account",
-    /only people decide/,
-    statusWrite(decided([forged]), { userInfo: robot }),
-  ],
-];
-for (const [what, message, request] of refusedWrites) {
-  for (const path of ["/stamp", "/validate"])
-    test(`${path} refuses ${what}`, async () => {
-      const answer = await ask(path, request);
-      assert.equal(answer.allowed, false);
-      assert.match(answer.message, message);
-    });
-}
-
-test("a decision needs the verb approve on the policy", async () => {
-  const answer = await ask("/stamp", statusWrite(decided([forged])), { access: refuse("approve") });
-  assert.match(answer.message, /alice may not approve on AccessPolicy agents\/invoice/);
-});
-
-test("the operator writes the status as it is", async () => {
-  const userInfo = { username: "system:serviceaccount:chaperone-system:chaperone" };
-  for (const path of ["/stamp", "/validate"]) {
-    const answer = await ask(path, statusWrite(decided([], { phase: "Spent" }), { userInfo }));
-    assert.equal(answer.allowed, true);
-    assert.equal(answer.patch, undefined);
-  }
-});
-
-test("nobody but the operator opens an access request", async () => {
-  const request = { ...ofKind("accessrequests"), object: held };
-  assert.match((await ask("/validate", request)).message, /opened by the operator/);
-  const userInfo = { username: "system:serviceaccount:chaperone-system:chaperone" };
-  assert.equal((await ask("/validate", { ...request, userInfo })).allowed, true);
+test("nobody forwards ports of a pod that has a proxy; other pods are not our business", async () => {
+  const forward = (name: string): JsonObject => ({
+    ...pods,
+    subResource: "portforward",
+    operation: "CONNECT",
+    name,
+    object: { kind: "PodPortForwardOptions", apiVersion: "v1" },
+  });
+  const recorded: unknown[] = [];
+  const record = (type: string, { error }: EventBody): void =>
+    void recorded.push([type, error?.code]);
+  const refused = await ask("/validate", forward("agent"), { record });
+  assert.equal(refused.allowed, false);
+  assert.match(refused.message, /alice may not forward ports of pod agents\/agent/);
+  assert.equal((await ask("/validate", forward("other"), { record })).allowed, true);
+  assert.deepEqual(recorded, [["error", "PortForwardRefused"]]);
 });
 
 test("an access session belongs to its author for ten minutes", async () => {

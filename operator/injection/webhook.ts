@@ -5,9 +5,9 @@ import { createValidator } from "../../crds/validate.ts";
 import type { AccessReviewer } from "../kube/access.ts";
 import { isJsonObject } from "../kube/objects.ts";
 import type { ResourceView } from "../resources.ts";
-import { admitAccessRequest, isAccessRequest, stampAccessRequest } from "./deciding.ts";
 import { admitGoverning, isGoverning } from "./governing.ts";
 import { inject, type InjectionDecision } from "./inject.ts";
+import { admitPortForward, isPortForward, type PortForwards } from "./port-forward.ts";
 import { readReview, reviewOf, type AdmissionAnswer, type AdmissionRequest } from "./review.ts";
 import { admitSession, isNewSession, stampSession } from "./sessions.ts";
 import type { InjectionSettings } from "./settings.ts";
@@ -18,15 +18,13 @@ const maxReviewBytes = 8 * 1024 * 1024;
 /** Below the 5 s after which the API server gives up, so that it hears why. */
 const answerWithinMs = 4_000;
 
-export interface WebhookOptions {
+export interface WebhookOptions extends PortForwards {
   /** Asked for each pod: certificates rotate. */
   readonly settings: () => InjectionSettings;
   readonly view: Pick<ResourceView, "connection" | "connectionsIn" | "policiesIn">;
   /** False until the view holds everything once: before that, absence means nothing. */
   readonly isSynced: () => boolean;
   readonly access: AccessReviewer;
-  /** `system:serviceaccount:NAMESPACE:NAME` of the operator. */
-  readonly operatorUser: string;
   readonly now: () => number;
   /** For metrics: what became of a pod. */
   readonly onInjection?: (decision: InjectionDecision) => void;
@@ -38,9 +36,8 @@ type Handler = (
 ) => AdmissionAnswer | Promise<AdmissionAnswer>;
 
 export function createWebhookRoutes(options: WebhookOptions): FastifyPluginCallback {
-  const { access, operatorUser, now } = options;
+  const { access, now } = options;
   const validator = createValidator();
-  const deciding = { access, operatorUser, now };
 
   const mutate: Handler = (request) => {
     if (request.resource !== "pods" || request.operation !== "CREATE" || request.subresource !== "")
@@ -49,13 +46,11 @@ export function createWebhookRoutes(options: WebhookOptions): FastifyPluginCallb
   };
   const validate: Handler = (request, signal) => {
     if (isGoverning(request)) return admitGoverning(request, validator, access, signal);
-    if (isAccessRequest(request)) return admitAccessRequest(request, deciding, signal);
+    if (isPortForward(request)) return admitPortForward(request, options);
     return isNewSession(request) ? admitSession(request, now()) : { allowed: true };
   };
-  const stamp: Handler = (request, signal) => {
-    if (isAccessRequest(request)) return stampAccessRequest(request, deciding, signal);
-    return isNewSession(request) ? stampSession(request, now()) : { allowed: true };
-  };
+  const stamp: Handler = (request) =>
+    isNewSession(request) ? stampSession(request, now()) : { allowed: true };
 
   return (app, _options, done) => {
     route(app, "/mutate", mutate);

@@ -1,6 +1,6 @@
 // Asks Kubernetes RBAC: what others may do (SubjectAccessReview), and at start whether we may do what we must.
 import type { KubeClient } from "./client.ts";
-import { apiVersionOf, collectionPath, fieldAt, textAt, type ResourceType } from "./objects.ts";
+import { apiVersionOf, collectionPath, fieldAt, type ResourceType } from "./objects.ts";
 import { resourceTypes } from "./resource-types.ts";
 
 export interface AccessQuestion {
@@ -52,20 +52,6 @@ export async function missingRights(
     ),
   );
   return needed.filter((_, index) => answers[index] === false).map(describeQuestion);
-}
-
-/** The user that the API server takes us for. */
-export async function whoAmI(client: KubeClient, signal: AbortSignal): Promise<string> {
-  const type = resourceTypes.SelfSubjectReview;
-  const answer = await client.call(
-    {
-      method: "POST",
-      path: collectionPath(type),
-      body: { apiVersion: apiVersionOf(type), kind: type.kind },
-    },
-    signal,
-  );
-  return textAt(answer, "status", "userInfo", "username") ?? "";
 }
 
 export function describeQuestion({

@@ -6,6 +6,7 @@ const ours = { group: "chaperone.dev", version: "v1alpha1" } as const;
 export const resourceTypes = {
   Connection: { ...ours, kind: "Connection", plural: "connections" },
   AccessPolicy: { ...ours, kind: "AccessPolicy", plural: "accesspolicies" },
+  ClusterAccessPolicy: { ...ours, kind: "ClusterAccessPolicy", plural: "clusteraccesspolicies" },
   AccessRequest: { ...ours, kind: "AccessRequest", plural: "accessrequests" },
   AccessSession: { ...ours, kind: "AccessSession", plural: "accesssessions" },
   Quarantine: { ...ours, kind: "Quarantine", plural: "quarantines" },
@@ -16,12 +17,6 @@ export const resourceTypes = {
     version: "v1",
     kind: "TokenReview",
     plural: "tokenreviews",
-  },
-  SelfSubjectReview: {
-    group: "authentication.k8s.io",
-    version: "v1",
-    kind: "SelfSubjectReview",
-    plural: "selfsubjectreviews",
   },
   SubjectAccessReview: {
     group: "authorization.k8s.io",

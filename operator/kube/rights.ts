@@ -8,6 +8,7 @@ const {
   AccessPolicy,
   AccessRequest,
   AccessSession,
+  ClusterAccessPolicy,
   Connection,
   MutatingWebhookConfiguration,
   Pod,
@@ -26,13 +27,13 @@ export function neededRights(
 ): readonly AccessQuestion[] {
   const { namespace, webhookConfiguration } = config;
   return [
-    ...[Connection, AccessPolicy, Quarantine, AccessRequest, Pod].flatMap((type) =>
-      rights(type, ["list", "watch"]),
+    ...[Connection, AccessPolicy, ClusterAccessPolicy, Quarantine, AccessRequest, Pod].flatMap(
+      (type) => rights(type, ["list", "watch"]),
     ),
     ...rights(Pod, ["get"]),
     ...rights(AccessRequest, ["get", "create", "delete"]),
     ...rights(AccessRequest, ["update"], { subresource: "status" }),
-    ...[Connection, AccessPolicy, Quarantine].flatMap((type) =>
+    ...[Connection, AccessPolicy, ClusterAccessPolicy, Quarantine].flatMap((type) =>
       rights(type, ["patch"], { subresource: "status" }),
     ),
     ...rights(Secret, ["get"]),

@@ -13,7 +13,7 @@ import {
 const applyType = "application/apply-patch+yaml";
 
 export interface StatusTarget {
-  readonly metadata: { readonly namespace: string; readonly name: string; readonly uid?: string };
+  readonly metadata: { readonly namespace?: string; readonly name: string; readonly uid?: string };
   readonly status?: unknown;
 }
 
@@ -41,7 +41,11 @@ export async function applyStatus(
         body: {
           apiVersion: apiVersionOf(type),
           kind: type.kind,
-          metadata: { name, namespace, ...(uid === undefined ? {} : { uid }) },
+          metadata: {
+            name,
+            ...(namespace === undefined ? {} : { namespace }),
+            ...(uid === undefined ? {} : { uid }),
+          },
           status: wanted,
         },
       },

@@ -5,6 +5,7 @@ import type {
   AccessPolicy,
   AccessRequest,
   AccessSession,
+  ClusterAccessPolicy,
   Connection,
   Quarantine,
 } from "../../crds/types.gen.ts";
@@ -13,6 +14,7 @@ import { isJsonObject, type KubeObject } from "./objects.ts";
 interface Kinds {
   readonly Connection: Connection;
   readonly AccessPolicy: AccessPolicy;
+  readonly ClusterAccessPolicy: ClusterAccessPolicy;
   readonly AccessRequest: AccessRequest;
   readonly AccessSession: AccessSession;
   readonly Quarantine: Quarantine;

@@ -1,5 +1,10 @@
 // The cluster's resources as the rest of the operator reads them (ResourceView): watched, typed, and told when they change.
-import type { AccessPolicy, Connection, Quarantine } from "../../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  ClusterAccessPolicy,
+  Connection,
+  Quarantine,
+} from "../../crds/types.gen.ts";
 import type { ResourceChange, ResourceKind, ResourceView } from "../resources.ts";
 import { Collection, type WatchParts } from "./collection.ts";
 import { textAt, type KubeObject } from "./objects.ts";
@@ -11,6 +16,7 @@ import { typedReader, type Stored } from "./typed.ts";
 export class KubeView implements ResourceView {
   readonly connections: Collection<Stored<"Connection">>;
   readonly policies: Collection<Stored<"AccessPolicy">>;
+  readonly restrictions: Collection<Stored<"ClusterAccessPolicy">>;
   readonly quarantineOrders: Collection<Stored<"Quarantine">>;
   /** Those that opted in by label; no others are ever read. */
   readonly pods: Collection<KubeObject>;
@@ -29,6 +35,10 @@ export class KubeView implements ResourceView {
       type: resourceTypes.AccessPolicy,
       read: typedReader("AccessPolicy"),
     });
+    this.restrictions = new Collection(parts, {
+      type: resourceTypes.ClusterAccessPolicy,
+      read: typedReader("ClusterAccessPolicy"),
+    });
     this.quarantineOrders = new Collection(parts, {
       type: resourceTypes.Quarantine,
       read: typedReader("Quarantine"),
@@ -45,6 +55,7 @@ export class KubeView implements ResourceView {
     this.quarantineOrders.store.onChange(() => (this.#sortedQuarantines = undefined));
     this.#follow("Connection", this.connections.store);
     this.#follow("AccessPolicy", this.policies.store);
+    this.#follow("ClusterAccessPolicy", this.restrictions.store);
     this.#follow("Quarantine", this.quarantineOrders.store);
     this.pods.store.onChange((change) => this.#onPod(change));
   }
@@ -63,6 +74,10 @@ export class KubeView implements ResourceView {
 
   policiesIn(namespace: string): readonly AccessPolicy[] {
     return this.policies.store.by("namespace", namespace);
+  }
+
+  clusterPolicies(): readonly ClusterAccessPolicy[] {
+    return this.restrictions.store.by("namespace", "");
   }
 
   quarantines(): readonly Quarantine[] {
@@ -126,7 +141,7 @@ export class KubeView implements ResourceView {
     Collection<KubeObject>,
     "type" | "start" | "synced" | "ageMs" | "close"
   >[] {
-    return [this.connections, this.policies, this.quarantineOrders, this.pods];
+    return [this.connections, this.policies, this.restrictions, this.quarantineOrders, this.pods];
   }
 
   #follow<T extends KubeObject & { readonly spec: unknown }>(

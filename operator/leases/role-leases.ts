@@ -258,6 +258,7 @@ export class RoleLeases {
   #onChange({ kind, namespace, name }: ResourceChange): void {
     switch (kind) {
       case "Quarantine":
+      case "ClusterAccessPolicy":
         return this.#endUngoverned(() => true);
       case "Connection":
         return this.#endUngoverned(({ connection }) => connection === `${namespace}/${name}`);

@@ -11,10 +11,10 @@ import { enforcement } from "./enforcement.ts";
 import { policyStatus } from "./status.ts";
 
 /** Proxies report what they enforce without telling us separately; this is how old the count gets. */
-const countAgainMs = 15_000;
+export const countAgainMs = 15_000;
 
 /** After a change proxies take it up within a second; looking sooner than `countAgainMs` shows it while somebody waits. */
-const countSoonMs = 1_500;
+export const countSoonMs = 1_500;
 
 const workers = 2;
 
@@ -48,6 +48,7 @@ export function policyController(options: PolicyControllerOptions): Controller {
         policy,
         connections: view.connectionsIn(namespace),
         policies: view.policiesIn(namespace),
+        clusterPolicies: view.clusterPolicies(),
         problems: options.validator.validate("AccessPolicy", policy),
         enforcement: counted,
         now: governing.now(),
@@ -72,6 +73,9 @@ export function policyController(options: PolicyControllerOptions): Controller {
     controller.queue.add(`${metadata.namespace}/${metadata.name}`);
   // Targets and neighbours are of the same namespace.
   view.onChange(({ kind, namespace }) => {
+    if (kind === "ClusterAccessPolicy")
+      for (const { metadata } of view.policies.store.values())
+        controller.queue.add(`${metadata.namespace}/${metadata.name}`);
     if (kind !== "Connection" && kind !== "AccessPolicy") return;
     for (const { metadata } of view.policiesIn(namespace))
       controller.queue.add(`${namespace}/${metadata.name}`);

@@ -1,5 +1,6 @@
 // By how many proxies a policy is enforced, counted from what the proxies themselves report.
-import type { AccessPolicy } from "../../crds/types.gen.ts";
+import type { AccessPolicy, ClusterAccessPolicy } from "../../crds/types.gen.ts";
+import { restrictsNamespace } from "../../policy/cluster.ts";
 import { selectsSubject } from "../../policy/select.ts";
 import type { KnownView } from "../api/views.ts";
 
@@ -29,6 +30,33 @@ export function enforcement(
   const targeted = new Set(
     policy.spec.targetRefs.map(({ name }) => `${policy.metadata.namespace}/${name}`),
   );
+  return counted(
+    (pod, connection) => selectsSubject(policy, pod) && targeted.has(connection),
+    views,
+    currentBundle,
+  );
+}
+
+/** The same of a restriction of the cluster: proxies of either side count. */
+export function clusterEnforcement(
+  policy: ClusterAccessPolicy,
+  views: readonly KnownView[],
+  currentBundle: CurrentBundle,
+): Enforcement {
+  return counted(
+    (pod, connection) =>
+      restrictsNamespace(policy, pod.namespace) ||
+      restrictsNamespace(policy, connection.slice(0, connection.indexOf("/"))),
+    views,
+    currentBundle,
+  );
+}
+
+function counted(
+  concerns: (pod: KnownView["pod"], connection: string) => boolean,
+  views: readonly KnownView[],
+  currentBundle: CurrentBundle,
+): Enforcement {
   const known = new Map<string, string | undefined>();
   const bundleFor = (subject: KnownView["pod"], connection: string): string | undefined => {
     const key = `${subject.namespace}/${subject.serviceAccount} ${connection}`;
@@ -39,9 +67,8 @@ export function enforcement(
   let current = 0;
   let oldestViewAt: number | undefined;
   for (const { pod, view, receivedAt } of views) {
-    if (!selectsSubject(policy, pod)) continue;
     const held = view.connections.filter(
-      ({ connection, bundle }) => targeted.has(connection) && bundle !== "",
+      ({ connection, bundle }) => bundle !== "" && concerns(pod, connection),
     );
     if (held.length === 0) continue;
     proxies += 1;

@@ -52,6 +52,7 @@ function conditionsOf(change: Partial<PolicyFacts> = {}): Record<string, string>
   const facts: PolicyFacts = {
     policy: policy(),
     connections: [connection],
+    clusterPolicies: [],
     policies: [],
     problems: [],
     enforcement: { proxies: 0, current: 0, oldestViewAt: undefined },

@@ -1,7 +1,17 @@
 // What an AccessPolicy's status says, from the policy, its neighbours and its proxies: pure.
-import { policyFindings, shadowFindings, type Finding } from "../../crds/conditions.ts";
+import {
+  clusterShadowFindings,
+  policyFindings,
+  shadowFindings,
+  type Finding,
+} from "../../crds/conditions.ts";
 import { formatPath, formatProblem, type Problem } from "../../crds/problem.ts";
-import type { AccessPolicy, AccessPolicyStatus, Connection } from "../../crds/types.gen.ts";
+import type {
+  AccessPolicy,
+  AccessPolicyStatus,
+  ClusterAccessPolicy,
+  Connection,
+} from "../../crds/types.gen.ts";
 import { mergeConditions, type WantedCondition } from "../kube/conditions.ts";
 import type { Enforcement } from "./enforcement.ts";
 
@@ -13,6 +23,7 @@ export interface PolicyFacts {
   /** Of the policy's namespace, both. */
   readonly connections: readonly Connection[];
   readonly policies: readonly AccessPolicy[];
+  readonly clusterPolicies: readonly ClusterAccessPolicy[];
   /** What validation says of the stored object, which admission may have let in before it knew better. */
   readonly problems: readonly Problem[];
   readonly enforcement: Enforcement;
@@ -24,6 +35,39 @@ export function policyStatus(facts: PolicyFacts): AccessPolicyStatus {
   const { generation } = policy.metadata;
   const acceptedNow = accepted(facts);
   const wanted = [acceptedNow, enforced(facts, acceptedNow), ...shadowed(facts)];
+  return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    conditions: mergeConditions(policy.status?.conditions, wanted, generation, now),
+  };
+}
+
+export interface ClusterPolicyFacts {
+  readonly policy: ClusterAccessPolicy;
+  readonly problems: readonly Problem[];
+  readonly enforcement: Enforcement;
+  readonly now: number;
+}
+
+/** What stands in the status of a ClusterAccessPolicy: it names no targets that could be missing. */
+export function clusterPolicyStatus(facts: ClusterPolicyFacts): AccessPolicyStatus {
+  const { policy, problems, enforcement, now } = facts;
+  const { generation } = policy.metadata;
+  const invalid = problems.map(formatProblem).join("; ");
+  const wanted: readonly WantedCondition[] =
+    problems.length > 0
+      ? [
+          { type: "Accepted", status: "False", reason: "Invalid", message: invalid },
+          { type: "Enforced", status: "False", reason: "NotAccepted", message: invalid },
+        ]
+      : [
+          {
+            type: "Accepted",
+            status: "True",
+            reason: "Accepted",
+            message: `it counts for ${policy.spec.namespaces?.join(", ") ?? "every namespace"}`,
+          },
+          byProxies(enforcement, now),
+        ];
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: mergeConditions(policy.status?.conditions, wanted, generation, now),
@@ -57,8 +101,12 @@ function accepted({ policy, connections, problems }: PolicyFacts): WantedConditi
   };
 }
 
-function shadowed({ policy, policies }: PolicyFacts): readonly WantedCondition[] {
-  const findings = shadowFindings(policy, policies);
+function shadowed(facts: PolicyFacts): readonly WantedCondition[] {
+  const { policy, policies, clusterPolicies } = facts;
+  const findings = [
+    ...shadowFindings(policy, policies),
+    ...clusterShadowFindings(policy, clusterPolicies),
+  ];
   if (findings.length === 0) return [];
   return [
     {
@@ -85,6 +133,11 @@ function enforced(
       reason: "Observing",
       message: "mode Observe: what it would decide is recorded, nothing is refused",
     };
+  return byProxies(enforcement, now);
+}
+
+function byProxies(enforcement: Enforcement, now: number): WantedCondition {
+  const type = "Enforced";
   const { proxies, current, oldestViewAt } = enforcement;
   if (proxies === 0)
     return {

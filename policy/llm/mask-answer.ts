@@ -1,39 +1,34 @@
 // Masks the body of an answer as it comes: JSON, server-sent events or text, of a model's provider or of any server.
 import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
+import { mediaOf } from "./answer.ts";
+import { EventsMasker, type DataMasker, type Sent } from "./framing/mask-sse.ts";
+import { maxEventLength } from "./framing/sse.ts";
 import { isObject } from "./json.ts";
-import { maxEventLength } from "./sse.ts";
-import { OpenAiEvents } from "./mask-event.ts";
-import { openAiShape } from "./mask-shape.ts";
-import { EventsMasker, type DataMasker, type Sent } from "./mask-sse.ts";
+import type { EventMasker, Framing, LlmProvider, NamedEvent } from "./provider.ts";
 
 export interface BodyMasker {
   /** What may be sent once this has come, too. Throws NotMaskable. */
-  push(chunk: Uint8Array): string;
+  push(chunk: Uint8Array): string | Uint8Array;
   /** Nothing follows: the rest. Throws NotMaskable. */
-  end(): string;
+  end(): string | Uint8Array;
 }
-
-/** Whose answer it is: that of a provider has identifiers and texts that go on from event to event. */
-export type Speaker = "openai" | "any";
 
 /** A masker of such a body, or why there is none. Media without text are `nothing to mask`. */
 export function bodyMasker(
   contentType: string,
-  speaker: Speaker,
+  /** Whose answer it is; undefined for any server's, which has no identifiers, and no texts that go on from event to event. */
+  provider: LlmProvider | undefined,
   masker: StreamMasker,
   counts: Counts,
 ): BodyMasker | { readonly problem: string } | "nothing to mask" {
-  const [type = "", ...parameters] = contentType.toLowerCase().split(";");
-  const media = type.trim();
-  if (/^(?:image|audio|video|font)\//.test(media) && media !== "image/svg+xml")
-    return "nothing to mask";
-  const charset = parameters
-    .map((one) => /^\s*charset\s*=\s*"?([^"\s]*)/.exec(one)?.[1])
-    .find(Boolean);
+  const media = mediaOf(contentType);
+  const framing = provider?.framing(media) ?? framingOf(media);
+  if (framing === "nothing to mask") return framing;
+  const charset = charsetOf(contentType);
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
-  const masked = textMasker(media, speaker, masker, counts);
+  const masked = framing && textMasker(framing, provider, masker, counts);
   if (masked === undefined)
     return {
       problem: `${media === "" ? "it names no content-type" : `${printableName(media)} is no text`}, so nobody can look into it`,
@@ -45,31 +40,60 @@ export function bodyMasker(
   };
 }
 
+function charsetOf(contentType: string): string | undefined {
+  return contentType
+    .toLowerCase()
+    .split(";")
+    .slice(1)
+    .map((one) => /^\s*charset\s*=\s*"?([^"\s]*)/.exec(one)?.[1])
+    .find(Boolean);
+}
+
+/** Of any server's. */
+function framingOf(media: string): Framing | "text" | "nothing to mask" | undefined {
+  if (/^(?:image|audio|video|font)\//.test(media) && media !== "image/svg+xml")
+    return "nothing to mask";
+  if (media === "text/event-stream") return "events";
+  if (/^application\/(?:[a-z0-9.+-]+\+)?json$/.test(media)) return "json";
+  if (/^application\/(?:x-ndjson|jsonl|x-jsonl|json-lines|jsonlines|x-jsonlines)$/.test(media))
+    return "bodies";
+  return isText(media) ? "text" : undefined;
+}
+
 interface Masked {
   push(piece: string): string;
   end(): string;
 }
 
 function textMasker(
-  media: string,
-  speaker: Speaker,
+  framing: Framing | "text",
+  provider: LlmProvider | undefined,
   masker: StreamMasker,
   counts: Counts,
 ): Masked | undefined {
-  const shape = speaker === "openai" ? openAiShape : everything;
-  if (media === "text/event-stream")
-    return new EventsMasker(
-      masker,
-      counts,
-      speaker === "openai"
-        ? openAiData(masker, counts)
-        : { event: (data) => [{ data: maskedData(data, shape, masker, counts) }], end: () => [] },
-    );
-  if (/^application\/(?:[a-z0-9.+-]+\+)?json$/.test(media))
-    return new JsonStream({ masker, counts, shape, otherwise: "refuse" });
-  if (/^application\/(?:x-ndjson|jsonl|json-lines|jsonlines|x-jsonlines)$/.test(media))
-    return linesOf((line) => maskedData(line, shape, masker, counts));
-  return isText(media) ? masker.open(counts) : undefined;
+  const shape = provider?.shape ?? everything;
+  const whole = (text: string): string => maskedData(text, shape, masker, counts);
+  switch (framing) {
+    case "events": {
+      const events = provider?.maskEvents(masker, counts);
+      return new EventsMasker(masker, counts, events ? eventData(events, whole) : alone(whole));
+    }
+    case "json":
+      return new JsonStream({ masker, counts, shape, otherwise: "refuse" });
+    case "lines": {
+      const events = provider?.maskEvents(masker, counts);
+      return linesOf(events ? eventLines(events, whole) : bodyLines(whole));
+    }
+    case "bodies":
+      return linesOf(bodyLines(whole));
+    case "text":
+      return masker.open(counts);
+    case "array":
+    case "frames":
+      return undefined;
+    default:
+      return framing satisfies never;
+  }
 }
 
 /** Of one line, as of one event. */
@@ -88,21 +112,25 @@ function maskedData(data: string, shape: Shape, masker: StreamMasker, counts: Co
   return maskJson({ masker, counts, shape, otherwise: "text" }, data);
 }
 
-function openAiData(masker: StreamMasker, counts: Counts): DataMasker {
-  const events = new OpenAiEvents(masker, counts);
-  const sent = (event: Readonly<Record<string, unknown>>): Sent => ({
-    ...(typeof event["type"] === "string" && { name: event["type"] }),
-    data: JSON.stringify(event),
+/** Events that have nothing to do with each other. */
+function alone(whole: (text: string) => string): DataMasker {
+  return { event: (data) => [{ data: whole(data) }], end: () => [] };
+}
+
+function eventData(events: EventMasker, whole: (text: string) => string): DataMasker {
+  const sent = ({ name, data }: NamedEvent): Sent => ({
+    ...(name !== undefined && { name }),
+    data: JSON.stringify(data),
   });
   return {
     event: (data) => {
       if (data.trim() === "[DONE]") return [...events.end().map(sent), { data }];
       const value = parsed(data);
-      if (!isObject(value)) return [{ data: maskedData(data, openAiShape, masker, counts) }];
-      const shown = events.event(value);
+      if (!isObject(value)) return [{ data: whole(data) }];
+      const shown = events.event(value, undefined);
       // The event itself keeps the name it came with.
       return shown.map((event, index) =>
-        index === shown.length - 1 ? { data: JSON.stringify(event) } : sent(event),
+        index === shown.length - 1 ? { data: JSON.stringify(event.data) } : sent(event),
       );
     },
     end: () => events.end().map(sent),
@@ -117,10 +145,31 @@ function parsed(data: string): unknown {
   }
 }
 
-/** Lines that are masked one by one. */
-function linesOf(mask: (line: string) => string): Masked {
+interface LineMasker {
+  /** The lines to send in the place of this one. */
+  line(line: string): readonly string[];
+  end(): readonly string[];
+}
+
+function bodyLines(whole: (text: string) => string): LineMasker {
+  return { line: (line) => [whole(line)], end: () => [] };
+}
+
+function eventLines(events: EventMasker, whole: (text: string) => string): LineMasker {
+  const written = ({ data }: NamedEvent): string => JSON.stringify(data);
+  return {
+    line: (line) => {
+      const value = parsed(line);
+      return isObject(value) ? events.event(value, undefined).map(written) : [whole(line)];
+    },
+    end: () => events.end().map(written),
+  };
+}
+
+function linesOf(masker: LineMasker): Masked {
   let held: string[] = [];
   let length = 0;
+  const ended = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join("");
   return {
     push: (piece) => {
       const end = piece.lastIndexOf("\n");
@@ -133,9 +182,15 @@ function linesOf(mask: (line: string) => string): Masked {
       const lines = [...held, piece.slice(0, end)].join("").split("\n");
       held = [piece.slice(end + 1)];
       length = piece.length - end - 1;
-      return lines.map((line) => `${mask(line)}\n`).join("");
+      return ended(lines.flatMap((line) => masker.line(line)));
     },
-    end: () => mask(held.join("")),
+    end: () => {
+      const rest = held.join("");
+      const last = rest === "" ? [] : masker.line(rest);
+      const rests = masker.end();
+      // What came without a line end goes out without one, unless something of ours follows it.
+      return rests.length === 0 ? last.join("\n") : ended([...last, ...rests]);
+    },
   };
 }
 

@@ -1,4 +1,5 @@
-// What is gathered while the body of a model request is read: shared by the shapes of one provider.
+// What is gathered while the body of a model request is read: shared by the shapes of all providers.
+import type { LlmAttachment, LlmMessage } from "../operation.ts";
 import { isObject } from "./json.ts";
 import type { JsonObject } from "./json.ts";
 
@@ -6,6 +7,10 @@ import type { JsonObject } from "./json.ts";
 const maxTools = 1024;
 /** Longest model or tool name; providers stop at 64 for tools. */
 const maxNameLength = 256;
+/** Images and documents of one request; providers stop at 3,000 or before. */
+const maxAttachments = 4_096;
+/** Of a media type or an end user, as it is kept for conditions and events. */
+const maxWordLength = 128;
 
 /** Thrown inside the recogniser only, which turns it into `unrecognised`. */
 export class NotUnderstood extends Error {
@@ -19,9 +24,26 @@ export interface Reading {
   model: string;
   stream: boolean;
   maxOutputTokens: number | null;
+  /** Offered or called, in the order they were met. */
   readonly tools: Set<string>;
+  readonly offered: Set<string>;
+  readonly called: Set<string>;
   readonly prompts: string[];
+  readonly messages: LlmMessage[];
+  readonly toolResults: string[];
+  readonly attachments: LlmAttachment[];
+  responseFormat: string;
+  user: string;
+  reasoning: boolean;
   promptsUnreadable: boolean;
+  modelUnsaid: boolean;
+  toolsUnreadable: boolean;
+  /** Answers asked for at once: the limit is of each, what is asked for is all of them. */
+  answers: number;
+  /** What stands in the path in the place of the body's model. */
+  deployment: string;
+  /** Members that the body goes on with in the place of its own. */
+  readonly members: Record<string, unknown>;
 }
 
 export function startReading(): Reading {
@@ -30,8 +52,21 @@ export function startReading(): Reading {
     stream: false,
     maxOutputTokens: null,
     tools: new Set(),
+    offered: new Set(),
+    called: new Set(),
     prompts: [],
+    messages: [],
+    toolResults: [],
+    attachments: [],
+    responseFormat: "",
+    user: "",
+    reasoning: false,
     promptsUnreadable: false,
+    modelUnsaid: false,
+    toolsUnreadable: false,
+    answers: 1,
+    deployment: "",
+    members: {},
   };
 }
 
@@ -65,16 +100,53 @@ export function nameOf(value: unknown, what: string): string {
   if (typeof value !== "string" || value === "") throw new NotUnderstood(`${what} is missing`);
   if (value.length > maxNameLength)
     throw new NotUnderstood(`${what} is longer than ${maxNameLength} characters`);
+  // Some servers trim a name, or end it at a NUL.
+  if (unclear.test(value))
+    throw new NotUnderstood(`${what} has blanks at an end, or control characters`);
   return value;
 }
 
+const unclear = /^\s|\s$|\p{Cc}/u;
+
+/** What gateways take as further models, or as another server to ask: LiteLLM, OpenRouter. */
+const elsewhere: ReadonlySet<string> = new Set([
+  "models",
+  "fallbacks",
+  "context_window_fallbacks",
+  "content_policy_fallbacks",
+  "default_fallbacks",
+  "user_config",
+  "model_list",
+  "api_base",
+  "base_url",
+  "custom_llm_provider",
+  "preset",
+]);
+
 export function readModel(reading: Reading, body: JsonObject): void {
-  reading.model = nameOf(body["model"], "model");
-  for (const name of ["models", "fallbacks"]) {
-    const others = body[name];
-    if (others !== undefined && others !== null)
-      throw new NotUnderstood(`${name} names further models, which no rule sees`);
-  }
+  refuseElsewhere(body);
+  if (reading.deployment === "") reading.model = nameOf(body["model"], "model");
+  else readDeployed(reading, body["model"]);
+}
+
+/** Of an API with a model of its own choice. */
+export function readOptionalModel(reading: Reading, body: JsonObject): void {
+  const isSaid = (body["model"] ?? null) !== null || reading.deployment !== "";
+  if (isSaid) return readModel(reading, body);
+  refuseElsewhere(body);
+  reading.modelUnsaid = true;
+}
+
+function refuseElsewhere(body: JsonObject): void {
+  for (const [name, value] of Object.entries(body))
+    if (elsewhere.has(name.toUpperCase().toLowerCase()) && value !== null)
+      throw new NotUnderstood(`${name} leads to models that no rule sees`);
+}
+
+/** The body goes on with the same model as the path, whatever it named. */
+function readDeployed(reading: Reading, named: unknown): void {
+  reading.model = reading.deployment;
+  if (named !== undefined && named !== reading.model) reading.members["model"] = reading.model;
 }
 
 export function readStream(reading: Reading, body: JsonObject): void {
@@ -95,21 +167,44 @@ export function readLimit(reading: Reading, body: JsonObject, names: readonly st
   }
 }
 
-export function addTool(reading: Reading, name: unknown): void {
-  reading.tools.add(nameOf(name, "the name of a tool"));
+export function addTool(reading: Reading, name: unknown, how: "offered" | "called"): void {
+  const tool = nameOf(name, "the name of a tool");
+  reading.tools.add(tool);
+  reading[how].add(tool);
   if (reading.tools.size > maxTools)
     throw new NotUnderstood(`the request names more than ${maxTools} tools`);
 }
 
+/** A text that is sent to the model, in this role. */
+export function addText(reading: Reading, text: string, role: string): void {
+  if (text === "") return;
+  reading.prompts.push(text);
+  reading.messages.push({ role, text });
+  if (role === "tool") reading.toolResults.push(text);
+}
+
+export function addAttachment(
+  reading: Reading,
+  kind: LlmAttachment["kind"],
+  mediaType: unknown,
+  source: LlmAttachment["source"],
+): void {
+  if (reading.attachments.length >= maxAttachments)
+    throw new NotUnderstood(`the request has more than ${maxAttachments} attachments`);
+  reading.attachments.push({ kind, mediaType: wordOf(mediaType), source });
+}
+
+/** A short text that says something about the request; empty for anything else. */
+export function wordOf(value: unknown): string {
+  return typeof value === "string" ? value.slice(0, maxWordLength) : "";
+}
+
 /** Text, or a list of parts of which the text ones count; the parts of one message make one prompt. */
-export function readText(reading: Reading, content: unknown, what: string): void {
+export function readText(reading: Reading, content: unknown, what: string, role: string): void {
   if (content === undefined || content === null) return;
-  if (typeof content === "string") {
-    if (content !== "") reading.prompts.push(content);
-    return;
-  }
+  if (typeof content === "string") return addText(reading, content, role);
   const texts = listOf(content, what).flatMap((part) => textsOfPart(part, what));
-  if (texts.length > 0) reading.prompts.push(texts.join("\n"));
+  if (texts.length > 0) addText(reading, texts.join("\n"), role);
 }
 
 const partNames: ReadonlySet<string> = new Set(["type", "text", "refusal"]);
@@ -118,4 +213,12 @@ function textsOfPart(part: unknown, what: string): string[] {
   if (typeof part === "string") return [part];
   const { text, refusal } = objectOf(part, `a part of ${what}`, partNames);
   return [text, refusal].filter((value) => typeof value === "string");
+}
+
+/** A count that may be absent: 1 then. */
+export function countOf(value: unknown, what: string): number {
+  const count = value ?? 1;
+  if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1)
+    throw new NotUnderstood(`${what} is no whole number above 0`);
+  return count;
 }

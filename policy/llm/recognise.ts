@@ -1,16 +1,19 @@
-// A request to an OpenAI-compatible API -> facts: operation, model, tools offered and called, prompt text, limits.
+// A request to a language model -> facts: operation, model, messages, tools offered and called, limits. What differs between
+// providers is behind provider.ts.
 import { printable } from "../describe.ts";
 import type { Access, HttpOperation, LlmFacts, LlmOperation } from "../operation.ts";
-import { readChat } from "./chat.ts";
+import { parseForm } from "./form.ts";
 import { parseStrict } from "./json.ts";
-import { listOf, NotUnderstood, objectOf, readModel, readText, startReading } from "./reading.ts";
+import type { LlmProvider, Route } from "./provider.ts";
+import { NotUnderstood, startReading } from "./reading.ts";
 import type { Reading } from "./reading.ts";
-import { readResponses } from "./responses.ts";
 
-export interface OpenAiRequest {
+export interface LlmRequest {
   readonly http: HttpOperation;
   /** The whole body, content-encoding removed; absent or empty for a request without one. */
   readonly body?: Uint8Array | string;
+  /** The Content-Type as it came: forms say in it where their parts end. */
+  readonly contentType?: string;
   /** Path of the connection's endpoint without a slash at the end: `/v1`, or empty. */
   readonly basePath: string;
 }
@@ -18,17 +21,7 @@ export interface OpenAiRequest {
 /** Longest summary of an operation, for events and approvers. */
 const maxSummaryLength = 300;
 
-type BodyReader = (reading: Reading, body: unknown) => void;
-
-/** What is understood of the API; everything else is `other` and refused. */
-const posts: ReadonlyMap<string, { readonly operation: string; readonly read: BodyReader }> =
-  new Map([
-    ["/chat/completions", { operation: "chat", read: readChat }],
-    ["/responses", { operation: "responses", read: readResponses }],
-    ["/embeddings", { operation: "embeddings", read: readEmbeddings }],
-  ]);
-
-export function recogniseOpenAi(request: OpenAiRequest): LlmOperation {
+export function recogniseLlm(provider: LlmProvider, request: LlmRequest): LlmOperation {
   const reading = startReading();
   let operation = "other";
   const { unrecognised, ambiguous } = request.http;
@@ -36,9 +29,11 @@ export function recogniseOpenAi(request: OpenAiRequest): LlmOperation {
   let problem = unrecognised ?? ambiguous?.path ?? ambiguous?.query;
   try {
     if (problem === undefined) {
-      const route = routeOf(request);
+      const route = routeOf(provider, request);
       operation = route.operation;
-      route.read(reading);
+      route.read(reading, bodyOf(route, request));
+      if (route.body === "form" && Object.keys(reading.members).length > 0)
+        throw new NotUnderstood("the form names another model than the path");
     }
   } catch (error) {
     if (!(error instanceof NotUnderstood)) throw error;
@@ -47,25 +42,39 @@ export function recogniseOpenAi(request: OpenAiRequest): LlmOperation {
   return llmOperation(request.http, operation, reading, problem);
 }
 
-interface Route {
-  readonly operation: string;
-  readonly read: (reading: Reading) => void;
-}
-
-function routeOf({ http, body, basePath }: OpenAiRequest): Route {
-  const { method, path, contentType } = http.facts;
-  const local = path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : undefined;
-  const post = method === "POST" && local !== undefined ? posts.get(local) : undefined;
-  if (post)
-    return {
-      operation: post.operation,
-      read: (reading) => post.read(reading, jsonBody(contentType, body)),
-    };
-  const model = method === "GET" ? /^\/models(?:\/(.+))?$/.exec(local ?? "") : null;
-  if (model) return { operation: "models", read: (reading) => readModels(reading, model[1], body) };
+function routeOf(provider: LlmProvider, { http, basePath }: LlmRequest): Route {
+  const { method, path } = http.facts;
+  const route = path.startsWith(`${basePath}/`)
+    ? provider.route({ http: http.facts, path: path.slice(basePath.length) })
+    : undefined;
+  if (route !== undefined) return route;
   throw new NotUnderstood(
     `${method} ${printable(path)} is no operation of this API that rules know`,
   );
+}
+
+function bodyOf(route: Route, { http, body, contentType }: LlmRequest): unknown {
+  switch (route.body) {
+    case "any":
+      return undefined;
+    case "none":
+      if (body !== undefined && body.length > 0)
+        throw new NotUnderstood(`a request for ${route.operation} has a body`);
+      return undefined;
+    case "json":
+      return jsonBody(http.facts.contentType, body);
+    case "form": {
+      const form = parseForm(contentType ?? "", bytesOf(body ?? ""));
+      if ("problem" in form) throw new NotUnderstood(form.problem);
+      return form.parts;
+    }
+    default:
+      return route.body satisfies never;
+  }
+}
+
+function bytesOf(body: Uint8Array | string): Uint8Array {
+  return typeof body === "string" ? new TextEncoder().encode(body) : body;
 }
 
 function jsonBody(contentType: string, body: Uint8Array | string | undefined): unknown {
@@ -76,55 +85,15 @@ function jsonBody(contentType: string, body: Uint8Array | string | undefined): u
   return parsed.value;
 }
 
-function readModels(
-  reading: Reading,
-  model: string | undefined,
-  body: Uint8Array | string | undefined,
-): void {
-  if (body !== undefined && body.length > 0)
-    throw new NotUnderstood("a request for models has a body");
-  reading.model = model ?? "";
-}
-
-const embeddingNames: ReadonlySet<string> = new Set(["model", "models", "fallbacks", "input"]);
-
-function readEmbeddings(reading: Reading, value: unknown): void {
-  const body = objectOf(value, "the body", embeddingNames);
-  readModel(reading, body);
-  const { input } = body;
-  if (typeof input === "string") return readText(reading, input, "input");
-  for (const text of listOf(input, "input")) {
-    if (typeof text === "string") readText(reading, text, "input");
-    else if (isTokens(text)) reading.promptsUnreadable = true;
-    else throw new NotUnderstood("input is neither text nor tokens");
-  }
-}
-
-/** Token numbers instead of text, as LangChain's OpenAIEmbeddings sends them. */
-function isTokens(value: unknown): boolean {
-  return (
-    typeof value === "number" ||
-    (Array.isArray(value) && value.every((token) => typeof token === "number"))
-  );
-}
-
 function llmOperation(
   http: HttpOperation,
   operation: string,
   reading: Reading,
   problem: string | undefined,
 ): LlmOperation {
-  const { model, stream, maxOutputTokens, prompts, promptsUnreadable } = reading;
-  const tools = [...reading.tools];
-  const facts: LlmFacts = {
-    operation,
-    model,
-    stream,
-    tools,
-    maxOutputTokens,
-    prompts,
-    ...(promptsUnreadable && { promptsUnreadable }),
-  };
+  const { model, members } = reading;
+  const facts = factsOf(operation, reading);
+  const { maxOutputTokens } = facts;
   const request: Access = {
     kind: "llm",
     operation,
@@ -137,9 +106,29 @@ function llmOperation(
       0,
       maxSummaryLength,
     ),
-    accesses: [request, ...tools.map((tool): Access => ({ kind: "tool", tool }))],
+    accesses: [request, ...facts.tools.map((tool): Access => ({ kind: "tool", tool }))],
     facts,
     http: http.facts,
+    ...(Object.keys(members).length > 0 && { members }),
     ...(problem !== undefined && { unrecognised: problem }),
+  };
+}
+
+function factsOf(operation: string, reading: Reading): LlmFacts {
+  const { tools, offered, called, answers, deployment: _path, members: _set, ...read } = reading;
+  const { promptsUnreadable, modelUnsaid, toolsUnreadable, maxOutputTokens, ...known } = read;
+  return {
+    operation,
+    ...known,
+    maxOutputTokens:
+      maxOutputTokens === null
+        ? null
+        : Math.min(maxOutputTokens * answers, Number.MAX_SAFE_INTEGER),
+    tools: [...tools],
+    toolsOffered: [...offered],
+    toolsCalled: [...called],
+    ...(promptsUnreadable && { promptsUnreadable }),
+    ...(modelUnsaid && { modelUnsaid }),
+    ...(toolsUnreadable && { toolsUnreadable }),
   };
 }

@@ -47,7 +47,7 @@ export function createTextMasker(masks: readonly DetectMask[], key: Uint8Array):
   };
 }
 
-function finderOf({ detector, pattern }: DetectMask): {
+function finderOf({ detector, pattern }: Pick<DetectMask, "detector" | "pattern">): {
   readonly find: Detector;
   readonly bit: Suspects;
 } {
@@ -67,6 +67,14 @@ function matchesOf(pattern: string): Detector {
         spans.push({ start: matcher.start(), end: matcher.end() });
     return spans;
   };
+}
+
+/** Whether one of these finds something in a text. Throws for a detector this version does not have. */
+export function createFinder(
+  sought: readonly Pick<DetectMask, "detector" | "pattern">[],
+): (text: string) => boolean {
+  const active = sought.map(finderOf);
+  return (text) => active.some(({ find }) => find(text).length > 0);
 }
 
 const everything: Suspects = -1;

@@ -3,7 +3,7 @@
 // Reading a parent shows its children's rows under the parent's own number, and a generated column shows what it was
 // computed from. So a mask spreads along inheritance and partitioning in both directions, by column name, and to generated
 // columns. What a view shows is traced through its own query instead (lineage/).
-import type { ColumnMask, Transform } from "../bundle.ts";
+import type { ColumnMask, MarkSource, Transform } from "../bundle.ts";
 import { compilePattern, matches, type Pattern } from "../pattern.ts";
 import { mergeMasks } from "../strictness.ts";
 import { dotted } from "../sql/catalog-names.ts";
@@ -19,6 +19,8 @@ export interface MaskedColumn {
   readonly key: string;
   /** Whether its values may choose rows, their order, number or grouping. */
   readonly predicates: "Allow" | "Deny";
+  /** What its values put on the pod's session. */
+  readonly marks?: readonly MarkSource[];
 }
 
 export interface MaskedColumns {
@@ -57,10 +59,17 @@ export function maskedColumns(masks: readonly ColumnMask[], catalog: MaskCatalog
     for (const { name, number, type } of relation.columns) {
       const mask = masks.get(name);
       if (mask === undefined) continue;
-      const { transform, predicates = "Deny" } = mask;
+      const { transform, predicates = "Deny", marks } = mask;
       const key = JSON.stringify(transform);
       const column = dotted(relation.schema, relation.name, name);
-      const masked: MaskedColumn = { column, transform, type, key, predicates };
+      const masked: MaskedColumn = {
+        column,
+        transform,
+        type,
+        key,
+        predicates,
+        ...(marks !== undefined && { marks }),
+      };
       names.set(name, masked);
       numbers.set(number, masked);
     }
@@ -113,6 +122,7 @@ function whole(mask: ColumnMask): ColumnMask {
 function sameMask(one: ColumnMask, other: ColumnMask): boolean {
   return (
     one.predicates === other.predicates &&
+    JSON.stringify(one.marks) === JSON.stringify(other.marks) &&
     JSON.stringify(one.transform) === JSON.stringify(other.transform)
   );
 }

@@ -41,11 +41,18 @@ import { createTextCache } from "../sql/text-cache.ts";
 import { walkStatement } from "../sql/walk-statement.ts";
 import { relationKey, type CatalogRelation, type MaskCatalog } from "./catalog.ts";
 import { createGuard, type GuardRules, type ViewReach } from "./guard.ts";
-import { clean, unknownColumns, wholeOf, type Column, type Rows } from "./lineage/columns.ts";
+import {
+  clean,
+  unknownColumns,
+  wholeOf,
+  type Column,
+  type Rows,
+  type Taint,
+} from "./lineage/columns.ts";
 import { shownBy, tracedStatements, type Shown } from "./lineage/statement.ts";
 import { maxSteps, tooComplex, Untraceable } from "./lineage/trace.ts";
 import { traceQuery } from "./lineage/write.ts";
-import { maskedColumns, type MaskedColumns } from "./masked-columns.ts";
+import { maskedColumns, type MaskedColumn, type MaskedColumns } from "./masked-columns.ts";
 
 export type MaskProof =
   | {
@@ -56,6 +63,8 @@ export type MaskProof =
       readonly shown: readonly Shown[];
       /** Every relation the text names, `schema.name`, PostgreSQL's own left out: its result's columns are of these or of none. */
       readonly relations: ReadonlySet<string>;
+      /** Masked columns whose values choose rows, their order or number: it tells of them whatever it shows. */
+      readonly decidedBy: ReadonlySet<MaskedColumn>;
       /** One of them is a view, whose definition was read with the catalog. */
       readonly readsViews: boolean;
     }
@@ -83,6 +92,7 @@ const nothingMasked: MaskProof = {
   touchesMasked: false,
   shown: [],
   relations: new Set(),
+  decidedBy: new Set(),
   readsViews: false,
 };
 const unknownRelation: Rows = { columns: [unknownColumns(clean)], shifty: false };
@@ -126,12 +136,18 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
   // Whether a view calls functions of `public` is known from what it depends on, not guessed from its text.
   const viewRules: GuardRules = { ...guardRules, catalog: { ...catalog, publicFunctions: none } };
 
-  const tracing = (refuse: (sentence: string) => void) => {
+  const tracing = (
+    refuse: (sentence: string) => void,
+    decidedBy: Set<MaskedColumn> | undefined,
+  ) => {
     let steps = 0;
     return {
       names,
       relation: rowsOfRelation,
       refuse,
+      decided: (taint: Taint) => {
+        for (const column of taint) decidedBy?.add(column);
+      },
       step: (cost = 1) => {
         steps += cost;
         if (steps > maxSteps) throw new Untraceable(tooComplex);
@@ -163,7 +179,7 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     const rows = traced(() =>
       traceQuery(
         node,
-        tracing(() => undefined),
+        tracing(() => undefined, undefined),
       ),
     );
     const problem = uses.problem ?? (typeof rows === "string" ? rows : undefined);
@@ -183,7 +199,8 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     const parsed = grammar.parse(text);
     if (!parsed.ok) return { ok: false, message: parsed.message };
     const { sink, uses } = createGuard(guardRules);
-    const trace = tracing(sink.refuse);
+    const decidedBy = new Set<MaskedColumn>();
+    const trace = tracing(sink.refuse, decidedBy);
     const shown: Shown[] = [];
     for (const { node: statement } of parsed.statements) {
       const before = uses.maskedReads;
@@ -200,7 +217,7 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     if (uses.problem !== undefined) return { ok: false, message: uses.problem };
     const { touchesMasked, relations } = uses;
     const readsViews = [...relations].some((key) => catalog.relations.get(key)?.kind === "view");
-    return { ok: true, touchesMasked, shown, relations, readsViews };
+    return { ok: true, touchesMasked, shown, relations, decidedBy, readsViews };
   };
 
   const prove = (text: string): MaskProof => {

@@ -28,6 +28,18 @@ const plainRun = /[^"\\]*/y;
 const escape = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 const openEscape = /^\\(?:u[0-9a-fA-F]{0,3})?$/;
 const base64 = /^[A-Za-z0-9+/_=-]*$/;
+/** Characters; shorter base64 could as well be a number or a key. */
+const shortestOpaque = 64;
+
+/** Base64 of either alphabet: sound, pictures and what only a provider can read. */
+export function isOpaque(value: string): boolean {
+  return value.length >= shortestOpaque && base64.test(value);
+}
+
+/** Of what goes on with a text that is opaque. */
+export function goesOnOpaque(value: string): boolean {
+  return base64.test(value);
+}
 
 export class StringBody {
   readonly #options: StringMasking;
@@ -36,6 +48,7 @@ export class StringBody {
   #value = "";
   #isStreaming = false;
   #stream: TextStream | undefined;
+  #half = "";
 
   constructor(options: StringMasking) {
     this.#options = options;
@@ -72,7 +85,7 @@ export class StringBody {
 
   /** Nothing follows, the closing quote neither. */
   end(): string {
-    return this.#flow() + written(this.#stream?.end() ?? "");
+    return this.#flow() + this.#written(this.#stream?.end() ?? "", true);
   }
 
   #take(raw: string, value: string): void {
@@ -82,40 +95,54 @@ export class StringBody {
 
   /** The end of what came lies inside the string: what is decided of it goes out. */
   #pause(next: number, rest: string): StringRead {
-    const { whole } = this.#options;
+    const { whole, treatment } = this.#options;
+    const isOpen =
+      treatment === "opaque" && !this.#isStreaming && this.#value.length < shortestOpaque;
+    if (isOpen) return { ...going, next, rest };
     if (whole !== undefined) return { ...going, next, rest, isTooLong: this.#value.length > whole };
     return { ...going, next, rest, shown: this.#flow() };
   }
 
   #flow(): string {
-    const opening = this.#isStreaming ? "" : '"';
+    const isFirst = !this.#isStreaming;
+    const opening = isFirst ? '"' : "";
     this.#isStreaming = true;
     const raw = this.#raw;
     const value = this.#value;
     this.#raw = "";
     this.#value = "";
-    if (this.#stream === undefined && this.#isLeftAlone(value)) return opening + raw;
+    if (this.#stream === undefined && this.#isLeftAlone(value, isFirst)) return opening + raw;
     this.#stream ??= this.#open();
-    return opening + written(this.#stream.push(value));
+    return opening + this.#written(this.#stream.push(value), false);
   }
 
   #close(): string {
-    if (this.#isStreaming) return `${this.#flow()}${written(this.#stream?.end() ?? "")}"`;
+    if (this.#isStreaming)
+      return `${this.#flow()}${this.#written(this.#stream?.end() ?? "", true)}"`;
     const masked = this.#masked();
     return masked === this.#value ? `"${this.#raw}"` : JSON.stringify(masked);
   }
 
+  /** As it stands between quotes; the first half of a surrogate pair waits for the second, which spells it without an escape. */
+  #written(value: string, isEnd: boolean): string {
+    const whole = this.#half + value;
+    const cut = !isEnd && /[\ud800-\udbff]$/.test(whole) ? whole.length - 1 : whole.length;
+    this.#half = whole.slice(cut);
+    return cut === 0 ? "" : JSON.stringify(whole.slice(0, cut)).slice(1, -1);
+  }
+
   #masked(): string {
     const { masker, counts, name, treatment } = this.#options;
-    if (this.#isLeftAlone(this.#value)) return this.#value;
+    if (this.#isLeftAlone(this.#value, true)) return this.#value;
     if (treatment !== "json") return masker.whole(this.#value, counts, namedContext(name));
     const inner = this.#open();
     return inner.push(this.#value) + inner.end();
   }
 
-  #isLeftAlone(value: string): boolean {
+  #isLeftAlone(value: string, isFirst: boolean): boolean {
     const { treatment } = this.#options;
-    return treatment === "keep" || (treatment === "opaque" && base64.test(value));
+    if (treatment !== "opaque") return treatment === "keep";
+    return isFirst ? isOpaque(value) : goesOnOpaque(value);
   }
 
   #open(): TextStream {
@@ -133,8 +160,3 @@ function decode(escaped: string): string {
 }
 
 const short: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
-
-/** As it stands between quotes. */
-function written(value: string): string {
-  return value === "" ? "" : JSON.stringify(value).slice(1, -1);
-}

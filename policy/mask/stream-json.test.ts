@@ -91,13 +91,20 @@ describe("JSON that comes in pieces", () => {
     assert.equal(streamed([json]), json);
   });
 
+  test("spells a character whose two halves come apart as it does one that comes whole", () => {
+    assert.equal(streamed(['{"a":"x\ud83d', '\ude00y"}']), '{"a":"x😀y"}');
+    assert.equal(streamed(['{"a":"x', "\ud83d", '","b":1}']), String.raw`{"a":"x\ud83d","b":1}`);
+  });
+
   test("treats members by their path", () => {
+    const picture = `AKIAIOSFODNN7EXAMPLE+${"A".repeat(64)}`;
     const json = JSON.stringify({
       id: "jane@example.com",
       text: "jane@example.com",
       card: 4111111111111111,
       near: [4111111111111111.0, 12],
-      image: "AKIAIOSFODNN7EXAMPLE",
+      image: picture,
+      small: { image: "AKIAIOSFODNN7EXAMPLE" },
       other: { image: "mail jane@example.com" },
       arguments: '{"mail":"jane\\u0040example.com","n":4111111111111111}',
       logprobs: { content: [{ token: "jane@", logprob: -1 }] },
@@ -110,7 +117,8 @@ describe("JSON that comes in pieces", () => {
         text: "[redacted]",
         card: null,
         near: [null, 12],
-        image: "AKIAIOSFODNN7EXAMPLE",
+        image: picture,
+        small: { image: "[redacted]" },
         other: { image: "mail [redacted]" },
         arguments: '{"mail":"[redacted]","n":null}',
         logprobs: null,

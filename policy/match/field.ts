@@ -22,6 +22,7 @@ export type MatchField =
   | "arguments"
   | "resources"
   | "prompts"
+  | "detect"
   | "when";
 
 /**

@@ -2,6 +2,7 @@
 import type { BundleRule, PolicyMode, RuleAction } from "../bundle.ts";
 import type { Decision, HoldTerms } from "../decision.ts";
 import type { Access, Operation } from "../operation.ts";
+import { readsMarks } from "../marks.ts";
 import { compileList, matchesAny } from "../pattern.ts";
 import type { PatternList } from "../pattern.ts";
 import { compileWhen, ruleBlocks } from "../when.ts";
@@ -31,6 +32,8 @@ export interface PreparedRule {
   readonly name: string;
   readonly action: RuleAction;
   readonly mode: PolicyMode;
+  /** It permits nothing (BundleRule). */
+  readonly restricts: boolean;
   /** `namespace/policy rule name`, as every message says it. */
   readonly title: string;
   /** Place in the fixed order of the rules of a bundle. */
@@ -49,6 +52,10 @@ export interface PreparedRule {
   /** The condition as written, for `explain`. */
   readonly whenSource: string | undefined;
   readonly terms: HoldTerms;
+  /** Put on the pod's session by what it lets pass. */
+  readonly marks: readonly string[];
+  /** Its condition looks at the marks of the session. */
+  readonly readsMarks: boolean;
 }
 
 export class RuleUnusable extends Error {
@@ -69,6 +76,7 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       name: rule.name,
       action: rule.action,
       mode: rule.mode,
+      restricts: rule.restricts === true,
       title,
       order,
       allowed: allowedBy(rule, title),
@@ -84,6 +92,8 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       when: rule.when === undefined ? undefined : compileWhen(rule.when),
       whenSource: rule.when,
       terms: { ...(rule.approval ?? defaultTerms), policy: rule.policy, rule: rule.name },
+      marks: rule.action === "Deny" ? [] : (rule.marks ?? []),
+      readsMarks: readsMarks(rule.when),
     };
   } catch (cause) {
     throw new RuleUnusable(rule, cause);
@@ -138,7 +148,7 @@ export function accessMismatch(
     case "http":
       return rule.http && access.kind === "http" ? undefined : "block";
     case "llm":
-      return rule.llm ? llmAccessMismatch(rule.llm, access, reading) : "block";
+      return rule.llm ? llmAccessMismatch(rule.llm, access, operation.facts, reading) : "block";
     case "mcp":
       return rule.mcp ? mcpMismatch(rule.mcp, access, reading) : "block";
     case "passthrough":

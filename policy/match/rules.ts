@@ -1,5 +1,5 @@
 // The rules that decide together, indexed by action and by the kind of operation they can speak about.
-import type { BundleRule } from "../bundle.ts";
+import { permits, type BundleRule } from "../bundle.ts";
 import type { Operation } from "../operation.ts";
 import { compileRule } from "./rule.ts";
 import type { PreparedRule } from "./rule.ts";
@@ -40,6 +40,6 @@ export function indexRules(rules: readonly PreparedRule[]): RuleSet {
     denies: byKind("Deny"),
     approvals: byKind("RequireApproval"),
     allows: byKind("Allow"),
-    basics: rules.some((rule) => rule.action !== "Deny"),
+    basics: rules.some(permits),
   };
 }

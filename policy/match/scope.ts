@@ -5,7 +5,12 @@ import type { WhenScope } from "../when.ts";
 
 /** What is true of the moment, not of the operation; the proxy passes it in, so that the core needs no clock. */
 export interface DecideContext {
-  readonly session: { readonly id: string; readonly operations: number };
+  readonly session: {
+    readonly id: string;
+    readonly operations: number;
+    /** What the pod's session carries; absent means nothing. */
+    readonly marks?: readonly string[];
+  };
   readonly time: Date;
 }
 
@@ -19,7 +24,7 @@ export function buildScope(
     subject,
     connection: bundle.connection,
     operation: { kind: operation.kind, summary: operation.summary },
-    session: context.session,
+    session: { ...context.session, marks: context.session.marks ?? [] },
     time: context.time,
   };
   switch (operation.kind) {

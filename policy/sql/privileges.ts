@@ -1,6 +1,6 @@
 // Compiled rules and the relations of a real database -> the privileges a role must hold to do what the rules permit, and no more.
 // Pure. The rules are asked through the very matchers that decide, so that the two cannot come to differ.
-import type { Bundle } from "../bundle.ts";
+import { permits, type Bundle } from "../bundle.ts";
 import { everySql, sqlMismatch } from "../match/sql.ts";
 import type { SqlMatcher } from "../match/sql.ts";
 import { compileRule } from "../match/rule.ts";
@@ -108,7 +108,7 @@ function rulesOf(bundle: Bundle): Rules {
     .filter(({ mode }) => mode === "Enforce")
     .map((rule, order) => compileRule(rule, order));
   return {
-    permits: enforced.flatMap(({ action, sql }) => (action === "Deny" || !sql ? [] : [sql])),
+    permits: enforced.flatMap((rule) => (permits(rule) && rule.sql ? [rule.sql] : [])),
     denies: enforced.flatMap(({ action, sql, when }) =>
       action !== "Deny" || !sql || when ? [] : [sql],
     ),
@@ -225,7 +225,7 @@ const owners: ReadonlySet<string> = new Set(["create", "alter", "drop", "grant",
 
 function ungrantable({ rules }: Bundle): readonly string[] {
   return rules
-    .filter(({ action, mode }) => action !== "Deny" && mode === "Enforce")
+    .filter((rule) => permits(rule) && rule.mode === "Enforce")
     .flatMap(({ policy, name, sql }) => {
       const statements = sql?.statements ?? [];
       const named = statements.filter((statement) => owners.has(statement));

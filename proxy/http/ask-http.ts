@@ -58,7 +58,6 @@ function asked(
 
   return {
     operation,
-    speaker: "any",
     exact: () => {
       if (prefix?.complete === false) throw tooLarge(holdLimit, "a request that needs approval");
       return exactOf(head, prefix?.bytes);

@@ -3,14 +3,14 @@ import { isIP } from "node:net";
 
 import type { Limits } from "../../policy/bundle.ts";
 import type { Decision } from "../../policy/decision.ts";
-import type { Speaker } from "../../policy/llm/mask-answer.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { PassOptions } from "../pipeline.ts";
 import type { BodyStream } from "./body.ts";
-import type { Observer } from "./exchange.ts";
+import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import type { AnswerForm } from "./headers.ts";
 import type { Sendable } from "./credential/sign-request.ts";
@@ -19,10 +19,12 @@ import type { Upstream } from "./upstreams.ts";
 
 export interface Asked {
   readonly operation: Operation;
+  /** The head as it goes to the upstream, where the body goes on in another form than it came in, or to another place. */
+  readonly head?: RequestHead;
   readonly exact: () => string;
   readonly content: PassOptions["content"];
-  /** How the answer is read where it is masked. */
-  readonly speaker: Speaker;
+  /** Whose answer it is, which says how it is read where it is masked; absent for any server's. */
+  readonly provider?: LlmProvider;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts;
   /** Where nothing is masked: readable, because the answer is read on the way. */
@@ -30,12 +32,31 @@ export interface Asked {
   /** The body as it goes to the upstream; may read more of it. */
   body(decision: Decision): Promise<Buffer | BodyStream | null> | Buffer | BodyStream | null;
   observer(): Observer | undefined;
-  /** Another target or other headers than the agent's, where what is sent is not what was asked for. */
-  readonly head?: RequestHead;
   /** What looks at the answer instead of the mask of its `speaker`. */
   guard?(upstream: Upstream, sent: Sendable): AnswerGuard;
   /** What of the policy's limits the exchange itself keeps; left out, all. */
   readonly limits?: Limits;
+}
+
+/**
+ * What the gate is told of an exchange. A class, because its getter must not stand in an object literal: V8 gives each such object a shape
+ * of its own, and through these shapes the garbage collector takes every exchange for a long-lived one.
+ */
+export class AskedOfGate implements PassOptions {
+  readonly exact: PassOptions["exact"];
+  readonly content: PassOptions["content"];
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange, { exact, content }: Asked) {
+    this.#exchange = exchange;
+    this.exact = exact;
+    this.content = content;
+  }
+
+  /** Made when it is asked for. */
+  get signal(): AbortSignal {
+    return this.#exchange.signal;
+  }
 }
 
 /** What an approval binds to: everything of the request but the headers of its client. */

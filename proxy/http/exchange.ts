@@ -2,7 +2,7 @@
 import { Readable } from "node:stream";
 import type { Duplex } from "node:stream";
 
-import type { EventOutcome } from "../../contract/event.ts";
+import type { EventOutcome, EventTokens } from "../../contract/event.ts";
 import type { Decision } from "../../policy/decision.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
@@ -15,6 +15,7 @@ import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
 import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
+import { DecodedAnswer } from "./decoded-answer.ts";
 import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
@@ -35,7 +36,7 @@ export interface Observer {
   take(chunk: Buffer): void;
   finish(): {
     readonly contents: readonly Content[];
-    readonly tokens?: { readonly input: number; readonly output: number };
+    readonly tokens?: EventTokens;
     /** What the answer says went wrong, although HTTP says that it went well. */
     readonly error?: string;
   };
@@ -50,6 +51,8 @@ export interface Outgoing {
   readonly length: number | undefined;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
+  /** The answer is read on the way: an encoding that was not asked for is removed. */
+  readonly decodes?: boolean;
   /** What stands between the upstream's answer and the agent. */
   readonly mask?: AnswerGuard | undefined;
   /** What was masked in the request, by detector. */
@@ -116,6 +119,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     return readPrefix(this.request.body, limit, this.#share);
   }
 
+  /** Makes room for a body that grew: resolves once all that is held has it, rejects when there was none in time. */
+  hold(length: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#share.grow(length, resolve, reject)) resolve();
+    });
+  }
+
   send(upstream: Upstream, passage: Granted, outgoing: Outgoing): void {
     this.#passage = passage;
     this.#observer = outgoing.observer;
@@ -146,7 +156,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     dispatchAgain(
       (request, handler) => upstream.pool.dispatch(request, handler),
       { method, path, headers, body, ...(length !== undefined && { length }) },
-      this,
+      outgoing.decodes === true ? new DecodedAnswer(this, method) : this,
       body instanceof Readable ? 0 : outgoing.retries,
     );
   }
@@ -158,7 +168,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
       this.#abortAgent();
       return;
     }
-    const refusal = this.say(named(error, this.connection), decision, this.protocol);
+    const refusal = this.say(
+      named(error, this.connection),
+      decision,
+      this.protocol,
+      this.request.target,
+    );
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
     this.#finish();
@@ -313,8 +328,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
     controller.abort(new ClientGone());
   }
 
+  /** Of what comes before and behind an answer; fields that may not be shown are left out, and nothing hangs on them. */
   #headers(headers: ResponseHeaders): string[] {
-    return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+    try {
+      return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+    } catch {
+      return [];
+    }
   }
 
   /** What the mask makes of it, or what came where there is none; undefined when it had to break the answer off. */

@@ -1,10 +1,13 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
+import type { DetectMask } from "../../policy/bundle.ts";
+import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
-import { askOpenAi } from "./ask-openai.ts";
+import { askLlm } from "./ask-llm.ts";
+import { AskedOfGate } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream, ClientGone } from "./body.ts";
 import type { Exchange, Granted } from "./exchange.ts";
@@ -16,6 +19,7 @@ import type { AskMcp, McpAsking } from "./mcp/ask.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
+import { depart, findings } from "./marks.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -31,6 +35,8 @@ export interface ForwardContext {
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
+
+const none: readonly DetectMask[] = [];
 
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
 export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
@@ -51,24 +57,20 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
+    const masks = session.masksNow(live.bundle.requestMasks ?? none);
     const asking =
       offer === undefined
-        ? ask(connection.protocol, { exchange, head, live, gate, session, context })
+        ? ask(connection.protocol, { exchange, head, live, gate, session, context, masks })
         : askWebSocket(connection.protocol, head, live);
     const asked = asking instanceof Promise ? await asking : asking;
-    const passing = session.pass(asked.operation, {
-      exact: asked.exact,
-      get signal() {
-        return exchange.signal;
-      },
-      ...(asked.content !== undefined && { content: asked.content }),
-    });
+    const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
     const passage = passing instanceof Promise ? await passing : passing;
     if (!passage.go) {
       exchange.refuse(passage.error, passage.decision);
       return;
     }
     granted = passage;
+    if (asked.masked !== undefined) findings(masks, session, asked.operation)?.(asked.masked);
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
     if (offer !== undefined) {
@@ -89,10 +91,13 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
+    const mask =
+      asked.guard === undefined ? answerMask(session, now.bundle, asked, head.method) : undefined;
+    const isGuarded = asked.guard !== undefined || mask !== undefined;
     const sentHead = asked.head ?? head;
-    const isGuarded = asked.guard !== undefined || now.bundle.detectMasks.length > 0;
     const plain = {
       method: head.method,
+      // Of a head whose target is another, too: the older transport of MCP has a place of its own for messages.
       path: sentTarget(sentHead, now.lease),
       headers: upstreamHeaders(sentHead, now, isGuarded ? "whole" : asked.form),
       body,
@@ -101,10 +106,13 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const { lease } = now;
     const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
+    const { operation } = asked;
+    depart({ exchange, session, operation, passage, live: now, masks }, sent.body);
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
-      mask: asked.guard?.(upstream, sent) ?? answerMask(now.bundle, asked.speaker, head.method),
+      mask: asked.guard?.(upstream, sent) ?? mask,
+      decodes: mask !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       answer: answerRules(now),
       limits: asked.limits ?? now.bundle.limits,
@@ -199,12 +207,10 @@ function ask(
   protocol: Protocol,
   asking: McpAsking & { readonly context: ForwardContext },
 ): Asked | Promise<Asked> {
-  const { exchange, head, live } = asking;
+  const { exchange, head, live, masks } = asking;
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live);
-    case "openai":
-      return askOpenAi(exchange, head, live);
     case "mcp":
       return asking.context.mcp(asking);
     case "postgres":
@@ -212,7 +218,7 @@ function ask(
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return protocol satisfies never;
+      return askLlm(providers[protocol], exchange, head, live, masks);
   }
 }
 

@@ -1,10 +1,14 @@
 // Masks an answer between upstream and agent: its headers as texts, its body by what it is (policy/llm/mask-answer.ts). What cannot be
 // masked is refused: before its head went out with a sentence, after that by breaking it off.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
-import { bodyMasker, type BodyMasker, type Speaker } from "../../policy/llm/mask-answer.ts";
+import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import { createStreamMasker, type Counts, type StreamMasker } from "../../policy/mask/stream.ts";
+import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
+import type { GateSession } from "../pipeline.ts";
+import { findings, type SeeFindings } from "./marks.ts";
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
@@ -38,13 +42,15 @@ const maskers = new WeakMap<readonly DetectMask[], StreamMasker>();
 
 /** Undefined where nothing is masked. */
 export function answerMask(
+  session: Pick<GateSession, "mark" | "masksNow">,
   bundle: Bundle,
-  speaker: Speaker,
+  { provider, operation }: { readonly provider?: LlmProvider; readonly operation: Operation },
   method: string,
 ): AnswerMask | undefined {
-  return bundle.detectMasks.length === 0
-    ? undefined
-    : new AnswerMask(maskerOf(bundle.detectMasks, bundle), speaker, method);
+  const masks = session.masksNow(bundle.detectMasks);
+  if (masks.length === 0) return undefined;
+  const see = findings(masks, session, operation);
+  return new AnswerMask(maskerOf(masks, bundle), provider, method, see);
 }
 
 /** By the list of masks, which is one object as long as the bundle lives. */
@@ -83,15 +89,22 @@ export interface AnswerGuard {
 
 export class AnswerMask implements AnswerGuard {
   readonly #masker: StreamMasker;
-  readonly #speaker: Speaker;
+  readonly #provider: LlmProvider | undefined;
   readonly #method: string;
   /** How often each detector spoke so far. */
   readonly counts: Counts = {};
   #body: BodyMasker | undefined;
+  readonly #see: SeeFindings | undefined;
 
-  constructor(masker: StreamMasker, speaker: Speaker, method: string) {
+  constructor(
+    masker: StreamMasker,
+    provider: LlmProvider | undefined,
+    method: string,
+    see?: SeeFindings,
+  ) {
+    this.#see = see;
     this.#masker = masker;
-    this.#speaker = speaker;
+    this.#provider = provider;
     this.#method = method;
   }
 
@@ -110,7 +123,7 @@ export class AnswerMask implements AnswerGuard {
       throw refused("the upstream encoded it, although it was asked not to");
     const body = bodyMasker(
       String(headers["content-type"] ?? ""),
-      this.#speaker,
+      this.#provider,
       this.#masker,
       this.counts,
     );
@@ -120,13 +133,14 @@ export class AnswerMask implements AnswerGuard {
     return this.headers(headers, untrue);
   }
 
-  /** Names stay, values are masked as texts; trailers, too. */
+  /** Names stay, values are masked as texts; trailers, too. Throws ProxyError where a finding cannot be kept as a mark. */
   headers(headers: Headers, without: ReadonlySet<string> = none): Headers {
     const masked: Record<string, string | string[]> = {};
     for (const [name, value] of Object.entries(headers)) {
       if (value === undefined || without.has(name)) continue;
       masked[name] = ofHttp.has(name) ? value : this.#value(value);
     }
+    this.#see?.(this.counts);
     return masked;
   }
 
@@ -138,21 +152,31 @@ export class AnswerMask implements AnswerGuard {
   /** What may go out once this has come, too. Throws ProxyError. */
   data(chunk: Buffer): Buffer {
     const body = this.#body;
-    return body === undefined ? chunk : said(() => body.push(chunk));
+    return body === undefined ? chunk : this.#said(() => body.push(chunk));
   }
 
   /** The rest. Throws ProxyError. */
   end(): Buffer {
     const body = this.#body;
-    return body === undefined ? nothing : said(() => body.end());
+    return body === undefined ? nothing : this.#said(() => body.end());
+  }
+
+  /** What was found in it is on the pod's session before it goes out. */
+  #said(mask: () => string | Uint8Array): Buffer {
+    const bytes = said(mask);
+    this.#see?.(this.counts);
+    return bytes;
   }
 }
 
 const nothing = Buffer.alloc(0);
 
-function said(mask: () => string): Buffer {
+function said(mask: () => string | Uint8Array): Buffer {
   try {
-    return Buffer.from(mask());
+    const shown = mask();
+    return typeof shown === "string"
+      ? Buffer.from(shown)
+      : Buffer.from(shown.buffer, shown.byteOffset, shown.length);
   } catch (error) {
     if (error instanceof NotMaskable) throw refused(error.message);
     throw error;

@@ -1,7 +1,7 @@
 // Masks a request to a language model or an MCP server before it is decided on: what is decided, recorded and sent is the masked form.
-import type { Bundle } from "../../policy/bundle.ts";
-import { openAiShape } from "../../policy/llm/mask-shape.ts";
-import { maskJson, NotMaskable, type Shape } from "../../policy/mask/stream-json.ts";
+import type { Bundle, DetectMask } from "../../policy/bundle.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
+import { maskJson, NotMaskable } from "../../policy/mask/stream-json.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
 import { ProxyError } from "../errors.ts";
 import { maskerOf } from "./mask-answer.ts";
@@ -9,13 +9,13 @@ import { maskerOf } from "./mask-answer.ts";
 /** The body as it may leave. Throws ProxyError for one that is no JSON. */
 export function maskRequest(
   body: Buffer,
+  { shape }: Pick<LlmProvider, "shape">,
+  masks: readonly DetectMask[],
   bundle: Bundle,
   counts: Counts,
-  shape: Shape = openAiShape,
 ): Buffer {
-  const { requestMasks } = bundle;
-  if (requestMasks === undefined || body.length === 0) return body;
-  const masker = maskerOf(requestMasks, bundle);
+  if (masks.length === 0 || body.length === 0) return body;
+  const masker = maskerOf(masks, bundle);
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body);
     const masked = maskJson({ masker, counts, shape, otherwise: "refuse" }, text);

@@ -1,5 +1,7 @@
 // How a refusal is said over HTTP: problem+json (RFC 9457), and on LLM connections the provider's own error object. Pure.
 import type { Decision } from "../../policy/decision.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
+import { providerOf } from "../../policy/llm/providers.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { proxyErrors } from "../errors.ts";
 import type { ProxyError, ProxyErrorCode } from "../errors.ts";
@@ -20,9 +22,12 @@ export function refusalOf(
   error: ProxyError,
   decision: Decision | undefined,
   protocol: Protocol | undefined,
+  target = "",
 ): Refusal {
   if (protocol === "mcp") return mcpRefusal(error, decision);
-  return protocol === "openai" ? openAiRefusal(error, decision) : problem(error, decision);
+  const provider = providerOf(protocol);
+  if (provider === undefined) return problem(error, decision);
+  return providerRefusal(provider, error, decision, target.split("?", 1)[0] ?? "");
 }
 
 /** What could not be read has no connection yet, and so no protocol; its status can say more than its code. */
@@ -51,29 +56,28 @@ function problem(
 }
 
 /**
- * The error object of the OpenAI API, so that its SDKs raise their own exception with our sentence in it.
- *
- * What a policy or a person decided is always 403, rate limits included: the SDKs send 408, 409, 429 and 5xx again by
- * themselves, at once and twice, which would turn one refusal into three operations and never into an answer. Failures of
- * the way to the upstream keep their status: there the repetition helps. `x-should-retry` says the same to SDKs that read it.
+ * The provider's own error object, so that its SDKs raise their own exception with our sentence in it. What a policy or a person
+ * decided is never answered in a way that an SDK sends again by itself, rate limits included; failures of the way to the upstream
+ * are: there the repetition helps.
  */
-function openAiRefusal(error: ProxyError, decision: Decision | undefined): Refusal {
-  const transient = error.status >= 500 && proxyErrors[error.code].retry;
-  const status = error.status === 429 || error.status === 421 ? 403 : error.status;
-  const body = {
-    error: {
-      message: error.message,
-      type: "chaperone_denied",
-      param: null,
-      code: error.code,
-      ...asked(error),
-      ...explained(decision),
-    },
-  };
-  const headers = ["content-type", "application/json", "x-should-retry", String(transient)];
+function providerRefusal(
+  provider: LlmProvider,
+  error: ProxyError,
+  decision: Decision | undefined,
+  path: string,
+): Refusal {
+  const said = provider.error({
+    path,
+    code: error.code,
+    message: error.message,
+    status: error.status,
+    isTransient: error.status >= 500 && proxyErrors[error.code].retry,
+    more: { ...asked(error), ...explained(decision) },
+  });
+  const headers = ["content-type", "application/json", ...said.headers.flat()];
   const seconds = retrySeconds(error);
   if (seconds !== undefined) headers.push("retry-after", String(seconds));
-  return finish(status, headers, body);
+  return finish(said.status, headers, said.body);
 }
 
 /** Of a message of MCP that was not read yet: a JSON-RPC error without an id (2026-07-28, streamable HTTP, sending messages). */

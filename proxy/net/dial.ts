@@ -62,7 +62,7 @@ export function createDial(options: DialOptions): Dial {
       if (allowed.length === 0) {
         throw new ProxyError(
           "UpstreamUnreachable",
-          `The endpoint ${host}:${port} is an address that is never dialled (this proxy, loopback or link-local).`,
+          `The endpoint ${host}:${port} is an address that is never dialled (this proxy, its own pod, loopback or link-local).`,
         );
       }
       return await firstConnected(allowed, port, bounded, onread);

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 
 import type { ConnectionId } from "../../policy/operation.ts";
 import { recognisePassthrough } from "../../policy/passthrough/recognise.ts";
+import { changedRules } from "../changed-rules.ts";
 import { ProxyError } from "../errors.ts";
 import type { Dial } from "../net/dial.ts";
 import { endDeadlineMs } from "../pipeline.ts";
@@ -153,19 +154,13 @@ async function carry(
     const upstream = await dial(live.endpoint.host, live.endpoint.port, either);
     const { idleTimeoutSeconds, bytesPerResult } = live.bundle.limits;
     const operation = recognisePassthrough(host, place.port);
-    let checked: LiveGrant | undefined = live;
     const carried = relay({
       agent: socket,
       upstream,
       first,
       idleMs: idleTimeoutSeconds === undefined ? defaultIdleMs : idleTimeoutSeconds * 1000,
       maxBytesOut: bytesPerResult ?? Number.POSITIVE_INFINITY,
-      check() {
-        const now = place.gate.current();
-        if (now === checked || now === undefined) return undefined;
-        checked = now;
-        return session.refusalNow(operation);
-      },
+      check: changedRules(place.gate, session, operation, passage, live),
     });
     const cut = endWith(session, (cause) => carried.cut(cause));
     const { bytesIn, bytesOut, cause } = await carried.ended;

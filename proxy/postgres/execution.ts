@@ -2,7 +2,8 @@
 import type { EventOutcome } from "../../contract/event.ts";
 import type { Limits } from "../../policy/bundle.ts";
 import type { FunctionAccess, SqlOperation } from "../../policy/operation.ts";
-import type { Content, Passage } from "../pipeline.ts";
+import type { ProxyError } from "../errors.ts";
+import type { Content, GateSession, Passage } from "../pipeline.ts";
 import type { Detected, Masking, RowPlan } from "./masking.ts";
 import type { RowRecorder } from "./row-recorder.ts";
 import type { Portal, Quota } from "./statements.ts";
@@ -43,6 +44,8 @@ export class Execution {
   bytesOut = 0;
   startedAt = 0;
   #finished = false;
+  /** Of the pod's session when it was last asked. */
+  #marks: readonly string[] | undefined;
 
   constructor(
     understood: Understood,
@@ -97,6 +100,14 @@ export class Execution {
     if (plan === undefined || plan.columns.length === 0) return;
     this.maskedColumns ??= new Set();
     for (const column of plan.columns) this.maskedColumns.add(column);
+  }
+
+  /** What the rules say against it since the pod's session came to carry another mark; undefined for nothing. */
+  refusedByMark(session: Pick<GateSession, "marks" | "refusalNow">): ProxyError | undefined {
+    this.#marks ??= this.passage?.marks;
+    if (this.passage === undefined || this.#marks === session.marks) return undefined;
+    this.#marks = session.marks;
+    return session.refusalNow(this.#operation, this.passage.decision);
   }
 
   /** Records what came of it; only the first call counts. */

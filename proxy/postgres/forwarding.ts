@@ -149,6 +149,8 @@ export class Forwarding {
       execution.startedAt = this.#x.now();
       execution.bytesIn += request.end - request.start;
       this.#x.options.masks.sent(execution);
+      const marks = execution.masking?.decisiveMarks(execution.understood) ?? [];
+      if (marks.length > 0) this.#x.options.session.mark(marks, execution.operation);
       if (execution.understood.changesSchema) this.#x.options.overloads.stale();
       this.#x.settings.sent(execution.operation);
     }

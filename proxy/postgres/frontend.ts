@@ -367,9 +367,13 @@ export class Frontend implements FrameSink, FrontendSide {
 
   #copyBytes(buffer: Buffer, start: number, end: number): void {
     const request = this.#x.copyIn;
-    if (request?.execution === undefined) return;
+    const execution = request?.execution;
+    if (request === undefined || execution === undefined) return;
+    // What is read elsewhere while it goes on may be in what comes now. The session ends with it, and so does the COPY.
+    const refused = execution.refusedByMark(this.#x.options.session);
+    if (refused !== undefined) throw refused;
     request.hasCopyData = true;
-    request.execution.bytesIn += end - start;
+    execution.bytesIn += end - start;
     this.#x.upstream.pass(buffer, start, end);
   }
 

@@ -1,5 +1,5 @@
 // FunctionCall of the protocol: it names a function by number, so the name that rules know is asked of the server before it is decided.
-import type { Bundle } from "../../policy/bundle.ts";
+import { permits, type Bundle } from "../../policy/bundle.ts";
 import type { SqlOperation } from "../../policy/operation.ts";
 import { dotted } from "../../policy/sql/catalog-names.ts";
 import { bounded } from "./bounded.ts";
@@ -21,7 +21,7 @@ export interface CalledFunction {
 
 /** Whether any rule speaks of functions by name; else there is nothing to ask. */
 export function mayAllowFunctions({ rules }: Bundle): boolean {
-  return rules.some(({ action, sql }) => action !== "Deny" && sql?.functions !== undefined);
+  return rules.some((rule) => permits(rule) && rule.sql?.functions !== undefined);
 }
 
 /** Nothing may be outstanding, and the caller keeps the client from sending anything meanwhile. */

@@ -5,7 +5,8 @@ import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catal
 import { createTextMasker } from "../../policy/mask/detect.ts";
 import { createMaskProver } from "../../policy/mask/prove.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
-import { copyOf, planCopy, planRow, type Compiled } from "./mask-plan.ts";
+import { marksByDetector, type FoundMark } from "../../policy/marks.ts";
+import { copyOf, marksOfColumns, planCopy, planRow, type Compiled } from "./mask-plan.ts";
 import type { MaskEngine } from "./mask-source.ts";
 import type { Masking } from "./masking.ts";
 import { PlanMemo } from "./plan-memo.ts";
@@ -30,6 +31,7 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
     detector: detectMasks.length === 0 ? undefined : createTextMasker(detectMasks, key),
     key,
   };
+  const marksColumns = columnMasks.some(({ marks }) => marks !== undefined);
   const memo = new PlanMemo();
   if (columnMasks.length > 0 && compiled.prover === undefined)
     throw new Error("column masks cannot be compiled without a catalog");
@@ -61,6 +63,12 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
       return proof.ok ? proof.shown.flatMap(({ declares }) => declares ?? []) : [];
     },
     detects: compiled.detector !== undefined,
+    detectedMarks: marksByDetector(detectMasks),
+    decisiveMarks: ({ shape }) => {
+      if (!marksColumns) return none;
+      const proof = compiled.prover?.prove(shape);
+      return proof?.ok === true ? marksOfColumns(proof.decidedBy) : none;
+    },
     fields: (text, buffer, start, end) => memo.fields(text, buffer, start, end),
     plan: (fields, detected, shape) => {
       // What detectors find is counted by result, and what a cursor reads is known at the moment.
@@ -76,6 +84,8 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
     copyPlan: (columns, shape) => planCopy(compiled, columns, shape),
   };
 }
+
+const none: readonly FoundMark[] = [];
 
 function fetches({ prover }: Compiled, text: string): boolean {
   const proof = prover?.prove(text);

@@ -14,6 +14,7 @@ import {
 import type { CopyFormat, Shown } from "../../policy/mask/lineage/statement.ts";
 import { firstUserOid } from "../../policy/mask/masked-columns.ts";
 import type { MaskedColumn } from "../../policy/mask/masked-columns.ts";
+import type { FoundMark } from "../../policy/marks.ts";
 import type { MaskProver } from "../../policy/mask/prove.ts";
 import type { Field } from "./decode.ts";
 import { createDetectingMask } from "./detecting-mask.ts";
@@ -36,7 +37,23 @@ type Cell = CellMask | CellConstant | undefined;
 /** Cells of one result while its plan is being made, and the columns that are masked in it. */
 interface Draft {
   readonly cells: Cell[];
-  readonly columns: Set<string>;
+  readonly columns: Set<MaskedColumn>;
+}
+
+/** What these columns put on the pod's session. */
+export function marksOfColumns(columns: Iterable<MaskedColumn>): readonly FoundMark[] {
+  return [...columns].flatMap(({ column, marks = [] }) =>
+    marks.map((mark): FoundMark => ({ ...mark, column })),
+  );
+}
+
+/** As a plan says it: each column once, whichever of its masks came. */
+function told({ columns }: Draft): Pick<RowPlan, "columns" | "marks"> {
+  const marks = marksOfColumns(columns);
+  return {
+    columns: [...new Set([...columns].map(({ column }) => column))],
+    ...(marks.length > 0 && { marks }),
+  };
 }
 
 export function planRow(
@@ -67,8 +84,9 @@ export function planRow(
   return finished(draft);
 }
 
-function finished({ cells, columns }: Draft): Plan {
-  return cells.some((cell) => cell !== undefined) ? { cells, columns: [...columns] } : undefined;
+function finished(draft: Draft): Plan {
+  const { cells } = draft;
+  return cells.some((cell) => cell !== undefined) ? { cells, ...told(draft) } : undefined;
 }
 
 const nothing: ReadonlySet<string> = new Set();
@@ -152,7 +170,7 @@ function isPlain({ catalog }: Compiled, { table, attribute }: Field): boolean {
 }
 
 function itself(compiled: Compiled, field: Field, masked: MaskedColumn, draft: Draft): CellMask {
-  draft.columns.add(masked.column);
+  draft.columns.add(masked);
   const format = field.format === 0 ? "text" : "binary";
   const bytes = createMaskBytes(masked.transform, compiled.key, field.type, format);
   return (buffer, start, end) => bytes(buffer.subarray(start, end));
@@ -160,9 +178,9 @@ function itself(compiled: Compiled, field: Field, masked: MaskedColumn, draft: D
 
 function constant(taint: Taint, field: Field, draft: Draft): CellConstant {
   let nullified = false;
-  for (const { column, transform } of taint) {
-    draft.columns.add(column);
-    nullified ||= transform.kind === "nullify";
+  for (const masked of taint) {
+    draft.columns.add(masked);
+    nullified ||= masked.transform.kind === "nullify";
   }
   return {
     bytes: derivedConstant(nullified, field.type, field.format === 0 ? "text" : "binary"),
@@ -205,7 +223,7 @@ export function planCopy(compiled: Compiled, count: number, shape: ResultShape):
       draft.cells.push(itself(compiled, field, identity, draft));
     }
   }
-  return { cells: draft.cells, columns: [...draft.columns], copy };
+  return { cells: draft.cells, ...told(draft), copy };
 }
 
 const unknownField: Field = { name: "", table: 0, attribute: 0, type: 0, format: 0 };

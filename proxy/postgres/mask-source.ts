@@ -1,5 +1,5 @@
 // The masks that apply to a session right now: the bundle in force over the catalog of its database, compiled once per pair.
-import type { Bundle } from "../../policy/bundle.ts";
+import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import type { MaskCatalog } from "../../policy/mask/catalog.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
@@ -67,6 +67,8 @@ export interface MaskSourceOptions {
   /** Upstream and database: catalogs of different ones never mix. */
   readonly key: string;
   readonly current: () => LiveGrant | undefined;
+  /** Those masks of a bundle that apply now; the same object while the same ones do. */
+  readonly masksNow: (masks: readonly DetectMask[]) => readonly DetectMask[];
   readonly now: () => number;
 }
 
@@ -75,6 +77,7 @@ export class MaskSource {
   #bundle: Bundle | undefined;
   #catalog: CachedCatalog | undefined;
   #masking: Masking | undefined;
+  #detectMasks: readonly DetectMask[] | undefined;
   /** The agent's own DDL was forwarded: what others have read before it does not count. */
   #rereads = false;
   readonly cursors = new Cursors();
@@ -104,7 +107,8 @@ export class MaskSource {
    */
   for(bundle: Bundle, late: boolean): Masking | "load" | undefined {
     const columns = bundle.columnMasks.length > 0;
-    if (!columns && bundle.detectMasks.length === 0) {
+    const detectMasks = this.#options.masksNow(bundle.detectMasks);
+    if (!columns && detectMasks.length === 0) {
       this.#bundle = bundle;
       return undefined;
     }
@@ -114,9 +118,11 @@ export class MaskSource {
     if (
       this.#masking === undefined ||
       this.#bundle?.generation !== bundle.generation ||
+      this.#detectMasks !== detectMasks ||
       this.#catalog !== catalog
     ) {
-      this.#masking = compile(engine, bundle, catalog?.catalog);
+      this.#masking = compile(engine, { ...bundle, detectMasks }, catalog?.catalog);
+      this.#detectMasks = detectMasks;
       this.#catalog = catalog;
     }
     this.#bundle = bundle;

@@ -1,4 +1,5 @@
 // The masks of one bundle over one catalog, as this room uses them: proof before forwarding, a plan per row shape, errors that quote nothing.
+import type { FoundMark } from "../../policy/marks.ts";
 import type { SqlOperation } from "../../policy/operation.ts";
 import type { CopyNotation } from "./copy-rows.ts";
 import type { Cursors } from "./cursors.ts";
@@ -18,6 +19,8 @@ export interface RowPlan {
   readonly cells: readonly (CellMask | CellConstant | undefined)[];
   /** `schema.table.column` of the masked columns in this shape. */
   readonly columns: readonly string[];
+  /** What these columns put on the pod's session, before the first row is shown. */
+  readonly marks?: readonly FoundMark[];
   /** Of rows of COPY: how they are written, and whether the first is a line of names. */
   readonly copy?: { readonly notation: CopyNotation; readonly header: boolean };
 }
@@ -46,6 +49,10 @@ export interface Masking {
   declares(understood: Understood): readonly string[] | undefined;
   /** Detectors look at the values of each result. */
   readonly detects: boolean;
+  /** What their findings put on the pod's session, by detector. */
+  readonly detectedMarks: ReadonlyMap<string, readonly FoundMark[]> | undefined;
+  /** What the pod's session carries once this text has run, whatever it shows: its masked columns decide something. */
+  decisiveMarks(understood: Understood): readonly FoundMark[];
   /** The fields of a RowDescription that answers this text; the same object while the same bytes come. */
   fields(text: string, buffer: Buffer, start: number, end: number): readonly Field[];
   /** Undefined: nothing to mask in this shape. */

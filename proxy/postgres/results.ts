@@ -7,6 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
 import { WireError } from "./framer.ts";
 import type { Detected, Masking, Plan, ResultShape } from "./masking.ts";
+import { MarkingDetected } from "./marking-detected.ts";
 import { backend } from "./messages.ts";
 import { refusalMessage } from "./refusal.ts";
 import { RowWriter } from "./row-writer.ts";
@@ -51,7 +52,7 @@ export class Results {
     const fields = masking.fields(understood.shape, buffer, start, end);
     this.#take(
       execution,
-      masking.plan(fields, detectedBy(execution, masking), this.#of(execution)),
+      masking.plan(fields, this.#detected(execution, masking), this.#of(execution)),
     );
   }
 
@@ -67,6 +68,18 @@ export class Results {
     );
   }
 
+  #detected(execution: Execution, masking: Masking): Detected {
+    if (!masking.detects) return nothingDetected;
+    const { detectedMarks } = masking;
+    execution.detected ??=
+      detectedMarks === undefined
+        ? new Map()
+        : new MarkingDetected(detectedMarks, (marks) =>
+            this.#x.options.session.mark(marks, execution.operation),
+          );
+    return execution.detected;
+  }
+
   #of(execution: Execution): ResultShape {
     const { understood, statement } = execution;
     return { text: understood.shape, statement, cursors: this.#x.options.masks.cursors };
@@ -80,6 +93,8 @@ export class Results {
         new ProxyError("MaskNotProvable", `connection ${this.#x.connection}: ${plan.refused}`),
       );
     else {
+      // Before the first row: what the agent does next is decided with it.
+      if (plan?.marks !== undefined) this.#x.options.session.mark(plan.marks, execution.operation);
       execution.setPlan(plan);
       return true;
     }
@@ -147,7 +162,7 @@ export class Results {
     const plan =
       fields === undefined
         ? "unknown"
-        : masking?.plan(fields, detectedBy(execution, masking), this.#of(execution));
+        : masking?.plan(fields, this.#detected(execution, masking), this.#of(execution));
     return this.#take(execution, plan);
   }
 
@@ -215,7 +230,3 @@ export class Results {
 
 /** Where nothing detects, nothing is counted. */
 const nothingDetected: Detected = new Map();
-
-function detectedBy(execution: Execution, masking: Masking): Detected {
-  return masking.detects ? (execution.detected ??= new Map()) : nothingDetected;
-}

@@ -135,6 +135,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       cache: room.catalogs,
       key,
       current: () => gate.current(),
+      masksNow: (masks) => session.masksNow(masks),
       now: room.now,
     }),
     overloads: new OverloadSource({

@@ -1,7 +1,9 @@
 // How fast answers are masked on their way: deltas of a stream, and a JSON body of a megabyte, with all detectors. Beside it, as the
 // least that any reader of such a stream does, what parsing and writing the same events alone takes.
 import { pathToFileURL } from "node:url";
-import { bodyMasker, type Speaker } from "../../policy/llm/mask-answer.ts";
+import { bodyMasker } from "../../policy/llm/mask-answer.ts";
+import { openAi } from "../../policy/llm/openai/provider.ts";
+import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { detectorNames } from "../../policy/mask/detectors.ts";
 import { createStreamMasker } from "../../policy/mask/stream.ts";
 import { markdown, median } from "./table.ts";
@@ -60,11 +62,11 @@ function records(): Buffer[] {
   return chunks;
 }
 
-function masked(type: string, speaker: Speaker, chunks: readonly Buffer[]): void {
+function masked(type: string, provider: LlmProvider | undefined, chunks: readonly Buffer[]): void {
   const counts: Record<string, number> = {};
-  const body = bodyMasker(type, speaker, masker, counts);
+  const body = bodyMasker(type, provider, masker, counts);
   if (typeof body === "string" || "problem" in body) throw new Error(`${type} is not masked`);
-  for (const chunk of chunks) Buffer.from(body.push(chunk));
+  for (const chunk of chunks) Buffer.from(String(body.push(chunk)));
   body.end();
   if (counts["email"] === undefined) throw new Error("nothing was found");
 }
@@ -91,11 +93,11 @@ function rate(amount: number, run: () => void): number {
 
 export function maskingAnswers(): Promise<Row[]> {
   const stream = streamed();
-  const events = 1e6 * rate(deltas, () => masked("text/event-stream", "openai", stream));
+  const events = 1e6 * rate(deltas, () => masked("text/event-stream", openAi, stream));
   const alone = 1e6 * rate(deltas, () => parsed(stream));
   const body = records();
   const bytes = body.reduce((sum, chunk) => sum + chunk.length, 0);
-  const megabytes = rate(bytes, () => masked("application/json", "any", body));
+  const megabytes = rate(bytes, () => masked("application/json", undefined, body));
   return Promise.resolve([
     {
       what: "masked stream of a model: one chat delta an event, all detectors, a finding in every 200th",

@@ -8,6 +8,7 @@ import type { BundleRule } from "../../policy/bundle.ts";
 import { prepare } from "../../policy/decide.ts";
 import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import { createGate } from "../../proxy/gate.ts";
+import { PodMarks } from "../../proxy/marks.ts";
 import type { Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
 import { Conversation } from "../../proxy/postgres/conversation.ts";
 import { Exchange } from "../../proxy/postgres/exchange.ts";
@@ -121,12 +122,20 @@ function session(): (chunk: Buffer) => void {
     subject: { namespace: "agents", serviceAccount: "agent", pod: "pod", podUid: "uid" },
     grants,
     recorder,
+    marks: new PodMarks(),
     now: Date.now,
   });
   const opened = gate.open({});
   const current = (): LiveGrant => live;
   const cache = new CatalogCache();
-  const masks = new MaskSource({ engine: understanding.masks, cache, key: "", current, now });
+  const masks = new MaskSource({
+    engine: understanding.masks,
+    cache,
+    key: "",
+    current,
+    masksNow: (all) => all,
+    now,
+  });
   masks.loaded([[accounts], [], [], [], []]);
   const { callsOf, recognise } = understanding;
   const overloads = new OverloadSource({ callsOf, cache: new Map(), key: "", now });

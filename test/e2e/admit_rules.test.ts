@@ -2,12 +2,14 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { celCases } from "../../crds/cel-cases.ts";
+import { clusterKinds } from "../../crds/schema.ts";
 import { dry, openApi, type Api } from "./api.ts";
 import { operatorNamespace, refusedBy, type KubeObject } from "./cluster.ts";
 
 const plurals: Readonly<Record<string, string>> = {
   Connection: "connections",
   AccessPolicy: "accesspolicies",
+  ClusterAccessPolicy: "clusteraccesspolicies",
   AccessRequest: "accessrequests",
   AccessSession: "accesssessions",
   Quarantine: "quarantines",
@@ -25,7 +27,8 @@ const semantic = /admission webhook "validate\.chaperone\.dev" denied the reques
 
 for (const { kind, path, message, good, bad, isUpdate } of celCases) {
   const api: Api = kind === "AccessRequest" ? operator : admin;
-  const collection = `/apis/chaperone.dev/v1alpha1/namespaces/default/${plurals[kind] ?? ""}`;
+  const scope = clusterKinds.has(kind) ? "" : "/namespaces/default";
+  const collection = `/apis/chaperone.dev/v1alpha1${scope}/${plurals[kind] ?? ""}`;
   const titled = `${kind} ${path}: "${message.slice(0, 60)}"`;
   if (!isUpdate) {
     test(`${titled} accepts its good object`, async () => {

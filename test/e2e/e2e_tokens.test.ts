@@ -3,10 +3,18 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync, sign } from "node:crypto";
 import { before, test, type TestContext } from "node:test";
 import { until } from "../cluster/command.ts";
-import { create, exec, kubectl, ready, soonMs } from "./cluster.ts";
+import { create, exec, kubectl, ready, soonMs, type KubeObject } from "./cluster.ts";
+import { images } from "./images.ts";
 import { proxySettings } from "./installation.ts";
 import { person } from "./people.ts";
-import { agentOf, agentPod, worldFor, type Agent, type World } from "./world.ts";
+import {
+  agentOf,
+  agentPod,
+  restrictedContainer,
+  worldFor,
+  type Agent,
+  type World,
+} from "./world.ts";
 import { asRecord, values } from "./read.ts";
 
 interface Exchange {
@@ -56,14 +64,26 @@ async function fieldOf(namespace: string, pod: string, field: string): Promise<s
   return await kubectl(args);
 }
 
+const tokenVolume = {
+  name: "chaperone-token",
+  projected: {
+    sources: [{ serviceAccountToken: { audience: "chaperone.dev", path: "token" } }],
+  },
+};
+
 /** Where our webhook and policies do not look: a pod that mounts the proxy's token into a container of its own, and wears the label. */
-async function lookalike(t: TestContext): Promise<Agent> {
+async function lookalike(
+  t: TestContext,
+  stem = "lookalike",
+  changes: { readonly metadata?: KubeObject; readonly spec?: KubeObject } = {},
+): Promise<Agent> {
   const namespace = "kube-system";
-  const name = `e2e-lookalike-${Date.now()}`;
-  const { spec } = agentPod(namespace, name);
+  const name = `e2e-${stem}-${Date.now()}`;
+  const { metadata, spec } = agentPod(namespace, name);
   const [container] = values(asRecord(spec)["containers"]);
   await create({
     ...agentPod(namespace, name),
+    metadata: { ...asRecord(metadata), ...changes.metadata },
     spec: {
       securityContext: asRecord(spec)["securityContext"],
       containers: [
@@ -72,20 +92,55 @@ async function lookalike(t: TestContext): Promise<Agent> {
           volumeMounts: [{ name: "chaperone-token", mountPath: "/token" }],
         },
       ],
-      volumes: [
-        {
-          name: "chaperone-token",
-          projected: {
-            sources: [{ serviceAccountToken: { audience: "chaperone.dev", path: "token" } }],
-          },
-        },
-      ],
+      volumes: [tokenVolume],
+      ...changes.spec,
     },
   });
   t.after(() => kubectl(["--namespace", namespace, "delete", "pod", name, "--wait=false"]));
   await ready(namespace, name);
   return agentOf(namespace, name);
 }
+
+const injectedBy = { "chaperone.dev/version": "0.1.0", "chaperone.dev/addresses": "{}" };
+
+test("pods made to look injected get no grant for the real token that their kubelet gave them", async (t) => {
+  const byHand = (image: string): KubeObject => ({
+    initContainers: [
+      {
+        name: "chaperone-proxy",
+        image,
+        imagePullPolicy: "IfNotPresent",
+        restartPolicy: "Always",
+        command: ["sleep", "1d"],
+        securityContext: restrictedContainer,
+      },
+    ],
+  });
+  const { image } = await proxySettings();
+  const annotations = injectedBy;
+  const made = await Promise.all([
+    lookalike(t, "named", { metadata: { annotations }, spec: byHand(images.agent) }),
+    lookalike(t, "ours", { metadata: { annotations }, spec: byHand(image) }),
+    lookalike(t, "later", { metadata: { labels: {} } }),
+  ]);
+  const [named, ours, later] = made;
+  if (named === undefined || ours === undefined || later === undefined) throw new Error("no pods");
+  const inSystem = ["--namespace", "kube-system"];
+  // Elsewhere an admission policy refuses this.
+  await kubectl([...inSystem, "label", "pod", later.pod, "chaperone.dev/inject=true"]);
+  for (const [what, pod, message] of [
+    ["a container of our name with another image", named, /none of this installation's/],
+    ["a container of our name with our image and another command", ours, /not what injection/],
+    ["a label that was added later", later, /has no annotation/],
+  ] as const) {
+    const token = await exec("kube-system", pod.pod, "agent", "cat", "/token/token");
+    const answer = await exchange(pod, token);
+    t.diagnostic(`${what}: ${answer.reason}: ${answer.message}`);
+    assert.equal(answer.granted, false, what);
+    assert.equal(answer.reason, "PodNotInjected", what);
+    assert.match(answer.message ?? "", message, what);
+  }
+});
 
 test("stolen, foreign and false tokens get no grant, the reason is said, and the refusal is recorded", async (t) => {
   const world: World = await worldFor(t, "tokens");

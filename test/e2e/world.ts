@@ -56,6 +56,10 @@ export interface World extends Agent {
 export interface WorldOptions {
   readonly interception?: "hosts" | "endpoints";
   readonly policies?: readonly KubeObject[];
+  /** Laid over the pod's own. */
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Variables of the agent's container. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly pod?: KubeObject;
 }
 
@@ -66,12 +70,13 @@ export async function worldFor(
     interception = "hosts",
     policies = [ordersPolicy(), modelPolicy()],
     pod = {},
+    ...container
   }: WorldOptions = {},
 ): Promise<World> {
   const upstreams = await ensureUpstreams();
   const namespace = await namespaceFor(t, stem);
   await furnish(namespace, upstreams, policies);
-  await create(agentPod(namespace, "agent", { interception, ...pod }));
+  await create(agentPod(namespace, "agent", { interception, ...container, ...pod }));
   await ready(namespace, "agent");
   return { ...agentOf(namespace, "agent"), upstreams };
 }
@@ -227,7 +232,13 @@ export const restrictedContainer = {
 export function agentPod(
   namespace: string,
   name: string,
-  { interception = "hosts", ...spec }: KubeObject & { readonly interception?: string } = {},
+  {
+    interception = "hosts",
+    annotations,
+    env = {},
+    ...spec
+  }: KubeObject &
+    Pick<WorldOptions, "annotations" | "env"> & { readonly interception?: string } = {},
 ): KubeObject {
   return {
     apiVersion: "v1",
@@ -239,6 +250,7 @@ export function agentPod(
       annotations: {
         "chaperone.dev/interception": interception,
         "chaperone.dev/chain": "summarise",
+        ...annotations,
       },
     },
     spec: {
@@ -250,6 +262,7 @@ export function agentPod(
           name: "agent",
           image: images.agent,
           imagePullPolicy: "IfNotPresent",
+          env: Object.entries(env).map(([name, value]) => ({ name, value })),
           securityContext: restrictedContainer,
         },
       ],

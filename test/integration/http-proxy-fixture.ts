@@ -16,6 +16,7 @@ import { createGate } from "../../proxy/gate.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
 import { createHttpRoom } from "../../proxy/http/room.ts";
 import type { HttpRoom, HttpRoute } from "../../proxy/http/room.ts";
+import { PodMarks } from "../../proxy/marks.ts";
 import { createDial } from "../../proxy/net/dial.ts";
 import { listen } from "../../proxy/net/listen.ts";
 import { createResolver } from "../../proxy/net/resolve.ts";
@@ -38,6 +39,8 @@ export interface ConnectionSetup {
   readonly detectMasks?: Bundle["detectMasks"];
   readonly requestMasks?: Bundle["detectMasks"];
   readonly detail?: RecordingDetail;
+  /** Of the pod's session, where several connections share it. */
+  readonly marks?: PodMarks;
 }
 
 export interface Recorded {
@@ -119,6 +122,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
   const gate: ManagedGate = createGate({
     connection,
     subject: { namespace: "agents", serviceAccount: "agent", pod: "pod", podUid: "uid" },
+    marks: setup.marks ?? new PodMarks(),
     now: Date.now,
     recorder: {
       full: () => false,

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { test } from "node:test";
+import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from "node:zlib";
 import type { TestContext } from "node:test";
 
 import { ChatOpenAI } from "@langchain/openai";
@@ -252,7 +253,7 @@ test("what nobody can look into is refused with a sentence before any of it leav
   const room = await startPlain(t, (request, response) => {
     const [, type = "", status = "200"] = decodeURIComponent(request.url ?? "").split("|");
     const headers: Record<string, string> = { "content-type": type };
-    if (type === "application/json") headers["content-encoding"] = "gzip";
+    if (type === "application/json") headers["content-encoding"] = "compress";
     response.writeHead(Number(status), headers);
     response.end(text);
   });
@@ -270,6 +271,32 @@ test("what nobody can look into is refused with a sentence before any of it leav
     assert.doesNotMatch(answer.text, values);
   }
   assert.equal((await send(room, { path: encodeURI("/|image/png") })).text, text);
+});
+
+test("an answer that is encoded although it was asked not to be is masked as what it says, streamed or not", async (t) => {
+  const encoders = {
+    gzip: gzipSync,
+    deflate: deflateSync,
+    br: brotliCompressSync,
+    zstd: zstdCompressSync,
+  };
+  const room = await startPlain(t, (request, response) => {
+    const [, name = "", type = ""] = decodeURIComponent(request.url ?? "").split("|");
+    const encode = Object.entries(encoders).find(([known]) => known === name)?.[1] ?? gzipSync;
+    const body = type === "text/event-stream" ? `data: ${text}\n\n` : JSON.stringify({ text });
+    response.writeHead(200, { "content-type": type, "content-encoding": name });
+    const bytes = encode(Buffer.from(body));
+    for (const byte of bytes) response.write(Buffer.of(byte));
+    response.end();
+  });
+  for (const name of Object.keys(encoders))
+    for (const type of ["application/json", "text/event-stream"]) {
+      const answer = await send(room, { path: encodeURI(`/|${name}|${type}`) });
+      assert.equal(answer.status, 200, name);
+      assert.equal(answer.headers["content-encoding"], undefined);
+      assert.ok(answer.text.includes(maskedText), `${name} ${answer.text}`);
+      assert.doesNotMatch(answer.text, values);
+    }
 });
 
 test("JSON that is none is broken off, so that it cannot be taken for an answer", async (t) => {

@@ -115,6 +115,39 @@ test("a Deny added to a policy refuses the next statement of an open connection,
   );
 });
 
+test("a ClusterAccessPolicy beside the policies acts on an open connection, and goes as it came", async () => {
+  const { client } = await open();
+  const read = (): Promise<unknown> => client.query("SELECT id FROM orders WHERE id = 1");
+  await read();
+  const cluster = (spec: string): string =>
+    `apiVersion: chaperone.dev/v1alpha1\nkind: ClusterAccessPolicy\nmetadata: {name: guard}\nspec: ${spec}\n`;
+  await system.write(
+    "cluster.yaml",
+    cluster(
+      "{rules: [{name: frozen, action: Deny, sql: {statements: [select], relations: [public.orders]}}]}",
+    ),
+  );
+  await eventually(
+    "the Deny of the cluster acts",
+    async () => (await codeOf(read())) === "42501",
+    promisedMs,
+  );
+  await system.write("cluster.yaml", cluster("{limits: {rowsPerResult: 1}}"));
+  await eventually(
+    "the Deny is gone, and the limit stands",
+    async () =>
+      (await codeOf(read())) === undefined &&
+      (await codeOf(client.query("SELECT id FROM customers"))) !== undefined,
+    promisedMs,
+  );
+  await system.write("cluster.yaml", "# nothing\n");
+  await eventually(
+    "the limit is gone",
+    async () => (await codeOf(client.query("SELECT id FROM customers"))) === undefined,
+    promisedMs,
+  );
+});
+
 test("a mask added to a policy masks a statement prepared and described before it", async () => {
   const { client } = await open();
   const named = {

@@ -11,6 +11,7 @@ import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import type { ProxyError } from "../../proxy/errors.ts";
 import { createGate } from "../../proxy/gate.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
+import { PodMarks } from "../../proxy/marks.ts";
 import type { Content, Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
 import { createPostgresRoom } from "../../proxy/postgres/room.ts";
 import { createUnderstanding } from "../../proxy/postgres/understand.ts";
@@ -107,6 +108,8 @@ export async function startHarness(
     readonly startupDeadlineMs?: number;
     readonly memoryPatienceMs?: number;
     readonly holdNoticeMs?: number;
+    /** Of the pod's session. */
+    readonly marks?: PodMarks;
     /** The room's clock. */
     readonly now?: () => number;
   } = {},
@@ -122,6 +125,7 @@ export async function startHarness(
     subject: { namespace: "agents", serviceAccount: "invoice-agent", pod: "pod", podUid: "uid" },
     grants: state.grants,
     recorder,
+    marks: options.marks ?? new PodMarks(),
     now: Date.now,
   });
   let dialled = 0;

@@ -1,5 +1,6 @@
 // POST /v1/read/requests/:namespace/:name/decision: a person's verdict, stamped with the identity we authenticated, never with one the body names.
 import type { FastifyInstance } from "fastify";
+import { clusterScope } from "../../../policy/cluster.ts";
 import type { ApiContext } from "../context.ts";
 import { ApiError, forbidden, notFound } from "../errors.ts";
 import { requestRow } from "./read.ts";
@@ -36,8 +37,9 @@ export function decisionRoutes(app: FastifyInstance, context: ApiContext): void 
           throw forbidden("NotAuthorized", `access request ${namespace}/${name} names no policy`);
         await context.person(request, {
           verb: "approve",
-          resource: "accesspolicies",
-          namespace: within,
+          ...(within === clusterScope
+            ? { resource: "clusteraccesspolicies", namespace: undefined }
+            : { resource: "accesspolicies", namespace: within }),
           name: policyName,
         });
       }

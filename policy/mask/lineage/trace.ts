@@ -21,6 +21,8 @@ export interface Trace {
   readonly place: string | undefined;
   /** The statement is refused with this sentence. */
   readonly refuse: (sentence: string) => void;
+  /** These values decide something, which their masks permit. */
+  readonly decided: (taint: Taint) => void;
   /** Counts the work; throws `Untraceable`. */
   readonly step: (cost?: number) => void;
 }
@@ -61,6 +63,7 @@ export function decides(taint: Taint, place: string, trace: Trace): void {
     trace.refuse(
       `column ${masked.column} is masked and may not decide anything in ${place}, which would tell its value; ${remedy}`,
     );
+  else trace.decided(taint);
 }
 
 /** These values go into an operation that may fail, take long or give rows depending on them. */
@@ -74,6 +77,7 @@ export function tells(taint: Taint, operation: string, trace: Trace): void {
     trace.refuse(
       `column ${masked.column} is masked and may not be given to ${operation}, which can tell its value by failing, by its number of rows or by the time it takes; select the column itself, or set predicates: Allow on its masking entry`,
     );
+  else trace.decided(taint);
 }
 
 export function stores(taint: Taint, where: string, trace: Pick<Trace, "refuse">): void {

@@ -1,7 +1,7 @@
 // What a request of an `mcp` connection asks for: its message is read before the decision, and each message of the answer on its way back.
 import { isObject } from "../../../policy/llm/json.ts";
 import { recogniseHttp } from "../../../policy/http/recognise.ts";
-import type { Limits } from "../../../policy/bundle.ts";
+import type { DetectMask, Limits } from "../../../policy/bundle.ts";
 import { rewrittenHeaders } from "../../../policy/mcp/headers.ts";
 import { exactMessage } from "../../../policy/mcp/exact.ts";
 import { readMessage, rpcCodes } from "../../../policy/mcp/message.ts";
@@ -34,6 +34,8 @@ export interface McpAsking {
   readonly live: LiveGrant;
   readonly gate: Gate;
   readonly session: GateSession;
+  /** Those of requests that apply now. */
+  readonly masks: readonly DetectMask[];
 }
 
 export type AskMcp = (asking: McpAsking) => Promise<Asked>;
@@ -60,7 +62,7 @@ interface Read extends McpAsking {
 }
 
 async function askMcp(asking: McpAsking, sessions: McpSessions, pins: ToolPins): Promise<Asked> {
-  const { exchange, head, live, gate, session } = asking;
+  const { exchange, head, live, gate, session, masks } = asking;
   const prefix =
     exchange.request.body.length !== 0 ? await exchange.readPrefix(bodyLimit) : undefined;
   if (prefix?.complete === false) throw tooLarge(bodyLimit, "a message to an MCP server");
@@ -79,7 +81,8 @@ async function askMcp(asking: McpAsking, sessions: McpSessions, pins: ToolPins):
     prefix !== undefined && prefix.bytes.length > 0 && head.contentEncoding === undefined;
   const original = isReadable ? prefix.bytes : undefined;
   const body =
-    original && prepared(maskRequest(original, live.bundle, masked, mcpShape), session, http);
+    original &&
+    prepared(maskRequest(original, { shape: mcpShape }, masks, live.bundle, masked), session, http);
   const before = body !== original && original !== undefined ? readMessage(original) : undefined;
   const after = before === undefined || body === undefined ? undefined : readMessage(body);
   const sentHead = sent(head, place, before, after);
@@ -111,7 +114,6 @@ function asked(read: Read): Asked {
       : undefined;
   return {
     operation,
-    speaker: "any",
     masked,
     exact: () =>
       exactMessage(message, operation.facts.method, body?.toString("latin1") ?? "") +

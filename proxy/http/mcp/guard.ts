@@ -8,8 +8,8 @@ import type { Counts } from "../../../policy/mask/stream.ts";
 import { ProxyError } from "../../errors.ts";
 import type { Passage } from "../../pipeline.ts";
 import type { Exchange } from "../exchange.ts";
-import { AnswerMask, maskerOf, untrue } from "../mask-answer.ts";
-import type { AnswerGuard } from "../mask-answer.ts";
+import { answerMask, untrue } from "../mask-answer.ts";
+import type { AnswerGuard, AnswerMask } from "../mask-answer.ts";
 import { McpJudge, NotSpoken } from "./judge.ts";
 import type { JudgeContext } from "./judge.ts";
 import type { Replies } from "./reply.ts";
@@ -209,13 +209,9 @@ export class McpGuard implements AnswerGuard, EventReader {
 
   /** Of an answer that is no message of the protocol: a page that says what went wrong. */
   #masker(): AnswerMask | undefined {
-    const bundle = this.#context.gate.current()?.bundle;
-    if (bundle === undefined || bundle.detectMasks.length === 0) return undefined;
-    return new AnswerMask(
-      maskerOf(bundle.detectMasks, bundle),
-      "any",
-      this.#context.exchange.request.method,
-    );
+    const { gate, session, operation, exchange } = this.#context;
+    const bundle = gate.current()?.bundle;
+    return bundle && answerMask(session, bundle, { operation }, exchange.request.method);
   }
 }
 

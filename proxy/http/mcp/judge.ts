@@ -10,9 +10,12 @@ import type { Refused } from "../../../policy/mcp/refusal.ts";
 import { mcpShape } from "../../../policy/mcp/shape.ts";
 import type { Generation } from "../../../policy/mcp/version.ts";
 import { maskJson, NotMaskable } from "../../../policy/mask/stream-json.ts";
+import type { DetectMask } from "../../../policy/bundle.ts";
 import type { Counts } from "../../../policy/mask/stream.ts";
 import type { JsonObject, McpOperation } from "../../../policy/operation.ts";
 import type { Gate, GateSession, LiveGrant } from "../../pipeline.ts";
+import { findings } from "../marks.ts";
+import type { SeeFindings } from "../marks.ts";
 import { maskerOf } from "../mask-answer.ts";
 import type { ToolPins } from "./pins.ts";
 import type { McpRecord } from "./record.ts";
@@ -40,6 +43,8 @@ export type Heard =
 export class McpJudge {
   readonly #context: JudgeContext;
   readonly counts: Counts = {};
+  #seeing: readonly DetectMask[] | undefined;
+  #see: SeeFindings | undefined;
   readonly #rules: AnswerRules;
 
   constructor(context: JudgeContext) {
@@ -172,9 +177,10 @@ export class McpJudge {
   #finished(text: string, message: Message | undefined): string | undefined {
     const { bundle } = this.#live();
     let masked = text;
-    if (bundle.detectMasks.length > 0) {
+    const masks = this.#context.session.masksNow(bundle.detectMasks);
+    if (masks.length > 0) {
       try {
-        const masker = maskerOf(bundle.detectMasks, bundle);
+        const masker = maskerOf(masks, bundle);
         masked = maskJson(
           { masker, counts: this.counts, shape: mcpShape, otherwise: "refuse" },
           text,
@@ -184,6 +190,12 @@ export class McpJudge {
         masked = JSON.stringify(this.#unmaskable(error, message));
       }
     }
+    // Before it goes out: what the agent read, its pod carries.
+    if (this.#seeing !== masks) {
+      this.#seeing = masks;
+      this.#see = findings(masks, this.#context.session, this.#context.operation);
+    }
+    this.#see?.(this.counts);
     this.#context.record.said(masked);
     return masked;
   }

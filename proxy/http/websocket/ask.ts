@@ -26,7 +26,6 @@ export function askWebSocket(protocol: Protocol, head: RequestHead, live: LiveGr
     // In front: behind the request it could be the body of another.
     exact: () => `websocket\n${exactOf(head, undefined)}`,
     content: undefined,
-    speaker: "any",
     form: "as asked",
     body: () => null,
     observer: () => undefined,

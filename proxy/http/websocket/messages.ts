@@ -75,6 +75,8 @@ export interface MessagesOptions {
   readonly part: "request" | "response";
   /** Asked at the beginning of each message: policies change under an open connection. */
   readonly masker: () => TextMasker | undefined;
+  /** Something was found in a message, which goes out when this returns. */
+  readonly onDetected?: (detected: Readonly<Record<string, number>>) => void;
   /** Texts are kept for the record. */
   readonly isKept: () => boolean;
   readonly budget: MessageBudget;
@@ -153,6 +155,7 @@ export class Messages implements MessageWork {
         : masker.mask(whole.toString("utf8"), suspects);
     for (const [name, count] of Object.entries(counts))
       this.#detected[name] = (this.#detected[name] ?? 0) + count;
+    if (text !== undefined) this.#options.onDetected?.(this.#detected);
     const bytes = text === undefined ? whole : Buffer.from(text);
     this.#keep(bytes, true);
     return { bytes, isFirst: true, isLast: true };

@@ -2,16 +2,19 @@
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 
-import type { Bundle } from "../../../policy/bundle.ts";
+import type { Bundle, DetectMask } from "../../../policy/bundle.ts";
 import { createTextMasker } from "../../../policy/mask/detect.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
 import type { Operation } from "../../../policy/operation.ts";
+import { changedRules } from "../../changed-rules.ts";
 import { ProxyError } from "../../errors.ts";
 import type { Gate, GateSession, LiveGrant } from "../../pipeline.ts";
 import { sentTarget } from "../credential/target.ts";
 import type { Exchange, Granted } from "../exchange.ts";
 import type { RequestHead } from "../head.ts";
 import { agentHeaders, answerRules, upstreamHeaders } from "../headers.ts";
+import { findings } from "../marks.ts";
+import type { SeeFindings } from "../marks.ts";
 import { authorityOf } from "../upstreams.ts";
 import type { Upstreams } from "../upstreams.ts";
 import { closeCodes } from "./frame.ts";
@@ -45,7 +48,7 @@ const maxOpen = 1_024;
 export class WebSockets {
   readonly #budget = new MessageBudget(maxHeldBytes);
   readonly #open = new Set<WebSocketRelay>();
-  readonly #maskers = new WeakMap<Bundle, TextMasker>();
+  readonly #maskers = new WeakMap<readonly DetectMask[], TextMasker>();
 
   /** Throws ProxyError as long as the agent can still be told; resolves once it was answered, in whichever way. */
   async open(opening: WebSocketOpening): Promise<void> {
@@ -92,18 +95,19 @@ export class WebSockets {
       relay.end(new ProxyError("ShuttingDown", "the proxy is shutting down"), closeCodes.goingAway);
   }
 
-  #maskerOf(bundle: Bundle): TextMasker | undefined {
-    if (bundle.detectMasks.length === 0) return undefined;
-    const known = this.#maskers.get(bundle);
+  #maskerOf(masks: readonly DetectMask[], bundle: Bundle): TextMasker | undefined {
+    if (masks.length === 0) return undefined;
+    const known = this.#maskers.get(masks);
     if (known !== undefined) return known;
-    const made = createTextMasker(bundle.detectMasks, Buffer.from(bundle.maskKey, "base64url"));
-    this.#maskers.set(bundle, made);
+    const made = createTextMasker(masks, Buffer.from(bundle.maskKey, "base64url"));
+    this.#maskers.set(masks, made);
     return made;
   }
 
   async #carry(opening: WebSocketOpening, agent: Duplex, upstream: Duplex, first: Buffer) {
     const { gate, session, operation } = opening;
     let live = opening.live;
+    let see: SeeFindings | undefined;
     const isKept = (): boolean => live.bundle.recording.detail === "Full";
     const fromAgent = new Messages({
       part: "request",
@@ -113,7 +117,12 @@ export class WebSockets {
     });
     const fromUpstream = new Messages({
       part: "response",
-      masker: () => this.#maskerOf(live.bundle),
+      masker: () => {
+        const masks = session.masksNow(live.bundle.detectMasks);
+        see = findings(masks, session, operation);
+        return this.#maskerOf(masks, live.bundle);
+      },
+      onDetected: (detected) => see?.(detected),
       isKept,
       budget: this.#budget,
     });
@@ -126,12 +135,9 @@ export class WebSockets {
       maxBytesOut: bytesPerResult ?? Number.POSITIVE_INFINITY,
       fromAgent,
       fromUpstream,
-      check() {
-        const now = gate.current();
-        if (now === live || now === undefined) return undefined;
+      check: changedRules(gate, session, operation, opening.passage, opening.live, (now) => {
         live = now;
-        return session.refusalNow(operation);
-      },
+      }),
     });
     this.#open.add(relay);
     const onEnd = (): void => endWith(relay, session.ended.reason);

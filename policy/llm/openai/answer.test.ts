@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { answerReader, maxAnswerLength, maxBodyLength } from "./answer.ts";
-import type { Answer } from "./answer.ts";
-import { eventStream, maxEventLength } from "./sse.ts";
+import { answerReader } from "../answer.ts";
+import { maxBodyLength } from "../framing/read.ts";
+import { eventStream, maxEventLength } from "../framing/sse.ts";
+import { maxAnswerLength } from "../gathering.ts";
+import type { Answer } from "../gathering.ts";
+import { openAi } from "./provider.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 function read(contentType: string, ...chunks: readonly Uint8Array[]): Answer {
-  const reader = answerReader(contentType);
+  const reader = answerReader(openAi, contentType);
   for (const chunk of chunks) reader.push(chunk);
   return reader.finish();
 }

@@ -1,6 +1,6 @@
 // Masks server-sent events (HTML standard, section 9.2.6) that come in pieces: their data by whoever knows it, the rest as text.
-import { NotMaskable } from "../mask/stream-json.ts";
-import type { Counts, StreamMasker } from "../mask/stream.ts";
+import { NotMaskable } from "../../mask/stream-json.ts";
+import type { Counts, StreamMasker } from "../../mask/stream.ts";
 import { maxEventLength } from "./sse.ts";
 
 /** One event to send. */

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { detectorNames } from "../mask/detectors.ts";
-import { cutAt, cuts, texts } from "../mask/stream-fixture.ts";
-import { NotMaskable } from "../mask/stream-json.ts";
-import { createStreamMasker, type Counts } from "../mask/stream.ts";
-import { bodyMasker } from "./mask-answer.ts";
+import { detectorNames } from "../../mask/detectors.ts";
+import { cutAt, cuts, texts } from "../../mask/stream-fixture.ts";
+import { NotMaskable } from "../../mask/stream-json.ts";
+import { createStreamMasker, type Counts } from "../../mask/stream.ts";
+import { bodyMasker } from "../mask-answer.ts";
+import type { LlmProvider } from "../provider.ts";
+import { openAi } from "./provider.ts";
 
 const masker = createStreamMasker(
   detectorNames.map((detector) => ({ detector, transform: { kind: "redact" }, policy: "a/b" })),
@@ -15,10 +17,10 @@ const masker = createStreamMasker(
 function maskedBody(
   contentType: string,
   parts: readonly Uint8Array[],
-  speaker: "openai" | "any" = "openai",
+  provider: LlmProvider | "any" = openAi,
 ): { text: string; counts: Counts } {
   const counts: Counts = {};
-  const body = bodyMasker(contentType, speaker, masker, counts);
+  const body = bodyMasker(contentType, provider === "any" ? undefined : provider, masker, counts);
   assert.ok(typeof body === "object" && "push" in body);
   return { text: parts.map((part) => body.push(part)).join("") + body.end(), counts };
 }
@@ -318,7 +320,7 @@ describe("bodies of any server", () => {
   });
 
   test("that nobody can look into are refused, but for pictures and sound", () => {
-    const answer = (type: string) => bodyMasker(type, "any", masker, {});
+    const answer = (type: string) => bodyMasker(type, undefined, masker, {});
     assert.equal(answer("image/png"), "nothing to mask");
     for (const [type, reason] of [
       ["application/pdf", /application\/pdf is no text/],

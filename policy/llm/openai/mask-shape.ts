@@ -1,5 +1,5 @@
 // Which strings of an OpenAI-compatible message are text to be masked: every one that is no identifier of the protocol.
-import type { Shape, Treatment } from "../mask/stream-json.ts";
+import type { Shape, Treatment } from "../../mask/stream-json.ts";
 
 const byName: Readonly<Record<string, Treatment>> = {
   // What the protocol itself means something by; tools are named by the agent.
@@ -32,6 +32,7 @@ const byName: Readonly<Record<string, Treatment>> = {
   file_data: "opaque",
   encrypted_content: "opaque",
   embedding: "opaque",
+  audio: "opaque",
   // Token by token, they spell what is masked in the text.
   logprobs: "drop",
 };
@@ -46,6 +47,8 @@ const foreign: ReadonlySet<string> = new Set([
 ]);
 
 export const openAiShape: Shape = (path) => {
+  // The tokens of a conversation with Ollama spell it, as those below `logprobs` do.
+  if (path.length === 1 && path[0] === "context") return "drop";
   for (const name of path) if (foreign.has(name)) return "text";
   return byName[path.at(-1) ?? ""] ?? "text";
 };

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
-import { recogniseHttp } from "../http/recognise.ts";
-import { maxDepth, parseStrict } from "./json.ts";
-import { recogniseOpenAi } from "./recognise.ts";
+import { recogniseHttp } from "../../http/recognise.ts";
+import { recogniseLlm } from "../recognise.ts";
+import { openAi } from "./provider.ts";
 
 function recognise(
   target: string,
@@ -13,9 +12,9 @@ function recognise(
   const { method = "POST", contentType = "application/json", basePath = "/v1" } = more;
   const headers = contentType === "" ? {} : { "content-type": contentType };
   const http = recogniseHttp({ method, host: "api.openai.com", target, headers });
-  if (body === undefined) return recogniseOpenAi({ http, basePath });
+  if (body === undefined) return recogniseLlm(openAi, { http, basePath });
   const text = typeof body === "string" ? body : JSON.stringify(body);
-  return recogniseOpenAi({ http, basePath, body: new TextEncoder().encode(text) });
+  return recogniseLlm(openAi, { http, basePath, body: new TextEncoder().encode(text) });
 }
 const chat = (body: Record<string, unknown>) =>
   recognise("/v1/chat/completions", { model: "gpt-5", messages: [], ...body });
@@ -58,6 +57,18 @@ test("recognises a chat completion as LangChain sends it", () => {
     tools: ["look_up", "pay"],
     maxOutputTokens: 500,
     prompts: ["You pay invoices.", "Pay\nnumber 7", "7 euros"],
+    messages: [
+      { role: "system", text: "You pay invoices." },
+      { role: "user", text: "Pay\nnumber 7" },
+      { role: "tool", text: "7 euros" },
+    ],
+    toolsOffered: ["look_up", "pay"],
+    toolsCalled: ["look_up"],
+    toolResults: ["7 euros"],
+    attachments: [{ kind: "image", mediaType: "", source: "url" }],
+    responseFormat: "",
+    user: "",
+    reasoning: false,
   });
   assert.deepEqual(operation.accesses, [
     { kind: "llm", operation: "chat", model: "gpt-5", maxOutputTokens: 500 },
@@ -210,9 +221,15 @@ const refused: [
   why: RegExp,
   more?: Parameters<typeof recognise>[2],
 ][] = [
-  ["another path", "/v1/files", {}, /POST \/v1\/files is no operation/],
+  ["another path", "/v1/assistants", {}, /POST \/v1\/assistants is no operation/],
   ["another method", "/v1/chat/completions", undefined, /DELETE/, { method: "DELETE" }],
-  ["a stored response", "/v1/responses/r1", undefined, /no operation/, { method: "GET" }],
+  [
+    "a part of a stored response",
+    "/v1/responses/r1/x",
+    undefined,
+    /no operation/,
+    { method: "GET" },
+  ],
   ["a slash at the end", "/v1/chat/completions/", {}, /no operation/],
   ["an ambiguous path", "/v1//chat/completions", {}, /`\/\/`/],
   ["a body that is not JSON", "/v1/chat/completions", "{", /no JSON/],
@@ -236,7 +253,7 @@ const refused: [
     "fallback models",
     "/v1/chat/completions",
     { model: "a", models: ["b"], messages: [] },
-    /models names further models/,
+    /models leads to models that no rule sees/,
   ],
   ["no messages", "/v1/chat/completions", { model: "a" }, /messages is no list/],
   ["half an answer", "/v1/chat/completions", { model: "a", messages: [], n: 0.5 }, /n is no/],
@@ -328,39 +345,3 @@ for (const [what, target, body, why, more] of refused) {
     assert.match(operation.unrecognised ?? "was recognised", why);
   });
 }
-
-test("a body that is no UTF-8 is not recognised", () => {
-  assert.deepEqual(parseStrict(Uint8Array.of(0x22, 0xff, 0x22)), {
-    problem: "the body is no UTF-8",
-  });
-});
-
-test("JSON without duplicate names is read as JSON.parse reads it", () => {
-  fc.assert(
-    fc.property(fc.json({ maxDepth: 5 }), fc.nat({ max: 3 }), (text, indent) => {
-      const pretty = JSON.stringify(JSON.parse(text), undefined, indent);
-      assert.deepEqual(parseStrict(pretty), { value: JSON.parse(pretty) });
-    }),
-    { numRuns: 2000 },
-  );
-});
-
-test("a duplicate name is found wherever it stands", () => {
-  fc.assert(
-    fc.property(fc.json(), fc.json(), fc.string(), fc.boolean(), (before, after, name, nested) => {
-      const key = JSON.stringify(name);
-      const object = `{${key}:${before}, ${key} :${after}}`;
-      assert.ok("problem" in parseStrict(nested ? `[{"a":${object}}]` : object));
-    }),
-  );
-});
-
-test("equal names in different objects are no duplicates", () => {
-  assert.deepEqual(parseStrict('[{"a":1},{"a":{"a":["a","a"]}}]'), {
-    value: [{ a: 1 }, { a: { a: ["a", "a"] } }],
-  });
-});
-
-test("nesting up to the bound is read", () => {
-  assert.ok("value" in parseStrict("[".repeat(maxDepth) + "]".repeat(maxDepth)));
-});

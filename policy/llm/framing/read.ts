@@ -1,0 +1,108 @@
+// Bodies in any pieces -> the JSON objects in them, whatever their framing. For readers, which may lose something, never for masks.
+import { isObject } from "../json.ts";
+import type { JsonObject } from "../json.ts";
+import type { Framing } from "../provider.ts";
+import { eventStream, maxEventLength } from "./sse.ts";
+
+/** Largest JSON body kept to be read; larger ones, embeddings mostly, are counted as truncated. */
+export const maxBodyLength = 4 * 1024 * 1024;
+
+export interface FrameEvents {
+  /** A whole answer. */
+  readonly body: (value: JsonObject) => void;
+  /** A part of an answer that streams. */
+  readonly event: (value: JsonObject, name: string | undefined) => void;
+  /** Something is too long, or not understood. */
+  readonly lost: () => void;
+}
+
+export interface FrameReader {
+  push(chunk: Uint8Array): void;
+  finish(): void;
+}
+
+export function frameReader(framing: Framing, events: FrameEvents): FrameReader {
+  switch (framing) {
+    case "events":
+      return eventStream(
+        (data) => {
+          if (data.trim() !== "[DONE]")
+            read(data, (value) => events.event(value, undefined), events);
+        },
+        () => events.lost(),
+      );
+    case "lines":
+      return lineReader(
+        (line) => read(line, (value) => events.event(value, undefined), events),
+        events,
+      );
+    case "bodies":
+      return lineReader((line) => read(line, events.body, events), events);
+    case "json":
+    case "array":
+    case "frames":
+      return bodyReader(events);
+    default:
+      return framing satisfies never;
+  }
+}
+
+function bodyReader(events: FrameEvents): FrameReader {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  return {
+    push: (chunk) => {
+      length += chunk.length;
+      if (length <= maxBodyLength) chunks.push(chunk);
+      else chunks.length = 0;
+    },
+    finish: () => {
+      if (length > maxBodyLength) events.lost();
+      else if (length > 0) read(join(chunks, length), events.body, events);
+    },
+  };
+}
+
+function lineReader(take: (line: string) => void, events: FrameEvents): FrameReader {
+  const decoder = new TextDecoder("utf-8");
+  let held = "";
+  let isDropping = false;
+  const ended = (line: string): void => {
+    if (!isDropping && line.trim() !== "") take(line);
+    isDropping = false;
+  };
+  const push = (text: string): void => {
+    const lines = (held + text).split("\n");
+    held = lines.pop() ?? "";
+    for (const line of lines) ended(line);
+    if (held.length <= maxEventLength) return;
+    if (!isDropping) events.lost();
+    isDropping = true;
+    held = "";
+  };
+  return {
+    push: (chunk) => push(decoder.decode(chunk, { stream: true })),
+    finish: () => ended(held + decoder.decode()),
+  };
+}
+
+function join(chunks: readonly Uint8Array[], length: number): string {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return new TextDecoder().decode(whole);
+}
+
+function read(text: string, take: (value: JsonObject) => void, events: FrameEvents): void {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    events.lost();
+    return;
+  }
+  if (isObject(value)) take(value);
+}

@@ -1,0 +1,77 @@
+// Masks the values of one provider's JSON that are there whole, each string by what the provider's shape says it is.
+import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
+import { isOpaque } from "../mask/stream-json-string.ts";
+import { namedContext, type Counts, type StreamMasker, type TextStream } from "../mask/stream.ts";
+import { isObject, maxDepth, type JsonObject } from "./json.ts";
+
+export class ValueMasker {
+  readonly shape: Shape;
+  readonly #masker: StreamMasker;
+  readonly #counts: Counts;
+
+  constructor(masker: StreamMasker, counts: Counts, shape: Shape) {
+    this.#masker = masker;
+    this.#counts = counts;
+    this.shape = shape;
+  }
+
+  /** Each member, its name too; lists add nothing to a path. Throws NotMaskable. */
+  members(object: JsonObject, path: readonly string[]): Record<string, unknown> {
+    if (path.length > maxDepth) throw tooDeep();
+    return Object.fromEntries(
+      Object.entries(object).map(([name, value]) => [
+        this.#masker.whole(name, this.#counts),
+        this.value(value, [...path, name]),
+      ]),
+    );
+  }
+
+  value(value: unknown, path: readonly string[]): unknown {
+    if (typeof value === "string") return this.#string(value, path);
+    if (typeof value === "number")
+      return this.#masker.whole(String(value), this.#counts) === String(value) ? value : null;
+    if (value === null || typeof value !== "object") return value;
+    if (this.shape(path) === "drop") return Array.isArray(value) ? [] : null;
+    if (Array.isArray(value)) {
+      if (path.length > maxDepth) throw tooDeep();
+      return value.map((one: unknown) => this.value(one, path));
+    }
+    return isObject(value) ? this.members(value, path) : value;
+  }
+
+  /** A text that stands here and comes in pieces; undefined where such a text is left alone. */
+  open(path: readonly string[]): TextStream | undefined {
+    const treatment = this.shape(path);
+    if (treatment === "keep") return undefined;
+    if (treatment === "json") return new JsonStream(this.#inner());
+    return this.#masker.open(this.#counts, namedContext(path.at(-1) ?? ""));
+  }
+
+  #string(value: string, path: readonly string[]): string {
+    switch (this.shape(path)) {
+      case "keep":
+        return value;
+      case "json":
+        return maskJson(this.#inner(), value);
+      case "opaque":
+        if (isOpaque(value)) return value;
+        break;
+    }
+    return this.#masker.whole(value, this.#counts, namedContext(path.at(-1) ?? ""));
+  }
+
+  #inner() {
+    return {
+      masker: this.#masker,
+      counts: this.#counts,
+      shape: inArguments,
+      otherwise: "text",
+    } as const;
+  }
+}
+
+const inArguments: Shape = () => "text";
+
+export function tooDeep(): NotMaskable {
+  return new NotMaskable(`an event is nested deeper than ${maxDepth} levels`);
+}

@@ -1,0 +1,86 @@
+// Marks where HTTP has to think of them: what detectors find puts them before it goes out, and a request that is still on its way is decided
+// again when one comes, since the agent may have begun to send before it read.
+import type { DetectMask } from "../../policy/bundle.ts";
+import { marksByDetector, type FoundMark } from "../../policy/marks.ts";
+import type { Counts } from "../../policy/mask/stream.ts";
+import type { Operation } from "../../policy/operation.ts";
+import { ProxyError } from "../errors.ts";
+import type { GateSession, LiveGrant } from "../pipeline.ts";
+import { BodyStream } from "./body.ts";
+import type { Exchange, Granted } from "./exchange.ts";
+
+type ByDetector = ReadonlyMap<string, readonly FoundMark[]>;
+
+const known = new WeakMap<readonly DetectMask[], ByDetector | "none">();
+
+function byDetector(masks: readonly DetectMask[]): ByDetector | undefined {
+  let found = known.get(masks);
+  if (found === undefined) known.set(masks, (found = marksByDetector(masks) ?? "none"));
+  return found === "none" ? undefined : found;
+}
+
+/** Looks at what was counted, and puts what a detector's first finding puts. Throws ProxyError: then nothing more may go out. */
+export type SeeFindings = (counts: Counts) => void;
+
+/** Undefined where no finding puts anything. */
+export function findings(
+  masks: readonly DetectMask[],
+  session: Pick<GateSession, "mark">,
+  operation: Operation,
+): SeeFindings | undefined {
+  const marks = byDetector(masks);
+  if (marks === undefined) return undefined;
+  const seen = new Set<string>();
+  return (counts) => {
+    for (const [detector, found] of marks) {
+      if ((counts[detector] ?? 0) === 0 || seen.has(detector)) continue;
+      session.mark(found, operation);
+      seen.add(detector);
+    }
+  };
+}
+
+/** A request that passed and is about to be sent. */
+export interface Departure {
+  readonly exchange: Exchange;
+  readonly session: GateSession;
+  readonly operation: Operation;
+  readonly passage: Granted;
+  /** The grant of now. */
+  readonly live: LiveGrant;
+  /** The request masks that its body was or is being masked by. */
+  readonly masks: readonly DetectMask[];
+}
+
+/** What stands against it now, if a mark came since it was decided. */
+function refusal({ session, operation, passage, live, masks }: Departure): ProxyError | undefined {
+  const refused = session.refusalNow(operation, passage.decision);
+  if (refused !== undefined) return refused;
+  return session.masksNow(live.bundle.requestMasks ?? none) === masks
+    ? undefined
+    : new ProxyError(
+        "MaskNotProvable",
+        "this pod read something marked while the request was being sent, and it would have to be masked now; send it again",
+      );
+}
+
+const none: readonly DetectMask[] = [];
+
+/**
+ * Throws ProxyError where the request may not be sent any more; while its body still comes from the agent, each new mark asks again, and may end it.
+ */
+export function depart(departure: Departure, body: unknown): void {
+  const { session, passage, live, exchange } = departure;
+  const { requestMasks = none } = live.bundle;
+  const isIndifferent =
+    live.prepared.markReaders.length === 0 && !requestMasks.some(({ when }) => when !== undefined);
+  if (isIndifferent) return;
+  const refused = session.marks === passage.marks ? undefined : refusal(departure);
+  if (refused !== undefined) throw refused;
+  if (!(body instanceof BodyStream)) return;
+  const unwatch = session.onMark(() => {
+    const late = refusal(departure);
+    if (late !== undefined) exchange.end(late);
+  });
+  body.once("close", unwatch);
+}
