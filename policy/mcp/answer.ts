@@ -38,6 +38,9 @@ export type Judged =
   /** The server asks something of the agent, which is an operation of its own. */
   | { readonly is: "asked"; readonly id: MessageId; readonly method: string };
 
+/** Questions in one answer; each is an operation, and an event. */
+const maxInputRequests = 32;
+
 const passed: Judged = { is: "passed" };
 const dropped: Judged = { is: "dropped" };
 
@@ -107,7 +110,8 @@ function unwanted(
   rules: AnswerRules,
 ): Refused | undefined {
   if (resultType !== "input_required") return undefined;
-  const asked = isObject(inputRequests) ? Object.values(inputRequests) : [undefined];
+  const all = isObject(inputRequests) ? Object.values(inputRequests) : [undefined];
+  const asked = all.length > maxInputRequests ? [undefined] : all;
   for (const request of asked) {
     const method = isObject(request) ? request["method"] : undefined;
     if (typeof method === "string" && rules.mayAsk(method)) continue;

@@ -66,6 +66,9 @@ const maxInFlight = 1_024;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
+/** Of what is said between two pieces to a client that does not read. */
+const maxOverdue = 1024 * 1024;
+
 export class Exchange implements AnswerHandler, InboundEvents {
   readonly request: InboundRequest;
   readonly client: ClientConnection;
@@ -90,6 +93,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #left: AbortController | undefined;
   #controller: AnswerControl | undefined;
   #isPaused = false;
+  /** Said between two pieces since the client stopped reading: nothing upstream can be made to wait for that. */
+  #overdue = 0;
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
@@ -184,7 +189,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
     if (!this.#answer.hasBegun || this.#finished || this.#gone) return;
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
-    this.#answer.write(chunk);
+    if (this.#answer.write(chunk)) return;
+    this.#overdue += chunk.length;
+    this.#isPaused = true;
+    this.#controller?.pause();
+    if (this.#overdue > maxOverdue)
+      this.end(new ProxyError("LimitExceeded", "the client does not read what it is told"));
   }
 
   /** A whole answer that did not come by `send`. */
@@ -224,6 +234,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   drained(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
+    this.#overdue = 0;
     this.#limits?.touch();
     this.#controller?.resume();
   }

@@ -137,6 +137,23 @@ describe("what a server asks of the agent", () => {
     assert.equal(recorded("the server's request roots/list")[0]?.body.outcome?.status, "ok");
   });
 
+  test("is broken off when it is a flood, and nobody else is the worse for it", async (t) => {
+    const { post, rpc, room } = await startMcpRoom(t, onlySearch, {
+      answer: (received, response) => {
+        if (received.message?.method !== "tools/call") return answerAs()(received, response);
+        response.writeHead(200, { "content-type": "text/event-stream" });
+        for (let id = 0; id < 500; id++)
+          response.write(event(asks(`f${id}`, "sampling/createMessage")));
+        response.write(event(JSON.stringify({ jsonrpc: "2.0", id: 1, result: { content: [] } })));
+      },
+    });
+    await assert.rejects(
+      post({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "search" } }),
+    );
+    assert.ok(room.operations().length <= 40);
+    assert.ok((await rpc("tools/list")).result !== undefined);
+  });
+
   test("of a stream without a session is asked on the answer that it belongs to", async (t) => {
     const answer: Answerer = ({ message }, response) => {
       if (message?.method === undefined) return void response.writeHead(202).end();

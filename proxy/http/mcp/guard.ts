@@ -29,6 +29,9 @@ export interface GuardContext extends JudgeContext {
   readonly target: () => string | undefined;
 }
 
+/** Requests of a server that are being decided on: a client has few questions open, and a flood of them is none. */
+const maxAsking = 32;
+
 /** Of one message; results of tools run to a few megabytes with pictures in them. */
 const maxMessageLength = 4 * 1024 * 1024;
 
@@ -47,6 +50,7 @@ export class McpGuard implements AnswerGuard, EventReader {
   #length = 0;
   #shown = "";
   #isOver = false;
+  #asking = 0;
 
   constructor(context: GuardContext) {
     this.#context = context;
@@ -172,14 +176,19 @@ export class McpGuard implements AnswerGuard, EventReader {
       signal: signal(),
     });
     if (!(passing instanceof Promise)) return this.#admitted(event, asked, passing);
-    void passing.then(
-      (passage) => {
-        const text = said(() => this.#admitted(event, asked, passage));
-        if (text !== undefined)
-          exchange.interject(Buffer.from(writeEvent({ ...event, id: undefined }, text)));
-      },
-      () => this.#refuse(asked, { code: rpcCodes.internal, message: "it could not be decided on" }),
-    );
+    if (++this.#asking > maxAsking)
+      throw notSpoken(`it asks more than ${maxAsking} things of the agent at once`);
+    void passing
+      .finally(() => (this.#asking -= 1))
+      .then(
+        (passage) => {
+          const text = said(() => this.#admitted(event, asked, passage));
+          if (text !== undefined)
+            exchange.interject(Buffer.from(writeEvent({ ...event, id: undefined }, text)));
+        },
+        () =>
+          this.#refuse(asked, { code: rpcCodes.internal, message: "it could not be decided on" }),
+      );
     return undefined;
   }
 

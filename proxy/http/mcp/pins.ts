@@ -34,6 +34,8 @@ interface Known {
   pins: Map<string, string>;
   loadedAt: number;
   readonly changed: Map<string, ChangedTool>;
+  /** Not told yet: what one list shows is told at once. */
+  news: { readonly seen: ToolPin[]; readonly changed: ToolPin[] } | undefined;
   /** Changes that a person is asked about, or that no rule lets anyone be asked about. */
   readonly asked: Set<string>;
 }
@@ -88,7 +90,13 @@ export class ToolPins {
   #of(gate: Gate): Known {
     let known = this.#byGate.get(gate);
     if (known === undefined) {
-      known = { pins: new Map(), loadedAt: -maxAgeMs, changed: new Map(), asked: new Set() };
+      known = {
+        pins: new Map(),
+        loadedAt: -maxAgeMs,
+        changed: new Map(),
+        news: undefined,
+        asked: new Set(),
+      };
       this.#byGate.set(gate, known);
     }
     return known;
@@ -99,14 +107,24 @@ export class ToolPins {
     known.loadedAt = performance.now();
   }
 
-  /** What stands already wins: of two that saw it first in two ways, one sees a change from then on. */
   #report(gate: Gate, tool: ToolPin, isNew: boolean): void {
     const known = this.#of(gate);
-    const tools = isNew ? { seen: [tool], changed: [] } : { seen: [], changed: [tool] };
-    gate.pinTools(tools, AbortSignal.timeout(reportTimeoutMs)).then(
+    if (known.news === undefined) {
+      known.news = { seen: [], changed: [] };
+      queueMicrotask(() => this.#tell(gate, known));
+    }
+    (isNew ? known.news.seen : known.news.changed).push(tool);
+  }
+
+  /** What stands already wins: of two that saw it first in two ways, one sees a change from then on. */
+  #tell(gate: Gate, known: Known): void {
+    const { news } = known;
+    known.news = undefined;
+    if (news === undefined) return;
+    gate.pinTools(news, AbortSignal.timeout(reportTimeoutMs)).then(
       (answer) => {
-        const own = answer.find(({ name }) => name === tool.name);
-        if (own !== undefined) known.pins.set(own.name, own.digest);
+        // What was seen meanwhile stays.
+        for (const { name, digest } of answer) known.pins.set(name, digest);
       },
       // Not kept: it is fetched, and told again, before the next list.
       () => (known.loadedAt = -maxAgeMs),
