@@ -1,10 +1,14 @@
 // Where each connection of a pod is met: fixed at injection in the annotation `chaperone.dev/addresses`, read by the proxy through the downward API.
 import { protocols, type Protocol } from "../policy/operation.ts";
+import { isVirtualAddress } from "./redirect.ts";
 
 export const addressMapVersion = 1;
 
-/** `endpoints`: environment variables point at the proxy. `hosts`: the names agents dial resolve to the proxy. */
-export type Interception = "endpoints" | "hosts";
+/**
+ * `endpoints`: environment variables point at the proxy. `hosts`: the names agents dial resolve to the proxy. `redirect`: whatever is
+ * dialled comes to the proxy.
+ */
+export type Interception = "endpoints" | "hosts" | "redirect";
 
 export interface ConnectionAddress {
   /** `namespace/name`. */
@@ -16,7 +20,7 @@ export interface ConnectionAddress {
   readonly path: string;
   /** The names agents dial for this connection, short forms included, under either interception. */
   readonly names: readonly string[];
-  /** Each distinct host name has its own address in 127.0.64.0/18; empty under `endpoints`. */
+  /** Each distinct host name has its own address, in 127.0.64.0/18 or, under `redirect`, in 198.18.64.0/18; empty under `endpoints`. */
   readonly hosts: readonly { readonly name: string; readonly address: string }[];
   /** The port agents dial by host name: the endpoint's own. */
   readonly port: number;
@@ -52,9 +56,9 @@ export function parseAddressMap(text: string): AddressMap {
       `chaperone.dev/addresses: version ${String(value.version)} is not spoken here (known: ${addressMapVersion})`,
     );
   }
-  if (value.interception !== "endpoints" && value.interception !== "hosts") {
-    throw new Error("chaperone.dev/addresses: interception must be endpoints or hosts");
-  }
+  const { interception } = value;
+  if (!isInterception(interception))
+    throw new Error("chaperone.dev/addresses: interception must be endpoints, hosts or redirect");
   if (!Array.isArray(value.connections) || value.connections.length > maxConnectionsPerPod) {
     throw new Error(
       `chaperone.dev/addresses: connections must be a list of at most ${maxConnectionsPerPod}`,
@@ -63,15 +67,25 @@ export function parseAddressMap(text: string): AddressMap {
   const { forwardProxy } = value;
   return {
     version: addressMapVersion,
-    interception: value.interception,
-    connections: value.connections.map(parseConnection),
+    interception,
+    connections: value.connections.map((entry: unknown, index) =>
+      parseConnection(entry, index, interception),
+    ),
     ...(forwardProxy !== undefined && {
       forwardProxy: parseListen(forwardProxy, "chaperone.dev/addresses: forwardProxy"),
     }),
   };
 }
 
-function parseConnection(value: unknown, index: number): ConnectionAddress {
+export function isInterception(value: unknown): value is Interception {
+  return value === "endpoints" || value === "hosts" || value === "redirect";
+}
+
+function parseConnection(
+  value: unknown,
+  index: number,
+  interception: Interception,
+): ConnectionAddress {
   const at = `chaperone.dev/addresses: connections[${index}]`;
   if (!isRecord(value) || !Array.isArray(value.hosts) || !Array.isArray(value.names))
     throw new Error(`${at}: not a connection address`);
@@ -93,7 +107,11 @@ function parseConnection(value: unknown, index: number): ConnectionAddress {
     hosts: value.hosts.map((host: unknown) => {
       if (!isRecord(host) || typeof host.name !== "string")
         throw new Error(`${at}: hosts must name a name and an address`);
-      return { name: host.name, address: parseLoopback(host.address, at) };
+      const address =
+        interception === "redirect"
+          ? parseVirtual(host.address, at)
+          : parseLoopback(host.address, at);
+      return { name: host.name, address };
     }),
   };
 }
@@ -108,6 +126,13 @@ function parseLoopback(value: unknown, at: string): string {
   if (typeof value !== "string" || !/^127(\.\d{1,3}){3}$/.test(value)) {
     throw new Error(`${at}: ${String(value)} is not a loopback address`);
   }
+  return value;
+}
+
+/** One that only the proxy's DNS gives out: a real one would make a Connection of whatever stands there. */
+function parseVirtual(value: unknown, at: string): string {
+  if (typeof value !== "string" || !isVirtualAddress(value))
+    throw new Error(`${at}: ${String(value)} is not an address of redirected names`);
   return value;
 }
 

@@ -89,7 +89,8 @@ export interface RefusedTarget {
   /** Lower case, without port. */
   readonly host: string;
   readonly port: number;
-  readonly scheme: "https" | "http";
+  /** `dns`: only its address was asked for, at port 53. `tcp`: a port that says nothing of what is spoken there. */
+  readonly scheme: "https" | "http" | "tcp" | "dns";
   /** How many refusals this event stands for: the first of a place is told at once, those that follow are counted. */
   readonly count: number;
 }

@@ -150,7 +150,7 @@ export const connectionCases: readonly CelCase[] = [
   }),
   http(
     "spec.protocol",
-    `protocol 'mysql' ${notAvailable}: use postgres, http, openai, anthropic, mcp or passthrough`,
+    `protocol 'mysql' ${notAvailable}: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough`,
     {
       good: { "spec.protocol": "openai" },
       bad: { "spec.protocol": "mysql", "spec.endpoint": { host: "api.example.com" } },

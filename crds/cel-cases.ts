@@ -26,10 +26,6 @@ const policy = caseBuilder("AccessPolicy", {
 });
 
 const policyCases: readonly CelCase[] = [
-  policy("spec.minimumTier", `minimumTier ${notAvailable}`, {
-    good: {},
-    bad: { "spec.minimumTier": "Locked" },
-  }),
   policy("spec.subjects[0]", "a subject names serviceAccounts", {
     good: {},
     bad: { "spec.subjects": [{ chains: ["summarise"] }] },
@@ -121,9 +117,29 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.masking[0].transform": { truncateDate: { to: "year" } } },
     bad: { "spec.masking[0]": { detect: ["email"], transform: { truncateDate: { to: "year" } } } },
   }),
-  policy("spec.masking[0].restore", `masking restore ${notAvailable}`, {
-    good: {},
-    bad: { "spec.masking[0].restore": true },
+  policy("spec.masking[0].restore", "restore gives back what was sent", {
+    good: {
+      "spec.masking[0]": {
+        detect: ["email"],
+        direction: "request",
+        transform: { tokenize: {} },
+        restore: true,
+      },
+    },
+    bad: {
+      "spec.masking[0]": { detect: ["email"], transform: { tokenize: {} }, restore: true },
+    },
+  }),
+  policy("spec.masking[0].restore", "restore sends a token", {
+    good: { "spec.masking[0].restore": false },
+    bad: {
+      "spec.masking[0]": {
+        detect: ["email"],
+        direction: "both",
+        transform: { redact: {} },
+        restore: true,
+      },
+    },
   }),
   policy("spec.masking[0].when", "columns are masked always", {
     good: {

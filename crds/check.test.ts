@@ -113,7 +113,7 @@ test("every problem is reported at once with file, line and path, in order", () 
     .replace("port: 5432", "port: 99999")
     .replace("  postgres:", "  postgress:");
   assert.deepEqual(said(text), [
-    "all.yaml:5: spec.protocol: protocol 'mysql' is not available in this version: use postgres, http, openai, anthropic, mcp or passthrough",
+    "all.yaml:5: spec.protocol: protocol 'mysql' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough",
     "all.yaml:8: spec.endpoint.port: is 99999; the largest value is 65535",
     "all.yaml:11: spec.postgress: is not a field; did you mean postgres?",
   ]);
@@ -268,7 +268,7 @@ spec:
 `,
     ),
     [
-      "all.yaml:12: spec.rules[0].http: a http block needs a connection of protocol http or openai or anthropic, and the targets are pypi (passthrough)",
+      "all.yaml:12: spec.rules[0].http: a http block needs a connection of protocol http or openai or anthropic or gemini or bedrock, and the targets are pypi (passthrough)",
       "all.yaml:14: spec.masking: masking on passthrough connections is impossible, since their TLS is not opened: give connection pypi a policy without masking",
       "all.yaml:16: spec.limits.rowsPerResult: passthrough connections cannot enforce rowsPerResult: give connection pypi a policy without it",
     ],

@@ -28,7 +28,7 @@ const enforcedBy = {
   passthrough: ["passthrough"],
   columns: ["postgres"],
   detect: ["postgres", "http", "mcp", ...llmProtocols],
-  requestMasks: ["mcp", ...llmProtocols],
+  requestMasks: ["http", "mcp", ...llmProtocols],
   rowsPerResult: ["postgres"],
   requestsPerMinute: protocols,
   bytesPerResult: protocols,

@@ -135,6 +135,7 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         "passthrough",
         "anthropic",
         "gemini",
+        "bedrock",
         "ollama",
         "mcp",
         "ssh",
@@ -145,9 +146,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'mcp', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, mcp or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, mcp or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'gemini', 'bedrock', 'mcp', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough"
         }
        ]
       },
@@ -1049,13 +1050,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
      "required": [
       "targetRefs"
      ],
-     "x-kubernetes-validations": [
-      {
-       "rule": "!has(self.minimumTier)",
-       "fieldPath": ".minimumTier",
-       "message": "minimumTier is not available in this version: remove it"
-      }
-     ],
      "properties": {
       "targetRefs": {
        "type": "array",
@@ -1681,9 +1675,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",
@@ -1950,7 +1949,11 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
       },
       "minimumTier": {
        "type": "string",
-       "maxLength": 32
+       "enum": [
+        "Cooperative",
+        "Redirected",
+        "Locked"
+       ]
       }
      }
     },
@@ -2537,9 +2540,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "message": "columns are masked always: remove when, or use detect"
          },
          {
-          "rule": "!has(self.restore)",
+          "rule": "!has(self.restore) || !self.restore || (has(self.detect) && has(self.direction) && self.direction != 'response')",
           "fieldPath": ".restore",
-          "message": "masking restore is not available in this version: remove it"
+          "message": "restore gives back what was sent: use it with detect and direction request or both"
+         },
+         {
+          "rule": "!has(self.restore) || !self.restore || has(self.transform.tokenize)",
+          "fieldPath": ".restore",
+          "message": "restore sends a token in the place of a value: set transform tokenize"
          },
          {
           "rule": "!has(self.detect) || !has(self.predicates)",

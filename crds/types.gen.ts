@@ -245,7 +245,7 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "mcp";
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "gemini" | "bedrock" | "mcp";
   /** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
@@ -468,10 +468,12 @@ export interface MaskingEntry {
   readonly columns?: readonly string[];
   /** Detectors run over the text of result cells, bodies and headers: email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, and those of spec.detectors. */
   readonly detect?: readonly string[];
-  /** What is masked, answers, requests or both; requests on connections to language models only, by detect. */
+  /** What is masked, answers, requests or both; requests by detect, on http connections and those to language models. */
   readonly direction: "response" | "request" | "both";
   /** CEL over subject, connection, session and time: the entry applies while it is true, and where it cannot be evaluated. With detect only, for instance session.marks.exists(m, m == 'pii'). */
   readonly when?: string;
+  /** What is found in a request leaves as a token (`email-` and letters), and the value stands again where the token comes back in an answer for this pod; nobody else's token is turned back. With transform tokenize. */
+  readonly restore?: boolean;
   /** Whether values of these columns may decide which rows are shown, in which order and how many (WHERE, JOIN, GROUP BY, ORDER BY and the like). Allow lets an agent find a value by asking often enough; several policies allow it only together. */
   readonly predicates?: "Allow" | "Deny";
   /** Classes of the values, such as `pii`: put on the session of the pod by an answer that holds one of the columns or a finding (masked or not), or by a request with a finding; rules see them as session.marks. Columns marked `secret` never have predicates. */
@@ -519,6 +521,8 @@ export interface AccessPolicySpec {
   readonly limits?: PolicyLimits;
   /** The most detailed of all policies counts, strict if any, the longest retention. */
   readonly recording?: PolicyRecording;
+  /** How strongly a pod has to be held to get a grant. Cooperative is any injected pod, Redirected one whose connections all come to the proxy, Locked one that cannot undo that either. Of several policies the strongest counts. */
+  readonly minimumTier?: "Cooperative" | "Redirected" | "Locked";
 }
 
 export interface AccessPolicyStatus {

@@ -7,6 +7,7 @@ import type {
   Connection,
   Quarantine,
 } from "../crds/types.gen.ts";
+import type { TierJudgement } from "./injection/tier.ts";
 
 export type ResourceKind =
   | "Connection"
@@ -84,6 +85,8 @@ export interface PodIdentity {
   readonly secrets?: readonly string[];
   /** The pod's author chose its name servers: what a name leads to is their word. */
   readonly ownNameServers?: boolean;
+  /** How strongly the pod is held as it stands now; left out, not at all. `Local`: no pod, but a person's own machine. */
+  readonly tier?: TierJudgement | "Local";
   /** Start time of our container as the kubelet reports it (RFC 3339); a new key is accepted only after a restart. */
   readonly proxyStartedAt?: string;
 }

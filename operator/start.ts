@@ -12,7 +12,9 @@ import { layFoundations, messageOf, type Closers, type Foundations } from "./fou
 import type { DatabaseAccess } from "./leases/admin.ts";
 import { operatorMetrics, startHealth, type OperatorMetrics } from "./health.ts";
 import { notInjected } from "./injection/injected.ts";
+import { interceptionOf } from "./injection/own-containers.ts";
 import type { InjectionSettings } from "./injection/settings.ts";
+import { judgeTier } from "./injection/tier.ts";
 import { createWebhookRoutes } from "./injection/webhook.ts";
 import { accessReviewer } from "./kube/access.ts";
 import type { WatchParts } from "./kube/collection.ts";
@@ -114,6 +116,7 @@ async function assemble(
       now: Date.now,
       checksPeerAddress: config.checksPeerAddress,
       notInjected: (pod) => notInjected(pod, settings(), Date.now()),
+      tierOf: (pod) => judgeTier(pod, interceptionOf(pod) ?? "hosts", settings().uid),
     }),
     keys: foundations.keys,
     events: { ingest: (batch) => store.ingest(batch) },

@@ -14,6 +14,9 @@ import type { KubePeople } from "./kube/people.ts";
 import type { KubeRequests } from "./kube/requests.ts";
 import type { KubeView } from "./kube/view.ts";
 import { clusterPolicyController } from "./policies/cluster-controller.ts";
+import { interceptionOf } from "./injection/own-containers.ts";
+import { judgeTier } from "./injection/tier.ts";
+import type { TierOf } from "./policies/held.ts";
 import { policyController } from "./policies/controller.ts";
 import { quarantineController } from "./policies/quarantine-controller.ts";
 import { Retention } from "./policies/retention.ts";
@@ -73,11 +76,18 @@ function statusControllers(parts: UpkeepParts): Controller[] {
     maskKey: (namespace) => keys.derive(`mask/${namespace}`).toString("base64url"),
     operatorNamespace: config.namespace,
   };
+  const tierOf: TierOf = ({ namespace, pod: name, podUid }) => {
+    const pod = view.pods.store.get(`${namespace}/${name}`);
+    return pod?.metadata.uid === podUid && pod !== undefined
+      ? judgeTier(pod, interceptionOf(pod) ?? "hosts", config.proxy.uid)
+      : undefined;
+  };
   const policies = {
     client,
     view,
     views: api.views,
     governing,
+    tierOf,
     validator: createValidator(),
     random,
     log,

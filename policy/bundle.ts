@@ -1,4 +1,5 @@
 // The compiled rules for one subject on one connection: plain JSON that travels with a grant. `prepare` (decide.ts) makes it runnable.
+import type { TierDemand } from "./tier.ts";
 import type { Protocol } from "./operation.ts";
 
 export const bundleVersion = 1;
@@ -108,6 +109,8 @@ export type Transform =
   | { readonly kind: "fixed"; readonly value: string }
   | { readonly kind: "hash" }
   | { readonly kind: "tokenize" }
+  /** Of requests: a token that is turned back in the answer for this agent. */
+  | { readonly kind: "restore"; readonly detector: string }
   | { readonly kind: "partial"; readonly keepFirst: number; readonly keepLast: number }
   | { readonly kind: "truncateDate"; readonly to: "year" | "month" | "day" };
 
@@ -184,4 +187,6 @@ export interface Bundle {
   readonly limits: Limits;
   readonly recording: Recording;
   readonly grantTtlSeconds: number;
+  /** What the operator grants it to; the proxy has no part in that. */
+  readonly minimumTier?: TierDemand;
 }

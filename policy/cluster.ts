@@ -36,9 +36,11 @@ const maskable: Readonly<
   Record<Protocol, { readonly columns: boolean; readonly requests: boolean }>
 > = {
   postgres: { columns: true, requests: false },
-  http: { columns: false, requests: false },
+  http: { columns: false, requests: true },
   openai: { columns: false, requests: true },
   anthropic: { columns: false, requests: true },
+  gemini: { columns: false, requests: true },
+  bedrock: { columns: false, requests: true },
   mcp: { columns: false, requests: true },
   passthrough: { columns: false, requests: false },
 };

@@ -298,10 +298,25 @@ test("the order of policies, rules and masks changes nothing, the generation inc
   );
 });
 
+test("a tier is demanded by policies that enforce alone", () => {
+  assert.equal(
+    compiled(policy("a", { mode: "Observe", minimumTier: "Locked" })).minimumTier,
+    undefined,
+  );
+  assert.deepEqual(
+    compiled(policy("a", { minimumTier: "Redirected" }), policy("b", { minimumTier: "Locked" }))
+      .minimumTier,
+    { tier: "Locked", policy: "agents/b" },
+  );
+});
+
 test("what changes a decision changes the generation", () => {
   const generations = [
     compiled(),
     compiled(policy("a", {})),
+    // Decided by the operator, and a change of it has to reach the grants that are there.
+    compiled(policy("a", { minimumTier: "Redirected" })),
+    compiled(policy("a", { minimumTier: "Locked" })),
     compiled(policy("a", { rules: [{ name: "x", action: "Allow" }] })),
     compiled(policy("a", { rules: [{ name: "x", action: "Allow", sql: {} }] })),
     compiled(policy("a", { mode: "Observe", rules: [{ name: "x", action: "Allow", sql: {} }] })),
@@ -321,7 +336,7 @@ test("every feature that a bundle needs is one that this version has, and an unk
   );
   assert.deepEqual(bundle.requires, ["limits.maxConnections", "observe", "when"]);
   assert.deepEqual(missingFeatures(bundle.requires), []);
-  assert.deepEqual(missingFeatures(["when", "mask.restore"]), ["mask.restore"]);
+  assert.deepEqual(missingFeatures(["when", "mask.unheard-of"]), ["mask.unheard-of"]);
 });
 
 test("predicates on a masked column need the leave of every mask on it, and never have it where it is marked secret", () => {

@@ -29,6 +29,7 @@ import { clusterPolicyName, heldOn, restricts } from "./cluster.ts";
 import { parseDays, parseDuration } from "./duration.ts";
 import { requiredFeatures } from "./features.ts";
 import { selectedChains, selectsSubject, targets } from "./select.ts";
+import { strongestDemand } from "./tier.ts";
 import type { PolicySubjectId } from "./select.ts";
 import { mergeMasks, stricterLimits, stricterRecording } from "./strictness.ts";
 
@@ -95,9 +96,15 @@ export function compile(input: CompileInput): Bundle {
     limits: careful.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
     recording: recordingOf(selecting, enforcing),
     grantTtlSeconds: ttlOf(speaking),
+    ...demandOf(enforcing),
   } satisfies Omit<Bundle, "requires" | "generation">;
   const complete = { ...content, requires: requiredFeatures(content) };
   return { ...complete, generation: digest(complete) };
+}
+
+function demandOf(policies: readonly AccessPolicy[]): Pick<Bundle, "minimumTier"> {
+  const minimumTier = strongestDemand(policies);
+  return minimumTier === undefined ? {} : { minimumTier };
 }
 
 function policyName({ metadata }: AccessPolicy): string {
@@ -218,11 +225,14 @@ function detectMasksOf({ name, spec }: Careful, way: "request" | "response"): De
   const entries = (spec.masking ?? []).filter(
     ({ direction }) => direction === way || direction === "both",
   );
-  return entries.flatMap(({ detect = [], transform, marks, when }) =>
+  return entries.flatMap(({ detect = [], transform, marks, when, restore }) =>
     detect.map((detector) => ({
       detector,
       ...patternOf(patterns.get(detector)),
-      transform: transformOf(transform),
+      transform:
+        restore === true && way === "request"
+          ? { kind: "restore" as const, detector }
+          : transformOf(transform),
       policy: name,
       ...(when !== undefined && { when }),
       ...markSources(name, marks),

@@ -121,6 +121,8 @@ function transform(given: Transform): string {
       return `fixed ${JSON.stringify(given.value)}`;
     case "partial":
       return `partial, first ${given.keepFirst} and last ${given.keepLast} stay`;
+    case "restore":
+      return "a token, turned back in the answer";
     case "truncateDate":
       return `truncateDate to ${given.to}`;
     default:

@@ -131,7 +131,8 @@ function obligationsOf(
       operation.accesses.some((access) => touches(column, access)),
     ),
     detectMasks: operation.kind === "passthrough" ? [] : detectMasks,
-    ...((operation.kind === "llm" || operation.kind === "mcp") &&
+    ...(operation.kind !== "sql" &&
+      operation.kind !== "passthrough" &&
       requestMasks !== undefined && { requestMasks }),
     limits,
     recording,

@@ -21,6 +21,7 @@ export const supportedFeatures = [
   "mask.detect.pattern",
   "mask.predicates",
   "mask.request",
+  "mask.restore",
   "mask.tokenize",
   "mask.when",
   "mcp",
@@ -55,6 +56,8 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   "mask.request": ({ requestMasks }) => requestMasks !== undefined,
   "mask.predicates": ({ columnMasks }) =>
     columnMasks.some(({ predicates }) => predicates === "Allow"),
+  "mask.restore": ({ requestMasks = [] }) =>
+    requestMasks.some(({ transform }) => transform.kind === "restore"),
   "mask.tokenize": ({ columnMasks, detectMasks, requestMasks = [] }) =>
     [...columnMasks, ...detectMasks, ...requestMasks].some(
       ({ transform }) => transform.kind === "tokenize",

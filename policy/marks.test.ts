@@ -227,3 +227,19 @@ test("explain says which marks the session is taken to carry, and which the oper
   assert.match(refused, /^DENY/);
   assert.match(refused, /session {5}carries pii/);
 });
+
+test("explain lists what a request is masked by, and when, and what comes back", () => {
+  const policy = "agents/p";
+  const bundle = {
+    ...bundleOf([rule("post", "Allow", { http: {} })]),
+    requestMasks: [
+      { detector: "email", transform: { kind: "restore" as const, detector: "email" }, policy },
+      { detector: "ip", transform: { kind: "redact" as const }, policy, when: noPii },
+    ],
+  };
+  const told = formatExplanation(
+    explain(prepare(bundle), subject, http("POST", "/notes"), context),
+  );
+  assert.match(told, /mask detected email in the request: a token, turned back in the answer/);
+  assert.match(told, /mask detected ip in the request when session\.marks\.exists.*: redact/);
+});

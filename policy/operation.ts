@@ -1,7 +1,7 @@
 // What an agent tries to do, as plain data: the recognisers write it, `decide` reads it. Nothing here knows a socket.
 
 /** Protocols of language models, each with its provider (llm/providers.ts). */
-export const llmProtocols = ["openai", "anthropic"] as const;
+export const llmProtocols = ["openai", "anthropic", "gemini", "bedrock"] as const;
 export type LlmProtocol = (typeof llmProtocols)[number];
 
 /** Protocols this version enforces. The Connection schema names more and refuses them with a sentence. */

@@ -9,6 +9,7 @@ const transformOrder = [
   "fixed",
   "hash",
   "tokenize",
+  "restore",
   "truncateDate",
   "partial",
 ] as const;

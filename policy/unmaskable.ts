@@ -7,8 +7,8 @@ import type { Operation } from "./operation.ts";
 export function unmaskable(bundle: Bundle, operation: Operation): string | undefined {
   const { columnMasks, detectMasks, requestMasks } = bundle;
   const name = connectionName(bundle);
-  if (requestMasks !== undefined && operation.kind !== "llm" && operation.kind !== "mcp")
-    return `only requests to language models and MCP servers are masked; give connection ${name} a policy whose masks have direction: response`;
+  if (requestMasks !== undefined && (operation.kind === "sql" || operation.kind === "passthrough"))
+    return `only requests over HTTP are masked; give connection ${name} a policy whose masks have direction: response`;
   if (columnMasks.length === 0 && detectMasks.length === 0) return undefined;
   switch (operation.kind) {
     case "sql":

@@ -1,6 +1,6 @@
 // Port 15020: health, readiness and metrics. It answers GET only and holds no secret and no host name.
-import { createServer } from "node:http";
 import type { ProxyMetrics } from "./metrics.ts";
+import { createServer } from "./net/node-http.ts";
 import { limitPerPeer } from "../contract/per-peer.ts";
 
 export interface AdminOptions {

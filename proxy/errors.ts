@@ -16,6 +16,7 @@ export const proxyErrors = {
   ProxyTooOld: { status: 503, sqlstate: "0A000", retry: false },
   ConnectionUnknown: { status: 421, sqlstate: "3D000", retry: false },
   HostUnknown: { status: 403, sqlstate: "3D000", retry: false },
+  PacketsRefused: { status: 403, sqlstate: "42501", retry: false },
   UpstreamUnreachable: { status: 502, sqlstate: "08001", retry: true },
   UpstreamTls: { status: 502, sqlstate: "08001", retry: false },
   UpstreamAuthentication: { status: 502, sqlstate: "28P01", retry: false },

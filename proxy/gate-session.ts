@@ -14,9 +14,11 @@ import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import { masksThatHold } from "../policy/mask/conditional.ts";
+import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
 import { ProxyError } from "./errors.ts";
+import { asProxyError } from "./gate-error.ts";
 import { holdForApproval } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
 import type { RateWindow } from "./limits.ts";
@@ -60,9 +62,12 @@ export class Session implements GateSession {
   #closed = false;
   readonly #release: () => void;
 
+  readonly vault: TokenVault;
+
   constructor(
     options: GateOptions,
     connection: string,
+    vault: TokenVault,
     rate: RateWindow,
     chain: string | undefined,
     label: string | undefined,
@@ -70,6 +75,7 @@ export class Session implements GateSession {
   ) {
     this.#options = options;
     this.#connection = connection;
+    this.vault = vault;
     this.#rate = rate;
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
@@ -438,17 +444,4 @@ export function operationDigest(subject: Subject, connection: string, exact: str
   return `sha256-${createHash("sha256")
     .update(JSON.stringify([subject.podUid, connection, exact]))
     .digest("base64url")}`;
-}
-
-export function asProxyError(error: unknown, connection: string): ProxyError {
-  if (error instanceof ProxyError) return error;
-  if (error instanceof Error && error.name === "AbortError")
-    return new ProxyError("GrantEnded", `the session on connection ${connection} is over`, {
-      cause: error,
-    });
-  return new ProxyError(
-    "ControlPlaneUnavailable",
-    `connection ${connection} cannot be used now: ${error instanceof Error ? error.message : "unknown failure"}`,
-    { cause: error },
-  );
 }

@@ -1,5 +1,7 @@
 // One connection of this pod, as its protocol sees it: opens sessions, counts them, ends them when the grant does.
 // Protocol folders call it and nothing else; it never sees a socket.
+import { randomBytes } from "node:crypto";
+import { TokenVault } from "../policy/mask/token-vault.ts";
 import { ProxyError } from "./errors.ts";
 import { Session, type GateOptions } from "./gate-session.ts";
 import { RateWindow } from "./limits.ts";
@@ -16,6 +18,8 @@ export function createGate(options: GateOptions): ManagedGate {
   const name = `${options.connection.namespace}/${options.connection.name}`;
   const open = new Set<Session>();
   const rate = new RateWindow(60_000);
+  // In memory alone: what a token stands for is nobody's to find on a disk.
+  const vault = new TokenVault(randomBytes(32));
   return {
     connection: options.connection,
     grant: (signal) => options.grants.acquire(name, signal),
@@ -29,7 +33,9 @@ export function createGate(options: GateOptions): ManagedGate {
           `connection ${name} allows ${most} sessions of a pod at a time (limits.maxConnections); close one first`,
         );
       }
-      const session = new Session(options, name, rate, chain, label, () => open.delete(session));
+      const session = new Session(options, name, vault, rate, chain, label, () =>
+        open.delete(session),
+      );
       open.add(session);
       return session;
     },

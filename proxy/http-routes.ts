@@ -60,3 +60,11 @@ export function namedRoute(
         }),
   };
 }
+
+/** The same, for a connection that was dialled by one name: a request for another is answered 421 (RFC 9110 section 7.4). */
+export function onlyFor(host: string, route: HttpRoute): HttpRoute {
+  return {
+    ...route,
+    select: (named, path, port) => (named === host ? route.select(named, path, port) : undefined),
+  };
+}

@@ -4,9 +4,10 @@ import type { Socket } from "node:net";
 import type { Logger } from "pino";
 import type { AddressMap, ConnectionAddress } from "../contract/addresses.ts";
 import type { ManagedGate } from "./gate.ts";
-import { endpointRoute, namedRoute, type LocalGuard } from "./http-routes.ts";
+import { endpointRoute, namedRoute, onlyFor, type LocalGuard } from "./http-routes.ts";
 import { createForwardProxy, type ForwardProxy, type ForwardTarget } from "./http/forward-proxy.ts";
 import { listen, type Listener } from "./net/listen.ts";
+import { openRedirectListeners, type RedirectListenersOptions } from "./redirect/listeners.ts";
 import type { PassthroughPlace } from "./passthrough/room.ts";
 import type { Gate } from "./pipeline.ts";
 import type { Rooms } from "./rooms.ts";
@@ -20,6 +21,8 @@ export interface ListenersOptions {
   readonly authority: PodAuthority;
   readonly logger: Logger;
   readonly guard?: LocalGuard;
+  /** Under interception `redirect`. */
+  readonly redirect?: RedirectListenersOptions;
 }
 
 export interface Listeners {
@@ -33,6 +36,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
   const terminator = createTlsTerminator({ authority, onFailure });
   const opened: Listener[] = [];
   let forwardProxy: ForwardProxy | undefined;
+  let redirect: Listeners | undefined;
   const gateOf = ({ connection }: ConnectionAddress): Gate => {
     const gate = gates.get(connection);
     if (gate === undefined) throw new Error(`no gate for connection ${connection}`);
@@ -95,11 +99,12 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     );
   };
 
+  const entriesAt = (host: string, port: number): readonly ConnectionAddress[] =>
+    addresses.connections.filter((entry) => entry.port === port && entry.names.includes(host));
+
   /** What the forward proxy meets at a host and port. */
   const targetFor = (host: string, port: number): ForwardTarget | undefined => {
-    const entries = addresses.connections.filter(
-      (entry) => entry.port === port && entry.names.includes(host),
-    );
+    const entries = entriesAt(host, port);
     const [first] = entries;
     if (first === undefined) return undefined;
     if (first.protocol === "postgres")
@@ -117,10 +122,28 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     return { kind: "http", route: namedRoute(entries, gateOf, options.guard) };
   };
 
+  /** Who takes a redirected connection: the name that was dialled is the only one that may be asked for on it. */
+  const meet = (host: string, port: number): ((socket: Socket) => void) | undefined => {
+    const entries = entriesAt(host, port);
+    const [first] = entries;
+    if (first === undefined) return undefined;
+    if (first.protocol === "postgres")
+      return (socket) => rooms.acceptPostgres(socket, gateOf(first), [host]);
+    if (first.protocol === "passthrough")
+      return (socket) => rooms.passthrough.accept(socket, { ...placeOf(first), names: [host] });
+    const route = onlyFor(host, namedRoute(entries, gateOf, undefined));
+    const accept = (socket: Socket): void => rooms.acceptHttp(socket, route);
+    return route.scheme === "https" ? (socket) => terminator.accept(socket, accept, host) : accept;
+  };
+
   try {
+    if (options.redirect !== undefined)
+      redirect = await openRedirectListeners(options.redirect, meet);
     if (addresses.interception === "endpoints")
       for (const entry of addresses.connections) await openEndpoint(entry);
-    for (const [place, entries] of byPlace(addresses)) {
+    // Under redirect the addresses of names are nobody's to listen on.
+    const places = addresses.interception === "hosts" ? byPlace(addresses) : [];
+    for (const [place, entries] of places) {
       const [address = "", port = ""] = place.split(" ");
       const [first] = entries;
       if (first !== undefined) await openPlace(address, Number(port), entries, first);
@@ -137,7 +160,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
       await open(address, port, (socket) => proxy.accept(socket));
     }
   } catch (error) {
-    await Promise.all(opened.map((listener) => listener.close()));
+    await Promise.all([...opened.map((listener) => listener.close()), redirect?.close()]);
     throw error;
   }
 
@@ -148,6 +171,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
         ...opened.map((listener) => listener.close()),
         terminator.close(),
         forwardProxy?.close(),
+        redirect?.close(),
       ]);
     },
   };

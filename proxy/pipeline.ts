@@ -13,6 +13,7 @@ import type { Bundle, DetectMask } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { FoundMark } from "../policy/marks.ts";
+import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
 import type { ProxyError } from "./errors.ts";
 
@@ -63,6 +64,8 @@ export interface GateSession {
   mark(found: readonly FoundMark[], operation: Operation): void;
   /** Those of these that apply now; the same object while the same ones do. */
   masksNow(masks: readonly DetectMask[]): readonly DetectMask[];
+  /** Reversible tokens that were sent on this connection, and what they stand for. */
+  readonly vault: TokenVault;
   /** Another list as soon as the pod's session carries another mark. */
   readonly marks: readonly string[];
   /** Calls at each new mark of the pod's session, until the returned function is called. */

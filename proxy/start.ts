@@ -166,6 +166,11 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     onRefused: (error, connection) => refused.note(error, connection),
     onUnexpected: (error) => logger.error({ event: "unexpected-failure", error: messageOf(error) }),
   });
+  const onRefused = (error: ProxyError): void => refused.note(error);
+  const redirect =
+    addresses.interception === "redirect"
+      ? await (await import("./redirect/open.ts")).openRedirect({ ...options, onRefused })
+      : undefined;
   const listeners = await openListeners({
     addresses,
     gates,
@@ -173,6 +178,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     authority,
     logger,
     ...(local === undefined ? {} : { guard: local }),
+    ...(redirect === undefined ? {} : { redirect: redirect.listeners }),
   });
   keeper.start();
 
@@ -192,6 +198,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       for (const gate of gates.values()) gate.end(ending);
       await sessionsGone(gates, drainMs);
       await Promise.all([closed, rooms.close()]);
+      redirect?.close();
       refused.close();
       const { unshipped } = await shipper.flush(flushMs);
       if (unshipped > 0) logger.warn({ event: "events-left-in-spool", unshipped });

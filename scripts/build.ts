@@ -1,4 +1,5 @@
-// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm and the store's worker.
+// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm, the store's worker and the
+// door to libc (koffi's binary for this platform).
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { build, type BuildOptions } from "esbuild";
@@ -38,6 +39,14 @@ await mkdir(outdir, { recursive: true });
 const programs: { name: string; options: BuildOptions }[] = [
   { name: "proxy", options: { entryPoints: { proxy: "proxy/main.ts" }, banner: { js: banner } } },
   {
+    name: "init",
+    options: { entryPoints: { init: "proxy/redirect/init.ts" }, banner: { js: banner } },
+  },
+  {
+    name: "verify",
+    options: { entryPoints: { verify: "proxy/redirect/verify.ts" }, banner: { js: banner } },
+  },
+  {
     name: "operator",
     options: { entryPoints: { operator: "operator/main.ts" }, banner: { js: banner } },
   },
@@ -57,12 +66,30 @@ const programs: { name: string; options: BuildOptions }[] = [
   },
 ];
 
+/**
+ * One character beyond ASCII, and the whole source stands in memory with two bytes for each of its characters. What esbuild leaves of them stands in
+ * comments and regular expressions, where an escape means the same.
+ */
+async function keepAscii(file: string): Promise<void> {
+  const source = await readFile(file, "utf8");
+  const escaped = source.replaceAll(
+    /[^\x00-\x7f]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  await writeFile(file, escaped);
+}
+
 for (const program of programs) {
   const result = await build({ ...shared, ...program.options });
   const inputs = Object.keys(result.metafile?.inputs ?? {}).sort();
   await writeFile(`${outdir}/${program.name}.inputs.json`, JSON.stringify(inputs, null, 2) + "\n");
+  // One for each pod: its memory counts.
+  if (program.name === "proxy") await keepAscii(`${outdir}/proxy.mjs`);
 }
 
 const require = createRequire(import.meta.url);
 await copyFile(require.resolve("libpg-query/wasm/libpg-query.wasm"), `${outdir}/libpg-query.wasm`);
+// Only Linux has what it is for; the images' C library is glibc.
+const native = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
+if (process.platform === "linux") await copyFile(require.resolve(native), `${outdir}/koffi.node`);
 await chmod(`${outdir}/chaperone.mjs`, 0o755);

@@ -70,6 +70,7 @@ export function createLocalIdentity(caller: LocalCaller): LocalIdentity {
           serviceAccount,
           pod,
           podUid,
+          tier: "Local",
           connections: caller.connections(),
           proxyStartedAt: startedAt,
           ...(chain === undefined ? {} : { chain }),

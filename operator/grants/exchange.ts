@@ -16,6 +16,7 @@ import type { Binding, KeyBindings } from "./bindings.ts";
 import { ProofRefused, type Proof, type ProofVerifier } from "./dpop.ts";
 import { ExchangeRefused, readExchangeForm } from "./exchange-form.ts";
 import { refuseExposed } from "./exposed.ts";
+import { refuseUnheld } from "./held.ts";
 import { endpointOf, govern, type Governed, type Governing } from "./govern.ts";
 import type { SigningKeys } from "./keys.ts";
 import { buildLease } from "./lease.ts";
@@ -171,9 +172,11 @@ export class TokenExchange {
     const governed = allowed(govern(this.#options, pod, pod, name));
     const { connection } = governed;
     refuseExposed(pod, connection);
+    refuseUnheld(pod, governed.bundle);
     const { lease, endpoint, expiresAt } = await this.#upstream(pod, governed, signal);
     // Reading the Secrets took time: what was revoked or cut off meanwhile must not slip through.
     const { bundle } = this.#stillAllowed(pod, name);
+    refuseUnheld(pod, bundle);
     const ttlSeconds = Math.min(ttlOf(bundle), secondsUntil(expiresAt, now()));
     const { namespace, name: local } = connection.metadata;
     const signed = signGrant(

@@ -24,8 +24,15 @@ export const endpointPortBase = 15_100;
 /** Of the listener that HTTPS_PROXY and HTTP_PROXY point at. */
 export const forwardProxyPort = 15_080;
 
-/** 127.0.64.0/18 without its first address: room for every host name of the most connections a pod may have. */
-const firstHostAddress = (127 << 24) | (64 << 8) | 1;
+/**
+ * 127.0.64.0/18 and 198.18.64.0/18 (contract/redirect.ts) without their first addresses: room for every host name of the most
+ * connections a pod may have.
+ */
+const firstHostAddress = {
+  endpoints: 0,
+  hosts: (127 << 24) | (64 << 8) | 1,
+  redirect: (198 << 24) | (18 << 16) | (64 << 8) | 1,
+} as const satisfies Record<Interception, number>;
 
 /** @throws Error when a pod would have more connections than its annotation and listeners carry */
 export function planAddresses(
@@ -42,7 +49,7 @@ export function planAddresses(
   const addressOf = (name: string): string => {
     const known = byName.get(name);
     if (known !== undefined) return known;
-    const address = dotted(firstHostAddress + byName.size);
+    const address = dotted(firstHostAddress[interception] + byName.size);
     byName.set(name, address);
     return address;
   };
@@ -68,7 +75,9 @@ export function planAddresses(
         path: target.basePath,
         names,
         hosts:
-          interception === "hosts" ? names.map((name) => ({ name, address: addressOf(name) })) : [],
+          interception === "endpoints"
+            ? []
+            : names.map((name) => ({ name, address: addressOf(name) })),
         port: target.port,
         endpoint: { address: "127.0.0.1", port: portBase + index },
       };

@@ -4,14 +4,7 @@ import type { Connection } from "../../crds/types.gen.ts";
 import { fieldAt, listAt, textAt, type JsonObject } from "../kube/objects.ts";
 import { credentialSecretsOf } from "../connections/credential-secrets.ts";
 import { secretsNamed } from "../kube/pod-secrets.ts";
-import {
-  annotations,
-  containerNames,
-  ourVolumes,
-  proxyContainerName,
-  trustDirectory,
-  volumeNames,
-} from "./names.ts";
+import { annotations, containerNames, ourVolumes, trustDirectory, volumeNames } from "./names.ts";
 import {
   agentContainers,
   annotationOf,
@@ -72,8 +65,9 @@ function onLinux(pod: JsonObject): Refusal | undefined {
 function containerNamesAreOurs(pod: JsonObject): Refusal | undefined {
   const found = containersOf(pod).find(({ list, container }) => {
     const name = nameOf(container);
-    const isProxy = name === proxyContainerName && list === "initContainers" && wasInjected(pod);
-    return containerNames.includes(name) && !isProxy;
+    // Injection writes its own anew, and drops those that the pod has no use for.
+    const isOurs = list === "initContainers" && wasInjected(pod);
+    return containerNames.includes(name) && !isOurs;
   });
   return found && refusal("ContainerName", `${found.where}.name`);
 }

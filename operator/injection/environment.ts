@@ -14,9 +14,9 @@ export interface DialedAddress {
 
 const defaultPorts: Readonly<Record<string, number>> = { https: 443, http: 80 };
 
-/** Under `hosts` agents dial the first name; under `endpoints` the proxy's own loopback port, where HTTP is plain. */
+/** Under `hosts` and `redirect` agents dial the first name; under `endpoints` the proxy's own loopback port, where HTTP is plain. */
 export function dialedAddress(entry: ConnectionAddress, interception: Interception): DialedAddress {
-  const named = interception === "hosts" ? entry.hosts[0] : undefined;
+  const named = interception === "endpoints" ? undefined : entry.hosts[0];
   const host = named?.name ?? entry.endpoint.address;
   const port = named === undefined ? entry.endpoint.port : entry.port;
   const scheme = schemeOf(entry, named !== undefined);

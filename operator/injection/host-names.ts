@@ -13,6 +13,8 @@ export function hostAliases(
   pod: JsonObject,
   addresses: AddressMap,
 ): { readonly aliases: readonly unknown[]; readonly warnings: readonly string[] } {
+  // Under redirect the proxy's DNS says it, and a name of the pod's own that says otherwise leads nowhere.
+  const isRedirected = addresses.interception === "redirect";
   const names = new Map(
     addresses.connections.flatMap(({ hosts }) =>
       hosts.map(({ name, address }) => [name, address] as const),
@@ -29,7 +31,10 @@ export function hostAliases(
     return hostnames.length === 0 ? [] : [{ ...alias, hostnames }];
   });
   return {
-    aliases: [...[...names].map(([name, ip]) => ({ ip, hostnames: [name] })), ...theirs],
+    aliases: [
+      ...(isRedirected ? [] : [...names].map(([name, ip]) => ({ ip, hostnames: [name] }))),
+      ...theirs,
+    ],
     warnings,
   };
 }
@@ -37,6 +42,7 @@ export function hostAliases(
 /** The pod's security context, with low ports open when the proxy has to listen on one. The sysctl is one of Kubernetes' safe ones. */
 export function withLowPorts(pod: JsonObject, addresses: AddressMap): unknown {
   const context = fieldAt(pod, "spec", "securityContext");
+  if (addresses.interception !== "hosts") return context;
   const ports = addresses.connections.flatMap(({ hosts, port }) =>
     hosts.length > 0 ? [port] : [],
   );

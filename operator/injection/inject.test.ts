@@ -135,7 +135,6 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
     podOf({ volumes: [volume("s", { projected: { sources: [{ secret: { name: "openai" } }] } })] }),
   ],
   ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "pg-client" } })] })],
-  ["InterceptionUnavailable", annotated({ "chaperone.dev/interception": "redirect" })],
   ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
   ["ForwardProxyUnknown", annotated({ "chaperone.dev/forward-proxy": "yes" })],
   ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
@@ -371,6 +370,7 @@ const anyAnnotations = fc.constantFrom<Readonly<Record<string, string>> | undefi
   undefined,
   {},
   { "chaperone.dev/interception": "endpoints" },
+  { "chaperone.dev/interception": "redirect" },
   { "chaperone.dev/chain": "c", "chaperone.dev/connections": "openai" },
 );
 

@@ -1,6 +1,6 @@
 // The decision about one pod: a patch that puts the proxy beside the agent, nothing, or a refusal. Pure; raw JSON in, JSON Patch out.
 import fastJsonPatch, { type Operation } from "fast-json-patch";
-import type { AddressMap, Interception } from "../../contract/addresses.ts";
+import type { AddressMap } from "../../contract/addresses.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { targets } from "../../policy/select.ts";
 import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
@@ -11,14 +11,8 @@ import { checkPod, checkSecrets } from "./checks.ts";
 import { chosenConnections } from "./chosen.ts";
 import { hostAliases, withLowPorts } from "./host-names.ts";
 import { annotations, injectLabel } from "./names.ts";
-import {
-  agentContainers,
-  annotationOf,
-  nameOf,
-  objectsAt,
-  proxyContainerOf,
-  volumesOf,
-} from "./pod.ts";
+import { interceptionOf, ownContainers } from "./own-containers.ts";
+import { agentContainers, annotationOf, nameOf, objectsAt, volumesOf } from "./pod.ts";
 import {
   refusal,
   skipReasons,
@@ -27,7 +21,8 @@ import {
   type SkipReason,
 } from "./reasons.ts";
 import type { InjectionSettings } from "./settings.ts";
-import { proxyContainer, proxyVolumes } from "./template.ts";
+import { proxyVolumes } from "./template.ts";
+import { judgeTier } from "./tier.ts";
 
 export interface InjectionContext {
   /** Of the admission request: a pod made by a controller does not always name its own yet. */
@@ -80,10 +75,9 @@ function planned(
   connections: readonly Connection[],
   settings: InjectionSettings,
 ): { readonly addresses: AddressMap } | { readonly refused: Refusal } {
-  const asked = annotationOf(pod, annotations.interception) ?? "hosts";
+  const asked = interceptionOf(pod);
   const where = `metadata.annotations["${annotations.interception}"]`;
-  if (asked === "redirect") return { refused: refusal("InterceptionUnavailable", where) };
-  if (!isInterception(asked)) return { refused: refusal("InterceptionUnknown", where) };
+  if (asked === undefined) return { refused: refusal("InterceptionUnknown", where) };
   if (asked === "hosts" && settings.isIPv6Only)
     return { refused: refusal("InterceptionIPv6", where) };
   const forward = annotationOf(pod, annotations.forwardProxy) ?? "false";
@@ -107,10 +101,6 @@ function planned(
   }
 }
 
-function isInterception(value: string): value is Interception {
-  return value === "endpoints" || value === "hosts";
-}
-
 function desired(
   pod: JsonObject,
   connections: readonly Connection[],
@@ -128,12 +118,22 @@ function desired(
   );
   const aliases = hostAliases(pod, addresses);
   const securityContext = withLowPorts(pod, addresses);
+  const { tier, missing } = judgeTier(pod, addresses.interception, settings.uid);
   const pullSecrets = withPullSecrets(pod, settings);
   const spec = fieldAt(pod, "spec");
   const metadata = fieldAt(pod, "metadata");
   const firstContainer = main.containers[0];
   return {
-    warnings: [...environment.warnings, ...aliases.warnings, ...init.warnings, ...main.warnings],
+    warnings: [
+      ...environment.warnings,
+      ...aliases.warnings,
+      ...init.warnings,
+      ...main.warnings,
+      // Who asks for redirect wants to be held: what keeps it from holding is worth a word. Others hear of it where a policy demands more.
+      ...(tier === "Redirected" && missing !== undefined
+        ? [`the pod is redirected and not locked: ${missing.message}`]
+        : []),
+    ],
     pod: {
       ...pod,
       metadata: {
@@ -142,14 +142,16 @@ function desired(
           ...(firstContainer === undefined
             ? {}
             : { [annotations.defaultContainer]: nameOf(firstContainer) }),
-          ...annotationsOf(pod),
+          ...withoutTier(annotationsOf(pod)),
+          [annotations.tier]: tier,
+          ...(missing === undefined ? {} : { [annotations.tierReason]: missing.reason }),
           [annotations.addresses]: JSON.stringify(addresses),
           [annotations.version]: settings.version,
         },
       },
       spec: {
         ...(isJsonObject(spec) ? spec : {}),
-        initContainers: [ownContainer(pod, settings), ...init.containers],
+        initContainers: [...ownContainers(pod, settings), ...init.containers],
         containers: main.containers,
         volumes: withOurVolumes(pod),
         ...(aliases.aliases.length > 0 || fieldAt(spec, "hostAliases") !== undefined
@@ -167,6 +169,13 @@ function annotationsOf(pod: JsonObject): JsonObject {
   return isJsonObject(known) ? known : {};
 }
 
+/** What was judged before does not stay beside what is judged now. */
+function withoutTier(known: JsonObject): JsonObject {
+  return Object.fromEntries(
+    Object.entries(known).filter(([name]) => name !== annotations.tierReason),
+  );
+}
+
 function equipAll(
   placed: ReturnType<typeof agentContainers>,
   environment: AgentEnvironment,
@@ -175,23 +184,6 @@ function equipAll(
   return {
     containers: results.map(({ container }) => container),
     warnings: results.flatMap(({ warnings }) => warnings),
-  };
-}
-
-/** As the template says; of what is there already stay the additions that a cluster's own defaults make (LimitRanger, AlwaysPullImages). */
-function ownContainer(pod: JsonObject, settings: InjectionSettings): JsonObject {
-  const fresh = proxyContainer(settings, annotationOf(pod, annotations.chain) !== undefined);
-  const present = proxyContainerOf(pod);
-  if (present === undefined) return fresh;
-  const merged = (part: "requests" | "limits"): JsonObject => ({
-    ...objectAt(present, "resources", part),
-    ...objectAt(fresh, "resources", part),
-  });
-  return {
-    ...fresh,
-    resources: { requests: merged("requests"), limits: merged("limits") },
-    ...(present["resizePolicy"] === undefined ? {} : { resizePolicy: present["resizePolicy"] }),
-    ...(present["imagePullPolicy"] === "Always" ? { imagePullPolicy: "Always" } : {}),
   };
 }
 
@@ -204,11 +196,6 @@ function withOurVolumes(pod: JsonObject): readonly JsonObject[] {
     ...present.map((volume) => ours.get(nameOf(volume)) ?? volume),
     ...proxyVolumes.filter((volume) => !names.has(nameOf(volume))),
   ];
-}
-
-function objectAt(value: unknown, ...path: readonly string[]): JsonObject {
-  const found = fieldAt(value, ...path);
-  return isJsonObject(found) ? found : {};
 }
 
 function withPullSecrets(

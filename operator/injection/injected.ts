@@ -1,13 +1,14 @@
 // Whether a running pod is really injected: our container and volumes exactly as the template says, and nobody else near them.
 import { isDeepStrictEqual } from "node:util";
 import { parseAddressMap } from "../../contract/addresses.ts";
-import { fieldAt, isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
+import { fieldAt, isJsonObject, textAt, type JsonObject } from "../kube/objects.ts";
 import { checkPod } from "./checks.ts";
 import { knowsOnly } from "./known-authorities.ts";
 import { annotations, ourVolumes, proxyContainerName } from "./names.ts";
-import { annotationOf, nameOf, objectsAt, volumesOf } from "./pod.ts";
+import { misplaced, ownTemplates } from "./own-containers.ts";
+import { annotationOf, nameOf, objectsAt, proxyContainerOf, volumesOf } from "./pod.ts";
 import type { InjectionSettings } from "./settings.ts";
-import { proxyContainer, proxyVolumes } from "./template.ts";
+import { proxyVolumes } from "./template.ts";
 
 /**
  * Why the pod only looks injected, as the rest of a sentence; undefined when it is injected. Connections are left out of it: they
@@ -22,45 +23,48 @@ export function notInjected(
     return `it has no annotation ${annotations.version}`;
   const refused = checkPod(pod, settings.uid);
   if (refused !== undefined) return refused.message;
-  const first = listAt(pod, "spec", "initContainers")[0];
-  if (textAt(first, "name") !== proxyContainerName)
-    return `${proxyContainerName} is not its first init container`;
+  const order = misplaced(pod, settings);
+  if (order !== undefined) return order;
+  const first = proxyContainerOf(pod);
   return (
-    otherContainer(pod, first, settings) ??
+    otherContainers(pod, first, settings) ??
     otherVolume(pod) ??
     otherAuthority(first, settings, now) ??
     ownForeign(pod)
   );
 }
 
-function otherContainer(
+function otherContainers(
   pod: JsonObject,
-  container: unknown,
+  proxy: unknown,
   settings: InjectionSettings,
 ): string | undefined {
-  const image = textAt(container, "image") ?? "";
+  const image = textAt(proxy, "image") ?? "";
   if (![settings.image, ...settings.earlierImages].includes(image))
     return `${proxyContainerName} runs the image ${image}, which is none of this installation's; delete the pod, so that it is made anew`;
-  const hasChain = annotationOf(pod, annotations.chain) !== undefined;
   // The operator's CA and the extra CAs rotate while pods live: what stands there is looked at by itself.
-  const expected = proxyContainer(
-    {
-      ...settings,
-      image,
-      operatorCa: variable(container, "CHAPERONE_OPERATOR_CA"),
-      extraCa: variable(container, "CHAPERONE_EXTRA_CA"),
-    },
-    hasChain,
-  );
-  for (const field of new Set([
-    ...Object.keys(expected),
-    ...Object.keys(isJsonObject(container) ? container : {}),
-  ])) {
-    if (free.has(field)) continue;
-    if (!isDeepStrictEqual(fieldAt(container, field), expected[field]))
-      return `${field} of ${proxyContainerName} is not what injection writes`;
+  const expected = ownTemplates(pod, {
+    ...settings,
+    image,
+    operatorCa: variable(proxy, "CHAPERONE_OPERATOR_CA"),
+    extraCa: variable(proxy, "CHAPERONE_EXTRA_CA"),
+  });
+  const present = objectsAt(pod, "spec", "initContainers");
+  for (const [at, template] of expected.entries()) {
+    const field = otherField(present[at], template);
+    if (field !== undefined) return `${field} of ${nameOf(template)} is not what injection writes`;
   }
   return undefined;
+}
+
+function otherField(container: unknown, expected: JsonObject): string | undefined {
+  const fields = new Set([
+    ...Object.keys(expected),
+    ...Object.keys(isJsonObject(container) ? container : {}),
+  ]);
+  return [...fields].find(
+    (field) => !free.has(field) && !isDeepStrictEqual(fieldAt(container, field), expected[field]),
+  );
 }
 
 /** A cluster's defaults and a resize may change how much it gets, and how it is pulled. */

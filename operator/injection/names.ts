@@ -9,16 +9,24 @@ export const annotations = {
   connections: "chaperone.dev/connections",
   interception: "chaperone.dev/interception",
   forwardProxy: "chaperone.dev/forward-proxy",
+  /** How strongly the pod is held, as it was injected; the operator judges it anew at every grant. */
+  tier: "chaperone.dev/tier",
+  /** Why it is not held better. */
+  tierReason: "chaperone.dev/tier-reason",
   defaultContainer: "kubectl.kubernetes.io/default-container",
 } as const;
 
 export const proxyContainerName = "chaperone-proxy";
 
-/** `chaperone-init` and `chaperone-verify` belong to interception `redirect`; nobody else may take them. */
+/** Both belong to interception `redirect`. */
+export const initContainerName = "chaperone-init";
+export const verifyContainerName = "chaperone-verify";
+
+/** Nobody else may take them. */
 export const containerNames: readonly string[] = [
   proxyContainerName,
-  "chaperone-init",
-  "chaperone-verify",
+  initContainerName,
+  verifyContainerName,
 ];
 
 export const volumeNames = {

@@ -1,6 +1,6 @@
 // Reads a pod as raw JSON, so that fields newer than this program survive injection untouched.
 import { isJsonObject, listAt, textAt, type JsonObject } from "../kube/objects.ts";
-import { proxyContainerName } from "./names.ts";
+import { containerNames, proxyContainerName } from "./names.ts";
 
 export interface PlacedContainer {
   /** As a person finds it: `spec.containers[0]`. */
@@ -21,10 +21,11 @@ export function containersOf(pod: JsonObject): readonly PlacedContainer[] {
   );
 }
 
-/** All but the injected one. */
+/** All but the injected ones. */
 export function agentContainers(pod: JsonObject): readonly PlacedContainer[] {
   return containersOf(pod).filter(
-    ({ list, container }) => list !== "initContainers" || nameOf(container) !== proxyContainerName,
+    ({ list, container }) =>
+      list !== "initContainers" || !containerNames.includes(nameOf(container)),
   );
 }
 

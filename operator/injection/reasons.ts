@@ -24,10 +24,8 @@ export const refuseReasons = {
   MountPathTaken: "the mount path /etc/chaperone/trust belongs to injection: mount elsewhere",
   ConnectionSecret:
     "the agent does not get the credential of a Connection, only the proxy does: remove the reference to the Secret",
-  InterceptionUnknown: `the annotation ${annotations.interception} is endpoints or hosts`,
-  InterceptionUnavailable:
-    "interception 'redirect' is not available in this version: use hosts or endpoints",
-  InterceptionIPv6: `interception 'hosts' does not work in pods without IPv4, where names cannot resolve to 127.0.0.0/8: set the annotation ${annotations.interception}: endpoints`,
+  InterceptionUnknown: `the annotation ${annotations.interception} is endpoints, hosts or redirect`,
+  InterceptionIPv6: `interception 'hosts' does not work in pods without IPv4, where names cannot resolve to 127.0.0.0/8: set the annotation ${annotations.interception}: endpoints (or redirect)`,
   ForwardProxyUnknown: `the annotation ${annotations.forwardProxy} is "true" or "false"`,
   ConnectionsMalformed: `the annotation ${annotations.connections} is a list of names or namespace/name, separated by commas`,
   ConnectionNotFound: `a Connection named in the annotation ${annotations.connections} does not exist: create it, or remove the name`,

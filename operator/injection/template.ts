@@ -25,7 +25,7 @@ const maxSemiSpaceMb = 8;
 const fileMode = 0o644;
 
 const ownToken = "/var/run/secrets/chaperone";
-const apiToken = "/var/run/secrets/kubernetes.io/serviceaccount";
+export const apiToken = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /** `hasChain`: the pod says which chain it runs. */
 export function proxyContainer(settings: InjectionSettings, hasChain: boolean): JsonObject {

@@ -224,7 +224,7 @@ test("an access session belongs to its author for ten minutes", async () => {
 });
 
 test("an interception that does not exist is named in the answer", async () => {
-  const pod = annotated({ "chaperone.dev/interception": "redirect" });
+  const pod = annotated({ "chaperone.dev/interception": "magic" });
   const answer = await ask("/mutate", { ...pods, object: pod });
-  assert.match(answer.message, /interception 'redirect' is not available in this version/);
+  assert.match(answer.message, /interception is endpoints, hosts or redirect/);
 });

@@ -3,7 +3,7 @@ import { TokenRefused, type IdentityVerifier, type PodIdentity } from "../resour
 import type { KubeClient } from "./client.ts";
 import { KubeError } from "./kube-error.ts";
 import { objectPath, readObject, type KubeObject } from "./objects.ts";
-import { identityOf, podAddresses, startOf } from "./pod-standing.ts";
+import { identityOf, podAddresses, startOf, type Standing } from "./pod-standing.ts";
 import { resourceTypes } from "./resource-types.ts";
 import type { ObjectStore } from "./store.ts";
 import { TokenClaims, type PodClaims } from "./token-claims.ts";
@@ -15,10 +15,11 @@ export interface KubeIdentityOptions {
   readonly now: () => number;
   readonly checksPeerAddress: boolean;
   readonly notInjected: (pod: KubeObject) => string | undefined;
+  readonly tierOf?: Standing["tierOf"];
 }
 
 export function kubeIdentity(options: KubeIdentityOptions): IdentityVerifier {
-  const { client, pods, now, checksPeerAddress, notInjected } = options;
+  const { client, pods, now, checksPeerAddress, notInjected, tierOf } = options;
   const claimsOf = new TokenClaims(client, now);
   const reviews = new TokenReviews(client, now);
 
@@ -35,7 +36,13 @@ export function kubeIdentity(options: KubeIdentityOptions): IdentityVerifier {
           "the API server names another subject than the token does",
         );
       }
-      const standing = { claims, peerAddress, checksPeerAddress, notInjected };
+      const standing = {
+        claims,
+        peerAddress,
+        checksPeerAddress,
+        notInjected,
+        ...(tierOf === undefined ? {} : { tierOf }),
+      };
       const watched = pods.get(`${claims.namespace}/${claims.pod}`);
       if (watched !== undefined && isComplete(watched, claims))
         return identityOf({ ...standing, pod: watched, now: now() });

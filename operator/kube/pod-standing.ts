@@ -1,5 +1,6 @@
 // What a pod must be, beyond holding a valid token, before anything is granted to it: pure checks in order.
 import { parseAddressMap } from "../../contract/addresses.ts";
+import type { TierJudgement } from "../injection/tier.ts";
 import { TokenRefused, type PodIdentity } from "../resources.ts";
 import { fieldAt, isJsonObject, listAt, textAt, type KubeObject } from "./objects.ts";
 import { secretsNamed } from "./pod-secrets.ts";
@@ -23,6 +24,8 @@ export interface Standing {
   readonly checksPeerAddress: boolean;
   /** Why the pod is not really injected, a sentence; undefined when it is. */
   readonly notInjected: (pod: KubeObject) => string | undefined;
+  /** How strongly the pod is held; left out, not at all. */
+  readonly tierOf?: (pod: KubeObject) => TierJudgement;
 }
 
 type Check = (standing: Standing) => void;
@@ -38,7 +41,7 @@ const checks: readonly Check[] = [
 /** Throws TokenRefused. */
 export function identityOf(standing: Standing): PodIdentity {
   for (const check of checks) check(standing);
-  const { pod, claims } = standing;
+  const { pod, claims, tierOf } = standing;
   const chain = pod.metadata.annotations?.[chainAnnotation];
   const proxyStartedAt = startOf(pod);
   return {
@@ -48,6 +51,7 @@ export function identityOf(standing: Standing): PodIdentity {
     podUid: claims.podUid,
     connections: connectionsOf(pod),
     secrets: [...new Set([...secretsNamed(pod)].map(({ secret }) => secret))],
+    ...(tierOf === undefined ? {} : { tier: tierOf(pod) }),
     ...(hasOwnNameServers(pod) ? { ownNameServers: true } : {}),
     ...(chain === undefined ? {} : { chain }),
     ...(proxyStartedAt === undefined ? {} : { proxyStartedAt }),

@@ -8,6 +8,7 @@ import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
 import type { KubeView } from "../kube/view.ts";
 import { enforcement } from "./enforcement.ts";
+import { heldPods, type TierOf } from "./held.ts";
 import { policyStatus } from "./status.ts";
 
 /** Proxies report what they enforce without telling us separately; this is how old the count gets. */
@@ -25,6 +26,7 @@ export interface PolicyControllerOptions {
   readonly view: KubeView;
   readonly views: Pick<ProxyViews, "list">;
   readonly governing: Governing;
+  readonly tierOf: TierOf;
   readonly validator: Validator;
   readonly random: () => number;
   readonly log: ControllerLog;
@@ -40,7 +42,8 @@ export function policyController(options: PolicyControllerOptions): Controller {
       const [namespace = ""] = key.split("/");
       const policy = view.policies.store.get(key);
       if (policy === undefined) return {};
-      const counted = enforcement(policy, options.views.list(), (subject, connection) => {
+      const views = options.views.list();
+      const counted = enforcement(policy, views, (subject, connection) => {
         const governed = govern(governing, subject, undefined, connection);
         return "refused" in governed ? undefined : governed.bundle.generation;
       });
@@ -51,6 +54,7 @@ export function policyController(options: PolicyControllerOptions): Controller {
         clusterPolicies: view.clusterPolicies(),
         problems: options.validator.validate("AccessPolicy", policy),
         enforcement: counted,
+        pods: heldPods(policy, views, options.tierOf),
         now: governing.now(),
       });
       await applyStatus(

@@ -14,6 +14,7 @@ import type {
 } from "../../crds/types.gen.ts";
 import { mergeConditions, type WantedCondition } from "../kube/conditions.ts";
 import type { Enforcement } from "./enforcement.ts";
+import { heldCondition, type HeldPod } from "./held.ts";
 
 /** Proxies report every few seconds; a view older than this is worth telling. */
 export const staleViewMs = 30_000;
@@ -27,6 +28,8 @@ export interface PolicyFacts {
   /** What validation says of the stored object, which admission may have let in before it knew better. */
   readonly problems: readonly Problem[];
   readonly enforcement: Enforcement;
+  /** Those that it governs, as far as they are known. */
+  readonly pods?: readonly HeldPod[];
   readonly now: number;
 }
 
@@ -34,7 +37,12 @@ export function policyStatus(facts: PolicyFacts): AccessPolicyStatus {
   const { policy, now } = facts;
   const { generation } = policy.metadata;
   const acceptedNow = accepted(facts);
-  const wanted = [acceptedNow, enforced(facts, acceptedNow), ...shadowed(facts)];
+  const wanted = [
+    acceptedNow,
+    enforced(facts, acceptedNow),
+    ...heldCondition(policy, facts.pods ?? []),
+    ...shadowed(facts),
+  ];
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: mergeConditions(policy.status?.conditions, wanted, generation, now),

@@ -22,7 +22,10 @@ export interface AnswerReader {
 /** @param contentType of the response: a stream is read as it comes, everything else as one JSON body */
 export function answerReader(provider: LlmProvider, contentType: string): AnswerReader {
   const gathered = new Gathering();
-  const framing = provider.framing(mediaOf(contentType)) ?? "json";
+  const media = mediaOf(contentType);
+  const framing = provider.framing(media) ?? "json";
+  // Transcripts, where they are asked for as such.
+  if (framing === "json" && media.startsWith("text/")) return textReader(gathered);
   const reader = frameReader(framing, {
     body: (value) => provider.readBody(gathered, value),
     event: (value, name) => provider.readEvent(gathered, value, name),
@@ -35,6 +38,15 @@ export function answerReader(provider: LlmProvider, contentType: string): Answer
       reader.finish();
       return gathered.answer();
     },
+  };
+}
+
+function textReader(gathered: Gathering): AnswerReader {
+  const decoder = new TextDecoder("utf-8");
+  return {
+    push: (chunk) => gathered.addText(0, decoder.decode(chunk, { stream: true })),
+    progress: () => ({ generated: gathered.generated, usage: gathered.usage }),
+    finish: () => gathered.answer(),
   };
 }
 

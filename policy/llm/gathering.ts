@@ -50,6 +50,11 @@ export class Gathering {
   readonly #thoughts = new Map<number, string[]>();
   readonly #calls = new Map<string, { name: string; readonly pieces: string[] }>();
 
+  /** Calls of tools so far. */
+  get calls(): number {
+    return this.#calls.size;
+  }
+
   truncate(): void {
     this.#truncated = true;
   }

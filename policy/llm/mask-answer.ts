@@ -1,7 +1,10 @@
-// Masks the body of an answer as it comes: JSON, server-sent events or text, of a model's provider or of any server.
+// Masks the body of an answer or a request as it comes: JSON, server-sent events, forms or text, of a model's provider or of any server.
+import { FormMasker } from "../mask/mask-form.ts";
 import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
 import { mediaOf } from "./answer.ts";
+import { ArrayMasker } from "./framing/mask-array.ts";
+import { FramesMasker } from "./framing/mask-frames.ts";
 import { EventsMasker, type DataMasker, type Sent } from "./framing/mask-sse.ts";
 import { maxEventLength } from "./framing/sse.ts";
 import { isObject } from "./json.ts";
@@ -14,29 +17,50 @@ export interface BodyMasker {
   end(): string | Uint8Array;
 }
 
-/** A masker of such a body, or why there is none. Media without text are `nothing to mask`. */
+/** What hides values, in what a server says or an agent; or what puts them back for the agent: that hides nothing, so it refuses little. */
+type Whose = "answer" | "request" | "restored";
+
+/**
+ * A masker of such a body, or why there is none. Media without text are `nothing to mask` in an answer, whose server says what it is; what an agent
+ * sends is looked into or refused, and has to be UTF-8.
+ */
 export function bodyMasker(
   contentType: string,
   /** Whose answer it is; undefined for any server's, which has no identifiers, and no texts that go on from event to event. */
   provider: LlmProvider | undefined,
   masker: StreamMasker,
   counts: Counts,
+  of: Whose = "answer",
 ): BodyMasker | { readonly problem: string } | "nothing to mask" {
   const media = mediaOf(contentType);
-  const framing = provider?.framing(media) ?? framingOf(media);
-  if (framing === "nothing to mask") return framing;
+  const found = provider?.framing(media) ?? framingOf(media);
+  if (found === "nothing to mask" && of !== "request") return found;
+  const framing = found === "nothing to mask" ? undefined : found;
   const charset = charsetOf(contentType);
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
-  const masked = framing && textMasker(framing, provider, masker, counts);
+  const otherwise = of === "restored" ? "lenient" : "refuse";
+  if (framing === "frames") {
+    const events = provider?.maskEvents(masker, counts);
+    if (events !== undefined) return new FramesMasker(events, masker, counts);
+  }
+  const masked = framing && textMasker(framing, provider, masker, counts, otherwise);
   if (masked === undefined)
     return {
       problem: `${media === "" ? "it names no content-type" : `${printableName(media)} is no text`}, so nobody can look into it`,
     };
-  const decoder = new TextDecoder("utf-8");
+  const isStrict = of === "request";
+  const decoder = new TextDecoder("utf-8", { fatal: isStrict, ignoreBOM: isStrict });
+  const decode = (chunk?: Uint8Array): string => {
+    try {
+      return chunk === undefined ? decoder.decode() : decoder.decode(chunk, { stream: true });
+    } catch {
+      throw new NotMaskable("it is no UTF-8");
+    }
+  };
   return {
-    push: (chunk) => masked.push(decoder.decode(chunk, { stream: true })),
-    end: () => masked.push(decoder.decode()) + masked.end(),
+    push: (chunk) => masked.push(decode(chunk)),
+    end: () => masked.push(decode()) + masked.end(),
   };
 }
 
@@ -50,13 +74,14 @@ function charsetOf(contentType: string): string | undefined {
 }
 
 /** Of any server's. */
-function framingOf(media: string): Framing | "text" | "nothing to mask" | undefined {
+function framingOf(media: string): Framing | "form" | "text" | "nothing to mask" | undefined {
   if (/^(?:image|audio|video|font)\//.test(media) && media !== "image/svg+xml")
     return "nothing to mask";
   if (media === "text/event-stream") return "events";
   if (/^application\/(?:[a-z0-9.+-]+\+)?json$/.test(media)) return "json";
   if (/^application\/(?:x-ndjson|jsonl|x-jsonl|json-lines|jsonlines|x-jsonlines)$/.test(media))
     return "bodies";
+  if (media === "application/x-www-form-urlencoded") return "form";
   return isText(media) ? "text" : undefined;
 }
 
@@ -66,10 +91,11 @@ interface Masked {
 }
 
 function textMasker(
-  framing: Framing | "text",
+  framing: Framing | "form" | "text",
   provider: LlmProvider | undefined,
   masker: StreamMasker,
   counts: Counts,
+  otherwise: "refuse" | "lenient",
 ): Masked | undefined {
   const shape = provider?.shape ?? everything;
   const whole = (text: string): string => maskedData(text, shape, masker, counts);
@@ -79,16 +105,22 @@ function textMasker(
       return new EventsMasker(masker, counts, events ? eventData(events, whole) : alone(whole));
     }
     case "json":
-      return new JsonStream({ masker, counts, shape, otherwise: "refuse" });
+      return new JsonStream({ masker, counts, shape, otherwise });
     case "lines": {
       const events = provider?.maskEvents(masker, counts);
       return linesOf(events ? eventLines(events, whole) : bodyLines(whole));
     }
     case "bodies":
       return linesOf(bodyLines(whole));
+    case "form":
+      return new FormMasker(masker, counts);
     case "text":
       return masker.open(counts);
-    case "array":
+    case "array": {
+      const masking = { masker, counts, shape, otherwise: "refuse" } as const;
+      const events = provider?.maskEvents(masker, counts);
+      return events ? new ArrayMasker(events, whole, masking) : new JsonStream(masking);
+    }
     case "frames":
       return undefined;
     default:
@@ -102,7 +134,7 @@ const maxLine = maxEventLength;
 const everything: Shape = () => "text";
 
 function isText(media: string): boolean {
-  return /^(?:text\/|image\/svg\+xml$|application\/(?:xml|yaml|x-yaml|graphql|javascript|x-www-form-urlencoded|[a-z0-9.+-]+\+xml)$)/.test(
+  return /^(?:text\/|image\/svg\+xml$|application\/(?:xml|yaml|x-yaml|graphql|javascript|[a-z0-9.+-]+\+xml)$)/.test(
     media,
   );
 }

@@ -43,6 +43,14 @@ export class RunningTexts<Event> {
     return stream.push(value);
   }
 
+  /** The last piece of a text: all that is left of it. Throws NotMaskable. */
+  last(value: string, path: readonly string[], of: PieceOf<Event>): string {
+    const shown = this.piece(value, path, of);
+    const stream = this.#running.get(of.key)?.stream;
+    this.#running.delete(of.key);
+    return shown + (stream?.end() ?? "");
+  }
+
   /** Ends the texts of these parts: the events that carry what was held back of them. */
   flush(isOver: (part: string) => boolean): Event[] {
     const events: Event[] = [];

@@ -16,27 +16,32 @@ export class ValueMasker {
   }
 
   /** Each member, its name too; lists add nothing to a path. Throws NotMaskable. */
-  members(object: JsonObject, path: readonly string[]): Record<string, unknown> {
-    if (path.length > maxDepth) throw tooDeep();
+  members(
+    object: JsonObject,
+    path: readonly string[],
+    depth: number = path.length,
+  ): Record<string, unknown> {
+    if (depth > maxDepth) throw tooDeep();
     return Object.fromEntries(
       Object.entries(object).map(([name, value]) => [
         this.#masker.whole(name, this.#counts),
-        this.value(value, [...path, name]),
+        this.value(value, [...path, name], depth + 1),
       ]),
     );
   }
 
-  value(value: unknown, path: readonly string[]): unknown {
+  /** @param depth levels that it stands below, lists too */
+  value(value: unknown, path: readonly string[], depth: number = path.length): unknown {
     if (typeof value === "string") return this.#string(value, path);
     if (typeof value === "number")
       return this.#masker.whole(String(value), this.#counts) === String(value) ? value : null;
     if (value === null || typeof value !== "object") return value;
     if (this.shape(path) === "drop") return Array.isArray(value) ? [] : null;
     if (Array.isArray(value)) {
-      if (path.length > maxDepth) throw tooDeep();
-      return value.map((one: unknown) => this.value(one, path));
+      if (depth > maxDepth) throw tooDeep();
+      return value.map((one: unknown) => this.value(one, path, depth + 1));
     }
-    return isObject(value) ? this.members(value, path) : value;
+    return isObject(value) ? this.members(value, path, depth) : value;
   }
 
   /** A text that stands here and comes in pieces; undefined where such a text is left alone. */

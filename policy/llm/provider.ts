@@ -14,7 +14,11 @@ export interface LlmProvider {
   readonly protocol: LlmProtocol;
   /** The operation that a request is, or undefined for one that no rule knows. Throws NotUnderstood. */
   route(request: RoutedRequest): Route | undefined;
-  /** The body with this limit, where the operation has one and the request names none; undefined where there is none to name. */
+  /**
+   * The body with this limit, where the operation has one and the request names none; undefined where there is none to name.
+   *
+   * @param path of the request, as rules see it
+   */
   limited(
     operation: string,
     body: JsonObject,

@@ -14,6 +14,8 @@ export interface LlmRequest {
   readonly body?: Uint8Array | string;
   /** The Content-Type as it came: forms say in it where their parts end. */
   readonly contentType?: string;
+  /** Names of its headers, lower case. */
+  readonly headers?: readonly string[];
   /** Path of the connection's endpoint without a slash at the end: `/v1`, or empty. */
   readonly basePath: string;
 }
@@ -26,7 +28,7 @@ export function recogniseLlm(provider: LlmProvider, request: LlmRequest): LlmOpe
   let operation = "other";
   const { unrecognised, ambiguous } = request.http;
   // The path says which operation it is, so it always has to have one reading.
-  let problem = unrecognised ?? ambiguous?.path ?? ambiguous?.query;
+  let problem = unrecognised ?? ambiguous?.path ?? ambiguous?.query ?? steered(request.headers);
   try {
     if (problem === undefined) {
       const route = routeOf(provider, request);
@@ -40,6 +42,15 @@ export function recogniseLlm(provider: LlmProvider, request: LlmRequest): LlmOpe
     problem = error.message;
   }
   return llmOperation(request.http, operation, reading, problem);
+}
+
+/** Headers by which gateways (Portkey, Helicone, LiteLLM, Cloudflare) take another model, provider or server than the body names. */
+const steering =
+  /^(?:x-portkey-(?:config|provider|virtual-key|custom-host)|helicone-(?:target-.*|fallbacks|model-override|.*api-base)|x-litellm-(?:model|api-base)|cf-aig-(?:.*endpoint|fallback.*))$/;
+
+function steered(headers: readonly string[] = []): string | undefined {
+  const found = headers.find((name) => steering.test(name));
+  return found && `the header ${found} makes some gateways take another model than the body's`;
 }
 
 function routeOf(provider: LlmProvider, { http, basePath }: LlmRequest): Route {

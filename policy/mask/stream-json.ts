@@ -24,8 +24,11 @@ export interface JsonMasking {
   readonly masker: StreamMasker;
   readonly counts: Counts;
   readonly shape: Shape;
-  /** Where it turns out to be no JSON: `refuse` throws NotMaskable, `text` masks the rest as the text it is. */
-  readonly otherwise: "refuse" | "text";
+  /**
+   * Where it turns out to be no JSON: `refuse` throws NotMaskable, `text` masks the rest as the text it is; `lenient` does, too, and refuses only
+   * what goes on for too long.
+   */
+  readonly otherwise: "refuse" | "text" | "lenient";
 }
 
 /** Deeper JSON is refused, or cut off inside of a string; providers and their tools stay far below. */
@@ -133,7 +136,7 @@ export class JsonStream implements TextStream {
       this.#options.otherwise === "refuse" &&
       (this.#levels.length > 0 || this.#expects !== nothing)
     )
-      throw new NotMaskable("the JSON of the answer ends before it is whole");
+      throw new NotMaskable("its JSON ends before it is whole");
   }
 
   #read(text: string, isEnd: boolean): void {
@@ -319,7 +322,7 @@ export class JsonStream implements TextStream {
   /** What came is no JSON from here on, nor was the token before it in its place. */
   #break(text: string, at: number): undefined {
     if (this.#options.otherwise === "refuse")
-      throw new NotMaskable("the answer is no JSON, so nobody knows what its strings say");
+      throw new NotMaskable("it is no JSON, so nobody knows what its strings say");
     const { masker, counts } = this.#options;
     this.#plain = masker.open(counts);
     const shown = this.#plain.push(this.#token + text.slice(at));
@@ -330,8 +333,7 @@ export class JsonStream implements TextStream {
   }
 
   #tooMuch(text: string, what: string): number {
-    if (this.#options.otherwise === "refuse")
-      throw new NotMaskable(`the JSON of the answer ${what}`);
+    if (this.#options.otherwise !== "text") throw new NotMaskable(`its JSON ${what}`);
     this.#isCut = true;
     return text.length;
   }

@@ -11,7 +11,8 @@ import { endsPlan, OpenEnds, type EndsPlan } from "./stream-ends.ts";
 import { privateKeys, webTokens, type LongFinder } from "./stream-long.ts";
 import { compilePattern } from "./stream-pattern.ts";
 import { bitOf, createLook, type Suspects } from "./suspects.ts";
-import { createTransform, type MaskValue } from "./transform.ts";
+import type { TokenVault } from "./token-vault.ts";
+import { createTransform, redactedText, type MaskValue } from "./transform.ts";
 
 /** How often each detector spoke. */
 export type Counts = Record<string, number>;
@@ -107,9 +108,17 @@ const madeFor: Readonly<Partial<Record<DetectorName, MakeFinder>>> = {
   "private-key": privateKeys,
 };
 
-/** Throws for a detector this version does not have: a mask that cannot be applied must not be skipped. */
-export function createStreamMasker(masks: readonly DetectMask[], key: Uint8Array): StreamMasker {
-  const plan = planOf(masks, key);
+/**
+ * Throws for a detector this version does not have: a mask that cannot be applied must not be skipped.
+ *
+ * @param vault keeps what reversible tokens stand for; without one such values are hidden for good
+ */
+export function createStreamMasker(
+  masks: readonly DetectMask[],
+  key: Uint8Array,
+  vault?: Pick<TokenVault, "token">,
+): StreamMasker {
+  const plan = planOf(masks, key, vault);
   const hasPatterns = masks.some(({ pattern }) => pattern !== undefined);
   const suspects = (text: string, context: string): boolean =>
     hasPatterns ||
@@ -123,7 +132,11 @@ export function createStreamMasker(masks: readonly DetectMask[], key: Uint8Array
   };
 }
 
-function planOf(masks: readonly DetectMask[], key: Uint8Array): Plan {
+function planOf(
+  masks: readonly DetectMask[],
+  key: Uint8Array,
+  vault: Pick<TokenVault, "token"> | undefined,
+): Plan {
   const bounded: Bounded[] = [];
   const long: Long[] = [];
   for (const { detector, pattern, transform } of masks) {
@@ -148,11 +161,21 @@ function planOf(masks: readonly DetectMask[], key: Uint8Array): Plan {
     look: lookAt([...names]),
     mayBeLong: (text) => hasPatterns || (long.length > 0 && /eyJ|-----BEGIN/.test(text)),
     transformOf: (transform) => {
-      const known = made.get(transform) ?? createTransform(transform, key);
+      const known =
+        made.get(transform) ?? reversible(transform, vault) ?? createTransform(transform, key);
       made.set(transform, known);
       return known;
     },
   };
+}
+
+function reversible(
+  transform: Transform,
+  vault: Pick<TokenVault, "token"> | undefined,
+): MaskValue | undefined {
+  if (transform.kind !== "restore" || vault === undefined) return undefined;
+  const { detector } = transform;
+  return (value) => (value === null ? null : (vault.token(detector, value) ?? redactedText));
 }
 
 /** The first look of suspects.ts, at a string: short ones, which streams bring, by way of one buffer. */

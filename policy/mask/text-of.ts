@@ -27,6 +27,7 @@ export function masksTextOf({ transform, type }: MaskedColumn): boolean {
     case "truncateDate":
       return dates.has(type);
     case "tokenize":
+    case "restore":
     case "partial":
       return onlySpelling.has(type);
   }

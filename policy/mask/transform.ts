@@ -30,6 +30,9 @@ function maskText(transform: Transform, key: Uint8Array): (value: string) => str
         createHmac("sha256", key).update(value, "utf8").digest("hex").slice(0, hashHexLength);
     case "tokenize":
       return createTokenize(key);
+    case "restore":
+      // Where nobody keeps what it stands for, it is hidden for good.
+      return () => redactedText;
     case "partial":
       return (value) => partialText(value, transform.keepFirst, transform.keepLast);
     case "truncateDate":

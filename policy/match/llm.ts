@@ -52,6 +52,8 @@ export function llmRequestMismatch(
 ): MatchField | undefined {
   const { operations, maxOutputTokens, promptMatches, detects } = matcher;
   if (operations && !matchesAny(operations, facts.operation)) return "operations";
+  // What is said in a session is not looked into: a permission has to name it.
+  if (!operations && facts.operation === "realtime" && reading === "covers") return "operations";
   if (matcher.models && !modelMatches(matcher, facts, reading)) return "models";
   if (matcher.tools && facts.toolsUnreadable === true && reading === "covers") return "tools";
   if (maxOutputTokens !== undefined && !tokensMatch(maxOutputTokens, facts, reading))

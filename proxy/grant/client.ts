@@ -1,14 +1,9 @@
 // Speaks to the operator: HTTPS with its CA pinned, or plain HTTP over a unix socket or loopback in local mode; every request carries a fresh proof.
-import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type ClientRequest,
-  type IncomingMessage,
-  type RequestOptions,
-} from "node:http";
+import type { Agent, ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { jwtTokenType, tokenExchangeGrantType, type TokenAnswer } from "../../contract/control.ts";
 import { OperatorRefused, OperatorUnavailable, parseTokenAnswer, refusal } from "./answers.ts";
+import { Agent as HttpAgent, request as httpRequest } from "../net/node-http.ts";
 import type { ProofKey } from "./keys.ts";
 
 /** A bundle of the largest policies we admit is under 1 MiB; beside it stands a lease. */
@@ -53,7 +48,7 @@ export class OperatorClient {
   readonly #readToken: (signal: AbortSignal) => Promise<string>;
   readonly #origin: string;
   readonly #send: (options: RequestOptions) => ClientRequest;
-  readonly #agent: HttpAgent;
+  readonly #agent: Agent;
   #nonce: string | undefined;
 
   constructor(options: OperatorClientOptions) {
@@ -255,7 +250,7 @@ export class OperatorClient {
 function transport(
   url: URL,
   address: OperatorAddress,
-): { readonly agent: HttpAgent; readonly send: (options: RequestOptions) => ClientRequest } {
+): { readonly agent: Agent; readonly send: (options: RequestOptions) => ClientRequest } {
   const pool = { keepAlive: true, maxSockets, scheduling: "lifo" } as const;
   const target = { host: url.hostname.replace(/^\[|\]$/g, ""), port: url.port };
   if (url.protocol === "https:") {

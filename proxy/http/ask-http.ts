@@ -1,14 +1,18 @@
 // What a request of an `http` connection asks for: decided on its head alone, unless a rule may hold it, since an approval binds to the body too.
-import type { Bundle } from "../../policy/bundle.ts";
+import type { Bundle, DetectMask } from "../../policy/bundle.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
+import type { HttpOperation } from "../../policy/operation.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { ruleBlocks } from "../../policy/when.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream } from "./body.ts";
-import type { Prefix } from "./body.ts";
+import type { BodyPass, Prefix } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
+import type { SeeFindings } from "./marks.ts";
+import { SentMask } from "./mask-sent.ts";
 import { TextObserver, isText } from "./text-observer.ts";
 
 /** An approval binds to the whole body, so a held request is read to its end. */
@@ -21,20 +25,29 @@ export function askHttp(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
+  masks: RequestMasks,
 ): Asked | Promise<Asked> {
   if (exchange.request.body.length === 0 || !mayHold(live.bundle, head.method))
-    return asked(exchange, head, live, undefined);
+    return asked(exchange, head, live, masks, undefined);
   const reading = exchange.readPrefix(holdLimit);
   return reading instanceof Promise
-    ? reading.then((prefix) => asked(exchange, head, live, prefix))
-    : asked(exchange, head, live, reading);
+    ? reading.then((prefix) => asked(exchange, head, live, masks, prefix))
+    : asked(exchange, head, live, masks, reading);
+}
+
+/** What applies to this request, and how marks of findings get onto the session once it passed. */
+export interface RequestMasks {
+  readonly masks: readonly DetectMask[];
+  readonly vault: TokenVault;
+  readonly see: (operation: HttpOperation) => SeeFindings | undefined;
 }
 
 function asked(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-  prefix: Prefix | undefined,
+  { masks, vault, see }: RequestMasks,
+  read: Prefix | undefined,
 ): Asked {
   const { bundle } = live;
   const operation = recogniseHttp({
@@ -44,17 +57,31 @@ function asked(
     headers: head.all,
   });
   const { body } = exchange.request;
+  const mask =
+    masks.length === 0 ? undefined : new SentMask(head, body.length !== 0, masks, bundle, vault);
   const full = bundle.recording.detail === "Full";
   const sent = full && isText(head.all["content-type"]) ? new TextObserver("request") : undefined;
-  const count = (chunk: Buffer): void => {
-    exchange.bytesIn += chunk.length;
+  const shown = (chunk: Buffer): Buffer => {
     sent?.take(chunk);
+    return chunk;
   };
-  const send = (known: Prefix | undefined): Buffer | BodyStream => {
-    if (known?.complete !== true) return new BodyStream(body, known?.bytes, count);
-    count(known.bytes);
-    return known.bytes;
+  const take = (chunk: Buffer): Buffer => {
+    exchange.bytesIn += chunk.length;
+    return shown(mask === undefined ? chunk : mask.take(chunk));
   };
+  const pass: BodyPass = mask === undefined ? { take } : { take, end: () => shown(mask.end()) };
+  const whole = (bytes: Buffer): Buffer => {
+    const taken = take(bytes);
+    return mask === undefined ? taken : Buffer.concat([taken, pass.end?.() ?? taken]);
+  };
+  const send = (known: Prefix | undefined): Buffer | BodyStream =>
+    known?.complete === true ? whole(known.bytes) : new BodyStream(body, known?.bytes, pass);
+  // What is decided on, shown to a person and approved is what would be sent.
+  const prefix =
+    mask !== undefined && read?.complete === true
+      ? { bytes: whole(read.bytes), complete: true }
+      : read;
+  const isMasked = prefix !== read;
 
   return {
     operation,
@@ -67,8 +94,14 @@ function asked(
         ? undefined
         : () => ({ part: "request", text: contentText(prefix.bytes) }),
     form: full ? "readable" : "as asked",
+    ...(mask !== undefined && {
+      masked: mask.counts,
+      sentHeaders: (headers: string[]) => mask.headers(headers),
+    }),
     body: () => {
+      mask?.passed(see(operation));
       if (body.length === 0) return null;
+      if (isMasked) return prefix?.bytes ?? null;
       if (prefix !== undefined || (body.length ?? Infinity) > pieceLimit) return send(prefix);
       const reading = exchange.readPrefix(pieceLimit);
       return reading instanceof Promise ? reading.then(send) : send(reading);

@@ -1,16 +1,18 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
-import type { DetectMask } from "../../policy/bundle.ts";
+import type { DetectMask, RecordingDetail } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
-import { isObject } from "../../policy/llm/json.ts";
+import { isObject, parseStrict } from "../../policy/llm/json.ts";
 import type { JsonObject } from "../../policy/llm/json.ts";
 import { withMembers } from "../../policy/llm/members.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
+import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import type { Content, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
@@ -31,6 +33,7 @@ export async function askLlm(
   received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
+  vault: TokenVault,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
@@ -40,7 +43,8 @@ export async function askLlm(
       ? received
       : decodedHead(received, type);
   const masked: Counts = {};
-  const body = sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, masked);
+  const body =
+    sent === undefined ? undefined : maskRequest(sent, provider, masks, bundle, vault, masked);
   const http = recogniseHttp({
     method: head.method,
     host: literal(endpoint.host),
@@ -51,25 +55,45 @@ export async function askLlm(
     http,
     basePath: endpoint.basePath,
     contentType: String(head.all["content-type"] ?? ""),
+    headers: Object.keys(head.all),
     ...(body !== undefined && { body }),
   });
-  const keepsText = bundle.recording.detail !== "Metadata";
+  if (masks.length > 0) refuseTokens(operation);
   return {
     operation,
     head,
     provider,
     masked,
     exact: () => exactOf(head, body),
-    content: body === undefined ? undefined : () => ({ part: "request", text: contentText(body) }),
+    content:
+      body === undefined ? undefined : () => ({ part: "request", text: shown(operation, body) }),
     // Tokens are counted and answers recorded from the text on its way; on loopback the agent gains nothing from encoding.
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
       return rewritten(provider, body, operation, maxOutputTokens);
     },
-    observer: () => new AnswerObserver(provider, keepsText ? operation.facts.prompts : undefined),
+    observer: () =>
+      new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
   };
 }
+
+/** A person who is asked sees what the request says; of a form its sound and pictures would be in the way. */
+function shown({ facts, http }: LlmOperation, body: Buffer): string {
+  return http.contentType.startsWith("multipart/") ? facts.prompts.join("\n\n") : contentText(body);
+}
+
+/** They spell a text that no mask finds. Throws ProxyError. */
+function refuseTokens({ facts }: LlmOperation): void {
+  if (facts.promptsUnreadable !== true || !ofTokens.has(facts.operation)) return;
+  throw new ProxyError(
+    "MaskNotProvable",
+    "the request cannot be masked, because it has numbers of tokens in the place of text; send text (LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)",
+  );
+}
+
+/** Operations whose input may be tokens. */
+const ofTokens: ReadonlySet<string> = new Set(["embeddings", "completions"]);
 
 /** The body as the text that it is, whatever it was encoded in. */
 async function wholeBody(exchange: Exchange, head: RequestHead): Promise<Buffer | undefined> {
@@ -118,13 +142,13 @@ function limitOf(
 
 class AnswerObserver implements Observer {
   readonly #provider: LlmProvider;
-  readonly #prompts: readonly string[] | undefined;
+  readonly #asked: readonly Content[] | undefined;
   #reader: AnswerReader | undefined;
 
-  /** @param prompts undefined: texts are not recorded */
-  constructor(provider: LlmProvider, prompts: readonly string[] | undefined) {
+  /** @param asked what is recorded of the request; undefined: texts are not recorded */
+  constructor(provider: LlmProvider, asked: readonly Content[] | undefined) {
     this.#provider = provider;
-    this.#prompts = prompts;
+    this.#asked = asked;
   }
 
   start(_status: number, headers: Readonly<Record<string, string | string[] | undefined>>): void {
@@ -140,13 +164,45 @@ class AnswerObserver implements Observer {
 
   finish(): ReturnType<Observer["finish"]> {
     const answer = this.#reader?.finish();
-    const asked = this.#prompts === undefined ? [] : content("request", this.#prompts, false);
+    const asked = this.#asked ?? [];
     if (answer === undefined) return { contents: asked };
     return {
-      contents: this.#prompts === undefined ? [] : [...asked, ...answerContent(answer)],
+      contents: this.#asked === undefined ? [] : [...asked, ...answerContent(answer)],
       ...(answer.usage !== undefined && { tokens: answer.usage }),
     };
   }
+}
+
+/** What the request says, as its recogniser read it; where everything is recorded, also the terms: tools offered, forms, numbers. */
+function requestContents(
+  operation: LlmOperation,
+  body: Buffer | undefined,
+  detail: RecordingDetail,
+): readonly Content[] | undefined {
+  if (detail === "Metadata") return undefined;
+  const prompts = content("request", operation.facts.prompts, false);
+  return detail === "Full" ? [...prompts, ...termsOf(body)] : prompts;
+}
+
+/** Where conversations stand in the bodies of all providers: recorded as the texts that they are. */
+const conversation: ReadonlySet<string> = new Set([
+  "messages",
+  "input",
+  "prompt",
+  "instructions",
+  "system",
+  "contents",
+  "images",
+  "documents",
+]);
+
+function termsOf(body: Buffer | undefined): readonly Content[] {
+  const parsed = parseStrict(body ?? "");
+  if ("problem" in parsed || !isObject(parsed.value)) return [];
+  const terms = Object.entries(parsed.value).filter(([name]) => !conversation.has(name));
+  return terms.length === 0
+    ? []
+    : content("params", [JSON.stringify(Object.fromEntries(terms))], false);
 }
 
 function answerContent({ thinking = "", text, toolCalls, error, truncated }: Answer): Content[] {

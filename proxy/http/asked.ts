@@ -27,6 +27,8 @@ export interface Asked {
   readonly provider?: LlmProvider;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts;
+  /** The headers as they may leave, flat; absent where they go as they are. */
+  readonly sentHeaders?: (headers: string[]) => string[];
   /** Where nothing is masked: readable, because the answer is read on the way. */
   readonly form: AnswerForm;
   /** The body as it goes to the upstream; may read more of it. */

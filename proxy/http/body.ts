@@ -91,6 +91,14 @@ class PrefixReader implements BodyReader {
   }
 }
 
+/** What a body goes through on its way. */
+export interface BodyPass {
+  /** What goes on once this has come; the stream's to keep. Throws where none of it may. */
+  take(chunk: Buffer): Buffer;
+  /** The rest; a pass that has one may change how long the body is. */
+  end?(): Buffer;
+}
+
 /**
  * A request body as a stream of its own, beginning with what was already read. The upstream client destroys the stream
  * it is given as soon as an answer is complete; the agent's connection lives on.
@@ -99,15 +107,15 @@ export class BodyStream extends Readable implements BodyReader {
   /** Of all of it; undefined where only its end will tell. */
   readonly length: number | undefined;
   readonly #body: InboundBody;
-  readonly #observe: (chunk: Buffer) => void;
+  readonly #pass: BodyPass;
 
-  constructor(body: InboundBody, prefix: Buffer | undefined, observe: (chunk: Buffer) => void) {
+  constructor(body: InboundBody, prefix: Buffer | undefined, pass: BodyPass) {
     super({ highWaterMark: 65_536 });
     // The client that reads it hears of an error while it reads; before and after that nobody has to.
     this.on("error", () => {});
-    this.length = body.length;
+    this.length = pass.end === undefined ? body.length : undefined;
     this.#body = body;
-    this.#observe = observe;
+    this.#pass = pass;
     if (prefix !== undefined && prefix.length > 0) this.#take(prefix);
     body.read(this);
     body.pause();
@@ -128,7 +136,14 @@ export class BodyStream extends Readable implements BodyReader {
   }
 
   end(): void {
-    this.push(null);
+    if (this.destroyed) return;
+    try {
+      const rest = this.#pass.end?.();
+      if (rest !== undefined && rest.length > 0) this.push(rest);
+      this.push(null);
+    } catch (error) {
+      this.#broke(error);
+    }
   }
 
   failed(error: Error): void {
@@ -136,7 +151,16 @@ export class BodyStream extends Readable implements BodyReader {
   }
 
   #take(chunk: Buffer): void {
-    this.#observe(chunk);
-    if (!this.push(chunk)) this.#body.pause();
+    try {
+      const passed = this.#pass.take(chunk);
+      if (passed.length > 0 && !this.push(passed)) this.#body.pause();
+    } catch (error) {
+      this.#broke(error);
+    }
+  }
+
+  /** Not another byte of it goes on. */
+  #broke(error: unknown): void {
+    this.destroy(error instanceof Error ? error : new Error(String(error)));
   }
 }

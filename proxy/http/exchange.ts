@@ -22,6 +22,8 @@ import type { AnswerRules } from "./headers.ts";
 import { detected } from "./mask-answer.ts";
 import type { AnswerGuard } from "./mask-answer.ts";
 import { refusalOf } from "./refusal.ts";
+import { RestoringAnswer } from "./restoring-answer.ts";
+import type { Restoring } from "./restoring-answer.ts";
 import { dispatchAgain } from "./retries.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
@@ -57,6 +59,8 @@ export interface Outgoing {
   readonly mask?: AnswerGuard | undefined;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts | undefined;
+  /** Puts values back where their tokens stand, behind all that looks at the answer. */
+  readonly restoring?: Restoring | undefined;
   readonly retries: number;
   readonly limits: Limits;
 }
@@ -80,7 +84,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   connection: string | undefined;
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
-  readonly #answer: InboundAnswer;
+  #answer: InboundAnswer;
   readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
@@ -137,6 +141,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#mask = outgoing.mask;
     this.#masked = outgoing.masked;
     this.#rules = outgoing.answer;
+    if (outgoing.restoring !== undefined)
+      this.#answer = new RestoringAnswer(this.#answer, outgoing.restoring, (e) => this.end(e));
     if (outgoing.body instanceof Readable) this.#body = outgoing.body;
     this.#startedMs = performance.now();
     if (this.#gone) {

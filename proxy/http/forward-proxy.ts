@@ -1,10 +1,11 @@
 // The listener that HTTPS_PROXY and HTTP_PROXY point at: an agent may reach its Connections under their own host names and ports, each
 // request decided like any other, and nothing else.
-import { isIP, Socket } from "node:net";
+import { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 
 import type { RefusedTarget } from "../../contract/event.ts";
 import { ProxyError } from "../errors.ts";
+import { neededConnection } from "../needed-connection.ts";
 import type { PodAuthority } from "../tls/authority.ts";
 import { createTlsTerminator } from "../tls/terminate.ts";
 import { boundedHost, readConnect } from "./connect-target.ts";
@@ -97,18 +98,4 @@ export function createForwardProxy(options: ForwardProxyOptions): ForwardProxy {
 
 function hostUnknown(target: Omit<RefusedTarget, "count">): ProxyError {
   return new ProxyError("HostUnknown", neededConnection(target), { target });
-}
-
-const postgresPort = 5432;
-
-/** Says which Connection would be needed. */
-function neededConnection({ host, port, scheme }: Omit<RefusedTarget, "count">): string {
-  const missing = `no Connection names ${host}:${port}`;
-  if (isIP(host.replace(/^\[|\]$/g, "")) !== 0)
-    return `${missing}, and addresses are never reached by number: dial a name, and add a Connection with that name among its hosts and an AccessPolicy that targets it`;
-  if (port === postgresPort)
-    return `${missing}; to reach it, add a Connection of protocol postgres with endpoint.host ${host} and an AccessPolicy that targets it`;
-  const isDefault = port === (scheme === "https" ? 443 : 80);
-  const url = `${scheme}://${host}${isDefault ? "" : `:${port}`}`;
-  return `${missing}; to reach it, add a Connection with endpoint.url ${url} (or with ${host} among its hosts) and an AccessPolicy that targets it`;
 }

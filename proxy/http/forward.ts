@@ -1,6 +1,5 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
-import type { DetectMask } from "../../policy/bundle.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
@@ -14,12 +13,12 @@ import type { Exchange, Granted } from "./exchange.ts";
 import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
-import { answerMask } from "./mask-answer.ts";
+import { answerMask, restoringOf } from "./mask-answer.ts";
 import type { AskMcp, McpAsking } from "./mcp/ask.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
-import { depart, findings } from "./marks.ts";
+import { depart, findings, noMasks } from "./marks.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -35,8 +34,6 @@ export interface ForwardContext {
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
-
-const none: readonly DetectMask[] = [];
 
 /** Never rejects: whatever goes wrong is said to the agent and recorded. */
 export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
@@ -57,11 +54,12 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const live = gate.current() ?? (await gate.grant(exchange.signal));
     const head = decidedHead(read, live.lease);
     requireBasePath(head, live);
-    const masks = session.masksNow(live.bundle.requestMasks ?? none);
+    const requestMasks = live.bundle.requestMasks ?? noMasks;
+    const masks = session.masksNow(requestMasks);
     const asking =
       offer === undefined
         ? ask(connection.protocol, { exchange, head, live, gate, session, context, masks })
-        : askWebSocket(connection.protocol, head, live);
+        : askWebSocket(connection.protocol, head, live, masks, session.vault);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
     const passage = passing instanceof Promise ? await passing : passing;
@@ -70,7 +68,8 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       return;
     }
     granted = passage;
-    if (asked.masked !== undefined) findings(masks, session, asked.operation)?.(asked.masked);
+    if (asked.provider !== undefined && asked.masked !== undefined)
+      findings(masks, session, asked.operation)?.(asked.masked);
     // A hold can last longer than a grant: endpoint and lease are those of now.
     const now = gate.current() ?? (await gate.grant(exchange.signal));
     if (offer !== undefined) {
@@ -82,6 +81,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
         operation: asked.operation,
         passage,
         head,
+        ...(asked.sentHeaders !== undefined && { sentHeaders: asked.sentHeaders }),
         offer,
         live: now,
         upstreams: context.upstreams,
@@ -94,12 +94,15 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const mask =
       asked.guard === undefined ? answerMask(session, now.bundle, asked, head.method) : undefined;
     const isGuarded = asked.guard !== undefined || mask !== undefined;
+    const restoring = restoringOf(session, asked.provider, head.method);
+    const readable = restoring === undefined ? asked.form : "readable";
     const sentHead = asked.head ?? head;
+    const headers = upstreamHeaders(sentHead, now, isGuarded ? "whole" : readable);
     const plain = {
       method: head.method,
       // Of a head whose target is another, too: the older transport of MCP has a place of its own for messages.
       path: sentTarget(sentHead, now.lease),
-      headers: upstreamHeaders(sentHead, now, isGuarded ? "whole" : asked.form),
+      headers: asked.sentHeaders?.(headers) ?? headers,
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
@@ -107,13 +110,14 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
     const { operation } = asked;
-    depart({ exchange, session, operation, passage, live: now, masks }, sent.body);
+    depart({ exchange, session, operation, passage, live: now, requestMasks, masks }, sent.body);
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
       mask: asked.guard?.(upstream, sent) ?? mask,
-      decodes: mask !== undefined || asked.provider !== undefined,
+      decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
+      restoring,
       answer: answerRules(now),
       limits: asked.limits ?? now.bundle.limits,
       retries: retriesFor(
@@ -207,10 +211,14 @@ function ask(
   protocol: Protocol,
   asking: McpAsking & { readonly context: ForwardContext },
 ): Asked | Promise<Asked> {
-  const { exchange, head, live, masks } = asking;
+  const { exchange, head, live, session, masks } = asking;
   switch (protocol) {
     case "http":
-      return askHttp(exchange, head, live);
+      return askHttp(exchange, head, live, {
+        masks,
+        vault: session.vault,
+        see: (operation) => findings(masks, session, operation),
+      });
     case "mcp":
       return asking.context.mcp(asking);
     case "postgres":
@@ -218,7 +226,7 @@ function ask(
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return askLlm(providers[protocol], exchange, head, live, masks);
+      return askLlm(providers[protocol], exchange, head, live, masks, session.vault);
   }
 }
 

@@ -9,7 +9,7 @@ import type { FlatHeaders, InboundEvents, InboundLeg, InboundSink } from "./inbo
 import { unreadableOf } from "./refusal.ts";
 import { RequestParser, Unreadable } from "./request-parser.ts";
 import type { ReadRequest, RequestSink } from "./request-parser.ts";
-import type { SharedReads } from "./shared-reads.ts";
+import type { SharedReads } from "../net/shared-reads.ts";
 
 /** Of a body nobody reads at the moment, and of requests sent without waiting for the answer before; more stays with the sender. */
 const maxWaitingBytes = 64 * 1024;

@@ -4,7 +4,7 @@ import type { Socket } from "node:net";
 import { Http1Leg } from "./http1-leg.ts";
 import type { LegClock } from "./http1-leg.ts";
 import type { InboundLeg, InboundSink } from "./inbound.ts";
-import { SharedReads } from "./shared-reads.ts";
+import { SharedReads } from "../net/shared-reads.ts";
 
 const everyMs = 1_000;
 

@@ -48,15 +48,17 @@ export interface Departure {
   readonly passage: Granted;
   /** The grant of now. */
   readonly live: LiveGrant;
-  /** The request masks that its body was or is being masked by. */
+  /** The request masks of the rules that it was read under, and those of them that its body was or is being masked by. */
+  readonly requestMasks: readonly DetectMask[];
   readonly masks: readonly DetectMask[];
 }
 
 /** What stands against it now, if a mark came since it was decided. */
-function refusal({ session, operation, passage, live, masks }: Departure): ProxyError | undefined {
+function refusal(departure: Departure): ProxyError | undefined {
+  const { session, operation, passage, requestMasks, masks } = departure;
   const refused = session.refusalNow(operation, passage.decision);
   if (refused !== undefined) return refused;
-  return session.masksNow(live.bundle.requestMasks ?? none) === masks
+  return session.masksNow(requestMasks) === masks
     ? undefined
     : new ProxyError(
         "MaskNotProvable",
@@ -64,18 +66,21 @@ function refusal({ session, operation, passage, live, masks }: Departure): Proxy
       );
 }
 
-const none: readonly DetectMask[] = [];
+/** One list for all connections without any: lists are told apart by what they are. */
+export const noMasks: readonly DetectMask[] = [];
 
 /**
  * Throws ProxyError where the request may not be sent any more; while its body still comes from the agent, each new mark asks again, and may end it.
  */
 export function depart(departure: Departure, body: unknown): void {
-  const { session, passage, live, exchange } = departure;
-  const { requestMasks = none } = live.bundle;
+  const { session, passage, live, exchange, requestMasks } = departure;
   const isIndifferent =
     live.prepared.markReaders.length === 0 && !requestMasks.some(({ when }) => when !== undefined);
   if (isIndifferent) return;
-  const refused = session.marks === passage.marks ? undefined : refusal(departure);
+  // Its body was masked by what held when it began to come; the decision is as old as its own marks.
+  const isOld =
+    session.marks !== passage.marks || session.masksNow(requestMasks) !== departure.masks;
+  const refused = isOld ? refusal(departure) : undefined;
   if (refused !== undefined) throw refused;
   if (!(body instanceof BodyStream)) return;
   const unwatch = session.onMark(() => {

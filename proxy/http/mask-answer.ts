@@ -5,10 +5,13 @@ import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import { createStreamMasker, type Counts, type StreamMasker } from "../../policy/mask/stream.ts";
+import { createRestorer } from "../../policy/mask/restore.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import type { Operation } from "../../policy/operation.ts";
 import { ProxyError } from "../errors.ts";
 import type { GateSession } from "../pipeline.ts";
 import { findings, type SeeFindings } from "./marks.ts";
+import type { Restoring } from "./restoring-answer.ts";
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
@@ -24,7 +27,7 @@ export const untrue: ReadonlySet<string> = new Set([
 ]);
 
 /** Their values mean something to HTTP itself. */
-const ofHttp: ReadonlySet<string> = new Set([
+export const ofHttp: ReadonlySet<string> = new Set([
   "content-type",
   "date",
   "expires",
@@ -39,6 +42,7 @@ const ofHttp: ReadonlySet<string> = new Set([
 const none: ReadonlySet<string> = new Set();
 
 const maskers = new WeakMap<readonly DetectMask[], StreamMasker>();
+const reversibles = new WeakMap<TokenVault, WeakMap<readonly DetectMask[], StreamMasker>>();
 
 /** Undefined where nothing is masked. */
 export function answerMask(
@@ -60,6 +64,31 @@ export function maskerOf(masks: readonly DetectMask[], { maskKey }: Bundle): Str
   const made = createStreamMasker(masks, Buffer.from(maskKey, "base64url"));
   maskers.set(masks, made);
   return made;
+}
+
+/** The same for requests, whose tokens this vault keeps. */
+export function sentMaskerOf(
+  masks: readonly DetectMask[],
+  bundle: Bundle,
+  vault: TokenVault,
+): StreamMasker {
+  if (!masks.some(({ transform }) => transform.kind === "restore")) return maskerOf(masks, bundle);
+  let byMasks = reversibles.get(vault);
+  if (byMasks === undefined) reversibles.set(vault, (byMasks = new WeakMap()));
+  const known = byMasks.get(masks);
+  if (known !== undefined) return known;
+  const made = createStreamMasker(masks, Buffer.from(bundle.maskKey, "base64url"), vault);
+  byMasks.set(masks, made);
+  return made;
+}
+
+/** What puts values back into an answer; undefined where no token was ever sent. */
+export function restoringOf(
+  { vault }: Pick<GateSession, "vault">,
+  provider: LlmProvider | undefined,
+  method: string,
+): Restoring | undefined {
+  return vault.isEmpty ? undefined : { restorer: createRestorer(vault), provider, method };
 }
 
 /** Of request and answer together, for the event. */

@@ -3,8 +3,9 @@ import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { maskJson, NotMaskable } from "../../policy/mask/stream-json.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
+import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
-import { maskerOf } from "./mask-answer.ts";
+import { sentMaskerOf } from "./mask-answer.ts";
 
 /** The body as it may leave. Throws ProxyError for one that is no JSON. */
 export function maskRequest(
@@ -12,10 +13,11 @@ export function maskRequest(
   { shape }: Pick<LlmProvider, "shape">,
   masks: readonly DetectMask[],
   bundle: Bundle,
+  vault: TokenVault,
   counts: Counts,
 ): Buffer {
   if (masks.length === 0 || body.length === 0) return body;
-  const masker = maskerOf(masks, bundle);
+  const masker = sentMaskerOf(masks, bundle, vault);
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body);
     const masked = maskJson({ masker, counts, shape, otherwise: "refuse" }, text);

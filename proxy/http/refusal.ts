@@ -129,6 +129,7 @@ const titles: Readonly<Record<ProxyErrorCode, string>> = {
   ProxyTooOld: "Proxy too old for the policy",
   ConnectionUnknown: "No such connection",
   HostUnknown: "No Connection names this host",
+  PacketsRefused: "Neither TCP nor DNS",
   UpstreamUnreachable: "Upstream unreachable",
   UpstreamTls: "Upstream TLS not trusted",
   UpstreamAuthentication: "Upstream refused the credential",

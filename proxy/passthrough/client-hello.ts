@@ -2,6 +2,8 @@
 // comes. Pure; what two readers could read differently, or what hides the name, is refused.
 import { isIP } from "node:net";
 
+import { isHostName } from "../net/host-name.ts";
+
 /** `alert`: how TLS says it (RFC 8446 section 6.2). */
 export interface HelloProblem {
   readonly problem: string;
@@ -36,11 +38,6 @@ const serverName = 0;
 const encryptedClientHello = 0xfe0d;
 /** The draft before it, which some clients still send. */
 const encryptedServerName = 0xffce;
-
-/** Dots between labels of letters, digits, hyphens and underscores, as names are dialled (RFC 1123 section 2.1). */
-const hostPattern =
-  /^[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?)*$/;
-const maxHostLength = 253;
 
 class Unreadable extends Error {
   readonly answer: HelloProblem;
@@ -204,7 +201,7 @@ function readName(reader: Reader): string {
   // Of each type one name at most, and no other type was ever defined (RFC 6066 section 3).
   if (!list.isDone || type !== 0) throw malformed();
   const host = name.toString("latin1").toLowerCase();
-  if (host.length > maxHostLength || !hostPattern.test(host) || isIP(host) !== 0)
+  if (!isHostName(host) || isIP(host) !== 0)
     throw new Unreadable("a server name (SNI) that is no host name", alerts.decodeError);
   return host;
 }

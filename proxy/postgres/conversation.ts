@@ -79,12 +79,12 @@ export class Conversation {
   /** @param clientRest bytes the client sent ahead during the handshake */
   start(clientRest: Buffer, upstreamRest: Buffer): void {
     const { client, upstream, ended } = this.#ends;
-    client.on("data", this.#fromClient);
+    client.on("data", this.fromClient);
     client.on("drain", this.#balance);
     client.on("end", () => this.#clientHalfClosed());
     client.on("error", () => client.destroy());
     client.on("close", () => this.#clientGone());
-    upstream.on("data", this.#fromUpstream);
+    upstream.on("data", this.fromUpstream);
     upstream.on("drain", this.#balance);
     upstream.on("error", () => upstream.destroy());
     upstream.on("end", () => this.#upstreamGone());
@@ -92,8 +92,8 @@ export class Conversation {
     this.#clock.start();
     if (ended.aborted) this.#onEnded();
     else ended.addEventListener("abort", this.#onEnded, { once: true });
-    if (upstreamRest.length > 0) this.#fromUpstream(upstreamRest);
-    if (clientRest.length > 0) this.#fromClient(clientRest);
+    if (upstreamRest.length > 0) this.fromUpstream(upstreamRest);
+    if (clientRest.length > 0) this.fromClient(clientRest);
     client.resume();
     upstream.resume();
   }
@@ -105,7 +105,8 @@ export class Conversation {
     await this.#x.cancelling;
   }
 
-  readonly #fromClient = (chunk: Buffer): void => {
+  /** @param chunk nobody changes any more */
+  readonly fromClient = (chunk: Buffer): void => {
     if (this.#x.over) return;
     this.#clock.heard();
     try {
@@ -116,7 +117,8 @@ export class Conversation {
     this.#balance();
   };
 
-  readonly #fromUpstream = (chunk: Buffer): void => {
+  /** @param chunk nobody changes any more */
+  readonly fromUpstream = (chunk: Buffer): void => {
     if (this.#x.over) return;
     if (streamOutlivedRules(this.#x)) {
       this.#askStreamAgain(chunk);
@@ -137,7 +139,7 @@ export class Conversation {
     askStreamAgain(this.#x).then(
       () => {
         this.#asking = false;
-        this.#fromUpstream(chunk);
+        this.fromUpstream(chunk);
       },
       (error: unknown) => this.#failed(error),
     );

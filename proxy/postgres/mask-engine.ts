@@ -4,6 +4,7 @@ import type { MaskCatalog } from "../../policy/mask/catalog.ts";
 import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catalog-query.ts";
 import { createTextMasker } from "../../policy/mask/detect.ts";
 import { createMaskProver } from "../../policy/mask/prove.ts";
+import type { CatalogNames } from "../../policy/sql/catalog-names.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
 import { marksByDetector, type FoundMark } from "../../policy/marks.ts";
 import { copyOf, marksOfColumns, planCopy, planRow, type Compiled } from "./mask-plan.ts";
@@ -11,15 +12,42 @@ import type { MaskEngine } from "./mask-source.ts";
 import type { Masking } from "./masking.ts";
 import { PlanMemo } from "./plan-memo.ts";
 
-export function createMaskEngine(grammar: SqlGrammar): MaskEngine {
+const noCatalog = {};
+type ByCatalog = WeakMap<object, Masking>;
+
+/** Sessions share what is compiled for the same masks over one catalog: proofs and plans hold for all of them. Masks are told apart by their lists, which are a bundle's own. */
+export function createMaskEngine(grammar: SqlGrammar, names: CatalogNames): MaskEngine {
+  const byColumns = new WeakMap<object, WeakMap<object, ByCatalog>>();
   return {
     catalogQueries: maskCatalogQueries,
     catalog: maskCatalogFromRows,
-    masking: (bundle, catalog) => compile(bundle, catalog, grammar),
+    masking: (bundle, catalog) => {
+      const byDetectors = under(byColumns, bundle.columnMasks, emptyMap<ByCatalog>);
+      const byCatalog = under(byDetectors, bundle.detectMasks, emptyMap<Masking>);
+      return under(byCatalog, catalog ?? noCatalog, () => compile(bundle, catalog, grammar, names));
+    },
   };
 }
 
-function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlGrammar): Masking {
+function emptyMap<V>(): WeakMap<object, V> {
+  return new WeakMap();
+}
+
+/** What the map holds under this key; made first where it holds nothing. */
+function under<V>(map: WeakMap<object, V>, key: object, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
+function compile(
+  bundle: Bundle,
+  catalog: MaskCatalog | undefined,
+  grammar: SqlGrammar,
+  names: CatalogNames,
+): Masking {
   const key = Buffer.from(bundle.maskKey, "base64url");
   const { columnMasks, detectMasks } = bundle;
   const compiled: Compiled = {
@@ -27,7 +55,7 @@ function compile(bundle: Bundle, catalog: MaskCatalog | undefined, grammar: SqlG
     prover:
       columnMasks.length === 0 || catalog === undefined
         ? undefined
-        : createMaskProver({ grammar, masks: columnMasks, catalog }),
+        : createMaskProver({ grammar, names, masks: columnMasks, catalog }),
     detector: detectMasks.length === 0 ? undefined : createTextMasker(detectMasks, key),
     key,
   };

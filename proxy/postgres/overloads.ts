@@ -1,6 +1,6 @@
 // Functions of `public` under PostgreSQL's own names, as far as this session's database has any: read before its first statement, then once in a while.
 import type { FunctionAccess } from "../../policy/operation.ts";
-import { createCatalogNames } from "../../policy/sql/catalog-names.ts";
+import type { CatalogNames } from "../../policy/sql/catalog-names.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
 import {
   overloadedCalls,
@@ -25,8 +25,7 @@ const timeoutMs = 15_000;
 
 export type CallsOf = (text: string, overloads: Overloads) => readonly FunctionAccess[];
 
-export function createCallsOf(grammar: SqlGrammar): CallsOf {
-  const names = createCatalogNames();
+export function createCallsOf(grammar: SqlGrammar, names: CatalogNames): CallsOf {
   return (text, overloads) => overloadedCalls(text, grammar, names, overloads);
 }
 

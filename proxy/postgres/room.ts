@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { SecureContext } from "node:tls";
 import { ProxyError } from "../errors.ts";
 import type { ConnectionId } from "../../policy/operation.ts";
+import { SharedReads } from "../net/shared-reads.ts";
 import type { Gate } from "../pipeline.ts";
 import { CancelKeys } from "./cancel.ts";
 import { Gathering } from "./gathering.ts";
@@ -67,6 +68,7 @@ export interface Room {
   readonly overloads: OverloadCache;
   readonly cancelKeys: CancelKeys;
   readonly gathering: Gathering;
+  readonly reads: SharedReads;
   readonly named: NamedTotal;
   readonly startupDeadlineMs: number;
   readonly holdNoticeMs: number;
@@ -89,6 +91,7 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     overloads: new Map(),
     cancelKeys: new CancelKeys(),
     gathering: new Gathering(now, options.memoryPatienceMs),
+    reads: new SharedReads(),
     startupDeadlineMs: options.startupDeadlineMs ?? startupDeadlineMs,
     holdNoticeMs: options.holdNoticeMs ?? holdNoticeMs,
     named: new NamedTotal(),

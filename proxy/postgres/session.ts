@@ -1,6 +1,7 @@
 // One client connection from its first byte to its last: start, grant, connect upstream, say welcome, converse.
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import { ProxyError } from "../errors.ts";
 import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
 import { ConnectionEnded } from "./byte-reader.ts";
@@ -124,7 +125,10 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   // Of several hosts the one that was chosen: cancel requests and catalogs are its own.
   const { endpoint } = upstream;
   const key = `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`;
-  const client = new Outbox(start.socket);
+  const ends = {
+    client: reading(room, start.socket, (bytes) => conversation.fromClient(bytes)),
+    upstream: reading(room, upstream.socket, (bytes) => conversation.fromUpstream(bytes)),
+  };
   const exchange = new Exchange({
     gate,
     session,
@@ -149,8 +153,8 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       asked: startup.settings["default_transaction_read_only"] !== undefined,
       reported: upstream.parameters.get("default_transaction_read_only"),
     }),
-    client,
-    upstream: new Outbox(upstream.socket),
+    client: new Outbox(ends.client),
+    upstream: new Outbox(ends.upstream),
     gathering: room.gathering,
     named: room.named,
     now: room.now,
@@ -162,8 +166,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     },
   });
   const conversation = new Conversation(exchange, {
-    client: start.socket,
-    upstream: upstream.socket,
+    ...ends,
     ended: session.ended,
     setChain: (chain) => session.setChain(chain),
   });
@@ -179,6 +182,20 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     room.cancelKeys.forget(cancelKey);
     exchange.close();
   }
+}
+
+/**
+ * Bytes of a plain connection are read into the buffer of all and handed on as copies, since they may wait; not as parts of Node's pool, of which
+ * each would keep a whole slab. Those of TLS come as `data`.
+ */
+function reading(room: Room, socket: Socket, deliver: (bytes: Buffer) => void): Socket {
+  if (socket instanceof TLSSocket) return socket;
+  const taken = room.reads.take(socket, (bytes) => {
+    const own = Buffer.allocUnsafeSlow(bytes.length);
+    bytes.copy(own);
+    deliver(own);
+  });
+  return taken ?? socket;
 }
 
 /** 3.1 was never defined; 3.2 differs in the length of cancel keys alone. Upstream we speak 3.0, which every server and pooler knows. */

@@ -1,4 +1,5 @@
 // Joins this room to the policy core: the SQL recogniser and the mask engine of one process, over one grammar.
+import { createCatalogNames } from "../../policy/sql/catalog-names.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
 import { createSqlRecogniser } from "../../policy/sql/recognise.ts";
 import { createMaskEngine } from "./mask-engine.ts";
@@ -13,10 +14,11 @@ export interface Understanding {
 }
 
 export function createUnderstanding(grammar: SqlGrammar): Understanding {
-  const recogniser = createSqlRecogniser({ grammar });
+  const names = createCatalogNames();
+  const recogniser = createSqlRecogniser({ grammar, names });
   return {
     recognise: (text) => recogniser.recognise(text),
-    masks: createMaskEngine(grammar),
-    callsOf: createCallsOf(grammar),
+    masks: createMaskEngine(grammar, names),
+    callsOf: createCallsOf(grammar, names),
   };
 }

@@ -15,6 +15,7 @@ import type { ExchangeReady } from "./exchange-child.ts";
 import { planPort } from "./ports.ts";
 import {
   anonymousMiB,
+  containerEnv,
   containerFlags,
   end,
   firstMessage,
@@ -118,6 +119,7 @@ async function measure(
     {
       stdio: ["ignore", "ignore", "inherit"],
       env: {
+        ...containerEnv,
         CHAPERONE_OPERATOR_URL: operator.url,
         CHAPERONE_OPERATOR_CA: operator.ca,
         CHAPERONE_NAMESPACE: "agents",

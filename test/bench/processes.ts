@@ -50,7 +50,10 @@ export function onProxyCore(
 }
 
 /** What the proxy's image sets (images/Dockerfile). */
-export const containerEnv = { MALLOC_ARENA_MAX: "1" } as const;
+export const containerEnv = {
+  MALLOC_ARENA_MAX: "1",
+  MALLOC_TRIM_THRESHOLD_: "131072",
+} as const;
 
 /** What the containers start Node with (images/Dockerfile). */
 export const containerFlags = [

@@ -15,6 +15,7 @@ import { http2 } from "./http2.ts";
 import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
+import { redirect } from "./redirect.ts";
 import { provideRivals, versions } from "./rivals.ts";
 import { streams } from "./streams.ts";
 import { tls } from "./tls.ts";
@@ -34,6 +35,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   http2: () => http2(),
   streams: () => streams({ patience }),
   exchanges: () => exchanges(),
+  redirect,
 };
 const page = join(import.meta.dirname, "../../docs/benchmarks.md");
 

@@ -146,7 +146,6 @@ const refusals: readonly (readonly [RefuseReason, KubeObject, KubeObject?])[] = 
     "ConnectionSecret",
     { containers: [container({ envFrom: [{ secretRef: { name: "orders-db" } }] })] },
   ],
-  ["InterceptionUnavailable", {}, { "chaperone.dev/interception": "redirect" }],
   ["InterceptionUnknown", {}, { "chaperone.dev/interception": "magic" }],
   ["ForwardProxyUnknown", {}, { "chaperone.dev/forward-proxy": "yes" }],
   ["ConnectionsMalformed", {}, { "chaperone.dev/connections": "Orders DB" }],

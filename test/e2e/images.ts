@@ -37,7 +37,13 @@ const sources: Readonly<Record<keyof typeof images, readonly string[]>> = {
     path.join(import.meta.dirname, "upstream"),
     path.join(root, "test/openai-server"),
   ],
-  agent: [lock, path.join(import.meta.dirname, "agent"), path.join(root, "proxy/grant")],
+  agent: [
+    lock,
+    path.join(import.meta.dirname, "agent"),
+    path.join(root, "proxy/grant"),
+    path.join(root, "proxy/redirect"),
+    path.join(root, "test/integration/ways-out.ts"),
+  ],
   langchain: [langchain],
 };
 
@@ -94,6 +100,8 @@ async function fillUpstream(folder: string): Promise<void> {
 }
 
 async function fillAgent(folder: string): Promise<void> {
+  const native = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
+  await cp(createRequire(import.meta.url).resolve(native), path.join(folder, "koffi.node"));
   await cp(path.join(import.meta.dirname, "agent/Dockerfile"), path.join(folder, "Dockerfile"));
   await build({
     entryPoints: [path.join(import.meta.dirname, "agent/main.ts")],
@@ -104,7 +112,7 @@ async function fillAgent(folder: string): Promise<void> {
     format: "esm",
     external: ["pg-native", "cloudflare:sockets"],
     banner: {
-      js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+      js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
     },
     logLevel: "error",
   });

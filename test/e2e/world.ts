@@ -54,7 +54,7 @@ export interface World extends Agent {
 }
 
 export interface WorldOptions {
-  readonly interception?: "hosts" | "endpoints";
+  readonly interception?: "hosts" | "endpoints" | "redirect";
   readonly policies?: readonly KubeObject[];
   /** Laid over the pod's own. */
   readonly annotations?: Readonly<Record<string, string>>;
@@ -74,7 +74,9 @@ export async function worldFor(
   }: WorldOptions = {},
 ): Promise<World> {
   const upstreams = await ensureUpstreams();
-  const namespace = await namespaceFor(t, stem);
+  // The rules need NET_ADMIN, which PodSecurity leaves to `privileged`.
+  const level = interception === "redirect" ? "privileged" : "restricted";
+  const namespace = await namespaceFor(t, stem, level);
   await furnish(namespace, upstreams, policies);
   await create(agentPod(namespace, "agent", { interception, ...container, ...pod }));
   await ready(namespace, "agent");
@@ -264,6 +266,9 @@ export function agentPod(
           imagePullPolicy: "IfNotPresent",
           env: Object.entries(env).map(([name, value]) => ({ name, value })),
           securityContext: restrictedContainer,
+          // Under redirect what is not declared is not reached from outside.
+          ports: [{ containerPort: 8000 }],
+          readinessProbe: { tcpSocket: { port: 8000 }, periodSeconds: 1 },
         },
       ],
       ...spec,

@@ -511,6 +511,33 @@ describe("POST /v1/token", () => {
     assert.equal((await send(await ask(), await proof())).status, 200);
   });
 
+  it("grants nothing to a pod that is held less than a policy demands, and says what is missing", async () => {
+    const ask = async () => form({ audience: orders });
+    api.view.put(policy({ minimumTier: "Locked" }));
+    const message = "container agent keeps capabilities: drop ALL";
+    const redirected = {
+      tier: "Redirected",
+      missing: { reason: "CapabilitiesKept", message },
+    } as const;
+    api.issuer.setPod(podIdentity({ tier: redirected }));
+    const said = await refused(await ask(), await proof(), "invalid_target", "TierTooLow");
+    assert.equal(
+      said["error_description"],
+      `policy agents/invoice-agent demands tier Locked, and pod agents/invoice-7c9d is Redirected: ${message}`,
+    );
+    // Who judged nothing holds nothing.
+    api.issuer.setPod(podIdentity());
+    await refused(await ask(), await proof(), "invalid_target", "TierTooLow");
+    api.issuer.setPod(podIdentity({ tier: { tier: "Locked" } }));
+    assert.equal((await send(await ask(), await proof())).status, 200);
+    api.view.put(policy({ minimumTier: "Redirected" }));
+    api.issuer.setPod(podIdentity({ tier: redirected }));
+    assert.equal((await send(await ask(), await proof())).status, 200);
+    // On a laptop every event says that nothing is held.
+    api.issuer.setPod(podIdentity({ tier: "Local" }));
+    assert.equal((await send(await ask(), await proof())).status, 200);
+  });
+
   it("issues nothing to a pod that is gone, whatever its token says", async () => {
     assert.equal((await send(await form({ audience: orders }), await proof())).status, 200);
     api.forgetPod(podIdentity().podUid);

@@ -243,6 +243,43 @@ test("a mask with a condition on marks holds from the moment that the mark is th
   assert.equal(masked.text, '{"id":7,"mail":"[redacted]"}');
 });
 
+for (const protocol of ["http", "openai"] as const)
+  test(`a request over ${protocol} that came to need a mask while its body came is not sent without it`, async (t) => {
+    const room = await start(t, {
+      protocol,
+      rules: [{ name: "all", action: "Allow" }],
+      requestMasks: [{ ...email, marks: [], when }],
+    });
+    const body = JSON.stringify({
+      model: "gpt-5",
+      messages: [{ role: "user", content: "jane.doe@example.com" }],
+    });
+    const late = request({
+      host: "127.0.0.1",
+      port: room.port,
+      method: "POST",
+      path: "/out/chat/completions",
+      headers: { "content-type": "application/json", "content-length": body.length },
+    });
+    const answer = answered(late);
+    late.write(body.slice(0, 10));
+    await send(room, { path: "/in/clean" });
+    await send(room, { path: "/in" });
+    late.end(body.slice(10));
+    const refused = await answer;
+    assert.equal(refused?.status, 403);
+    assert.match(refused?.text ?? "", /send it again/);
+    assert.deepEqual(room.arrived, []);
+    const again = await send(room, {
+      method: "POST",
+      path: "/out/chat/completions",
+      headers: { "content-type": "application/json" },
+      body,
+    });
+    assert.equal(again.status, 200);
+    assert.doesNotMatch(room.arrived.join(""), /jane/);
+  });
+
 test("an answer whose mark cannot be kept is not shown", async (t) => {
   const marks = new PodMarks({
     read: () => [],
@@ -256,6 +293,24 @@ test("an answer whose mark cannot be kept is not shown", async (t) => {
   outgoing.end();
   assert.doesNotMatch((await answer)?.text ?? "", /redacted|jane/);
   assert.equal((await send(room, { method: "POST", path: "/out" })).status, 403);
+});
+
+test("an upload that no rule refuses for the mark goes on, where rules look at marks, too", async (t) => {
+  const room = await start(t, {
+    rules: [
+      { name: "all", action: "Allow", http: {} },
+      { name: "no-put", action: "Deny", http: { methods: ["PUT"] }, when },
+    ],
+  });
+  const upload = post(room);
+  const answer = answered(upload);
+  const first = "a".repeat(100_000);
+  upload.write(first);
+  await eventually("the beginning arrives", () => room.arrived[0]?.length === first.length);
+  await send(room, { path: "/in" });
+  upload.end("b");
+  assert.equal((await answer)?.status, 200);
+  assert.deepEqual(room.ended, [`${first}b`]);
 });
 
 test("where no rule looks at marks, nothing is asked again", async (t) => {

@@ -171,11 +171,11 @@ test("an approval of the upgrade is one of the upgrade alone: the same GET asks 
   assert.notEqual(socket?.digest, request?.digest);
 });
 
-test("a language model's connection opens no WebSocket: what is said on it could not be decided", async (t) => {
+test("a language model's connection opens no WebSocket but a session: what is said on others could not be decided", async (t) => {
   const setup = await start(t, { protocol: "openai", rules: [{ name: "all" }] });
   const failed = dial(setup).on("error", () => undefined);
   const [, answer] = (await once(failed, "unexpected-response")) as [unknown, IncomingMessage];
-  assert.equal(answer.statusCode, 501);
+  assert.equal(answer.statusCode, 403);
   assert.equal(setup.upgrades.length, 0);
 });
 

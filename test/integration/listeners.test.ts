@@ -8,6 +8,7 @@ import type { TestContext } from "node:test";
 import { pino } from "pino";
 
 import type { AddressMap, ConnectionAddress } from "../../contract/addresses.ts";
+import type { ProxyError } from "../../proxy/errors.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
 import { openListeners } from "../../proxy/listeners.ts";
 import { openRooms } from "../../proxy/rooms.ts";
@@ -21,7 +22,10 @@ interface Met {
 }
 
 async function start(t: TestContext, interception: AddressMap["interception"]) {
-  const [port = 0, first = 0, second = 0, third = 0, forward = 0] = await freePorts(5);
+  const [port = 0, first = 0, second = 0, third = 0, forward = 0, tcp = 0, dns = 0] =
+    await freePorts(7);
+  /** What the kernel would say of the next connection. */
+  const next = { address: "", port: 0 };
   const entry = (
     name: string,
     protocol: ConnectionAddress["protocol"],
@@ -34,7 +38,10 @@ async function start(t: TestContext, interception: AddressMap["interception"]) {
     scheme: protocol === "postgres" ? "postgres" : protocol === "http" ? "http" : "https",
     path: "",
     names: [host],
-    hosts: interception === "hosts" ? [{ name: host, address }] : [],
+    hosts:
+      interception === "endpoints"
+        ? []
+        : [{ name: host, address: interception === "hosts" ? address : virtual(address) }],
     port,
     endpoint: { address: "127.0.0.1", port: endpoint },
   });
@@ -56,6 +63,7 @@ async function start(t: TestContext, interception: AddressMap["interception"]) {
   );
   const authority = await createPodAuthority({ names: ["api.example"], storage: "memory" });
   const met: Met[] = [];
+  const refused: ProxyError[] = [];
   const end = (socket: Socket, room: string, connection: string): void => {
     met.push({ room, connection });
     socket.resume().end("met");
@@ -72,6 +80,18 @@ async function start(t: TestContext, interception: AddressMap["interception"]) {
     gates,
     authority,
     logger: pino({ level: "silent" }),
+    ...(interception === "redirect" && {
+      redirect: {
+        addresses,
+        destinationOf: () => ({ ...next }),
+        ports: { tcp, dns },
+        search: [],
+        families: [4],
+        hosts: ["127.0.0.1"],
+        onRefused: (error) => refused.push(error),
+        logger: pino({ level: "silent" }),
+      },
+    }),
     rooms: {
       ...real,
       acceptPostgres: (socket, gate) => end(socket, "postgres", gate.connection.name),
@@ -89,7 +109,12 @@ async function start(t: TestContext, interception: AddressMap["interception"]) {
     await listeners.close();
     await real.close();
   });
-  return { met, port, forward, endpoints: [first, second, third] as const };
+  return { met, port, forward, tcp, next, refused, endpoints: [first, second, third] as const };
+}
+
+/** 127.0.64.x in the range of redirected pods. */
+function virtual(address: string): string {
+  return address.replace("127.0.", "198.18.");
 }
 
 async function heard(address: string, port: number): Promise<string> {
@@ -120,7 +145,43 @@ test("under endpoints, each connection has a port of its own", async (t) => {
   );
 });
 
-for (const interception of ["hosts", "endpoints"] as const)
+test("under redirect, the destination names the connection and its room, and the addresses of names are nobody's to listen on", async (t) => {
+  const { met, port, tcp, next, refused } = await start(t, "redirect");
+  for (const [address, at] of [
+    ["198.18.64.1", port],
+    ["2001:2::c612:4003", port],
+  ] as const) {
+    Object.assign(next, { address, port: at });
+    assert.equal(await heard("127.0.0.1", tcp), "met");
+  }
+  assert.deepEqual(met, [
+    { room: "postgres", connection: "db" },
+    { room: "passthrough sealed.example", connection: "sealed" },
+  ]);
+  for (const destination of [
+    { address: "198.18.64.1", port: port === 22 ? 23 : 22 },
+    { address: "10.0.0.1", port },
+  ]) {
+    Object.assign(next, destination);
+    await assert.rejects(heard("127.0.0.1", tcp), { code: "ECONNRESET" });
+  }
+  assert.deepEqual(
+    refused.map(({ target }) => target?.host),
+    ["db.example", "10.0.0.1"],
+  );
+});
+
+test("under redirect, a request is for the name that was dialled, or it is answered 421", async (t) => {
+  const { port, tcp, next } = await start(t, "redirect");
+  Object.assign(next, { address: "198.18.64.2", port });
+  const ask = (host: string): Promise<string> =>
+    raw(tcp, `GET /x HTTP/1.1\r\nHost: ${host}:${port}\r\nConnection: close\r\n\r\n`);
+  assert.match(await ask("api.example"), /^HTTP\/1\.1 502 /, "decided, allowed and sent to nobody");
+  for (const other of ["db.example", "other.example", "198.18.64.2"])
+    assert.match(await ask(other), /^HTTP\/1\.1 421 /, other);
+});
+
+for (const interception of ["hosts", "endpoints", "redirect"] as const)
   test(`under ${interception}, the forward proxy meets connections by host and port, and nothing else`, async (t) => {
     const { met, port, forward } = await start(t, interception);
     const open = (target: string): Promise<string> =>

@@ -345,6 +345,23 @@ describe("an answer", () => {
   });
 });
 
+test("what a tool's answer brings into a session counts for the next call", async (t) => {
+  const { call } = await startMcpRoom(t, [
+    { name: "read", action: "Allow", mcp: { tools: ["search"] }, marks: ["pii"] },
+    { name: "send", action: "Allow", mcp: { tools: ["send"] } },
+    {
+      name: "not-after",
+      action: "Deny",
+      mcp: { tools: ["send"] },
+      when: "session.marks.exists(m, m == 'pii')",
+      message: "Nothing leaves once personal data was read.",
+    },
+  ]);
+  assert.equal((await call("send")).isError, false);
+  assert.equal((await call("search")).isError, false);
+  assert.match((await call("send")).text, /Nothing leaves/);
+});
+
 test("messages in a stream that a client does not see keep their place, so that it can resume there", async (t) => {
   const { post } = await startMcpRoom(t, onlySearch, {
     answer: ({ message }, response) => {

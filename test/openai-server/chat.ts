@@ -1,4 +1,6 @@
 // Chat completions as the OpenAI API writes them: one object, or chunks in which text and tool arguments arrive in pieces.
+import { isRecord } from "./agent.ts";
+import type { AgentRequest, Tool } from "./agent.ts";
 import { textOf } from "./script.ts";
 import type { ChatMessage, ScriptedToolCall, Step } from "./script.ts";
 
@@ -10,6 +12,9 @@ export interface ChatRequest {
   readonly n?: number | null;
   readonly max_tokens?: number | null;
   readonly max_completion_tokens?: number | null;
+  readonly tools?: readonly unknown[] | null;
+  readonly tool_choice?: unknown;
+  readonly response_format?: unknown;
 }
 
 export interface Usage {
@@ -64,6 +69,31 @@ export function answerOf(step: Step, request: ChatRequest, sequence: number): An
       total_tokens: promptTokens + completionTokens,
     },
     choices,
+  };
+}
+
+export function agentRequest(request: ChatRequest): AgentRequest {
+  const { tool_choice: choice, response_format: format } = request;
+  const functions = (request.tools ?? [])
+    .map((tool) => (isRecord(tool) ? tool["function"] : undefined))
+    .filter(isRecord);
+  const chosen = isRecord(choice) ? choice["function"] : undefined;
+  const schema = isRecord(format) ? format["json_schema"] : undefined;
+  return {
+    messages: request.messages,
+    tools: functions.map((one): Tool => ({
+      name: String(one["name"]),
+      parameters: one["parameters"],
+    })),
+    toolChoice: isRecord(chosen)
+      ? String(chosen["name"])
+      : typeof choice === "string"
+        ? choice
+        : "auto",
+    format:
+      isRecord(format) && format["type"] !== "text"
+        ? { schema: isRecord(schema) ? schema["schema"] : undefined }
+        : undefined,
   };
 }
 

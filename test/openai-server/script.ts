@@ -17,6 +17,8 @@ export interface Step {
   /** Absent: fits always. */
   readonly match?: Match;
   readonly text?: string;
+  /** Answers as a model would that calls its tools and keeps to the form asked for (agent.ts). */
+  readonly plays?: "agent";
   readonly toolCalls?: readonly ScriptedToolCall[];
   /** Answer with this error instead. */
   readonly error?: {

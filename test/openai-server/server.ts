@@ -4,10 +4,14 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { setTimeout as wait } from "node:timers/promises";
 
-import { answerOf, chunks, completion } from "./chat.ts";
+import { agentStep, isRecord } from "./agent.ts";
+import { agentRequest, answerOf, chunks, completion } from "./chat.ts";
 import type { Answer, ChatRequest } from "./chat.ts";
 import { embeddings } from "./embeddings.ts";
 import type { EmbeddingsRequest } from "./embeddings.ts";
+import { otherApi, promptOf } from "./other-apis.ts";
+import type { Said } from "./other-apis.ts";
+import { agentRequestOf, messagesOf, respond } from "./responses.ts";
 import { stepFor } from "./script.ts";
 import type { Script, Step } from "./script.ts";
 
@@ -86,7 +90,7 @@ async function answer(
 ): Promise<void> {
   const raw = await readBody(request);
   const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
-  const body = parseJson(raw);
+  const body = await parseBody(raw, request.headers["content-type"]);
   const recorded: RecordedRequest = {
     method: request.method ?? "",
     path,
@@ -101,7 +105,8 @@ async function answer(
   });
   response.setHeader("x-request-id", `req_${sequence}`);
   response.setHeader("openai-version", "2020-10-01");
-  if (request.headers.authorization !== `Bearer ${options.apiKey}`) {
+  const { authorization, "api-key": azureKey } = request.headers;
+  if (authorization !== `Bearer ${options.apiKey}` && azureKey !== options.apiKey) {
     sendError(
       response,
       401,
@@ -111,14 +116,18 @@ async function answer(
     );
     return;
   }
+  const [, deployment, local = path] = azure.exec(path) ?? [];
   await route(
     options.script,
     sequence,
-    `${request.method} ${path}`,
-    raw.length > 0 ? body : undefined,
+    `${request.method} ${local.startsWith("/v1/") || local.startsWith("/api/") ? local : `/v1${local}`}`,
+    deployment !== undefined && isRecord(body) ? { ...body, model: deployment } : body,
     response,
   );
 }
+
+/** Where Azure has the same API. */
+const azure = /^\/openai(?:\/deployments\/([^/]+))?(\/.*)$/;
 
 async function route(
   script: Script,
@@ -136,24 +145,53 @@ async function route(
     if (modelExists(script, model, response)) sendJson(response, 200, modelObject(model));
     return;
   }
-  if (target !== "POST /v1/chat/completions" && target !== "POST /v1/embeddings") {
-    sendError(response, 404, `Invalid URL (${target})`, "invalid_request_error", null);
-    return;
-  }
-  if (
-    body === undefined ||
-    body === null ||
-    typeof body !== "object" ||
-    !("model" in body) ||
-    typeof body.model !== "string"
-  ) {
+  const asked = isRecord(body) ? body : {};
+  const step = stepFor(script, String(asked["model"]), [
+    { role: "user", content: promptOf(asked) },
+  ]);
+  const said = otherApi({ target, body: asked, step, sequence });
+  if (said !== undefined) await say(said, step, response);
+  else if (modelled.has(target)) await withModel(script, sequence, target, body, response);
+  else sendError(response, 404, `Invalid URL (${target})`, "invalid_request_error", null);
+}
+
+const modelled: ReadonlySet<string> = new Set([
+  "POST /v1/chat/completions",
+  "POST /v1/embeddings",
+  "POST /v1/responses",
+]);
+
+async function withModel(
+  script: Script,
+  sequence: number,
+  target: string,
+  body: unknown,
+  response: ServerResponse,
+): Promise<void> {
+  if (!isRecord(body) || typeof body["model"] !== "string") {
     sendError(response, 400, "you must provide a model parameter", "invalid_request_error", null);
     return;
   }
-  if (!modelExists(script, body.model, response)) return;
+  if (!modelExists(script, body["model"], response)) return;
+  // What the SDKs under test write; what else came is answered as it comes.
   if (target === "POST /v1/embeddings")
-    sendJson(response, 200, embeddings(body as EmbeddingsRequest));
-  else await chat(script, sequence, body as ChatRequest, response);
+    sendJson(response, 200, embeddings(body as unknown as EmbeddingsRequest));
+  else if (target === "POST /v1/responses") await responses(script, sequence, body, response);
+  else await chat(script, sequence, body as unknown as ChatRequest, response);
+}
+
+async function responses(
+  script: Script,
+  sequence: number,
+  body: Record<string, unknown>,
+  response: ServerResponse,
+): Promise<void> {
+  const found = stepFor(script, String(body["model"]), messagesOf(body));
+  const step = found?.plays === "agent" ? agentStep(agentRequestOf(body)) : found;
+  if (await isRefused(step, response)) return;
+  const { whole, events } = respond(step ?? {}, body, sequence);
+  if (body["stream"] === true) await sendEvents(events, step, response, true);
+  else sendJson(response, 200, whole);
 }
 
 async function chat(
@@ -172,7 +210,17 @@ async function chat(
     );
     return;
   }
-  const step = stepFor(script, request.model, request.messages);
+  const found = stepFor(script, request.model, request.messages);
+  const step = found?.plays === "agent" ? agentStep(agentRequest(request)) : found;
+  if (await isRefused(step, response)) return;
+  const result = answerOf(step ?? {}, request, sequence);
+  if (request.stream === true)
+    await stream(step ?? {}, result, request.stream_options?.include_usage === true, response);
+  else sendJson(response, 200, completion(result));
+}
+
+/** Waits as the step says; true when it says an error, or there is none. */
+async function isRefused(step: Step | undefined, response: ServerResponse): Promise<boolean> {
   if (step === undefined) {
     sendError(
       response,
@@ -181,17 +229,40 @@ async function chat(
       "invalid_request_error",
       "no_step",
     );
-    return;
+    return true;
   }
   if (step.delayMs !== undefined) await wait(step.delayMs);
-  if (step.error !== undefined) {
-    sendError(response, step.error.status, step.error.message, step.error.type, step.error.code);
-    return;
+  if (step.error === undefined) return false;
+  const { status, message, type, code } = step.error;
+  sendError(response, status, message, type, code);
+  return true;
+}
+
+async function say(said: Said, step: Step | undefined, response: ServerResponse): Promise<void> {
+  if ("json" in said) sendJson(response, 200, said.json);
+  else if ("events" in said) await sendEvents(said.events, step, response, false);
+  else if ("lines" in said) {
+    response.writeHead(200, { "content-type": "application/x-ndjson" });
+    for (const line of said.lines) response.write(`${JSON.stringify(line)}\n`);
+    response.end();
+  } else response.writeHead(200, { "content-type": said.type }).end(said.body);
+}
+
+/** @param isNamed by their type, as the responses API does; the others end with `[DONE]` */
+async function sendEvents(
+  events: readonly unknown[],
+  step: Step | undefined,
+  response: ServerResponse,
+  isNamed: boolean,
+): Promise<void> {
+  response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8" });
+  for (const event of events) {
+    if (response.destroyed) return;
+    if (step?.gapMs !== undefined) await wait(step.gapMs);
+    const name = isNamed && isRecord(event) ? `event: ${String(event["type"])}\n` : "";
+    response.write(`${name}data: ${JSON.stringify(event)}\n\n`);
   }
-  const result = answerOf(step, request, sequence);
-  if (request.stream === true)
-    await stream(step, result, request.stream_options?.include_usage === true, response);
-  else sendJson(response, 200, completion(result));
+  response.end(isNamed ? "" : "data: [DONE]\n\n");
 }
 
 async function stream(
@@ -263,6 +334,16 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
     parts.push(part);
   }
   return Buffer.concat(parts);
+}
+
+/** JSON, or the fields of a form. */
+async function parseBody(raw: Buffer, type = ""): Promise<unknown> {
+  if (raw.length === 0) return undefined;
+  if (!type.startsWith("multipart/")) return parseJson(raw);
+  const form = await new Response(raw, { headers: { "content-type": type } }).formData();
+  return Object.fromEntries(
+    [...form].map(([name, value]) => [name, typeof value === "string" ? value : value.name]),
+  );
 }
 
 function parseJson(raw: Buffer): unknown {

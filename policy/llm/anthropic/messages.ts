@@ -46,16 +46,25 @@ export function readCount(reading: Reading, value: unknown): void {
 
 function readPrompt(reading: Reading, body: JsonObject): void {
   readModel(reading, body);
+  readAnthropicPrompt(reading, body);
+}
+
+/** All but the model, which some providers have in the path. */
+export function readAnthropicPrompt(reading: Reading, body: JsonObject): void {
   readContent(reading, body["system"], "system", 0);
   if (!Array.isArray(body["messages"])) throw new NotUnderstood("messages is no list");
   for (const value of body["messages"]) {
     const message = objectOf(value, "a message", messageNames);
     readContent(reading, message["content"], wordOf(message["role"]), 0);
   }
-  for (const tool of listOf(body["tools"], "tools")) readTool(reading, tool);
+  readAnthropicTools(reading, body["tools"]);
   // The provider asks such servers itself: which tools they have, no rule sees.
   if (listOf(body["mcp_servers"], "mcp_servers").length > 0) addTool(reading, "mcp", "offered");
   readWishes(reading, body);
+}
+
+export function readAnthropicTools(reading: Reading, tools: unknown): void {
+  for (const tool of listOf(tools, "tools")) readTool(reading, tool);
 }
 
 /** A toolset has no name of its own, and what is called of it says which it is: `computer` for `computer_toolset_20260801`. */

@@ -2,6 +2,8 @@
 import { isObject } from "../json.ts";
 import type { JsonObject } from "../json.ts";
 import type { Framing } from "../provider.ts";
+import { BadFrame, FrameSplitter, headerValue } from "./aws-frames.ts";
+import { ArrayElements, NotAnArray } from "./json-array.ts";
 import { eventStream, maxEventLength } from "./sse.ts";
 
 /** Largest JSON body kept to be read; larger ones, embeddings mostly, are counted as truncated. */
@@ -38,9 +40,11 @@ export function frameReader(framing: Framing, events: FrameEvents): FrameReader 
       );
     case "bodies":
       return lineReader((line) => read(line, events.body, events), events);
-    case "json":
     case "array":
+      return arrayReader(events);
     case "frames":
+      return framesReader(events);
+    case "json":
       return bodyReader(events);
     default:
       return framing satisfies never;
@@ -83,6 +87,57 @@ function lineReader(take: (line: string) => void, events: FrameEvents): FrameRea
   return {
     push: (chunk) => push(decoder.decode(chunk, { stream: true })),
     finish: () => ended(held + decoder.decode()),
+  };
+}
+
+function arrayReader(events: FrameEvents): FrameReader {
+  const decoder = new TextDecoder("utf-8");
+  const elements = new ArrayElements();
+  const body = bodyReader(events);
+  let isLost = false;
+  return {
+    push: (chunk) => {
+      if (elements.state === "unknown" || elements.state === "other") body.push(chunk);
+      if (isLost || elements.state === "other") return;
+      try {
+        for (const element of elements.push(decoder.decode(chunk, { stream: true })))
+          read(element, (value) => events.event(value, undefined), events);
+      } catch (error) {
+        if (!(error instanceof NotAnArray)) throw error;
+        isLost = true;
+        events.lost();
+      }
+    },
+    finish: () => {
+      if (elements.state === "other") body.finish();
+      else if (elements.state === "open") events.lost();
+    },
+  };
+}
+
+function framesReader(events: FrameEvents): FrameReader {
+  const splitter = new FrameSplitter();
+  let isLost = false;
+  const tried = (run: () => void): void => {
+    if (isLost) return;
+    try {
+      run();
+    } catch (error) {
+      if (!(error instanceof BadFrame)) throw error;
+      isLost = true;
+      events.lost();
+    }
+  };
+  return {
+    push: (chunk) =>
+      tried(() => {
+        for (const frame of splitter.push(chunk)) {
+          const name = headerValue(frame, ":event-type") ?? headerValue(frame, ":exception-type");
+          const text = new TextDecoder().decode(frame.payload);
+          if (text !== "") read(text, (value) => events.event(value, name), events);
+        }
+      }),
+    finish: () => tried(() => splitter.finish()),
   };
 }
 

@@ -230,3 +230,103 @@ test("an event too long is dropped, and the next one is read", () => {
   assert.deepEqual(seen, ["next"]);
   assert.equal(dropped, 1);
 });
+
+test("reads thinking, sound, older completions and what is said of pictures and recordings", () => {
+  const text = (body: unknown) => readJson(body).text;
+  assert.equal(text({ choices: [{ index: 0, text: "a", finish_reason: "stop" }] }), "a");
+  assert.equal(text({ choices: [{ message: { audio: { id: "x", transcript: "b" } } }] }), "b");
+  assert.equal(text({ text: "c", usage: { type: "duration", seconds: 1 } }), "c");
+  assert.equal(text({ data: [{ b64_json: "x", revised_prompt: "d" }] }), "d");
+  assert.equal(read("text/plain; charset=utf-8", bytes("e"), bytes("f")).text, "ef");
+  const thought = readJson({
+    choices: [{ message: { reasoning_content: "hm", content: "g" } }],
+    usage: { prompt_tokens: 9, completion_tokens: 1, prompt_tokens_details: { cached_tokens: 4 } },
+  });
+  assert.deepEqual([thought.thinking, thought.text], ["hm", "g"]);
+  assert.deepEqual(thought.usage, { input: 9, output: 1, cacheRead: 4 });
+});
+
+test("reads every text of a streamed response", () => {
+  const at = { output_index: 0 };
+  assert.deepEqual(
+    readStream(
+      { type: "response.reasoning_summary_text.delta", ...at, summary_index: 0, delta: "hm" },
+      { type: "response.reasoning_text.delta", ...at, delta: "m" },
+      {
+        type: "response.output_item.added",
+        output_index: 1,
+        item: { type: "mcp_call", name: "look" },
+      },
+      { type: "response.mcp_call_arguments.delta", output_index: 1, delta: "{}" },
+      {
+        type: "response.output_item.added",
+        output_index: 2,
+        item: { type: "code_interpreter_call" },
+      },
+      { type: "response.code_interpreter_call_code.delta", output_index: 2, delta: "1+1" },
+      { type: "response.refusal.delta", output_index: 3, delta: "no" },
+      { type: "transcript.text.delta", output_index: 4, delta: "said" },
+    ),
+    {
+      text: "no\n\nsaid",
+      thinking: "hmm",
+      toolCalls: [
+        { name: "look", arguments: "{}" },
+        { name: "code_interpreter", arguments: "1+1" },
+      ],
+      truncated: false,
+    },
+  );
+  assert.deepEqual(
+    readJson({
+      output: [
+        {
+          type: "reasoning",
+          summary: [{ type: "summary_text", text: "hm" }],
+          content: [{ text: "m" }],
+        },
+        { type: "code_interpreter_call", code: "1+1" },
+        { type: "custom_tool_call", name: "c", input: "x" },
+      ],
+    }),
+    {
+      text: "",
+      thinking: "mhm",
+      toolCalls: [
+        { name: "code_interpreter", arguments: "1+1" },
+        { name: "c", arguments: "x" },
+      ],
+      truncated: false,
+    },
+  );
+});
+
+test("reads what Ollama answers, streamed or not", () => {
+  const call = (name: string, given: unknown) => ({ function: { name, arguments: given } });
+  const expected = {
+    text: "Paid.",
+    thinking: "hm",
+    toolCalls: [
+      { name: "pay", arguments: '{"n":7}' },
+      { name: "log", arguments: "{}" },
+    ],
+    usage: { input: 12, output: 3 },
+    truncated: false,
+  };
+  const end = { done: true, prompt_eval_count: 12, eval_count: 3 };
+  const calls = [call("pay", { n: 7 }), call("log", {})];
+  assert.deepEqual(
+    readJson({ message: { content: "Paid.", thinking: "hm", tool_calls: calls }, ...end }),
+    expected,
+  );
+  const lines = [
+    { message: { content: "", thinking: "hm" }, done: false },
+    { message: { content: "Pa" }, done: false },
+    { message: { content: "id.", tool_calls: [calls[0]] }, done: false },
+    { message: { content: "", tool_calls: [calls[1]] }, done: false },
+    { message: { content: "" }, ...end },
+  ].map((line) => `${JSON.stringify(line)}\n`);
+  assert.deepEqual(read("application/x-ndjson", bytes(lines.join(""))), expected);
+  assert.equal(readJson({ response: "hi", ...end }).text, "hi");
+  assert.equal(readJson({ error: "no such model" }).error, "no such model");
+});

@@ -133,6 +133,30 @@ function dataOf(text: string): Shown[] {
 }
 
 describe("a chat completion", () => {
+  test("that says its last words beside its finish_reason says them in their order", () => {
+    fc.assert(
+      fc.property(texts, cuts, (text, cut) => {
+        const parts = cutAt(text, cut);
+        const body = parts
+          .map((content, at) => ({
+            choices: [
+              {
+                index: 0,
+                delta: { content },
+                finish_reason: at === parts.length - 1 ? "stop" : null,
+              },
+            ],
+          }))
+          .map((event) => `data: ${JSON.stringify(event)}\n\n`)
+          .join("");
+        const shown = dataOf(maskedBody("text/event-stream", [Buffer.from(body)]).text);
+        const spelled = shown.map((event) => event["choices"]?.[0]?.delta.content ?? "").join("");
+        assert.equal(spelled, masker.whole(text, {}));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   test("says the same masked text streamed as it says whole, however it is cut", () => {
     fc.assert(
       fc.property(said, cuts, cuts, lineEnds, (what, cut, chunks, end) => {

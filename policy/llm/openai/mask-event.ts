@@ -1,7 +1,6 @@
 // Masks the events of a streamed chat completion or response: what the deltas of one text spell together is masked as if it came
 // whole, and what was held back goes out as a delta of its own before the text is said to be over.
 import type { Counts, StreamMasker } from "../../mask/stream.ts";
-import { objects } from "../gathering.ts";
 import { isObject, maxDepth, type JsonObject } from "../json.ts";
 import { RunningTexts } from "../mask-texts.ts";
 import { tooDeep, ValueMasker } from "../mask-value.ts";
@@ -52,11 +51,8 @@ export class OpenAiEvents implements EventMasker {
       if (typeof choice["finish_reason"] === "string") over.push(`choice ${index}`);
       return this.#choice(choice, index, head);
     });
-    const rests = over.length === 0 ? [] : this.#flush((part) => over.includes(part));
-    if (rests.length === 0) return [shown];
-    if (!saysSomething(shown)) return [...rests, shown];
-    // What was held back goes on with what this event says, and stands before its end.
-    return [withoutEnds(shown), ...rests, endsAlone(shown)];
+    if (over.length === 0) return [shown];
+    return [...this.#flush((part) => over.includes(part)), shown];
   }
 
   #choice(choice: JsonObject, index: number, head: JsonObject): JsonObject {
@@ -65,11 +61,12 @@ export class OpenAiEvents implements EventMasker {
       ...head,
       choices: [{ index, finish_reason: null, ...nested(steps, rest) }],
     });
+    const isLast = typeof choice["finish_reason"] === "string";
     for (const [name, value] of Object.entries(choice)) {
       // `text` is what the older completions call it.
       result[name] =
         name === "delta" || name === "text"
-          ? this.#delta(value, [name], { part: `choice ${index}`, carry })
+          ? this.#delta(value, [name], { part: `choice ${index}`, isLast, carry })
           : this.#values.value(value, ["choices", name]);
     }
     return result;
@@ -79,17 +76,18 @@ export class OpenAiEvents implements EventMasker {
   #delta(
     value: unknown,
     steps: readonly Step[],
-    to: { part: string; carry: (steps: readonly Step[], rest: string) => JsonObject },
+    to: {
+      part: string;
+      isLast: boolean;
+      carry: (steps: readonly Step[], rest: string) => JsonObject;
+    },
   ): unknown {
     if (steps.length > maxDepth) throw tooDeep();
     const path = steps.filter((step) => typeof step === "string");
     if (typeof value === "string") {
       const carry = (rest: string): JsonObject => to.carry(steps, rest);
-      return this.#texts.piece(value, path, {
-        key: `${to.part} ${JSON.stringify(steps)}`,
-        part: to.part,
-        carry,
-      });
+      const of = { key: `${to.part} ${JSON.stringify(steps)}`, part: to.part, carry };
+      return to.isLast ? this.#texts.last(value, path, of) : this.#texts.piece(value, path, of);
     }
     if (Array.isArray(value) && wholeLists.has(path.at(-1) ?? ""))
       return this.#values.value(value, path);
@@ -121,7 +119,7 @@ export class OpenAiEvents implements EventMasker {
         ...shown,
         ...nested(steps, rest),
       });
-      shown["delta"] = this.#delta(delta, ["delta"], { part: key, carry });
+      shown["delta"] = this.#delta(delta, ["delta"], { part: key, isLast, carry });
     }
     return [...before, this.#number(shown)];
   }
@@ -182,33 +180,4 @@ function itemOf(item: unknown, position: number): JsonObject {
   if (!isObject(item)) return { index: position };
   if (typeof item["index"] === "number") return { index: item["index"] };
   return typeof item["id"] === "string" ? { id: item["id"] } : { index: position };
-}
-
-/** Besides that a choice is over. */
-function saysSomething(event: JsonObject): boolean {
-  return objects(event["choices"]).some(
-    ({ delta, text }) =>
-      (typeof text === "string" && text !== "") ||
-      (isObject(delta) && Object.values(delta).some((one) => one !== "" && one !== null)),
-  );
-}
-
-function withoutEnds({ usage: _usage, ...event }: JsonObject): JsonObject {
-  const choices = objects(event["choices"]);
-  return { ...event, choices: choices.map((choice) => ({ ...choice, finish_reason: null })) };
-}
-
-/** The event may be the only one with `usage`. */
-function endsAlone(event: JsonObject): JsonObject {
-  const over = objects(event["choices"]).filter(
-    (choice) => typeof choice["finish_reason"] === "string",
-  );
-  return {
-    ...event,
-    choices: over.map(({ delta, text, ...choice }) => ({
-      ...choice,
-      ...(delta !== undefined && { delta: {} }),
-      ...(text !== undefined && { text: "" }),
-    })),
-  };
 }

@@ -82,7 +82,11 @@ async function askMcp(asking: McpAsking, sessions: McpSessions, pins: ToolPins):
   const original = isReadable ? prefix.bytes : undefined;
   const body =
     original &&
-    prepared(maskRequest(original, { shape: mcpShape }, masks, live.bundle, masked), session, http);
+    prepared(
+      maskRequest(original, { shape: mcpShape }, masks, live.bundle, session.vault, masked),
+      session,
+      http,
+    );
   const before = body !== original && original !== undefined ? readMessage(original) : undefined;
   const after = before === undefined || body === undefined ? undefined : readMessage(body);
   const sentHead = sent(head, place, before, after);

@@ -95,6 +95,10 @@ export class Messages implements MessageWork {
     this.#options = options;
   }
 
+  get #what(): string {
+    return this.#options.part === "request" ? "sent" : "answered";
+  }
+
   /** How often each detector spoke. */
   get detected(): Readonly<Record<string, number>> {
     return this.#detected;
@@ -125,7 +129,7 @@ export class Messages implements MessageWork {
     if (kind === "binary")
       throw new WebSocketViolation(
         closeCodes.policyViolation,
-        "the policy masks what is answered, and a binary message cannot be masked",
+        `the policy masks what is ${this.#what}, and a binary message cannot be masked`,
       );
     this.#hold(bytes);
     return isLast ? [this.#masked(this.#masker)] : [];
@@ -135,7 +139,7 @@ export class Messages implements MessageWork {
     if (this.#held.length + bytes.length > maxMaskedBytes)
       throw new WebSocketViolation(
         closeCodes.policyViolation,
-        `the policy masks what is answered, and a message of more than ${maxMaskedBytes} bytes cannot be held for it`,
+        `the policy masks what is ${this.#what}, and a message of more than ${maxMaskedBytes} bytes cannot be held for it`,
       );
     if (!this.#options.budget.take(bytes.length))
       throw new WebSocketViolation(

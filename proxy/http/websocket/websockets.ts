@@ -13,7 +13,8 @@ import { sentTarget } from "../credential/target.ts";
 import type { Exchange, Granted } from "../exchange.ts";
 import type { RequestHead } from "../head.ts";
 import { agentHeaders, answerRules, upstreamHeaders } from "../headers.ts";
-import { findings } from "../marks.ts";
+import { detected } from "../mask-answer.ts";
+import { findings, noMasks } from "../marks.ts";
 import type { SeeFindings } from "../marks.ts";
 import { authorityOf } from "../upstreams.ts";
 import type { Upstreams } from "../upstreams.ts";
@@ -32,6 +33,8 @@ export interface WebSocketOpening {
   readonly operation: Operation;
   readonly passage: Granted;
   readonly head: RequestHead;
+  /** The headers as they may leave; absent where they go as they are. */
+  readonly sentHeaders?: (headers: string[]) => string[];
   readonly offer: WebSocketOffer;
   /** The grant of now. */
   readonly live: LiveGrant;
@@ -64,7 +67,8 @@ export class WebSockets {
     const signal = AbortSignal.any([exchange.signal, session.ended]);
     const upstream = await opening.upstreams.alone(live.endpoint);
     const key = randomBytes(16).toString("base64");
-    const headers = withoutHandshake(upstreamHeaders(head, live, "as asked"));
+    const own = withoutHandshake(upstreamHeaders(head, live, "as asked"));
+    const headers = opening.sentHeaders?.(own) ?? own;
     const target = sentTarget(head, live.lease);
     const text = requestText(target, authorityOf(live.endpoint), headers, key, offer);
     const opened = await openAt(upstream, text, signal);
@@ -108,10 +112,16 @@ export class WebSockets {
     const { gate, session, operation } = opening;
     let live = opening.live;
     let see: SeeFindings | undefined;
+    let seeSent: SeeFindings | undefined;
     const isKept = (): boolean => live.bundle.recording.detail === "Full";
     const fromAgent = new Messages({
       part: "request",
-      masker: () => undefined,
+      masker: () => {
+        const masks = session.masksNow(live.bundle.requestMasks ?? noMasks);
+        seeSent = findings(masks, session, operation);
+        return this.#maskerOf(masks, live.bundle);
+      },
+      onDetected: (found) => seeSent?.(found),
       isKept,
       budget: this.#budget,
     });
@@ -149,13 +159,13 @@ export class WebSockets {
     this.#open.delete(relay);
     fromAgent.close();
     fromUpstream.close();
-    const { detected } = fromUpstream;
+    const { masked } = detected(fromAgent.detected, fromUpstream.detected);
     return {
       outcome: {
         status: cause === undefined ? ("ok" as const) : ("error" as const),
         bytesIn,
         bytesOut,
-        ...(Object.keys(detected).length > 0 && { masked: { detected } }),
+        ...(masked !== undefined && { masked }),
         ...(cause !== undefined && { error: cause.code }),
       },
       contents: [fromAgent.content(), fromUpstream.content()].filter((one) => one !== undefined),

@@ -256,6 +256,15 @@ const targets: readonly TrickyRequest[] = [
   request("an encoded slash in the path", plain, { path: "/v1/chat%2fcompletions" }),
 ];
 
+const headers: readonly TrickyRequest[] = [
+  "x-portkey-config",
+  "helicone-target-url",
+  "Helicone-Fallbacks",
+  "x-litellm-model",
+].map((name) =>
+  request(`the header ${name}`, plain, { headers: { [name]: `https://${denied}.example` } }),
+);
+
 export const trickyRequests: readonly TrickyRequest[] = [
   ...names,
   ...encodings,
@@ -263,4 +272,5 @@ export const trickyRequests: readonly TrickyRequest[] = [
   ...types,
   ...texts,
   ...targets,
+  ...headers,
 ];

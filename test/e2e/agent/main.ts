@@ -1,10 +1,13 @@
 // The agent of the tests: takes orders over HTTP and carries them out with `pg` and fetch, keeping connections open between orders.
+import { createSocket } from "node:dgram";
 import { createServer, type IncomingMessage } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
 import pg from "pg";
 import { OperatorRefused } from "../../../proxy/grant/answers.ts";
 import { OperatorClient } from "../../../proxy/grant/client.ts";
 import { ProofKey } from "../../../proxy/grant/keys.ts";
+import { sendPing } from "../../../proxy/redirect/ping.ts";
+import { dns, tcp, udp } from "../../integration/ways-out.ts";
 
 interface Order {
   readonly connection?: string;
@@ -15,6 +18,10 @@ interface Order {
   readonly init?: RequestInit;
   readonly token?: string;
   readonly ca?: string;
+  readonly way?: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly bytes?: number;
 }
 
 interface Held {
@@ -69,6 +76,22 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     };
   },
   "/env": async () => process.env,
+  /** As an agent that wants to get past its proxy would: what came back, or the code of the error. */
+  "/get-out": async ({ way = "", host = "", port = 0, text = "" }) => {
+    if (way === "tcp") return await tcp(host, port, text);
+    if (way === "udp") return await udp(host, port);
+    if (way === "icmp") return sendPing(host);
+    return await dns(host, text, "A");
+  },
+  /** A body of so many bytes, and what the server says that it got. */
+  "/upload": async ({ url = "", bytes = 0 }) => {
+    const response = await fetch(url, {
+      method: "POST",
+      body: Buffer.alloc(bytes, "u"),
+      signal: AbortSignal.timeout(maxWaitMs),
+    });
+    return { status: response.status, body: await response.text() };
+  },
   /** As an agent that got hold of a token would: an exchange under a key of its own. */
   "/exchange": async ({ url = "", ca = "", token = "" }) => {
     const key = await ProofKey.create(Date.now);
@@ -111,10 +134,24 @@ async function answer(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+/** For agents of other pods: says how many bytes came. */
+async function count(request: IncomingMessage): Promise<number> {
+  let bytes = 0;
+  for await (const chunk of request) bytes += (chunk as Buffer).length;
+  return bytes;
+}
+
 createServer((request, response) => {
+  if (request.url?.endsWith("/count") === true) {
+    void count(request).then((bytes) => response.end(`${bytes}`));
+    return;
+  }
   void answer(request).then((result) => {
     response.writeHead(200, { "content-type": "application/json" });
     response.end(JSON.stringify({ at: Date.now(), ...Object(result) }));
   });
 }).listen(8000, "0.0.0.0");
+const echo = createSocket("udp4");
+echo.on("message", (_message, from) => echo.send("an echo", from.port, from.address));
+echo.bind(8001);
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(0));

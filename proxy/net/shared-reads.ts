@@ -1,4 +1,4 @@
-// Reads of plain connections that were accepted into one buffer for all of them. Without it Node makes 64 KiB for each read,
+// Reads of plain connections into one buffer for all of them. Without it Node makes 64 KiB for each read,
 // which the garbage collector takes back one by one.
 import { Socket } from "node:net";
 import type { OnReadOpts } from "node:net";
@@ -12,8 +12,8 @@ export class SharedReads {
     process.platform === "win32" ? undefined : Buffer.allocUnsafeSlow(bytesPerRead);
 
   /**
-   * Takes a connection that nobody has read from into a socket whose bytes come to `deliver` instead of as `data` events; valid only while it
-   * is called. The one given ends with it, and it with that one. Undefined where the runtime does not let go of the connection: read `data` then.
+   * Takes a connection into a socket whose bytes come to `deliver` instead of as `data` events; valid only while it is called. The one given
+   * ends with it, and it with that one. Undefined where the runtime does not let go of the connection, or bytes wait in it: read `data` then.
    */
   take(accepted: Socket, deliver: (chunk: Buffer) => void): Socket | undefined {
     const handle = detach(accepted);

@@ -1,0 +1,238 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { recogniseHttp } from "../../http/recognise.ts";
+import { answerReader } from "../answer.ts";
+import { recogniseLlm } from "../recognise.ts";
+import { gemini } from "./provider.ts";
+
+function recognise(method: string, target: string, body?: unknown, basePath = "") {
+  const headers = body === undefined ? {} : { "content-type": "application/json" };
+  const http = recogniseHttp({
+    method,
+    host: "generativelanguage.googleapis.com",
+    target,
+    headers,
+  });
+  return recogniseLlm(gemini, {
+    http,
+    basePath,
+    ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+  });
+}
+const generate = (body: unknown) =>
+  recognise("POST", "/v1beta/models/gemini-2.5-flash:generateContent", body);
+
+const conversation = {
+  systemInstruction: { parts: [{ text: "You pay invoices." }, { text: "Be brief." }] },
+  contents: [
+    {
+      parts: [
+        { text: "Pay" },
+        { inlineData: { mimeType: "image/png", data: "AAAA" } },
+        { text: "this" },
+      ],
+    },
+    {
+      role: "user",
+      parts: [{ fileData: { mimeType: "application/pdf", fileUri: "https://g/v1beta/files/x" } }],
+    },
+    { role: "model", parts: [{ functionCall: { name: "look_up", args: { number: 7 } } }] },
+    {
+      role: "user",
+      parts: [{ functionResponse: { name: "look_up", response: { result: "7 euros" } } }],
+    },
+  ],
+  tools: [{ functionDeclarations: [{ name: "look_up" }, { name: "pay" }] }, { googleSearch: {} }],
+  generationConfig: {
+    maxOutputTokens: 100,
+    candidateCount: 2,
+    responseSchema: { type: "OBJECT" },
+    thinkingConfig: { thinkingBudget: 100 },
+  },
+};
+
+const facts = {
+  operation: "chat",
+  model: "gemini-2.5-flash",
+  stream: false,
+  maxOutputTokens: 200,
+  tools: ["look_up", "pay", "google_search"],
+  toolsOffered: ["look_up", "pay", "google_search"],
+  toolsCalled: ["look_up"],
+  prompts: ["You pay invoices.\nBe brief.", "Pay", "this", "7 euros"],
+  messages: [
+    { role: "system", text: "You pay invoices.\nBe brief." },
+    { role: "user", text: "Pay" },
+    { role: "user", text: "this" },
+    { role: "tool", text: "7 euros" },
+  ],
+  toolResults: ["7 euros"],
+  attachments: [
+    { kind: "image", mediaType: "image/png", source: "inline" },
+    { kind: "document", mediaType: "application/pdf", source: "file" },
+  ],
+  responseFormat: "json_schema",
+  user: "",
+  reasoning: true,
+};
+
+/** Names of fields alone, as ProtoJSON spells them otherwise. */
+const snake = (value: unknown): unknown =>
+  Array.isArray(value)
+    ? value.map(snake)
+    : typeof value === "object" && value !== null
+      ? Object.fromEntries(
+          Object.entries(value).map(([name, one]) => [
+            name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+            snake(one),
+          ]),
+        )
+      : value;
+
+test("recognises a conversation in both spellings of its fields", () => {
+  for (const body of [conversation, snake(conversation)]) {
+    const operation = generate(body);
+    assert.equal(operation.unrecognised, undefined);
+    assert.deepEqual(operation.facts, facts);
+    assert.equal(operation.summary, "chat gemini-2.5-flash");
+  }
+});
+
+test("one object in the place of a list is a list of one, as in Google's own examples", () => {
+  const { facts: read } = generate({
+    system_instruction: { parts: { text: "Be brief." } },
+    contents: { parts: { text: "Hi" } },
+    tools: { google_search: {} },
+  });
+  assert.deepEqual([read.prompts, read.tools], [["Be brief.", "Hi"], ["google_search"]]);
+});
+
+const operations: readonly (readonly [
+  request: string,
+  operation: string,
+  model: string,
+  stream?: true,
+])[] = [
+  ["POST /v1beta/models/m:generateContent", "chat", "m"],
+  ["POST /v1beta/models/m:streamGenerateContent?alt=sse", "chat", "m", true],
+  ["POST /v1/models/m:streamGenerateContent", "chat", "m", true],
+  ["POST /models/m:countTokens", "count-tokens", "m"],
+  ["POST /v1beta/models/m:embedContent", "embeddings", "m"],
+  ["POST /v1beta/models/m:batchEmbedContents", "embeddings", "m"],
+  ["POST /v1beta/tunedModels/m:generateContent", "chat", "tunedModels/m"],
+  ["POST /v1/projects/p/locations/l/publishers/google/models/m:generateContent", "chat", "m"],
+  ["POST /v1/projects/p/locations/l/endpoints/7:generateContent", "chat", "endpoints/7"],
+  ["GET /v1beta/models?pageSize=50", "models", ""],
+  ["GET /v1beta/models/m", "models", "m"],
+];
+for (const [request, operation, model, stream = false] of operations)
+  test(`${request} is ${operation}`, () => {
+    const [method = "", target = ""] = request.split(" ");
+    const read = recognise(method, target, method === "POST" ? {} : undefined);
+    assert.deepEqual(
+      [read.unrecognised, read.facts.operation, read.facts.model, read.facts.stream],
+      [undefined, operation, model, stream],
+    );
+  });
+
+const refused: readonly (readonly [what: string, body: unknown, why: RegExp])[] = [
+  [
+    "a field in both spellings",
+    { systemInstruction: {}, system_instruction: {} },
+    /"systemInstruction" twice/,
+  ],
+  [
+    "another model than the path's",
+    { model: "models/gemini-2.5-pro", contents: [] },
+    /another model/,
+  ],
+  ["contents that are no content", { contents: [7] }, /no object/],
+  ["a limit that is no number", { generationConfig: { maxOutputTokens: "5" } }, /no whole number/],
+  ["half a candidate", { generationConfig: { candidateCount: 0.5 } }, /candidateCount/],
+];
+for (const [what, body, why] of refused)
+  test(`${what} is not understood`, () => {
+    assert.match(generate(body).unrecognised ?? "", why);
+  });
+
+test("a body may repeat the model of the path", () => {
+  for (const model of ["gemini-2.5-flash", "models/gemini-2.5-flash"])
+    assert.equal(generate({ model, contents: [] }).unrecognised, undefined);
+});
+
+test("what the provider stored is a prompt that no rule sees", () => {
+  assert.equal(
+    generate({ cachedContent: "cachedContents/x", contents: [] }).facts.promptsUnreadable,
+    true,
+  );
+});
+
+test("everything else of the API is no operation that rules know", () => {
+  for (const target of [
+    "/v1beta/models/m:predict",
+    "/v1beta/files",
+    "/v1beta/cachedContents",
+    "/v1beta/models/m/n:generateContent",
+    "/v1/projects/p/locations/l/publishers/anthropic/models/m:rawPredict",
+  ])
+    assert.match(recognise("POST", target, {}).unrecognised ?? "", /no operation of this API/);
+});
+
+test("a limit is shared by the answers that are asked for", () => {
+  assert.deepEqual(gemini.limited("chat", { generation_config: { candidate_count: 2 } }, 100, ""), {
+    generation_config: { candidate_count: 2, maxOutputTokens: 50 },
+  });
+  assert.equal(gemini.limited("embeddings", {}, 100, ""), undefined);
+});
+
+const chunks = [
+  { candidates: [{ content: { parts: [{ text: "Hm.", thought: true }] } }] },
+  { candidates: [{ content: { parts: [{ text: "Pa" }] } }] },
+  {
+    candidates: [
+      { content: { parts: [{ text: "id." }, { functionCall: { name: "pay", args: { n: 7 } } }] } },
+    ],
+    usageMetadata: {
+      promptTokenCount: 10,
+      toolUsePromptTokenCount: 1,
+      cachedContentTokenCount: 4,
+      candidatesTokenCount: 3,
+      thoughtsTokenCount: 2,
+    },
+  },
+];
+const answer = {
+  text: "Paid.",
+  thinking: "Hm.",
+  toolCalls: [{ name: "pay", arguments: '{"n":7}' }],
+  usage: { input: 11, output: 5, cacheRead: 4 },
+  truncated: false,
+};
+function read(type: string, body: string) {
+  const reader = answerReader(gemini, type);
+  for (const byte of Buffer.from(body)) reader.push(Buffer.of(byte));
+  return reader.finish();
+}
+
+test("reads an answer as events, as an array, and whole", () => {
+  const sse = chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`).join("");
+  assert.deepEqual(read("text/event-stream", sse), answer);
+  assert.deepEqual(read("application/json", JSON.stringify(chunks, undefined, 1)), answer);
+  const whole = {
+    ...chunks[2],
+    candidates: [
+      {
+        content: {
+          parts: [
+            { text: "Hm.", thought: true },
+            { text: "Paid." },
+            { functionCall: { name: "pay", args: { n: 7 } } },
+          ],
+        },
+      },
+    ],
+  };
+  assert.deepEqual(read("application/json", JSON.stringify(whole)), answer);
+  assert.equal(read("application/json", JSON.stringify(chunks).slice(0, -1)).truncated, true);
+  assert.equal(read("application/json", '{"error":{"code":429,"message":"slow"}}').error, "slow");
+});
