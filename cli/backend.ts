@@ -1,6 +1,7 @@
 // Where the state commands read and act: the state directory of a laptop, or the operator of a cluster. One interface, two ways.
 import type { RequestState } from "../contract/control.ts";
 import type { ContentRecord, StoredEvent } from "../contract/event.ts";
+import type { BudgetRow } from "../operator/budgets/used.ts";
 import type { StreamVerdict } from "../operator/audit/verify.ts";
 
 export interface EventQuery {
@@ -74,6 +75,8 @@ export interface Backend {
   /** The events of one session and, with `whole`, of what the same pod did meanwhile on other connections. */
   recording(session: string | undefined, whole: boolean): Promise<Recording>;
   verify(): Promise<readonly StreamVerdict[]>;
+  /** What is used of the budgets in this minute and this day. */
+  budgets(): Promise<readonly BudgetRow[]>;
   requests(all: boolean): Promise<readonly RequestRow[]>;
   decide(
     namespace: string | undefined,

@@ -257,6 +257,17 @@ function addStateCommands(program: Command, asPlugin: boolean, env: NodeJS.Proce
       ),
     );
 
+  place(
+    program
+      .command("budgets")
+      .description("what is used of the limits that count requests, tokens and costs")
+      .addOption(outputOption()),
+  )
+    .addHelpText("after", "\nExample:\n  chaperone budgets")
+    .action(async (options) =>
+      (await import("./commands/budgets.ts")).list(await backend(options), options),
+    );
+
   const quarantine = program
     .command("quarantine")
     .description("cut subjects off now, and restore them");

@@ -8,6 +8,7 @@
 //   GET  /v1/requests/:name      RequestState
 //   POST /v1/requests/:name/spend  SpendRequest -> SpendAnswer (compare-and-swap: true at most once)
 //   POST /v1/tools               SeenTools -> PinnedTools
+//   POST /v1/budgets             BudgetCall -> BudgetAnswer (contract/budget.ts)
 //   POST /v1/view                ProxyView, what this proxy enforces now
 // All but token and jwks carry `Authorization: DPoP <grant>` and a `DPoP` proof with `ath`.
 import type { Bundle } from "../policy/bundle.ts";

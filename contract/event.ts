@@ -48,6 +48,8 @@ export interface EventOutcome {
   };
   readonly tokens?: EventTokens;
   readonly error?: string;
+  /** The limit that cut it off, as the policy calls it. */
+  readonly limit?: string;
 }
 
 /** As the provider counted them. */
@@ -76,6 +78,8 @@ export interface EventDecision {
   readonly reason: string;
   readonly message: string;
   readonly mode: "Enforce" | "Observe";
+  /** The limit that refused it, as the policy calls it. */
+  readonly limit?: string;
   readonly wouldBe?: {
     readonly verdict: string;
     readonly policy: string;

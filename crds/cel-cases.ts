@@ -177,12 +177,18 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.masking[0].transform.partial": { keepFirst: 2 } },
     bad: { "spec.masking[0].transform.partial": {} },
   }),
-  ...["tokensPerMinute", "tokensPerDay", "costPerDay"].map((limit) =>
-    policy(`spec.limits.${limit}`, `limits.${limit} ${notAvailable}`, {
-      good: {},
-      bad: { [`spec.limits.${limit}`]: 5 },
-    }),
-  ),
+  policy("spec.limits.costPerDay", "limits.costPerDay is from 0.000001 to 999999999", {
+    good: { "spec.limits.costPerDay": 20 },
+    bad: { "spec.limits.costPerDay": 0 },
+  }),
+  policy("spec.limits.costPerDay", "limits.costPerDay is more than 0", {
+    good: { "spec.limits.costPerDay": "0.50" },
+    bad: { "spec.limits.costPerDay": "0.00" },
+  }),
+  policy("spec.limits.repeats.within", "limits.repeats.within is from 1s to 1h", {
+    good: { "spec.limits.repeats": { max: 5, within: "30s" } },
+    bad: { "spec.limits.repeats": { max: 5, within: "2h" } },
+  }),
   policy("spec.limits.idleTimeout", "limits.idleTimeout is from 1s to 24h", {
     good: { "spec.limits.idleTimeout": "15m" },
     bad: { "spec.limits.idleTimeout": "25h" },

@@ -1,5 +1,7 @@
 // Reads manifests from files and says everything that is wrong with them, with file and line: `chaperone check`, and how local mode loads.
+import type { PriceTable } from "../policy/budget/price.ts";
 import { conflictProblems } from "./check-conflicts.ts";
+import { priceProblems, pricesFrom } from "./check-prices.ts";
 import { secretFrom, secretProblems } from "./check-secrets.ts";
 import type { SecretManifest } from "./check-secrets.ts";
 import { isRecord } from "./defaults.ts";
@@ -43,6 +45,8 @@ export interface CheckResult {
   readonly clusterPolicies: readonly ClusterAccessPolicy[];
   readonly quarantines: readonly Quarantine[];
   readonly secrets: readonly SecretManifest[];
+  /** Of the ConfigMap chaperone-prices. */
+  readonly prices: PriceTable | undefined;
 }
 
 export interface CheckOptions {
@@ -91,6 +95,7 @@ class Check {
   readonly #clusterPolicies: Located<ClusterAccessPolicy>[] = [];
   readonly #quarantines: Located<Quarantine>[] = [];
   readonly #secrets: Located<SecretManifest>[] = [];
+  #prices: PriceTable | undefined;
   /** `namespace/name` of Connections with problems of their own: a policy that targets one is not wrong for that. */
   readonly #brokenConnections = new Set<string>();
 
@@ -114,6 +119,9 @@ class Check {
         this.#brokenConnections,
       ),
       ...secretProblems(this.#connections, this.#secrets, secrets),
+      ...(secrets === "all" && this.#prices === undefined
+        ? priceProblems([...this.#policies, ...this.#clusterPolicies])
+        : []),
     ];
     for (const { manifest, path, message } of between) this.#add(manifest, path, message);
     return {
@@ -123,6 +131,7 @@ class Check {
       clusterPolicies: this.#clusterPolicies.map(({ object }) => object),
       quarantines: this.#quarantines.map(({ object }) => object),
       secrets: this.#secrets.map(({ object }) => object),
+      prices: this.#prices,
     };
   }
 
@@ -136,6 +145,8 @@ class Check {
     )
       return;
     if (apiVersion === "v1" && kind === "Secret") this.#secret(this.#withNamespace(manifest));
+    else if (apiVersion === "v1" && kind === "ConfigMap")
+      this.#configMap(this.#withNamespace(manifest));
     else if (typeof apiVersion !== "string" || typeof kind !== "string")
       this.#add(manifest, [], "has no apiVersion or no kind");
     else if (apiVersion.split("/")[0] === crdGroup)
@@ -206,6 +217,13 @@ class Check {
     for (const { path, message } of problems) this.#add(manifest, path, message);
     if (secret !== undefined && this.#remember(manifest))
       this.#secrets.push({ object: secret, manifest });
+  }
+
+  #configMap(manifest: Manifest): void {
+    const read = pricesFrom(manifest.object);
+    if (read === undefined || !this.#remember(manifest)) return;
+    for (const { path, message } of read.problems) this.#add(manifest, path, message);
+    this.#prices = read.prices ?? this.#prices;
   }
 
   #remember(manifest: Manifest): boolean {

@@ -35,6 +35,10 @@ const enforcedBy = {
   maxConnections: protocols,
   idleTimeout: protocols,
   statementTimeout: ["postgres"],
+  tokensPerMinute: llmProtocols,
+  tokensPerDay: llmProtocols,
+  costPerDay: llmProtocols,
+  repeats: ["postgres", "http", ...llmProtocols],
 } satisfies Readonly<Record<string, readonly Protocol[]>>;
 
 /** `connections`: those of the policy's namespace. */
@@ -128,6 +132,10 @@ function targetFindings(policy: AccessPolicy, target: Connection): readonly Find
     "maxConnections",
     "idleTimeout",
     "statementTimeout",
+    "tokensPerMinute",
+    "tokensPerDay",
+    "costPerDay",
+    "repeats",
   ] as const) {
     if (policy.spec.limits?.[limit] === undefined || !cannot(limit)) continue;
     findings.push({

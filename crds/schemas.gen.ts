@@ -1838,19 +1838,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "type": "object",
        "x-kubernetes-validations": [
         {
-         "rule": "!has(self.tokensPerMinute)",
-         "fieldPath": ".tokensPerMinute",
-         "message": "limits.tokensPerMinute is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.tokensPerDay)",
-         "fieldPath": ".tokensPerDay",
-         "message": "limits.tokensPerDay is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.costPerDay)",
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != int || (self.costPerDay >= 1 && self.costPerDay <= 999999999)",
          "fieldPath": ".costPerDay",
-         "message": "limits.costPerDay is not available in this version: remove it"
+         "message": "limits.costPerDay is from 0.000001 to 999999999"
+        },
+        {
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != string || double(self.costPerDay) > 0.0",
+         "fieldPath": ".costPerDay",
+         "message": "limits.costPerDay is more than 0"
         },
         {
          "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
@@ -1894,16 +1889,48 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
         },
         "tokensPerMinute": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "tokensPerDay": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "costPerDay": {
          "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "maxLength": 16,
+         "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$"
+        },
+        "repeats": {
+         "type": "object",
+         "required": [
+          "max",
+          "within"
+         ],
+         "x-kubernetes-validations": [
+          {
+           "rule": "duration(self.within) >= duration('1s') && duration(self.within) <= duration('1h')",
+           "fieldPath": ".within",
+           "message": "limits.repeats.within is from 1s to 1h"
+          }
+         ],
+         "properties": {
+          "max": {
+           "type": "integer",
+           "format": "int32",
+           "minimum": 1,
+           "maximum": 10000
+          },
+          "within": {
+           "type": "string",
+           "maxLength": 16,
+           "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
+          }
+         }
         },
         "statementTimeout": {
          "type": "string",
@@ -2730,19 +2757,14 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "type": "object",
        "x-kubernetes-validations": [
         {
-         "rule": "!has(self.tokensPerMinute)",
-         "fieldPath": ".tokensPerMinute",
-         "message": "limits.tokensPerMinute is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.tokensPerDay)",
-         "fieldPath": ".tokensPerDay",
-         "message": "limits.tokensPerDay is not available in this version: remove it"
-        },
-        {
-         "rule": "!has(self.costPerDay)",
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != int || (self.costPerDay >= 1 && self.costPerDay <= 999999999)",
          "fieldPath": ".costPerDay",
-         "message": "limits.costPerDay is not available in this version: remove it"
+         "message": "limits.costPerDay is from 0.000001 to 999999999"
+        },
+        {
+         "rule": "!has(self.costPerDay) || type(self.costPerDay) != string || double(self.costPerDay) > 0.0",
+         "fieldPath": ".costPerDay",
+         "message": "limits.costPerDay is more than 0"
         },
         {
          "rule": "!has(self.statementTimeout) || (duration(self.statementTimeout) >= duration('1s') && duration(self.statementTimeout) <= duration('24h'))",
@@ -2786,16 +2808,48 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
         },
         "tokensPerMinute": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "tokensPerDay": {
-         "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "type": "integer",
+         "format": "int64",
+         "minimum": 1,
+         "maximum": 1000000000000
         },
         "costPerDay": {
          "x-kubernetes-int-or-string": true,
-         "maxLength": 64
+         "maxLength": 16,
+         "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$"
+        },
+        "repeats": {
+         "type": "object",
+         "required": [
+          "max",
+          "within"
+         ],
+         "x-kubernetes-validations": [
+          {
+           "rule": "duration(self.within) >= duration('1s') && duration(self.within) <= duration('1h')",
+           "fieldPath": ".within",
+           "message": "limits.repeats.within is from 1s to 1h"
+          }
+         ],
+         "properties": {
+          "max": {
+           "type": "integer",
+           "format": "int32",
+           "minimum": 1,
+           "maximum": 10000
+          },
+          "within": {
+           "type": "string",
+           "maxLength": 16,
+           "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$"
+          }
+         }
         },
         "statementTimeout": {
          "type": "string",

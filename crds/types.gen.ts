@@ -481,15 +481,29 @@ export interface MaskingEntry {
   readonly transform: MaskingTransform;
 }
 
+/** How often one pod may send the very same operation: stops agents in a loop, and the retries of their SDKs. */
+export interface RepeatLimit {
+  readonly max: number;
+  readonly within: string;
+}
+
 /** The smallest of all policies counts. */
 export interface PolicyLimits {
-  /** Operations a minute for one subject on one connection. */
+  /** Operations a minute of UTC, for all pods of one service account on one connection. */
   readonly requestsPerMinute?: number;
   readonly rowsPerResult?: number;
   readonly bytesPerResult?: number;
   /** Connections open at one time for one pod on one connection. */
   readonly maxConnections?: number;
   readonly idleTimeout?: string;
+  /** Tokens of requests and answers together, a minute of UTC, for all pods of one service account on one connection. */
+  readonly tokensPerMinute?: number;
+  /** The same, a day of UTC. */
+  readonly tokensPerDay?: number;
+  /** What their tokens may cost a day, in the currency of the price table (ConfigMap chaperone-prices): a whole number, or text such as "12.50". A model that the table does not name is refused. */
+  readonly costPerDay?: number | string;
+  /** How often one pod may send the very same operation: stops agents in a loop, and the retries of their SDKs. */
+  readonly repeats?: RepeatLimit;
   /** How long one statement may run; the database stops it, and the proxy should the database not. */
   readonly statementTimeout?: string;
 }

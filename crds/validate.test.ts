@@ -324,7 +324,7 @@ test("all problems of the structure and the CEL rules come at once", () => {
     targetRef: [],
     mode: "enforce",
     minimumTier: "locked",
-    limits: { tokensPerDay: 5 },
+    recording: { aggregate: true },
     rules: [{ name: "A", action: "Allow", sql: {}, http: {} }],
   });
   assert.deepEqual(found, [
@@ -333,7 +333,7 @@ test("all problems of the structure and the CEL rules come at once", () => {
     'spec.mode: is "enforce"; it must be one of Enforce, Observe',
     'spec.minimumTier: is "locked"; it must be one of Cooperative, Redirected, Locked',
     'spec.rules[0].name: "A" is not of the form a name in lower case letters, digits and -',
-    "spec.limits.tokensPerDay: limits.tokensPerDay is not available in this version: remove it",
+    "spec.recording.aggregate: recording.aggregate is not available in this version: remove it",
     "spec.rules[0]: a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each",
   ]);
 });

@@ -1,5 +1,6 @@
 // What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
 import type { ToolPin } from "../contract/control.ts";
+import type { PriceTable } from "../policy/budget/price.ts";
 import type {
   AccessPolicy,
   AccessRequest,
@@ -15,7 +16,9 @@ export type ResourceKind =
   | "ClusterAccessPolicy"
   | "Quarantine"
   | "Secret"
-  | "Pod";
+  | "Pod"
+  /** The price table. */
+  | "ConfigMap";
 
 export interface ResourceChange {
   readonly kind: ResourceKind;
@@ -36,6 +39,8 @@ export interface ResourceView {
   /** Sorted by name. */
   clusterPolicies(): readonly ClusterAccessPolicy[];
   quarantines(): readonly Quarantine[];
+  /** What tokens cost; undefined where no table stands. The same object until it changes. */
+  prices(): PriceTable | undefined;
   /** Decoded values of a Secret; undefined when it is not there. */
   secret(
     namespace: string,

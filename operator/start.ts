@@ -6,6 +6,7 @@ import { ulid } from "ulid";
 import type { EventBody, EventType } from "../contract/event.ts";
 import { startApi, type Api } from "./api/server.ts";
 import { createRecorder, type Recorder } from "./audit/record.ts";
+import { sqlAccounts } from "./budgets/accounts.ts";
 import { serviceNames, servicePort, type OperatorConfig } from "./config.ts";
 import { openDialling, type Dialling } from "./connections/dialling.ts";
 import { layFoundations, messageOf, type Closers, type Foundations } from "./foundations.ts";
@@ -67,7 +68,7 @@ async function assemble(
   const { client, certificates, store } = foundations;
   const watch: WatchParts = { client, now: Date.now, random: Math.random, log: watchLog(logger) };
 
-  const view = new KubeView(watch);
+  const view = new KubeView(watch, config.namespace);
   const requests = new KubeRequests(watch);
   const access = accessReviewer(client);
   const people = new KubePeople(watch, access, config.namespace);
@@ -121,6 +122,7 @@ async function assemble(
     keys: foundations.keys,
     events: { ingest: (batch) => store.ingest(batch) },
     reader: foundations.reader,
+    accounts: sqlAccounts(store.db),
     people,
     record,
     logger,

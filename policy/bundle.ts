@@ -1,4 +1,5 @@
 // The compiled rules for one subject on one connection: plain JSON that travels with a grant. `prepare` (decide.ts) makes it runnable.
+import type { PriceTable } from "./budget/price.ts";
 import type { TierDemand } from "./tier.ts";
 import type { Protocol } from "./operation.ts";
 
@@ -139,8 +140,20 @@ export interface DetectMask {
   readonly marks?: readonly MarkSource[];
 }
 
+/** The same operation at most `max` times in so many seconds. */
+export interface RepeatLimit {
+  readonly max: number;
+  readonly withinSeconds: number;
+}
+
 export interface Limits {
   readonly requestsPerMinute?: number;
+  readonly tokensPerMinute?: number;
+  readonly tokensPerDay?: number;
+  /** Millionths of the price table's currency. */
+  readonly costPerDay?: number;
+  /** All of them count, by `withinSeconds`. */
+  readonly repeats?: readonly RepeatLimit[];
   readonly rowsPerResult?: number;
   readonly bytesPerResult?: number;
   readonly maxConnections?: number;
@@ -185,6 +198,8 @@ export interface Bundle {
   /** Key of `hash` transforms, base64url; one per namespace, so that equal values stay joinable inside it. */
   readonly maskKey: string;
   readonly limits: Limits;
+  /** Beside `limits.costPerDay`: what tokens cost. */
+  readonly prices?: PriceTable;
   readonly recording: Recording;
   readonly grantTtlSeconds: number;
   /** What the operator grants it to; the proxy has no part in that. */

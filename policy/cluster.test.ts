@@ -229,7 +229,7 @@ test("a mask of the whole cluster is about what a protocol has; what cannot be l
     return [columnMasks.length, detectMasks.length, requestMasks.length];
   };
   assert.deepEqual(shape("postgres"), [1, 1, 0]);
-  assert.deepEqual(shape("http"), [0, 1, 0]);
+  assert.deepEqual(shape("http"), [0, 1, 1]);
   assert.deepEqual(shape("openai"), [0, 1, 1]);
   assert.deepEqual(shape("passthrough"), [0, 1, 0]);
   assert.equal(decide(prepare(on("http")), subject, http("GET", "/"), context).verdict, "allow");

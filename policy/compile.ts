@@ -12,6 +12,7 @@ import type {
   RuleApproval,
 } from "../crds/types.gen.ts";
 import { bundleVersion } from "./bundle.ts";
+import type { PriceTable } from "./budget/price.ts";
 import type {
   ApprovalTerms,
   Bundle,
@@ -46,6 +47,8 @@ export interface CompileInput {
   readonly subject: PolicySubjectId;
   /** Key of `hash` transforms, base64url, one per namespace. */
   readonly maskKey: string;
+  /** What tokens cost; a policy with `costPerDay` needs it. */
+  readonly prices?: PriceTable;
 }
 
 /**
@@ -55,7 +58,7 @@ export interface CompileInput {
  * const prepared = prepare(compile({ policies, connection, subject: { namespace: "agents", serviceAccount: "a" }, maskKey }));
  */
 export function compile(input: CompileInput): Bundle {
-  const { policies, connection, subject, maskKey } = input;
+  const { policies, connection, subject, maskKey, prices } = input;
   const selecting = policies
     .filter((policy) => targets(policy, connection) && selectsSubject(policy, subject))
     .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
@@ -73,6 +76,7 @@ export function compile(input: CompileInput): Bundle {
   ];
   // An Observe policy only records: its masks and limits would change what the agent gets.
   const speaking = enforcing.length > 0 ? enforcing : selecting;
+  const limits = careful.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {});
   const content = {
     version: bundleVersion,
     connection: {
@@ -93,7 +97,8 @@ export function compile(input: CompileInput): Bundle {
     detectMasks: mergeDetectMasks(careful.flatMap((policy) => detectMasksOf(policy, "response"))),
     ...requestMasksOf(careful),
     maskKey,
-    limits: careful.map(({ spec }) => limitsOf(spec.limits)).reduce(stricterLimits, {}),
+    limits,
+    ...(limits.costPerDay !== undefined && { prices: prices ?? [] }),
     recording: recordingOf(selecting, enforcing),
     grantTtlSeconds: ttlOf(speaking),
     ...demandOf(enforcing),
@@ -283,15 +288,26 @@ function mergeBy<M extends ColumnMask | DetectMask>(
   return [...groups.values()].map(mergeMasks).sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
+const limitNumbers = [
+  "requestsPerMinute",
+  "tokensPerMinute",
+  "tokensPerDay",
+  "rowsPerResult",
+  "bytesPerResult",
+  "maxConnections",
+] as const;
+
 function limitsOf(limits: PolicyLimits | undefined): Limits {
   if (!limits) return {};
-  const { requestsPerMinute, rowsPerResult, bytesPerResult, maxConnections } = limits;
-  const { idleTimeout, statementTimeout } = limits;
+  const { idleTimeout, statementTimeout, costPerDay, repeats } = limits;
   return {
-    ...(requestsPerMinute !== undefined && { requestsPerMinute }),
-    ...(rowsPerResult !== undefined && { rowsPerResult }),
-    ...(bytesPerResult !== undefined && { bytesPerResult }),
-    ...(maxConnections !== undefined && { maxConnections }),
+    ...Object.fromEntries(
+      limitNumbers.flatMap((name) => (limits[name] === undefined ? [] : [[name, limits[name]]])),
+    ),
+    ...(costPerDay !== undefined && { costPerDay: Math.round(Number(costPerDay) * 1e6) }),
+    ...(repeats !== undefined && {
+      repeats: [{ max: repeats.max, withinSeconds: parseDuration(repeats.within) }],
+    }),
     ...(idleTimeout !== undefined && { idleTimeoutSeconds: parseDuration(idleTimeout) }),
     ...(statementTimeout !== undefined && {
       statementTimeoutSeconds: parseDuration(statementTimeout),

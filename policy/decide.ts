@@ -1,4 +1,5 @@
 // The decision: compiled rules and the facts of one operation in, a verdict with the rule that said so out. Pure; order never matters.
+import { uncountable } from "./budget/uncountable.ts";
 import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
@@ -70,6 +71,7 @@ function readsOf({ rules }: Bundle): PreparedBundle["reads"] {
  * | no policy selects the subject                       | deny    | NoPolicy                     |
  * | not fully understood, or touches nothing            | deny    | Unrecognised                 |
  * | its answer cannot be masked as policies ask         | deny    | MaskNotProvable              |
+ * | its tokens or costs are limited and not countable   | deny    | LimitExceeded                |
  * | it undoes what the session is held to               | deny    | NoMatchingRule, LimitExceeded |
  * | a Deny speaks about any access                      | deny    | RuleMatched, ConditionFailed |
  * | some access is covered by nothing                   | deny    | NoMatchingRule               |
@@ -89,6 +91,8 @@ export function decide(
   const inquiry = { bundle, subject, operation, context, scope: undefined };
   const unmasked = unmaskable(bundle, operation);
   if (unmasked !== undefined) return refuse("MaskNotProvable", unmasked);
+  const uncounted = uncountable(bundle, operation);
+  if (uncounted !== undefined) return refuse("LimitExceeded", uncounted);
   const undoing = sessionRefusal(bundle, prepared.readOnly, operation);
   if (undoing !== undefined) return refuse(undoing.reason, undoing.message);
   if (bundle.observeOnly) {

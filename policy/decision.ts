@@ -30,6 +30,8 @@ export interface Decision {
     readonly rule: string;
     readonly message: string;
   };
+  /** On a refusal by a limit: which one, as the policy calls it. */
+  readonly limit?: string;
   /** On `hold`: who may approve and for how long; several rules' terms add up. */
   readonly approvals?: readonly HoldTerms[];
   /** On `allow` of an LLM request that names no limit: send it with this one. */

@@ -1,5 +1,6 @@
 // An explanation for a terminal.
-import type { ApprovalTerms, DetectMask, MarkSource, Transform } from "./bundle.ts";
+import { budgetNames } from "./budget/budget.ts";
+import type { ApprovalTerms, DetectMask, Limits, MarkSource, Transform } from "./bundle.ts";
 import type { Decision } from "./decision.ts";
 import type {
   ExplainedAccess,
@@ -89,7 +90,7 @@ function obligationLines(decision: Decision, obligations: Obligations): string[]
         `  mask detected ${mask.detector} in the request${whenText(mask)}: ${transform(mask.transform)} (${mask.policy})${marksText(mask)}`,
     ),
     ...marks.map((source) => `  mark the session ${source.mark} (${sayer(source)})`),
-    ...Object.entries(limits).map(([limit, value]) => `  limit ${limit}: ${String(value)}`),
+    ...limitLines(limits, obligations.price),
     ...(readOnly === true
       ? ["  the session is read-only in the database, because no rule allows a write"]
       : []),
@@ -113,6 +114,24 @@ function whenText({ when }: DetectMask): string {
 function sayer({ policy, rule }: MarkSource): string {
   if (policy === undefined) return "the Connection";
   return rule === undefined ? policy : `${policy} rule ${rule}`;
+}
+
+function limitLines(limits: Limits, price: Obligations["price"]): string[] {
+  return Object.entries(limits).flatMap(([limit, value]) => {
+    if (limit === "repeats")
+      return (limits.repeats ?? []).map(
+        ({ max, withinSeconds }) =>
+          `  limit repeats: the same operation at most ${max} times within ${withinSeconds} s`,
+      );
+    const isBudget = budgetNames.some((name) => name === limit);
+    const priced =
+      limit === "costPerDay" && price !== undefined
+        ? `, at ${price.input} for a million tokens in and ${price.output} out`
+        : "";
+    return [
+      `  limit ${limit}: ${String(value)}${isBudget ? " for all pods of the service account together" : ""}${priced}`,
+    ];
+  });
 }
 
 function transform(given: Transform): string {

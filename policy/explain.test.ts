@@ -249,3 +249,23 @@ test("an allowed operation has each access covered and none denied", () => {
     }),
   );
 });
+
+test("names the budgets, the price of the model, and refuses a model without one", () => {
+  const bundle: Bundle = {
+    ...bundleOf([rule("models", "Allow", { llm: { operations: ["chat"] } })]),
+    limits: {
+      tokensPerDay: 500_000,
+      costPerDay: 12_500_000,
+      repeats: [{ max: 5, withinSeconds: 30 }],
+    },
+    prices: [{ models: ["gpt-5*"], input: 1.25, output: 10 }],
+  };
+  const text = formatExplanation(explained(bundle, llm({ operation: "chat", model: "gpt-5" })));
+  assert.match(text, /limit tokensPerDay: 500000 for all pods of the service account together/);
+  assert.match(text, /limit costPerDay: 12\.5 for .*, at 1\.25 for a million tokens in and 10 out/);
+  assert.match(text, /limit repeats: the same operation at most 5 times within 30 s/);
+  const { decision } = explained(bundle, llm({ operation: "chat", model: "o3" }));
+  assert.equal(decision.verdict, "deny");
+  assert.equal(decision.reason, "LimitExceeded");
+  assert.match(decision.message, /no price for model "o3"; add one to the ConfigMap/);
+});

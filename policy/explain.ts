@@ -1,4 +1,6 @@
 // The decision again, with its reasons: for each access the rules that covered, asked about or denied it, and those that nearly did.
+import { priceOf } from "./budget/price.ts";
+import type { Bundle } from "./bundle.ts";
 import { decide } from "./decide.ts";
 import type { PreparedBundle } from "./decide.ts";
 import type { Decision } from "./decision.ts";
@@ -134,12 +136,23 @@ function obligationsOf(
     ...(operation.kind !== "sql" &&
       operation.kind !== "passthrough" &&
       requestMasks !== undefined && { requestMasks }),
-    limits,
+    // In the currency, as it was written.
+    limits:
+      limits.costPerDay === undefined ? limits : { ...limits, costPerDay: limits.costPerDay / 1e6 },
+    ...priced(prepared.bundle, operation),
     recording,
     ...(sql && prepared.readOnly && { readOnly: true as const }),
     ...(decision.marks !== undefined && { marks: decision.marks }),
     ...(decision.maxOutputTokens !== undefined && { maxOutputTokens: decision.maxOutputTokens }),
   };
+}
+
+function priced({ prices }: Bundle, operation: Operation): Pick<Obligations, "price"> {
+  const price =
+    prices === undefined || operation.kind !== "llm"
+      ? undefined
+      : priceOf(prices, operation.facts.model);
+  return price === undefined ? {} : { price };
 }
 
 function touches(column: string, access: Access): boolean {

@@ -1,4 +1,5 @@
 // What `explain` answers, as plain data.
+import type { Price } from "./budget/price.ts";
 import type {
   ColumnMask,
   DetectMask,
@@ -43,7 +44,10 @@ export interface Obligations {
   readonly detectMasks: readonly DetectMask[];
   /** Of what is sent. */
   readonly requestMasks?: readonly DetectMask[];
+  /** `costPerDay` in the currency of the price table. */
   readonly limits: Limits;
+  /** Of the model, where costs are limited. */
+  readonly price?: Price;
   readonly recording: Recording;
   readonly maxOutputTokens?: number;
   /** What the pod's session carries once it has passed, by rules and Connection; masks say theirs themselves. */

@@ -20,7 +20,22 @@ const transform: fc.Arbitrary<Transform> = fc.oneof(
 );
 const amount = fc.option(fc.nat({ max: 5 }), { nil: undefined });
 const limits: fc.Arbitrary<Limits> = fc
-  .record({ requestsPerMinute: amount, rowsPerResult: amount, idleTimeoutSeconds: amount })
+  .record({
+    requestsPerMinute: amount,
+    tokensPerDay: amount,
+    costPerDay: amount,
+    rowsPerResult: amount,
+    idleTimeoutSeconds: amount,
+    repeats: fc.option(
+      fc
+        .uniqueArray(fc.record({ max: fc.nat({ max: 3 }), withinSeconds: fc.nat({ max: 3 }) }), {
+          minLength: 1,
+          selector: ({ withinSeconds }) => withinSeconds,
+        })
+        .map((all) => all.toSorted((a, b) => a.withinSeconds - b.withinSeconds)),
+      { nil: undefined },
+    ),
+  })
   .map((given): Limits => JSON.parse(JSON.stringify(given)));
 const recording: fc.Arbitrary<Recording> = fc.record(
   {

@@ -1,5 +1,12 @@
 // Which of two masks, limits or recordings is the stricter. Each merge is commutative, associative and idempotent, so order never matters.
-import type { Limits, MarkSource, Recording, RecordingDetail, Transform } from "./bundle.ts";
+import type {
+  Limits,
+  MarkSource,
+  Recording,
+  RecordingDetail,
+  RepeatLimit,
+  Transform,
+} from "./bundle.ts";
 import { unitedMarks } from "./marks.ts";
 
 /** Strictest first; the first three hide everything and differ in looks only. */
@@ -77,6 +84,9 @@ export function mergeMasks<M extends Mask>(masks: readonly [M, ...M[]]): M {
 
 const limitNames = [
   "requestsPerMinute",
+  "tokensPerMinute",
+  "tokensPerDay",
+  "costPerDay",
   "rowsPerResult",
   "bytesPerResult",
   "maxConnections",
@@ -91,7 +101,19 @@ export function stricterLimits(a: Limits, b: Limits): Limits {
     const least = Math.min(a[name] ?? Infinity, b[name] ?? Infinity);
     if (least !== Infinity) merged[name] = least;
   }
+  const repeats = stricterRepeats([...(a.repeats ?? []), ...(b.repeats ?? [])]);
+  if (repeats.length > 0) merged.repeats = repeats;
   return merged;
+}
+
+/** Of each length of time the smallest; those of different lengths cannot be compared, so all of them stay. */
+function stricterRepeats(limits: readonly RepeatLimit[]): readonly RepeatLimit[] {
+  const least = new Map<number, number>();
+  for (const { max, withinSeconds } of limits)
+    least.set(withinSeconds, Math.min(max, least.get(withinSeconds) ?? Infinity));
+  return [...least]
+    .map(([withinSeconds, max]) => ({ max, withinSeconds }))
+    .sort((one, other) => one.withinSeconds - other.withinSeconds);
 }
 
 /** The most detailed, strict if either is, the longest retention. */

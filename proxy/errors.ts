@@ -9,6 +9,8 @@ export const proxyErrors = {
   TooManyRequests: { status: 429, sqlstate: "53400", retry: true },
   MaskNotProvable: { status: 403, sqlstate: "42501", retry: false },
   LimitExceeded: { status: 429, sqlstate: "54000", retry: true },
+  BudgetExceeded: { status: 403, sqlstate: "53400", retry: false },
+  RepeatedOperation: { status: 403, sqlstate: "53400", retry: false },
   Quarantined: { status: 403, sqlstate: "28000", retry: false },
   GrantRefused: { status: 403, sqlstate: "28000", retry: false },
   GrantEnded: { status: 403, sqlstate: "57P01", retry: true },
@@ -36,6 +38,8 @@ export class ProxyError extends Error {
   readonly request: string | undefined;
   /** The place that no Connection names. */
   readonly target: Omit<RefusedTarget, "count"> | undefined;
+  /** When the same operation may pass. */
+  readonly retryAfterSeconds: number | undefined;
 
   /** @param message one sentence for the agent, naming connection, rule or limit, never a secret */
   constructor(
@@ -45,6 +49,7 @@ export class ProxyError extends Error {
       readonly cause?: unknown;
       readonly request?: string;
       readonly target?: Omit<RefusedTarget, "count">;
+      readonly retryAfterSeconds?: number;
     },
   ) {
     super(message, options);
@@ -52,6 +57,7 @@ export class ProxyError extends Error {
     this.code = code;
     this.request = options?.request;
     this.target = options?.target;
+    this.retryAfterSeconds = options?.retryAfterSeconds;
   }
 
   get status(): number {

@@ -1,15 +1,8 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
 import { createHash } from "node:crypto";
 import { ulid } from "ulid";
-import { stable } from "../contract/chain.ts";
 import type { RequestState } from "../contract/control.ts";
-import type {
-  EventBody,
-  EventDecision,
-  EventOutcome,
-  EventSubject,
-  EventType,
-} from "../contract/event.ts";
+import type { EventBody } from "../contract/event.ts";
 import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
@@ -17,21 +10,18 @@ import { masksThatHold } from "../policy/mask/conditional.ts";
 import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
+import { isUncounted, overLimit, overRate } from "./budget/admission.ts";
+import type { Admission, Admissions, BudgetRefusal } from "./budget/admission.ts";
+import type { AskBudgets } from "./budget/purses.ts";
+import { neverSent, type Spending } from "./budget/spending.ts";
 import { ProxyError } from "./errors.ts";
 import { asProxyError } from "./gate-error.ts";
 import { holdForApproval } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
-import type { RateWindow } from "./limits.ts";
-import type {
-  Content,
-  GateSession,
-  Grants,
-  LiveGrant,
-  Passage,
-  PassOptions,
-  Recorder,
-} from "./pipeline.ts";
-import { changesSomething, eventDecision, eventOperation, refusedContents } from "./record.ts";
+import type { MinuteCount } from "./limits.ts";
+import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
+import { changesSomething, eventOperation, refusedContents } from "./record.ts";
+import { SessionEvents } from "./session-events.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
@@ -44,19 +34,28 @@ export interface GateOptions {
   readonly now: () => number;
   /** Marks every event of a local run: neither groups nor duties are checked there. */
   readonly assurance?: "local";
+  /** Asks the operator for this proxy's part of shared budgets; without it none of tokens or costs can be spent. */
+  readonly askBudgets?: AskBudgets;
   readonly onDecision?: (decision: Decision, operation: Operation) => void;
+}
+
+/** Of all sessions on one connection. */
+export interface Shared {
+  readonly rate: MinuteCount;
+  readonly admissions: Admissions;
+  readonly vault: TokenVault;
 }
 
 export class Session implements GateSession {
   readonly id = ulid();
   readonly #options: GateOptions;
   readonly #connection: string;
-  readonly #rate: RateWindow;
+  readonly #rate: MinuteCount;
+  readonly #admissions: Admissions;
   readonly #ended = new AbortController();
   readonly #onClose: () => void;
   #subject: Subject;
-  #eventSubject: EventSubject;
-  readonly #eventDecisions = new WeakMap<Decision, EventDecision>();
+  readonly #events: SessionEvents;
   readonly #memo = new DecisionMemo();
   #operations = 0;
   #closed = false;
@@ -67,27 +66,26 @@ export class Session implements GateSession {
   constructor(
     options: GateOptions,
     connection: string,
-    vault: TokenVault,
-    rate: RateWindow,
+    shared: Shared,
     chain: string | undefined,
     label: string | undefined,
     onClose: () => void,
   ) {
     this.#options = options;
     this.#connection = connection;
-    this.vault = vault;
-    this.#rate = rate;
+    this.vault = shared.vault;
+    this.#rate = shared.rate;
+    this.#admissions = shared.admissions;
     this.#onClose = onClose;
     this.#subject = chain === undefined ? options.subject : { ...options.subject, chain };
-    this.#eventSubject = stable(this.#subject);
-    stable(options.connection);
+    this.#events = new SessionEvents(this.id, options, this.#subject);
     this.#release = options.grants.keepInUse(connection);
-    options.recorder.append("session-start", {
-      ...this.#base(),
-      ...(label === undefined
+    this.#events.append(
+      "session-start",
+      label === undefined
         ? {}
-        : { operation: { kind: options.connection.protocol, summary: label } }),
-    });
+        : { operation: { kind: options.connection.protocol, summary: label } },
+    );
   }
 
   get chain(): string | undefined {
@@ -113,7 +111,7 @@ export class Session implements GateSession {
       const detail = grants.current(this.#connection)?.bundle.recording.detail ?? "Metadata";
       const { kind, summary } = eventOperation(operation, detail);
       if (!marks.has(mark))
-        this.#append("mark", { operation: { kind, summary }, mark: { name: mark, ...by } });
+        this.#events.note("mark", { operation: { kind, summary }, mark: { name: mark, ...by } });
       marks.add({
         name: mark,
         ...by,
@@ -139,7 +137,7 @@ export class Session implements GateSession {
     if (chain === this.#subject.chain) return;
     this.#subject =
       chain === undefined ? this.#options.subject : { ...this.#options.subject, chain };
-    this.#eventSubject = stable(this.#subject);
+    this.#events.setSubject(this.#subject);
   }
 
   end(cause: ProxyError): void {
@@ -151,19 +149,10 @@ export class Session implements GateSession {
     this.#closed = true;
     this.#onClose();
     this.#release();
-    this.#append(
+    this.#events.note(
       "session-end",
       cause === undefined ? {} : { error: { code: cause.code, message: cause.message } },
     );
-  }
-
-  /** What happened and cannot be refused any more: the spool counts what it could not take. */
-  #append(type: EventType, body: EventBody): void {
-    try {
-      this.#options.recorder.append(type, { ...this.#base(), ...body });
-    } catch {
-      // Counted.
-    }
   }
 
   pass(operation: Operation, options: PassOptions): Passage | Promise<Passage> {
@@ -197,11 +186,13 @@ export class Session implements GateSession {
     const now = this.#options.now();
     const perMinute = grant.bundle.limits.requestsPerMinute;
     if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
-      return this.#refuseOverLimit(operation, grant, perMinute, options);
+      const refusal = overRate(this.#connection, perMinute, this.#rate.waitMs(now));
+      return this.#refuseOverLimit(operation, grant, refusal, options);
     }
     const decision = this.#decide(grant, operation, now);
     this.#operations += 1;
-    this.#options.onDecision?.(decision, operation);
+    const isCounted = decision.verdict === "allow" && !isUncounted(grant.bundle);
+    if (!isCounted) this.#options.onDecision?.(decision, operation);
     switch (decision.verdict) {
       case "deny":
         return this.#refuse(
@@ -214,12 +205,10 @@ export class Session implements GateSession {
           ),
           options,
         );
-      case "allow": {
-        const body = this.#body(grant, operation, decision);
-        if (grant.bundle.recording.strict || changesSomething(operation))
-          return this.#goWithIntent(body, operation, decision, this.marks);
-        return this.#go(body, operation, decision);
-      }
+      case "allow":
+        return isCounted
+          ? this.#goCounted(grant, operation, decision, options, this.marks)
+          : this.#goOn(grant, operation, decision, this.marks, undefined);
       case "hold":
         return this.#hold(grant, operation, decision, options);
       default:
@@ -227,16 +216,86 @@ export class Session implements GateSession {
     }
   }
 
+  #goOn(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    under: readonly string[],
+    spending: Spending | undefined,
+  ): Passage | Promise<Passage> {
+    const body = this.#events.body(grant.bundle.recording.detail, operation, decision);
+    return decision.verdict === "hold" ||
+      grant.bundle.recording.strict ||
+      changesSomething(operation)
+      ? this.#goWithIntent(body, operation, decision, under, spending)
+      : this.#go(body, operation, decision, spending);
+  }
+
+  /** As `#goOn`, once budgets and guards have what it takes. */
+  #goCounted(
+    grant: LiveGrant,
+    operation: Operation,
+    decision: Decision,
+    options: PassOptions,
+    under: readonly string[],
+  ): Passage | Promise<Passage> {
+    // Drivers repeat what is theirs, and a person has looked at each operation that was held.
+    const mayRepeat = decision.reason === "SessionBasics" || decision.verdict === "hold";
+    const admitting = this.#admissions.admit(grant.bundle, {
+      operation,
+      maxOutputTokens: decision.maxOutputTokens,
+      inputTokens: options.inputTokens ?? noTokens,
+      digest: mayRepeat
+        ? undefined
+        : () => operationDigest(this.#subject, this.#connection, options.exact()),
+    });
+    const then = (admission: Admission): Passage | Promise<Passage> => {
+      if (!("spending" in admission))
+        return this.#refuseOverLimit(operation, grant, admission, options);
+      if (decision.verdict === "allow") this.#options.onDecision?.(decision, operation);
+      return this.#goOn(grant, operation, decision, under, admission.spending);
+    };
+    if (!(admitting instanceof Promise)) return then(admitting);
+    return admitting.then((admission) => {
+      // The operator was asked meanwhile: what was decided before may not hold any more.
+      const changed = this.#ended.signal.aborted
+        ? this.#cause()
+        : this.refusalNow(operation, decision);
+      if (changed === undefined) return then(admission);
+      if ("spending" in admission) admission.spending?.settle(neverSent);
+      return this.#refuse(grant, operation, decision, changed, options);
+    });
+  }
+
   /** What the rules and the Connection put on the pod's session is there before the upstream can answer. */
-  #go(body: EventBody, operation: Operation, decision: Decision): Passage {
+  #go(
+    body: EventBody,
+    operation: Operation,
+    decision: Decision,
+    spending: Spending | undefined,
+  ): Passage {
     try {
       if (decision.marks !== undefined) this.mark(decision.marks, operation);
     } catch (error) {
+      spending?.settle(neverSent);
       const refused = asProxyError(error, this.#connection);
-      this.#recorder(body)({ status: "denied", error: refused.code });
+      this.#events.closing(body)({ status: "denied", error: refused.code });
       return { go: false, decision, error: refused };
     }
-    return { go: true, decision, marks: this.marks, done: this.#recorder(body) };
+    const record = this.#events.closing(body);
+    return {
+      go: true,
+      decision,
+      marks: this.marks,
+      spending,
+      done:
+        spending === undefined
+          ? record
+          : (outcome, contents) => {
+              spending.settle(outcome);
+              record(outcome, contents);
+            },
+    };
   }
 
   /**
@@ -249,15 +308,18 @@ export class Session implements GateSession {
     operation: Operation,
     decision: Decision,
     under: readonly string[],
+    spending: Spending | undefined,
   ): Promise<Passage> {
     try {
       const { seq } = await this.#options.recorder.appendDurably("intent", body);
       const closing = { ...body, intent: seq };
       const refused = under === this.marks ? undefined : this.refusalNow(operation, decision);
-      if (refused === undefined) return this.#go(closing, operation, decision);
-      this.#recorder(closing, under)({ status: "denied", error: refused.code });
+      if (refused === undefined) return this.#go(closing, operation, decision, spending);
+      spending?.settle(neverSent);
+      this.#events.closing(closing, under)({ status: "denied", error: refused.code });
       return { go: false, decision, error: refused };
     } catch (error) {
+      spending?.settle(neverSent);
       return { go: false, decision, error: asProxyError(error, this.#connection) };
     }
   }
@@ -294,7 +356,9 @@ export class Session implements GateSession {
       return this.#refuse(grant, operation, decision, held.error, options, held.request);
     if (this.#ended.signal.aborted)
       return this.#refuse(grant, operation, decision, this.#cause(), options, held.request);
-    return this.#goWithIntent(this.#body(grant, operation, decision), operation, decision, under);
+    return isUncounted(grant.bundle)
+      ? this.#goOn(grant, operation, decision, under, undefined)
+      : this.#goCounted(grant, operation, decision, options, under);
   }
 
   /** An approval never outlives the rule that asked for it, and neither does a connection that was let through. */
@@ -344,7 +408,7 @@ export class Session implements GateSession {
     try {
       const contents = refusedContents(operation, grant.bundle.recording.detail, options);
       const body: EventBody = {
-        ...this.#body(grant, operation, decision),
+        ...this.#events.body(grant.bundle.recording.detail, operation, decision),
         outcome: { status: pending ? "pending" : "denied", error: error.code },
         ...(request === undefined
           ? {}
@@ -366,78 +430,20 @@ export class Session implements GateSession {
   #refuseOverLimit(
     operation: Operation,
     grant: LiveGrant,
-    perMinute: number,
+    refusal: BudgetRefusal,
     options: PassOptions,
   ): Promise<Passage> {
-    const message = `connection ${this.#connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again later`;
-    const decision: Decision = {
-      verdict: "deny",
-      policy: "",
-      rule: "",
-      reason: "LimitExceeded",
-      message,
-      mode: "Enforce",
-    };
-    return this.#refuse(
-      grant,
-      operation,
-      decision,
-      new ProxyError("LimitExceeded", message),
-      options,
-    );
-  }
-
-  /** @param under the marks it went on under: others by the time it is refused are why */
-  #recorder(
-    body: EventBody,
-    under: readonly string[] = this.marks,
-  ): (outcome: EventOutcome, contents?: readonly Content[]) => void {
-    let recorded = false;
-    return (outcome, contents) => {
-      if (recorded) return;
-      recorded = true;
-      const isMarked = outcome.error === "Denied" && under !== this.marks;
-      const marks = isMarked ? { marks: this.#options.marks.of(this.marks) } : {};
-      try {
-        this.#options.recorder.append("operation", { ...body, ...marks, outcome }, contents);
-      } catch {
-        // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
-      }
-    };
-  }
-
-  #base(): EventBody {
-    const { connection, assurance } = this.#options;
-    return {
-      session: this.id,
-      subject: this.#eventSubject,
-      connection,
-      ...(assurance === undefined ? {} : { assurance }),
-    };
-  }
-
-  #body(grant: LiveGrant, operation: Operation, decision: Decision): EventBody {
-    return {
-      ...this.#base(),
-      operation: eventOperation(operation, grant.bundle.recording.detail),
-      decision: this.#eventDecision(decision),
-      ...(decision.carried !== undefined && { marks: this.#options.marks.of(decision.carried) }),
-    };
-  }
-
-  /** A rule that allows says so with the same decision every time. */
-  #eventDecision(decision: Decision): EventDecision {
-    const known = this.#eventDecisions.get(decision);
-    if (known !== undefined) return known;
-    const made = eventDecision(decision);
-    this.#eventDecisions.set(decision, made);
-    return made;
+    const decision = overLimit(refusal);
+    this.#options.onDecision?.(decision, operation);
+    return this.#refuse(grant, operation, decision, refusal.error, options);
   }
 
   #cause(): ProxyError {
     return asProxyError(this.#ended.signal.reason, this.#connection);
   }
 }
+
+const noTokens = (): number => 0;
 
 /** What an approval binds to: this pod, this connection, this exact content. */
 export function operationDigest(subject: Subject, connection: string, exact: string): string {

@@ -2,9 +2,11 @@
 // Protocol folders call it and nothing else; it never sees a socket.
 import { randomBytes } from "node:crypto";
 import { TokenVault } from "../policy/mask/token-vault.ts";
+import { Admissions } from "./budget/admission.ts";
 import { ProxyError } from "./errors.ts";
 import { Session, type GateOptions } from "./gate-session.ts";
-import { RateWindow } from "./limits.ts";
+import { systemClock } from "./grant/clock.ts";
+import { MinuteCount } from "./limits.ts";
 import type { Gate } from "./pipeline.ts";
 
 /** A gate and the switch that ends its sessions when its grant does. */
@@ -12,16 +14,21 @@ export interface ManagedGate extends Gate {
   /** Ends every open session with this cause. */
   end(cause: ProxyError): void;
   readonly sessions: number;
+  readonly admissions: Admissions;
 }
 
 export function createGate(options: GateOptions): ManagedGate {
   const name = `${options.connection.namespace}/${options.connection.name}`;
   const open = new Set<Session>();
-  const rate = new RateWindow(60_000);
+  const rate = new MinuteCount();
+  const { now } = options;
+  const admissions = new Admissions(name, { ...systemClock(), now }, options.askBudgets);
   // In memory alone: what a token stands for is nobody's to find on a disk.
   const vault = new TokenVault(randomBytes(32));
+  const shared = { rate, admissions, vault };
   return {
     connection: options.connection,
+    admissions,
     grant: (signal) => options.grants.acquire(name, signal),
     current: () => options.grants.current(name),
     pinTools: (tools, signal) => options.grants.pinTools({ ...tools, connection: name }, signal),
@@ -33,9 +40,7 @@ export function createGate(options: GateOptions): ManagedGate {
           `connection ${name} allows ${most} sessions of a pod at a time (limits.maxConnections); close one first`,
         );
       }
-      const session = new Session(options, name, vault, rate, chain, label, () =>
-        open.delete(session),
-      );
+      const session = new Session(options, name, shared, chain, label, () => open.delete(session));
       open.add(session);
       return session;
     },

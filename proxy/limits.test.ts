@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { RateWindow } from "./limits.ts";
+import { MinuteCount, RateWindow } from "./limits.ts";
 
 test("admits the limit at once and then refuses until time passes", () => {
   const window = new RateWindow(60_000);
@@ -35,4 +35,16 @@ test("never admits more than twice the limit in any window, and about the limit 
       },
     ),
   );
+});
+
+test("a minute's limit is free again when the minute of UTC ends, which is what a refusal says", () => {
+  const count = new MinuteCount();
+  const now = Date.parse("2026-11-30T10:00:50Z");
+  assert.deepEqual(
+    Array.from({ length: 3 }, () => count.take(now, 2)),
+    [true, true, false],
+  );
+  assert.equal(count.waitMs(now), 10_000);
+  assert.equal(count.take(now + 9_999, 2), false);
+  assert.equal(count.take(now + 10_000, 2), true);
 });

@@ -1,6 +1,8 @@
-// Counting limits of a pod on one connection, in memory: a sliding minute made of two fixed windows.
+// Counting limits of a pod on one connection, in memory.
 
-/** Admits at most `limit` takes in any window: the last full window weighs by how much of it still lies inside. */
+/**
+ * A sliding window made of two fixed ones. Admits at most `limit` takes in any window: the last full window weighs by how much of it still lies inside.
+ */
 export class RateWindow {
   readonly #lengthMs: number;
   #start = 0;
@@ -29,3 +31,27 @@ export class RateWindow {
     return true;
   }
 }
+
+/** Admits `limit` takes in each minute of UTC, as the operator counts them over all pods (policy/budget). */
+export class MinuteCount {
+  #endsAt = 0;
+  #count = 0;
+
+  /** @param now milliseconds since 1970 */
+  take(now: number, limit: number): boolean {
+    if (now >= this.#endsAt || now < this.#endsAt - 2 * minuteMs) {
+      this.#endsAt = now - (now % minuteMs) + minuteMs;
+      this.#count = 0;
+    }
+    if (this.#count >= limit) return false;
+    this.#count += 1;
+    return true;
+  }
+
+  /** Until the next minute. */
+  waitMs(now: number): number {
+    return Math.max(0, this.#endsAt - now);
+  }
+}
+
+const minuteMs = 60_000;

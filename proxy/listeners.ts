@@ -123,7 +123,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
   };
 
   /** Who takes a redirected connection: the name that was dialled is the only one that may be asked for on it. */
-  const meet = (host: string, port: number): ((socket: Socket) => void) | undefined => {
+  const takerAt = (host: string, port: number): ((socket: Socket) => void) | undefined => {
     const entries = entriesAt(host, port);
     const [first] = entries;
     if (first === undefined) return undefined;
@@ -135,6 +135,15 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     const accept = (socket: Socket): void => rooms.acceptHttp(socket, route);
     return route.scheme === "https" ? (socket) => terminator.accept(socket, accept, host) : accept;
   };
+
+  // One for each name and port that there is: nothing that is dialled adds to it.
+  const takers = new Map(
+    addresses.connections.flatMap(({ names, port }) =>
+      names.map((name) => [`${name} ${port}`, takerAt(name, port)] as const),
+    ),
+  );
+  const meet = (host: string, port: number): ((socket: Socket) => void) | undefined =>
+    takers.get(`${host} ${port}`);
 
   try {
     if (options.redirect !== undefined)

@@ -9,6 +9,7 @@ const sources = {
   unshipped: () => 3,
   oldestUnshippedMs: () => 1_500,
   spoolBytes: () => 4_096,
+  budgets: () => [{ connection: "agents/openai", budget: "tokensPerDay", free: 512 }],
   viewAgeMs: () => 250,
   grants: () => 1,
 };

@@ -15,6 +15,12 @@ export interface MetricSources {
   unshipped(): number;
   oldestUnshippedMs(): number;
   spoolBytes(): number;
+  /** What this pod holds of shared budgets and has not spent. */
+  budgets(): readonly {
+    readonly connection: string;
+    readonly budget: string;
+    readonly free: number;
+  }[];
   viewAgeMs(): number;
   grants(): number;
 }
@@ -65,6 +71,16 @@ export function createMetrics(sources: MetricSources): ProxyMetrics {
       () => sources.oldestUnshippedMs() / 1000,
     ),
     gauge("chaperone_spool_bytes", "Size of the spool on disk.", () => sources.spoolBytes()),
+    {
+      name: "chaperone_budget_held",
+      help: "What this pod holds of a shared budget and has not spent, by connection and budget.",
+      type: "gauge",
+      samples: () =>
+        sources.budgets().map(({ connection, budget, free }): Sample => ({
+          labels: { connection, budget },
+          value: free,
+        })),
+    },
     gauge(
       "chaperone_view_age_seconds",
       "Since the operator last spoke on the stream.",

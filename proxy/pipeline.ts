@@ -15,6 +15,7 @@ import type { Decision } from "../policy/decision.ts";
 import type { FoundMark } from "../policy/marks.ts";
 import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
+import type { Spending } from "./budget/spending.ts";
 import type { ProxyError } from "./errors.ts";
 
 /** The live grant of one connection. Read it afresh at each use: bundle, lease and endpoint change under a running session. */
@@ -87,6 +88,8 @@ export interface PassOptions {
     | undefined;
   /** A person is being asked by this access request; until `pass` settles the client can only wait. */
   readonly onWait?: (request: string) => void;
+  /** Tokens of a request to a language model, as well as can be said before it is sent. */
+  readonly inputTokens?: (() => number) | undefined;
   /** Aborts a hold when the client goes away. */
   readonly signal: AbortSignal;
 }
@@ -95,6 +98,8 @@ export type Passage =
   | {
       readonly go: true;
       readonly decision: Decision;
+      /** What it holds of budgets that are counted in tokens; `done` settles it. */
+      readonly spending?: Spending | undefined;
       /** Of the session when it was decided, with those it put there itself: others ask for another decision. */
       readonly marks: readonly string[];
       readonly done: (outcome: EventOutcome, contents?: readonly Content[]) => void;

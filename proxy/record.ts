@@ -39,12 +39,14 @@ export function changesSomething(operation: Operation): boolean {
 
 /** The same object serves every event that it stands in. */
 export function eventDecision(decision: Decision): EventDecision {
-  const { verdict, policy, rule, reason, message, mode, wouldBe } = decision;
-  return stable(
-    wouldBe === undefined
-      ? { verdict, policy, rule, reason, message, mode }
-      : { verdict, policy, rule, reason, message, mode, wouldBe },
-  );
+  const { verdict, policy, rule, reason, message, mode, limit, wouldBe } = decision;
+  const said = { verdict, policy, rule, reason, message, mode };
+  if (limit === undefined && wouldBe === undefined) return stable(said);
+  return stable({
+    ...said,
+    ...(limit !== undefined && { limit }),
+    ...(wouldBe !== undefined && { wouldBe }),
+  });
 }
 
 /** Metadata: kind and summary without facts. Statements: facts too. Full: parameters as well. */

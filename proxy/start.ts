@@ -93,6 +93,10 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     unshipped: () => spool.status().unshipped,
     oldestUnshippedMs: () => spool.status().oldestUnshippedMs,
     spoolBytes: () => spool.status().bytes,
+    budgets: () =>
+      [...gates].flatMap(([connection, gate]) =>
+        gate.admissions.held().map((held) => ({ connection, ...held })),
+      ),
     viewAgeMs: () => keeper.viewAgeMs ?? 0,
     grants: () =>
       addresses.connections.filter(({ connection }) => keeper.peek(connection) !== undefined)
@@ -109,6 +113,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       recorder: spool,
       marks,
       now: Date.now,
+      askBudgets: (call, signal) => keeper.askBudgets(call, signal),
       ...(local === undefined ? {} : { assurance: "local" as const }),
       onDecision: (decision, operation) => metrics.decided(connection, decision, operation),
     });
@@ -204,6 +209,8 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
       if (unshipped > 0) logger.warn({ event: "events-left-in-spool", unshipped });
       await shipper.close();
       await spool.close();
+      // Nothing is under way any more: what was not spent goes back.
+      await Promise.all([...gates.values()].map((gate) => gate.admissions.close()));
       await keeper.close();
       await resolver.close();
     },

@@ -73,7 +73,7 @@ const programs: { name: string; options: BuildOptions }[] = [
 async function keepAscii(file: string): Promise<void> {
   const source = await readFile(file, "utf8");
   const escaped = source.replaceAll(
-    /[^\x00-\x7f]/g,
+    /[\u0080-\uffff]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
   await writeFile(file, escaped);

@@ -29,6 +29,7 @@ test("every command of the contract has a section with usage, options and an exa
       "chaperone requests list",
       "chaperone approve",
       "chaperone deny",
+      "chaperone budgets",
       "chaperone quarantine add",
       "chaperone quarantine list",
       "chaperone quarantine lift",

@@ -47,7 +47,7 @@ test("types leave out what the CRD names only to refuse it, and require what has
   const types = generateTypes(await readCrds(join(root, "crds")));
   assert.match(types, /readonly protocol: "postgres" \| "http" \| "openai" \| "passthrough"[^;]*;/);
   assert.match(types, /readonly mode: "Enforce" \| "Observe";/);
-  assert.doesNotMatch(types, /sshCertificate|subjectsGroups|tokensPerDay/);
+  assert.doesNotMatch(types, /sshCertificate|subjectsGroups|aggregate/);
 });
 
 test("two different nodes under one title are an error", () => {

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { reasonWithoutNginx } from "../test/http-readers/readers.ts";
 import { readConfig } from "../test/cluster/config.ts";
+import { lacking } from "../test/integration/redirect-network.ts";
 import { reasonWithoutPython } from "../test/clients/python.ts";
 import { reasonWithoutGo, reasonWithoutJava } from "../test/clients/toolchains.ts";
 import { providerOf } from "../test/cluster/provider.ts";
@@ -41,6 +42,7 @@ for (const [name, reason] of [
   ["client pgx", reasonWithoutGo()],
   ["client pgjdbc", reasonWithoutJava()],
   ["requests as Go and nginx read them", reasonWithoutGo() ?? (await reasonWithoutNginx())],
+  ["the rules of redirected pods", await lacking()],
 ] as const)
   if (reason !== undefined) local.push({ name, command: [node], leftOut: reason });
 if (withoutCluster === undefined && !wasUp)

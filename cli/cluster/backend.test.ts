@@ -1,3 +1,4 @@
+import type { BudgetRow } from "../../operator/budgets/used.ts";
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, test } from "node:test";
 import type { AccessRequest } from "../../crds/types.gen.ts";
@@ -66,6 +67,7 @@ describe("the state commands on a cluster", () => {
           contents: [{ session: id ?? "", seq: 1, part: "rows", sha256: "sha256-x", text: "row" }],
         }),
         verify: async () => [{ stream: "agents/p/u", ok: true, events: 3, pruned: 0, gaps: 0 }],
+        budgets: async () => [budget("agents", 1_200), budget("others", 5)],
       },
     });
   });
@@ -86,6 +88,25 @@ describe("the state commands on a cluster", () => {
     await backend.close();
     assert.equal(decided.phase, "Approved");
     assert.equal(decided.by, "bob@example.com");
+  });
+
+  test("what is used of the budgets is asked of the operator, and of one namespace where no more may be seen", async () => {
+    const all = await open();
+    assert.deepEqual(
+      (await all.budgets()).map(({ namespace, spent }) => [namespace, spent]),
+      [
+        ["agents", 1_200],
+        ["others", 5],
+      ],
+    );
+    await all.close();
+    cluster.allow((_person, { namespace }) => namespace === "agents");
+    const some = await open();
+    assert.deepEqual(
+      (await some.budgets()).map(({ namespace }) => namespace),
+      ["agents"],
+    );
+    await some.close();
   });
 
   test("one command opens one session, however much it asks", async () => {
@@ -270,3 +291,18 @@ describe("the state commands on a cluster", () => {
     await backend.close();
   });
 });
+
+function budget(namespace: string, spent: number): BudgetRow {
+  return {
+    namespace,
+    connection: "openai",
+    workload: `${namespace}/invoice-agent`,
+    budget: "tokensPerDay",
+    period: "2026-11-30",
+    limit: 200_000,
+    spent,
+    held: 0,
+    left: 200_000 - spent,
+    proxies: 1,
+  };
+}

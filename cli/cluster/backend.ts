@@ -4,6 +4,7 @@
 // one missing webhook would let them write any verdict; the operator asks Kubernetes for the verb `approve` on each policy, stamps who they
 // are, and answers with a sentence when it is no.
 import type { StoredEvent } from "../../contract/event.ts";
+import type { BudgetRow } from "../../operator/budgets/used.ts";
 import type { StreamVerdict } from "../../operator/audit/verify.ts";
 import type { Backend, EventPage, Recording, RequestRow, SessionRow } from "../backend.ts";
 import { pickSession, quarantineRow } from "../dev/backend.ts";
@@ -70,6 +71,8 @@ export async function openClusterBackend({
       const path = `/v1/read/sessions/${encodeURIComponent(id)}/replay?${search({ whole: String(whole) })}`;
       return (await operator.call("GET", path)) as Recording;
     },
+    budgets: async () =>
+      shown(((await get("/v1/read/budgets", {})) as { budgets: readonly BudgetRow[] }).budgets),
     async verify() {
       return ((await operator.call("GET", "/v1/read/verify")) as { streams: StreamVerdict[] })
         .streams;

@@ -1,6 +1,8 @@
 // `check`: validates manifests offline with the very code that admission uses; every error at once.
 import { checkFiles, formatLocated } from "../../crds/check.ts";
 import { readManifestFiles } from "../../crds/manifest-files.ts";
+import type { AccessPolicy, ClusterAccessPolicy } from "../../crds/types.gen.ts";
+import { budgetNames } from "../../policy/budget/budget.ts";
 import { AnswerNo, WrongUse } from "../exit.ts";
 import { json, plain } from "../output.ts";
 
@@ -23,6 +25,23 @@ export async function check(options: {
   const policies = [...result.policies, ...result.clusterPolicies];
   if (options.output !== "json")
     process.stdout.write(
-      `good: ${connections.length} connections, ${policies.length} policies, ${quarantines.length} quarantines\n`,
+      `good: ${connections.length} connections, ${policies.length} policies, ${quarantines.length} quarantines\n${policies.flatMap(budgetLine).join("")}`,
     );
+}
+
+/** What people look for last: how much an agent may spend. */
+function budgetLine({ metadata, spec }: AccessPolicy | ClusterAccessPolicy): string[] {
+  const limits = spec.limits ?? {};
+  const set = budgetNames.flatMap((name) =>
+    limits[name] === undefined ? [] : [`${name} ${limits[name]}`],
+  );
+  const { repeats } = limits;
+  if (repeats !== undefined) set.push(`repeats ${repeats.max} within ${repeats.within}`);
+  return set.length === 0 ? [] : [plain(`policy ${nameOf(metadata)}: ${set.join(", ")}`) + "\n"];
+}
+
+function nameOf(metadata: { readonly name: string; readonly namespace?: string }): string {
+  return metadata.namespace === undefined
+    ? metadata.name
+    : `${metadata.namespace}/${metadata.name}`;
 }

@@ -50,6 +50,7 @@ export async function explain(options: ExplainOptions): Promise<void> {
     connection,
     subject,
     maskKey: "",
+    ...(loaded.prices !== undefined && { prices: loaded.prices }),
   });
   const explanation = explainDecision(prepare(bundle), subject, operation, {
     session: { id: "explain", operations: 0, marks: marksOf(options.marks) },

@@ -33,6 +33,7 @@ export async function openLocalBackend(stateDirectory: string): Promise<Backend>
       const id = await pickSession(await reader.sessions({ limit: 100_000 }, never), session);
       return id === undefined ? { events: [], contents: [] } : reader.recording(id, whole, never);
     },
+    budgets: async () => (reader === undefined ? [] : reader.budgets(Date.now(), never)),
     verify: async () => (reader === undefined ? [] : reader.verify(undefined, never)),
     async requests(all) {
       const rows = await requests();

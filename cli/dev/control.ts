@@ -10,6 +10,7 @@ import { startApi, type Api } from "../../operator/api/server.ts";
 import { createAuditReader } from "../../operator/audit/queries.ts";
 import { createRecorder } from "../../operator/audit/record.ts";
 import { openStore } from "../../operator/audit/store.ts";
+import { sqlAccounts } from "../../operator/budgets/accounts.ts";
 import { connectionName } from "../../operator/connections/endpoint.ts";
 import { keyFileStore } from "../../operator/grants/key-file.ts";
 import { SigningKeys } from "../../operator/grants/keys.ts";
@@ -113,6 +114,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       keys,
       events: { ingest: (batch) => store.ingest(batch) },
       reader: createAuditReader(store.db),
+      accounts: sqlAccounts(store.db),
       people: localPeople(userInfo().username),
       record,
       logger,

@@ -6,6 +6,8 @@ import type {
   Connection,
   Quarantine,
 } from "../../crds/types.gen.ts";
+import type { PriceTable } from "../../policy/budget/price.ts";
+import { priceTableName } from "../../policy/budget/price-table.ts";
 import type { ResourceChange, ResourceKind, ResourceView } from "../../operator/resources.ts";
 
 interface Named {
@@ -43,6 +45,7 @@ export class FileView implements ResourceView {
       loaded.clusterPolicies.map(withoutNamespace),
     );
     this.#announce("Secret", before.secrets, loaded.secrets);
+    this.#announce("ConfigMap", [pricesNamed(before)], [pricesNamed(loaded)]);
   }
 
   replaceQuarantines(quarantines: readonly Quarantine[]): void {
@@ -79,6 +82,10 @@ export class FileView implements ResourceView {
 
   quarantines(): readonly Quarantine[] {
     return [...this.#loaded.quarantines, ...this.#quarantines];
+  }
+
+  prices(): PriceTable | undefined {
+    return this.#loaded.prices;
   }
 
   async secret(
@@ -122,6 +129,10 @@ function byMetadata<T extends { readonly metadata: Named }>(
   object: T,
 ): Named & { readonly object: T } {
   return { namespace: object.metadata.namespace, name: object.metadata.name, object };
+}
+
+function pricesNamed({ prices }: CheckResult): Named & { readonly prices: unknown } {
+  return { namespace: "", name: priceTableName, prices };
 }
 
 function withoutNamespace(

@@ -10,5 +10,5 @@ export interface EventSink {
 
 export type ApiReader = Pick<
   AuditReader,
-  "events" | "sessions" | "session" | "recording" | "verify"
+  "events" | "sessions" | "session" | "recording" | "verify" | "budgets"
 >;

@@ -127,6 +127,8 @@ export class ChangeTracker {
       case "AccessPolicy":
         return new Map(this.#retarget(namespace, name).map((connection) => [connection, false]));
       case "ClusterAccessPolicy":
+      case "ConfigMap":
+        // Whom it is about is seen when they are compared.
         return new Map([...view.allConnections()].map((one) => [nameOf(one), false]));
       case "Quarantine":
       case "Pod":

@@ -2,7 +2,9 @@
 import type { Socket } from "node:net";
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from "fastify";
 import type { Approvals } from "../approvals/approvals.ts";
+import type { Budgets } from "../budgets/budgets.ts";
 import type { TokenExchange } from "../grants/exchange.ts";
+import type { Governing } from "../grants/govern.ts";
 import type { VerifiedGrant } from "../grants/token.ts";
 import type { EventSubject } from "../../contract/event.ts";
 import type { RequestStore } from "../resources.ts";
@@ -23,6 +25,8 @@ export interface ApiParts {
   readonly requests: RequestStore;
   readonly hub: StreamHub;
   readonly views: ProxyViews;
+  readonly governing: Governing;
+  readonly budgets: Budgets;
   readonly events: EventSink;
   readonly reader: ApiReader;
   readonly people: PeopleAuthenticator;

@@ -14,6 +14,8 @@ import type {
   Quarantine,
   QuarantineSpec,
 } from "../../crds/types.gen.ts";
+import { memoryAccounts } from "../budgets/accounts.ts";
+import type { PriceTable } from "../../policy/budget/price.ts";
 import { SigningKeys, type KeyStore, type StoredKeys } from "../grants/keys.ts";
 import {
   RequestConflict,
@@ -37,6 +39,7 @@ export class MemoryResources implements ResourceView {
   readonly #secrets = new Map<string, Readonly<Record<string, string>>>();
   readonly #listeners = new Set<(change: ResourceChange) => void>();
   #generation = 0;
+  #prices: PriceTable | undefined;
   /** Runs inside every Secret read, to change things at the worst moment. */
   onSecretRead: () => Promise<void> = async () => undefined;
 
@@ -59,6 +62,13 @@ export class MemoryResources implements ResourceView {
   }
   quarantines(): readonly Quarantine[] {
     return [...this.#quarantines.values()];
+  }
+  prices(): PriceTable | undefined {
+    return this.#prices;
+  }
+  putPrices(prices: PriceTable | undefined): void {
+    this.#prices = prices;
+    this.#changed("ConfigMap", "chaperone-system", "chaperone-prices");
   }
   async secret(
     namespace: string,
@@ -107,6 +117,7 @@ export class MemoryResources implements ResourceView {
           Quarantine: this.#quarantines,
           Secret: this.#secrets,
           Pod: undefined,
+          ConfigMap: undefined,
         }[kind];
       if (holdsKind) kept.delete(key);
     }
@@ -370,6 +381,7 @@ export async function startTestApi(
     keys,
     events: sink,
     reader: emptyReader(),
+    accounts: memoryAccounts(),
     people: overrides.isLocal === true ? localPeople("tester") : everyone(alice),
     record: (type, body) => void recorded.push({ type, body }),
     logger: pino({ level: "silent" }),
@@ -402,6 +414,7 @@ function emptyReader(): ApiReader {
     session: async () => undefined,
     recording: async () => ({ events: [], contents: [] }),
     verify: async () => [],
+    budgets: async () => [],
   };
 }
 

@@ -47,6 +47,10 @@ describe("people at the API", () => {
       "/v1/read/requests/agents/x",
       { verb: "get", resource: "accessrequests", namespace: "agents", name: "x" },
     ],
+    [
+      "/v1/read/budgets?namespace=agents",
+      { verb: "list", resource: "accesspolicies", namespace: "agents" },
+    ],
     ["/v1/read/proxies", { verb: "list", resource: "proxies", namespace: undefined }],
   ];
 
@@ -177,6 +181,7 @@ describe("people at the API", () => {
       }),
       recording: async () => ({ events: [], contents: [] }),
       verify: async () => [],
+      budgets: async () => [],
     };
     api = await startTestApi({ reader });
     assert.equal((await get("/v1/read/sessions/01J/replay")).status, 200);

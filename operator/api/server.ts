@@ -14,6 +14,8 @@ import { Approvals } from "../approvals/approvals.ts";
 import type { AccessRequest } from "../../crds/types.gen.ts";
 import type { Barred } from "../approvals/decide.ts";
 import { memoryDetails, type DetailStore } from "../approvals/details.ts";
+import type { AccountStore } from "../budgets/accounts.ts";
+import { Budgets } from "../budgets/budgets.ts";
 import { bundleCompiler } from "../grants/bundles.ts";
 import { KeyBindings } from "../grants/bindings.ts";
 import { ProofVerifier, proofAlgorithms, proofWindowSeconds } from "../grants/dpop.ts";
@@ -33,6 +35,7 @@ import { createContext, requestTimeoutMs } from "./context.ts";
 import { ApiError } from "./errors.ts";
 import { limitPerPeer } from "../../contract/per-peer.ts";
 import type { PeopleAuthenticator } from "./people.ts";
+import { budgetRoutes } from "./routes/budgets.ts";
 import { decisionRoutes } from "./routes/decisions.ts";
 import { eventRoutes } from "./routes/events.ts";
 import { readRoutes } from "./routes/read.ts";
@@ -85,6 +88,8 @@ export interface ApiOptions {
   readonly keys: SigningKeys;
   readonly events: EventSink;
   readonly reader: ApiReader;
+  /** Where the budgets of workloads stand. */
+  readonly accounts: AccountStore;
   readonly people: PeopleAuthenticator;
   /** Appends to the operator's own audit stream; must not throw. */
   readonly record: (type: EventType, body: EventBody) => void;
@@ -203,7 +208,10 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       return "refused" in governed ? governed.refused : undefined;
     },
   });
+  const budgets = new Budgets(options.accounts, now);
   const context = createContext({
+    governing,
+    budgets,
     authentication: {
       keys,
       proofs,
@@ -254,6 +262,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       return "refused" in governed ? governed.refused : undefined;
     },
   });
+  budgetRoutes(app, context);
   readRoutes(app, context, record);
   decisionRoutes(app, context);
 
@@ -300,7 +309,7 @@ export async function startApi(options: ApiOptions): Promise<Api> {
       await hub.close();
       const force = setTimeout(() => app.server.closeAllConnections(), closeGraceMs);
       await app.close().finally(() => clearTimeout(force));
-      await leases.close();
+      await Promise.all([leases.close(), budgets.close()]);
     },
   };
 }

@@ -1,4 +1,5 @@
 // The questions people ask of the recording. One set for SQLite and PostgreSQL; every answer is bounded.
+import { type BudgetRow, readBudgets } from "../budgets/used.ts";
 import { sql } from "kysely";
 import type { ContentRecord, ContentRef, StoredEvent } from "../../contract/event.ts";
 import { type EventRow, toEvent } from "./rows.ts";
@@ -94,6 +95,8 @@ export interface AuditReader {
   /** Batches that were refused because they did not link, newest first. */
   problems(signal?: AbortSignal): Promise<readonly Problem[]>;
   verify(stream?: string, signal?: AbortSignal): Promise<readonly StreamVerdict[]>;
+  /** What is used of the budgets in the periods that run at this time. */
+  budgets(now: number, signal?: AbortSignal): Promise<readonly BudgetRow[]>;
 }
 
 export function createAuditReader(db: AuditDatabase): AuditReader {
@@ -107,6 +110,7 @@ export function createAuditReader(db: AuditDatabase): AuditReader {
     session: (id, signal) => asked(signal, () => getSession(db, id)),
     recording: (id, whole, signal) => asked(signal, () => readRecording(db, id, whole)),
     problems: (signal) => asked(signal, () => listProblems(db)),
+    budgets: (now, signal) => asked(signal, () => readBudgets(db, now)),
     verify: (stream, signal) =>
       verifyStreams(db, {
         ...(stream === undefined ? {} : { stream }),

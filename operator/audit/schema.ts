@@ -61,6 +61,20 @@ export interface AuditSchema {
     first_at: string;
     last_at: string;
   };
+  /** What is left of the limits that are counted over all pods of a workload (operator/budgets). */
+  budgets: {
+    /** `namespace/name`. */
+    connection: string;
+    /** `namespace/serviceAccount`. */
+    workload: string;
+    budget: string;
+    /** Minute or day of UTC. */
+    period: string;
+    /** The limit as last heard. */
+    amount: number;
+    /** JSON of an Account (policy/budget/ledger.ts). */
+    account: string;
+  };
 }
 
 export interface SessionTable {
@@ -83,6 +97,8 @@ export interface SessionTable {
 
 /** The counter that event ids come from. */
 export const eventIds = "event-ids";
+/** Its row is locked by whoever changes budgets, so that replicas follow one another. */
+export const budgetTurns = "budget-turns";
 
 export type AuditDatabase = Kysely<AuditSchema>;
 export type Writing = Transaction<AuditSchema>;
@@ -128,21 +144,48 @@ export async function migrate(db: AuditDatabase, integer: IntegerType): Promise<
 function migrations(integer: IntegerType): Record<string, Migration> {
   return {
     "0001-tables": { up: (db: Kysely<unknown>) => createTables(db, integer) },
+    "0002-budgets": { up: (db: Kysely<unknown>) => createBudgets(db, integer) },
   };
 }
 
+async function createBudgets(db: Kysely<unknown>, integer: IntegerType): Promise<void> {
+  await createTable(db, integer, "budgets", "connection workload budget period amount# account", [
+    "connection",
+    "workload",
+    "budget",
+    "period",
+  ]);
+  await addCounter(db, budgetTurns);
+}
+
+async function addCounter(db: Kysely<unknown>, name: string): Promise<void> {
+  await db
+    .insertInto("counters" as never)
+    .values({ name, value: 0 } as never)
+    .execute();
+}
+
 /** Columns as `name` (text), `name#` (64-bit number), either with `?` for "may be null". */
+async function createTable(
+  db: Kysely<unknown>,
+  integer: IntegerType,
+  name: string,
+  columns: string,
+  key: readonly string[],
+): Promise<void> {
+  let made: CreateTableBuilder<string, string> = db.schema.createTable(name);
+  for (const column of columns.split(" ")) {
+    const type = column.includes("#") ? integer : "text";
+    made = made.addColumn(column.replace(/[?#]+$/, ""), type, (definition) =>
+      column.endsWith("?") ? definition : definition.notNull(),
+    );
+  }
+  await made.addPrimaryKeyConstraint(`${name}_key`, [...key]).execute();
+}
+
 async function createTables(db: Kysely<unknown>, integer: IntegerType): Promise<void> {
-  const table = async (name: string, columns: string, key: readonly string[]): Promise<void> => {
-    let made: CreateTableBuilder<string, string> = db.schema.createTable(name);
-    for (const column of columns.split(" ")) {
-      const type = column.includes("#") ? integer : "text";
-      made = made.addColumn(column.replace(/[?#]+$/, ""), type, (definition) =>
-        column.endsWith("?") ? definition : definition.notNull(),
-      );
-    }
-    await made.addPrimaryKeyConstraint(`${name}_key`, [...key]).execute();
-  };
+  const table = (name: string, columns: string, key: readonly string[]): Promise<void> =>
+    createTable(db, integer, name, columns, key);
   await table("counters", "name value#", ["name"]);
   await table("streams", "stream seq# hash first_at last_at", ["stream"]);
   await table("event_headers", "id# stream seq# time type prev body_hash hash pruned_at?", ["id"]);
@@ -183,8 +226,5 @@ async function createTables(db: Kysely<unknown>, integer: IntegerType): Promise<
     .on("sessions")
     .columns(["pod_uid", "started_at"])
     .execute();
-  await db
-    .insertInto("counters" as never)
-    .values({ name: eventIds, value: 0 } as never)
-    .execute();
+  await addCounter(db, eventIds);
 }

@@ -1,5 +1,6 @@
 // Compiled bundles of the resources as they stand: every pod of one service account shares one, and asking twice costs nothing.
 import type { AccessPolicy, ClusterAccessPolicy, Connection } from "../../crds/types.gen.ts";
+import type { PriceTable } from "../../policy/budget/price.ts";
 import type { Bundle } from "../../policy/bundle.ts";
 import { compile } from "../../policy/compile.ts";
 
@@ -8,6 +9,7 @@ const maxSubjectsPerConnection = 1_000;
 
 interface Compiled {
   readonly policies: readonly AccessPolicy[];
+  readonly prices: PriceTable | undefined;
   readonly clusterPolicies: readonly ClusterAccessPolicy[];
   readonly bundle: Bundle;
 }
@@ -18,6 +20,7 @@ export interface BundleInput {
   readonly clusterPolicies?: readonly ClusterAccessPolicy[];
   readonly subject: { readonly namespace: string; readonly serviceAccount: string };
   readonly maskKey: string;
+  readonly prices?: PriceTable;
 }
 
 /**
@@ -27,13 +30,14 @@ export interface BundleInput {
 export function bundleCompiler(): (input: BundleInput) => Bundle {
   const remembered = new WeakMap<Connection, Map<string, Compiled>>();
   return (input) => {
-    const { connection, policies, clusterPolicies = [], subject } = input;
+    const { connection, policies, clusterPolicies = [], subject, prices } = input;
     const bySubject = remembered.get(connection) ?? new Map<string, Compiled>();
     remembered.set(connection, bySubject);
     const key = `${subject.namespace}/${subject.serviceAccount}`;
     const known = bySubject.get(key);
     const isCurrent =
       known !== undefined &&
+      known.prices === prices &&
       areSame(known.policies, policies) &&
       areSame(known.clusterPolicies, clusterPolicies);
     if (isCurrent) return known.bundle;
@@ -42,6 +46,7 @@ export function bundleCompiler(): (input: BundleInput) => Bundle {
     bySubject.set(key, {
       policies: [...policies],
       clusterPolicies: [...clusterPolicies],
+      prices,
       bundle,
     });
     return bundle;

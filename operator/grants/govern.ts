@@ -59,12 +59,14 @@ export function govern(
   if (order !== undefined) return { refused: "Quarantined", message: quarantineMessage(order) };
   let bundle: Bundle;
   try {
+    const prices = view.prices();
     bundle = (governing.compile ?? compile)({
       connection,
       policies: view.policiesIn(namespace),
       clusterPolicies: view.clusterPolicies(),
       subject,
       maskKey: maskKey(namespace),
+      ...(prices !== undefined && { prices }),
     });
   } catch (error) {
     return {

@@ -11,6 +11,7 @@ export const resourceTypes = {
   AccessSession: { ...ours, kind: "AccessSession", plural: "accesssessions" },
   Quarantine: { ...ours, kind: "Quarantine", plural: "quarantines" },
   Pod: { group: "", version: "v1", kind: "Pod", plural: "pods" },
+  ConfigMap: { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps" },
   Secret: { group: "", version: "v1", kind: "Secret", plural: "secrets" },
   TokenReview: {
     group: "authentication.k8s.io",

@@ -8,6 +8,7 @@ const {
   AccessPolicy,
   AccessRequest,
   AccessSession,
+  ConfigMap,
   ClusterAccessPolicy,
   Connection,
   MutatingWebhookConfiguration,
@@ -40,6 +41,7 @@ export function neededRights(
     ...[config.authoritySecret, config.keysSecret].flatMap((name) =>
       rights(Secret, ["update"], { namespace, name }),
     ),
+    ...rights(ConfigMap, ["list", "watch"], { namespace }),
     ...rights(AccessSession, ["list", "watch", "delete"], { namespace }),
     ...rights(TokenReview, ["create"]),
     ...rights(SubjectAccessReview, ["create"]),

@@ -5,6 +5,9 @@ import type {
   Connection,
   Quarantine,
 } from "../../crds/types.gen.ts";
+import { PriceTableReader } from "../budgets/price-table-reader.ts";
+import type { PriceTable } from "../../policy/budget/price.ts";
+import { priceTableName } from "../../policy/budget/price-table.ts";
 import type { ResourceChange, ResourceKind, ResourceView } from "../resources.ts";
 import { Collection, type WatchParts } from "./collection.ts";
 import { textAt, type KubeObject } from "./objects.ts";
@@ -20,13 +23,17 @@ export class KubeView implements ResourceView {
   readonly quarantineOrders: Collection<Stored<"Quarantine">>;
   /** Those that opted in by label; no others are ever read. */
   readonly pods: Collection<KubeObject>;
+  /** Of the operator's own namespace: one of them may be the price table. */
+  readonly configMaps: Collection<KubeObject>;
+  readonly #priceTable: PriceTableReader;
   readonly #secrets: SecretReader;
   readonly #listeners = new Set<(change: ResourceChange) => void>();
   readonly #podListeners = new Set<(podUid: string) => void>();
   #generation = 0;
   #sortedQuarantines: readonly Quarantine[] | undefined;
 
-  constructor(parts: WatchParts) {
+  /** @param namespace the operator's own */
+  constructor(parts: WatchParts, namespace: string) {
     this.connections = new Collection(parts, {
       type: resourceTypes.Connection,
       read: typedReader("Connection"),
@@ -47,6 +54,17 @@ export class KubeView implements ResourceView {
       type: resourceTypes.Pod,
       read: (pod) => pod,
       labelSelector: injectSelector,
+    });
+    this.configMaps = new Collection(parts, {
+      type: resourceTypes.ConfigMap,
+      read: (configMap) => configMap,
+      namespace,
+    });
+    this.#priceTable = new PriceTableReader(namespace, (problem) =>
+      parts.log.error({ problem }, "price-table-not-read"),
+    );
+    this.configMaps.store.onChange((change) => {
+      if (this.#priceTable.take(change)) this.#tell("ConfigMap", namespace, priceTableName);
     });
     this.#secrets = new SecretReader(parts.client, parts.now, (namespace, name) =>
       this.#tell("Secret", namespace, name),
@@ -85,6 +103,10 @@ export class KubeView implements ResourceView {
       orderOf(a) < orderOf(b) ? -1 : 1,
     );
     return this.#sortedQuarantines;
+  }
+
+  prices(): PriceTable | undefined {
+    return this.#priceTable.table;
   }
 
   async secret(
@@ -141,7 +163,14 @@ export class KubeView implements ResourceView {
     Collection<KubeObject>,
     "type" | "start" | "synced" | "ageMs" | "close"
   >[] {
-    return [this.connections, this.policies, this.restrictions, this.quarantineOrders, this.pods];
+    return [
+      this.connections,
+      this.policies,
+      this.restrictions,
+      this.quarantineOrders,
+      this.pods,
+      this.configMaps,
+    ];
   }
 
   #follow<T extends KubeObject & { readonly spec: unknown }>(

@@ -266,6 +266,7 @@ export class RoleLeases {
         return this.#endUngoverned(({ connection }) => connection.startsWith(`${namespace}/`));
       case "Secret":
       case "Pod":
+      case "ConfigMap":
         return;
       default:
         return kind satisfies never;

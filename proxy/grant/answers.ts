@@ -8,6 +8,7 @@ import type {
   ToolPin,
 } from "../../contract/control.ts";
 import { IngestRefused, type IngestRefusal } from "../../contract/chain.ts";
+import type { BudgetAnswer } from "../../contract/budget.ts";
 import { ProxyError } from "../errors.ts";
 
 /** The operator answered, and the answer is no. */
@@ -110,6 +111,23 @@ export function parsePinnedTools(value: unknown): readonly ToolPin[] {
       throw new OperatorUnavailable("a pinned tool of the operator lacks name or digest");
     return { name, digest };
   });
+}
+
+export function parseBudgetAnswer(value: unknown): BudgetAnswer {
+  const { shares } = record(value, "budget answer");
+  if (!Array.isArray(shares))
+    throw new OperatorUnavailable("the operator's budget answer has no shares");
+  for (const share of shares) {
+    const { budget, period, ...numbers } = record(share, "budget share");
+    const { endsInMs, limit, granted, left } = numbers;
+    if (
+      typeof budget !== "string" ||
+      typeof period !== "string" ||
+      [endsInMs, limit, granted, left].some((number) => typeof number !== "number")
+    )
+      throw new OperatorUnavailable("a share of the operator's budget answer lacks a field");
+  }
+  return value as BudgetAnswer;
 }
 
 export function parseEventAck(value: unknown): EventAck {

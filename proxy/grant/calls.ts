@@ -1,4 +1,5 @@
 // What this proxy asks of the operator under its pod grant: approvals, events, the view.
+import type { BudgetAnswer, BudgetCall } from "../../contract/budget.ts";
 import type {
   EventAck,
   EventDelivery,
@@ -12,6 +13,7 @@ import type {
 import {
   asIngestRefusal,
   asProxyError,
+  parseBudgetAnswer,
   parseEventAck,
   parseRequestState,
   parsePinnedTools,
@@ -80,6 +82,14 @@ export class OperatorCalls {
       client
         .post(`/v1/requests/${encodeURIComponent(name)}/spend`, { digest }, grant, signal)
         .then(parseSpendAnswer),
+    );
+  }
+
+  /** Throws ProxyError. */
+  async askBudgets(call: BudgetCall, signal: AbortSignal): Promise<BudgetAnswer> {
+    const { client } = this.#options;
+    return await this.#asked(`connection ${call.connection}: its budgets`, signal, (grant) =>
+      client.post("/v1/budgets", call, grant, signal).then(parseBudgetAnswer),
     );
   }
 

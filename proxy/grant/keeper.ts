@@ -10,6 +10,7 @@ import {
   type SpendAnswer,
   type StreamMessage,
 } from "../../contract/control.ts";
+import type { BudgetAnswer, BudgetCall } from "../../contract/budget.ts";
 import { supportedFeatures } from "../../policy/features.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
@@ -154,6 +155,11 @@ export class GrantKeeper {
   /** True at most once for an approval, whatever happens to the answer. Throws ProxyError. */
   spend(name: string, digest: string, signal: AbortSignal): Promise<SpendAnswer> {
     return this.#calls.spend(name, digest, signal);
+  }
+
+  /** Throws ProxyError. */
+  askBudgets(call: BudgetCall, signal: AbortSignal): Promise<BudgetAnswer> {
+    return this.#calls.askBudgets(call, signal);
   }
 
   /** Throws IngestRefused when the store does not take the batch. */

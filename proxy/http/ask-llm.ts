@@ -1,4 +1,5 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
+import { formTokens, inputTokens } from "../../policy/budget/estimate.ts";
 import type { DetectMask, RecordingDetail } from "../../policy/bundle.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
@@ -63,6 +64,7 @@ export async function askLlm(
     operation,
     head,
     provider,
+    inputTokens: () => tokensIn(operation, body),
     masked,
     exact: () => exactOf(head, body),
     content:
@@ -76,6 +78,13 @@ export async function askLlm(
     observer: () =>
       new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
   };
+}
+
+function tokensIn({ facts, http }: LlmOperation, body: Buffer | undefined): number {
+  if (body === undefined) return 0;
+  return http.contentType === "multipart/form-data"
+    ? formTokens(facts)
+    : inputTokens(body.toString("utf8"));
 }
 
 /** A person who is asked sees what the request says; of a form its sound and pictures would be in the way. */

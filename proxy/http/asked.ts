@@ -25,6 +25,8 @@ export interface Asked {
   readonly content: PassOptions["content"];
   /** Whose answer it is, which says how it is read where it is masked; absent for any server's. */
   readonly provider?: LlmProvider;
+  /** Tokens of the request, where its protocol knows of any. */
+  readonly inputTokens?: () => number;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts;
   /** The headers as they may leave, flat; absent where they go as they are. */
@@ -47,12 +49,14 @@ export interface Asked {
 export class AskedOfGate implements PassOptions {
   readonly exact: PassOptions["exact"];
   readonly content: PassOptions["content"];
+  readonly inputTokens: PassOptions["inputTokens"];
   readonly #exchange: Exchange;
 
-  constructor(exchange: Exchange, { exact, content }: Asked) {
+  constructor(exchange: Exchange, { exact, content, inputTokens }: Asked) {
     this.#exchange = exchange;
     this.exact = exact;
     this.content = content;
+    this.inputTokens = inputTokens;
   }
 
   /** Made when it is asked for. */

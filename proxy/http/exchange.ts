@@ -10,6 +10,7 @@ import { ProxyError } from "../errors.ts";
 import { answerLimits } from "./answer-limits.ts";
 import type { AnswerLimits } from "./answer-limits.ts";
 import type { Limits } from "../../policy/bundle.ts";
+import type { AnswerBudget } from "../budget/answer-budget.ts";
 import type { Content, Passage } from "../pipeline.ts";
 import { ClientGone, readPrefix } from "./body.ts";
 import type { Prefix } from "./body.ts";
@@ -57,6 +58,8 @@ export interface Outgoing {
   readonly decodes?: boolean;
   /** What stands between the upstream's answer and the agent. */
   readonly mask?: AnswerGuard | undefined;
+  /** What counts it as it streams, after the mask. */
+  readonly budget?: AnswerBudget | undefined;
   /** What was masked in the request, by detector. */
   readonly masked?: Counts | undefined;
   /** Puts values back where their tokens stand, behind all that looks at the answer. */
@@ -103,6 +106,9 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
   #mask: AnswerGuard | undefined;
+  #budget: AnswerBudget | undefined;
+  /** The limit that cut it off. */
+  #limit: string | undefined;
   #limits: AnswerLimits | undefined;
   #masked: Counts | undefined;
   #rules: AnswerRules = { passesCookies: false, hide: undefined, conceal: (text) => text };
@@ -139,6 +145,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = passage;
     this.#observer = outgoing.observer;
     this.#mask = outgoing.mask;
+    this.#budget = outgoing.budget;
     this.#masked = outgoing.masked;
     this.#rules = outgoing.answer;
     if (outgoing.restoring !== undefined)
@@ -276,8 +283,9 @@ export class Exchange implements AnswerHandler, InboundEvents {
       return;
     }
     this.#status = status;
-    const headers = this.#tried(controller, (mask) => mask.begin(status, received), received);
-    if (headers === undefined) return;
+    const masked = this.#tried(controller, (mask) => mask.begin(status, received), received);
+    if (masked === undefined) return;
+    const headers = this.#budget === undefined ? masked : this.#budget.begin(status, masked);
     this.#observer?.start(status, headers);
     const length = headers["content-length"];
     if (length !== undefined) this.#length = Number(length);
@@ -289,13 +297,16 @@ export class Exchange implements AnswerHandler, InboundEvents {
 
   onResponseData(controller: AnswerControl, received: Buffer): void {
     if (this.#isOver(controller, this.#limits?.take(received.length))) return;
-    const chunk = this.#tried(controller, (mask) => mask.data(received), received);
-    if (chunk === undefined) return;
-    if (this.#mask?.isOver === true) {
-      this.#cutShort(controller, chunk);
+    const masked = this.#tried(controller, (mask) => mask.data(received), received);
+    if (masked !== undefined && this.#mask?.isOver === true) {
+      this.#cutShort(controller, masked);
       return;
     }
-    if (chunk.length === 0) return;
+    const chunk =
+      masked === undefined || this.#budget === undefined
+        ? masked
+        : this.#counted(controller, this.#budget, masked);
+    if (chunk === undefined || chunk.length === 0) return;
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
     if (this.#bytesOut === this.#length && chunk.length <= pieceLimit) {
@@ -308,7 +319,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   onResponseEnd(controller: AnswerControl, trailers: ResponseHeaders): void {
-    const rest = this.#tried(controller, (mask) => mask.end(), undefined);
+    const masked = this.#tried(controller, (mask) => mask.end(), undefined);
+    if (this.#finished) return;
+    const rest =
+      this.#budget === undefined ? masked : this.#countedRest(controller, this.#budget, masked);
     if (this.#finished) return;
     if (rest !== undefined && rest.length > 0) {
       this.#bytesOut += rest.length;
@@ -368,6 +382,49 @@ export class Exchange implements AnswerHandler, InboundEvents {
     }
   }
 
+  /** What of it the budgets allow; undefined where that ended the answer. */
+  #counted(controller: AnswerControl, budget: AnswerBudget, chunk: Buffer): Buffer | undefined {
+    try {
+      const { bytes, over, isBroken } = budget.take(chunk);
+      if (over === undefined) return bytes;
+      this.#cut(controller, over, bytes, isBroken === true);
+    } catch (error) {
+      this.#isOver(
+        controller,
+        upstreamError(error instanceof Error ? error : new Error(String(error))),
+      );
+    }
+    return undefined;
+  }
+
+  #countedRest(
+    controller: AnswerControl,
+    budget: AnswerBudget,
+    rest: Buffer | undefined,
+  ): Buffer | undefined {
+    const counted = rest === undefined ? undefined : this.#counted(controller, budget, rest);
+    if (this.#finished) return undefined;
+    return Buffer.concat([counted ?? Buffer.alloc(0), budget.rest()]);
+  }
+
+  /** The budget is used up: the agent gets an end that its SDK understands, and the upstream stops. */
+  #cut(controller: AnswerControl, limit: string, last: Buffer, isBroken: boolean): void {
+    const reason = new ProxyError("BudgetExceeded", `the answer used up limits.${limit}`);
+    this.#limit = limit;
+    this.#bytesOut += last.length;
+    this.#observer?.take(last);
+    this.#release();
+    this.#record("error", reason.code);
+    if (isBroken) {
+      this.#answer.write(last);
+      this.#abortAgent();
+    } else {
+      this.#answer.end(last);
+      this.#finish();
+    }
+    controller.abort(reason);
+  }
+
   /** Breaks the answer off for this reason, if there is one. */
   #isOver(controller: AnswerControl, reason: ProxyError | undefined): boolean {
     if (reason === undefined) return false;
@@ -391,6 +448,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
       ...detected(this.#masked, this.#mask?.counts),
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
       ...(failure !== undefined && { error: failure }),
+      ...(this.#limit !== undefined && { limit: this.#limit }),
     };
     passage.done(
       outcome,

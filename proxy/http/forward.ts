@@ -2,6 +2,7 @@
 import type { AwsLease } from "../../contract/control.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
+import { answerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
@@ -115,6 +116,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       ...sent,
       observer: asked.observer(),
       mask: asked.guard?.(upstream, sent) ?? mask,
+      budget: answerBudget(passage, asked),
       decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       restoring,

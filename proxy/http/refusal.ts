@@ -15,7 +15,7 @@ export interface Refusal {
 
 /** When a pending request is worth sending again: a person needs that long at least. */
 const pendingRetrySeconds = 15;
-/** A rate is counted by the minute. */
+/** What may be held together is freed by others. */
 const limitRetrySeconds = 30;
 
 export function refusalOf(
@@ -57,8 +57,8 @@ function problem(
 
 /**
  * The provider's own error object, so that its SDKs raise their own exception with our sentence in it. What a policy or a person
- * decided is never answered in a way that an SDK sends again by itself, rate limits included; failures of the way to the upstream
- * are: there the repetition helps.
+ * decided is never answered in a way that an SDK sends again by itself; failures of the way to the upstream are, because there the
+ * repetition helps, and a limit of which is known when it is over, because SDKs wait for its `retry-after`.
  */
 function providerRefusal(
   provider: LlmProvider,
@@ -71,7 +71,7 @@ function providerRefusal(
     code: error.code,
     message: error.message,
     status: error.status,
-    isTransient: error.status >= 500 && proxyErrors[error.code].retry,
+    isTransient: isWaitedFor(error) || (error.status >= 500 && proxyErrors[error.code].retry),
     more: { ...asked(error), ...explained(decision) },
   });
   const headers = ["content-type", "application/json", ...said.headers.flat()];
@@ -86,6 +86,13 @@ function mcpRefusal(error: ProxyError, decision: Decision | undefined): Refusal 
   const data = { code: error.code, ...asked(error), ...explained(decision) };
   const body = { jsonrpc: "2.0", error: { code: error.status, message, data } };
   return finish(error.status, ["content-type", "application/json"], body);
+}
+
+/** SDKs wait for `retry-after` up to a minute; for longer ones they try at once. */
+const sdkPatienceSeconds = 60;
+
+function isWaitedFor({ status, retryAfterSeconds = Infinity }: ProxyError): boolean {
+  return status === 429 && retryAfterSeconds <= sdkPatienceSeconds;
 }
 
 /** The handle of a held operation. */
@@ -105,6 +112,7 @@ export function explained(decision: Decision | undefined): {
 
 function retrySeconds(error: ProxyError): number | undefined {
   if (error.code === "Pending" || error.code === "ApprovalTimeout") return pendingRetrySeconds;
+  if (error.retryAfterSeconds !== undefined) return error.retryAfterSeconds;
   return error.status === 429 ? limitRetrySeconds : undefined;
 }
 
@@ -122,6 +130,8 @@ const titles: Readonly<Record<ProxyErrorCode, string>> = {
   TooManyRequests: "Too many open requests",
   MaskNotProvable: "The answer cannot be masked",
   LimitExceeded: "Limit exceeded",
+  BudgetExceeded: "Budget exceeded",
+  RepeatedOperation: "The same operation too often",
   Quarantined: "Quarantined",
   GrantRefused: "Grant refused",
   GrantEnded: "Grant ended",

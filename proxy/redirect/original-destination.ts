@@ -25,13 +25,16 @@ const addressBytes = 28;
 export function openOriginalDestination(): OriginalDestination {
   const libc = openLibc();
   const getsockopt = libc.call(
-    "int getsockopt(int fd, int level, int name, _Out_ void *value, _Inout_ uint32_t *length)",
+    "int getsockopt(int fd, int level, int name, uint8_t *value, uint32_t *length)",
   );
+  // Typed arrays are passed as they are: a third of the time of what koffi would have to copy back (2.5 and 0.8 µs).
+  const value = Buffer.alloc(addressBytes);
+  const length = new Uint32Array(1);
   return (socket) => {
-    const isV6 = isIPv6(socket.remoteAddress ?? "") && !isMapped(socket.remoteAddress ?? "");
-    const value = Buffer.alloc(addressBytes);
-    const fd = fileDescriptor(socket);
-    if (getsockopt(fd, isV6 ? SOL_IPV6 : SOL_IP, SO_ORIGINAL_DST, value, [addressBytes]) !== 0)
+    const peer = socket.remoteAddress ?? "";
+    length[0] = addressBytes;
+    const level = isIPv6(peer) && !isMapped(peer) ? SOL_IPV6 : SOL_IP;
+    if (getsockopt(fileDescriptor(socket), level, SO_ORIGINAL_DST, value, length) !== 0)
       throw new Error(
         `SO_ORIGINAL_DST failed with errno ${libc.errno()}: the connection was not redirected`,
       );
@@ -43,7 +46,8 @@ export function openOriginalDestination(): OriginalDestination {
 export function readSockaddr(value: Buffer): Destination {
   const family = value.readUInt16LE(0);
   const port = value.readUInt16BE(2);
-  if (family === AF_INET) return { address: value.subarray(4, 8).join("."), port };
+  if (family === AF_INET)
+    return { address: `${value[4]}.${value[5]}.${value[6]}.${value[7]}`, port };
   if (family === AF_INET6) return { address: textOfIPv6(value.subarray(8, 24)), port };
   throw new Error(`SO_ORIGINAL_DST answered with address family ${family}`);
 }

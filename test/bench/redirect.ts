@@ -24,7 +24,7 @@ interface Measured {
 }
 
 export async function redirect(): Promise<Row[]> {
-  const why = lacking();
+  const why = await lacking();
   if (why !== undefined) return [leftOut("redirection", why)];
   const holder = spawn("unshare", ["--net", "sh", "-c", "echo up; exec sleep 600"], {
     stdio: ["ignore", "pipe", "inherit"],

@@ -1,4 +1,4 @@
-// The quick start as a new user follows it: its own manifests, an unmodified LangChain agent in Python, in both ways of interception.
+// The quick start as a new user follows it: its own manifests, an unmodified LangChain agent in Python, in every way of interception.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
@@ -71,10 +71,11 @@ function deployed(objects: readonly KubeObject[], interception: string): readonl
   });
 }
 
-for (const interception of ["hosts", "endpoints"])
+for (const interception of ["hosts", "endpoints", "redirect"])
   test(`an unmodified LangChain agent in Python works under ${interception}, by the quick start's own manifests`, async (t) => {
     const upstreams = await ensureUpstreams();
-    const namespace = await namespaceFor(t, `langchain-${interception}`);
+    const level = interception === "redirect" ? "privileged" : "restricted";
+    const namespace = await namespaceFor(t, `langchain-${interception}`, level);
     await apply(...manifests("1-connections.yaml", namespace, upstreams));
     await apply(...manifests("2-policies.yaml", namespace, upstreams));
     await until("both connections to be seen", soonMs, async () =>

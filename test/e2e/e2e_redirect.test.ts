@@ -173,6 +173,30 @@ test("a redirected pod reaches its database and its model by their usual names, 
   assert.match(verified, /"verified"/);
 });
 
+test("init containers, a second container and DNS settings of the pod's own meet the same rules", async (t) => {
+  const [agent] = values(spec(agentPod("x", "agent"))["containers"]);
+  const { ports: _, readinessProbe: __, ...plain } = asRecord(agent);
+  const look = `require("dns").lookup("orders-db", (error, address) => { console.log(error?.code ?? address); })`;
+  const world = await worldFor(t, "redirect-several", {
+    interception: "redirect",
+    pod: {
+      dnsConfig: { searches: ["example.org"], options: [{ name: "ndots", value: "2" }] },
+      initContainers: [{ ...plain, name: "migrate", command: ["node", "-e", look] }],
+      containers: [
+        agent,
+        {
+          ...plain,
+          name: "neighbour",
+          command: ["node", "-e", `${look}; setInterval(() => {}, 1000)`],
+        },
+      ],
+    },
+  });
+  for (const container of ["migrate", "neighbour"])
+    assert.match(await logs(world.namespace, "agent", container), /^198\.18\.64\.\d+$/m);
+  assert.equal((await world.sql("SELECT id FROM orders LIMIT 1")).rowCount, 1);
+});
+
 test("a plain user gets nowhere else, and every try is told", async (t) => {
   const around = await unguarded();
   const world = await guarded(t, "redirect-user", {

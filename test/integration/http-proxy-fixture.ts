@@ -12,6 +12,7 @@ import type { EventBody, EventType } from "../../contract/event.ts";
 import type { Bundle, BundleRule, Limits, RecordingDetail } from "../../policy/bundle.ts";
 import { prepare } from "../../policy/decide.ts";
 import type { Protocol } from "../../policy/operation.ts";
+import type { AskBudgets } from "../../proxy/budget/purses.ts";
 import { createGate } from "../../proxy/gate.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
 import { createHttpRoom } from "../../proxy/http/room.ts";
@@ -36,6 +37,9 @@ export interface ConnectionSetup {
   readonly lease?: Lease;
   readonly rules?: readonly Partial<BundleRule>[];
   readonly limits?: Limits;
+  readonly prices?: Bundle["prices"];
+  readonly askBudgets?: AskBudgets;
+  readonly now?: () => number;
   readonly detectMasks?: Bundle["detectMasks"];
   readonly requestMasks?: Bundle["detectMasks"];
   readonly detail?: RecordingDetail;
@@ -99,6 +103,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
     ...(setup.requestMasks !== undefined && { requestMasks: setup.requestMasks }),
     maskKey: "a2V5",
     limits: setup.limits ?? {},
+    ...(setup.prices !== undefined && { prices: setup.prices }),
     recording: { detail: setup.detail ?? "Statements", strict: false, retentionDays: 90 },
     grantTtlSeconds: 300,
   };
@@ -123,7 +128,8 @@ export function testGate(setup: ConnectionSetup): TestGate {
     connection,
     subject: { namespace: "agents", serviceAccount: "agent", pod: "pod", podUid: "uid" },
     marks: setup.marks ?? new PodMarks(),
-    now: Date.now,
+    now: setup.now ?? Date.now,
+    ...(setup.askBudgets !== undefined && { askBudgets: setup.askBudgets }),
     recorder: {
       full: () => false,
       room: async () => {},
@@ -156,6 +162,7 @@ export function testGate(setup: ConnectionSetup): TestGate {
   });
   const test: TestGate = Object.assign(Object.create(gate) as ManagedGate, {
     connection: gate.connection,
+    admissions: gate.admissions,
     grant: gate.grant,
     current: gate.current,
     open: gate.open,

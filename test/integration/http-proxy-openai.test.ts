@@ -171,12 +171,15 @@ test("a refusal is the SDK's own exception with our sentence in it, sent once an
   assert.equal(room.operations().length, 2, "one operation each: no retry");
 });
 
-test("a rate limit is said as a refusal that the SDK does not send again", async (t) => {
+test("a rate limit is the provider's own, with the seconds after which sending again helps", async (t) => {
   const { client, room } = await start(t, { limits: { requestsPerMinute: 1 } });
   await client.chat.completions.create(ask("hi"));
-  await assert.rejects(client.chat.completions.create(ask("hi")), {
-    status: 403,
-    code: "LimitExceeded",
+  await assert.rejects(client.chat.completions.create(ask("hi"), { maxRetries: 0 }), (error) => {
+    assert.ok(error instanceof OpenAI.RateLimitError);
+    assert.equal(error.code, "LimitExceeded");
+    const seconds = Number(error.headers.get("retry-after"));
+    assert.ok(seconds >= 1 && seconds <= 60, `${seconds}`);
+    return true;
   });
   assert.equal(room.operations().length, 2);
 });

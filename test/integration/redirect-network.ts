@@ -5,19 +5,31 @@ import { createInterface } from "node:readline";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 
+import { provide } from "../bench/rivals.ts";
+
 export const proxyUid = 64_535;
 export const agentUid = 64_600;
 export const world = { v4: "10.77.0.1", v6: "fd77::1" } as const;
 export const pod = { v4: "10.77.0.2", v6: "fd77::2" } as const;
 
-/** Why there can be no such network here; undefined when there can. */
-export function lacking(): string | undefined {
+/** Why there can be no such network here; undefined when there can. What Debian has is installed where we may. */
+export async function lacking(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "needs root to make network namespaces";
-  for (const tool of ["nft", "ip", "unshare", "nsenter", "setpriv"])
-    if (spawnSync("which", [tool]).status !== 0) return `needs ${tool}`;
+  for (const [program, name] of tools) {
+    const reason = await provide(program, name, () => undefined);
+    if (reason !== undefined) return reason;
+  }
   const tried = spawnSync("unshare", ["--net", "nft", "list", "ruleset"], { encoding: "utf8" });
   return tried.status === 0 ? undefined : `no network namespaces here: ${tried.stderr.trim()}`;
 }
+
+const tools = [
+  ["nft", "nftables"],
+  ["ip", "iproute2"],
+  ["unshare", "util-linux"],
+  ["nsenter", "util-linux"],
+  ["setpriv", "util-linux"],
+] as const;
 
 export class PodNetwork {
   readonly #holders: readonly [ChildProcess, ChildProcess];

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { agentUid, lacking, pod, PodNetwork, proxyUid, world } from "./redirect-network.ts";
 
-const skip = lacking() ?? false;
+const skip = (await lacking()) ?? false;
 
 async function guarded(t: TestContext, inbound = "tcp:15020") {
   const network = await PodNetwork.create(t);
@@ -150,6 +150,17 @@ test(
     const way = `udp|${world.v4}|9|40001`;
     assert.deepEqual(tried(network, proxyUid, [way]), ["an echo"], "the proxy itself goes out");
     assert.deepEqual(tried(network, agentUid, [way]), ["EPERM"]);
+  },
+);
+
+test(
+  "what keeps a pod from being locked: root that may change its user becomes the proxy's and gets out",
+  { skip },
+  async (t) => {
+    const { network } = await guarded(t);
+    const ways = [`tcp|${world.v4}|80`, `udp|${world.v4}|9`];
+    assert.deepEqual(tried(network, 0, ways), ["ECONNRESET", "EPERM"]);
+    assert.deepEqual(tried(network, proxyUid, ways), ["the world", "an echo"]);
   },
 );
 

@@ -5,6 +5,7 @@ const types: Readonly<Record<number, string>> = {
   400: "invalid_request_error",
   403: "permission_error",
   413: "request_too_large",
+  429: "rate_limit_error",
 };
 
 /** `x-should-retry` says to its SDKs what the status says to others. */

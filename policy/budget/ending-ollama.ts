@@ -1,0 +1,31 @@
+// The end of a stream of Ollama's own API, which is JSON lines: one more of them, done because of its length.
+import type { JsonObject } from "../llm/json.ts";
+import { textBytes } from "./ending-chat.ts";
+import type { Tokens } from "./price.ts";
+
+export class OllamaEnding {
+  #last: JsonObject = {};
+
+  weigh({ message, response, thinking }: JsonObject): number {
+    return textBytes(message, 0) + textBytes(response, 0) + textBytes(thinking, 0);
+  }
+
+  sent(event: JsonObject): void {
+    this.#last = event;
+  }
+
+  end({ input, output }: Tokens): string {
+    const { model, created_at: createdAt, message } = this.#last;
+    const nothing =
+      message === undefined ? { response: "" } : { message: { role: "assistant", content: "" } };
+    return `${JSON.stringify({
+      model,
+      created_at: createdAt,
+      ...nothing,
+      done: true,
+      done_reason: "length",
+      prompt_eval_count: input,
+      eval_count: output,
+    })}\n`;
+  }
+}

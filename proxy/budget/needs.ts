@@ -1,0 +1,73 @@
+// What one operation takes of the budgets before it is sent. Pure.
+import type { Bundle } from "../../policy/bundle.ts";
+import type { BudgetName } from "../../policy/budget/budget.ts";
+import { unnamedOutputTokens } from "../../policy/budget/estimate.ts";
+import { usesTokens } from "../../policy/budget/uncountable.ts";
+import { costOf, priceOf, type Price, type Tokens } from "../../policy/budget/price.ts";
+import { generates } from "../../policy/match/llm.ts";
+import type { Operation } from "../../policy/operation.ts";
+
+export interface Need {
+  readonly budget: BudgetName;
+  readonly amount: number;
+  /** With less it goes too: its answer is counted as it comes, and cut. */
+  readonly atLeast: number;
+}
+
+export interface Needs {
+  readonly needs: readonly Need[];
+  /** Of what is counted in tokens; undefined where nothing is. */
+  readonly expected: Tokens | undefined;
+  /** Of the model, where costs are limited. */
+  readonly price: Price | undefined;
+  /** The request names how long its answer may be. */
+  readonly isBounded: boolean;
+}
+
+/** @param input tokens of the request, asked only where they count */
+export function needsOf(
+  bundle: Bundle,
+  operation: Operation,
+  maxOutputTokens: number | undefined,
+  input: () => number,
+): Needs {
+  const { limits, prices } = bundle;
+  const needs: Need[] =
+    limits.requestsPerMinute === undefined
+      ? []
+      : [{ budget: "requestsPerMinute", amount: 1, atLeast: 1 }];
+  const price =
+    prices === undefined || operation.kind !== "llm"
+      ? undefined
+      : priceOf(prices, operation.facts.model);
+  const counted = countedOf(bundle, price);
+  if (operation.kind !== "llm" || counted.length === 0 || !usesTokens(operation))
+    return { needs, expected: undefined, price: undefined, isBounded: true };
+  const named = generates(operation.facts)
+    ? (operation.facts.maxOutputTokens ?? maxOutputTokens)
+    : 0;
+  const expected = { input: input(), output: named ?? unnamedOutputTokens };
+  const least =
+    named === undefined && operation.facts.stream ? { input: expected.input, output: 1 } : expected;
+  for (const budget of counted)
+    needs.push({
+      budget,
+      amount: amountOf(budget, expected, price),
+      atLeast: amountOf(budget, least, price),
+    });
+  return { needs, expected, price, isBounded: named !== undefined };
+}
+
+function countedOf({ limits }: Bundle, price: Price | undefined): readonly BudgetName[] {
+  return [
+    ...(limits.tokensPerMinute === undefined ? [] : (["tokensPerMinute"] as const)),
+    ...(limits.tokensPerDay === undefined ? [] : (["tokensPerDay"] as const)),
+    ...(limits.costPerDay === undefined || price === undefined ? [] : (["costPerDay"] as const)),
+  ];
+}
+
+export function amountOf(budget: BudgetName, tokens: Tokens, price: Price | undefined): number {
+  if (budget === "requestsPerMinute") return 1;
+  if (budget === "costPerDay") return price === undefined ? 0 : costOf(price, tokens);
+  return tokens.input + tokens.output;
+}

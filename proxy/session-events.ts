@@ -1,0 +1,103 @@
+// The events of one session: who acts and on what stands in each, and an operation is closed once.
+import { stable } from "../contract/chain.ts";
+import type {
+  EventBody,
+  EventDecision,
+  EventOutcome,
+  EventSubject,
+  EventType,
+} from "../contract/event.ts";
+import type { RecordingDetail } from "../policy/bundle.ts";
+import type { Decision } from "../policy/decision.ts";
+import type { Operation, Subject } from "../policy/operation.ts";
+import type { GateOptions } from "./gate-session.ts";
+import type { Content } from "./pipeline.ts";
+import { eventDecision, eventOperation } from "./record.ts";
+
+type Parts = Pick<GateOptions, "connection" | "recorder" | "marks" | "assurance">;
+
+export class SessionEvents {
+  readonly #session: string;
+  readonly #parts: Parts;
+  #subject: EventSubject;
+  readonly #decisions = new WeakMap<Decision, EventDecision>();
+
+  constructor(session: string, parts: Parts, subject: Subject) {
+    this.#session = session;
+    this.#parts = parts;
+    this.#subject = stable(subject);
+    stable(parts.connection);
+  }
+
+  /** The chain is another now. */
+  setSubject(subject: Subject): void {
+    this.#subject = stable(subject);
+  }
+
+  /** Throws ProxyError RecordingUnavailable. */
+  append(type: EventType, body: EventBody): void {
+    this.#parts.recorder.append(type, { ...this.#base(), ...body });
+  }
+
+  /** What happened and cannot be refused any more: the spool counts what it could not take. */
+  note(type: EventType, body: EventBody): void {
+    try {
+      this.append(type, body);
+    } catch {
+      // Counted.
+    }
+  }
+
+  /** Of an operation, before anything came of it. */
+  body(detail: RecordingDetail, operation: Operation, decision: Decision): EventBody {
+    return {
+      ...this.#base(),
+      operation: eventOperation(operation, detail),
+      decision: this.#decision(decision),
+      ...(decision.carried !== undefined && { marks: this.#parts.marks.of(decision.carried) }),
+    };
+  }
+
+  /**
+   * Returns what records the operation, the first time that it is called.
+   *
+   * @param under the marks it went on under: others by the time it is refused are why
+   */
+  closing(
+    body: EventBody,
+    under: readonly string[] = this.#parts.marks.names,
+  ): (outcome: EventOutcome, contents?: readonly Content[]) => void {
+    const { marks, recorder } = this.#parts;
+    let isRecorded = false;
+    return (outcome, contents) => {
+      if (isRecorded) return;
+      isRecorded = true;
+      const isMarked = outcome.error === "Denied" && under !== marks.names;
+      const carried = isMarked ? { marks: marks.of(marks.names) } : {};
+      try {
+        recorder.append("operation", { ...body, ...carried, outcome }, contents);
+      } catch {
+        // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
+      }
+    };
+  }
+
+  #base(): EventBody {
+    const { connection, assurance } = this.#parts;
+    return {
+      session: this.#session,
+      subject: this.#subject,
+      connection,
+      ...(assurance === undefined ? {} : { assurance }),
+    };
+  }
+
+  /** A rule that allows says so with the same decision every time. */
+  #decision(decision: Decision): EventDecision {
+    const known = this.#decisions.get(decision);
+    if (known !== undefined) return known;
+    const made = eventDecision(decision);
+    this.#decisions.set(decision, made);
+    return made;
+  }
+}
