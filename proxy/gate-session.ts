@@ -1,5 +1,4 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
-import { createHash } from "node:crypto";
 import { ulid } from "ulid";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody } from "../contract/event.ts";
@@ -16,6 +15,7 @@ import type { AskBudgets } from "./budget/purses.ts";
 import { neverSent, type Spending } from "./budget/spending.ts";
 import { ProxyError } from "./errors.ts";
 import { asProxyError } from "./gate-error.ts";
+import { operationDigest } from "./operation-digest.ts";
 import { holdForApproval } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
 import type { MinuteCount } from "./limits.ts";
@@ -444,10 +444,3 @@ export class Session implements GateSession {
 }
 
 const noTokens = (): number => 0;
-
-/** What an approval binds to: this pod, this connection, this exact content. */
-export function operationDigest(subject: Subject, connection: string, exact: string): string {
-  return `sha256-${createHash("sha256")
-    .update(JSON.stringify([subject.podUid, connection, exact]))
-    .digest("base64url")}`;
-}

@@ -22,6 +22,7 @@ import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts"
 import type { AnswerRules } from "./headers.ts";
 import { detected } from "./mask-answer.ts";
 import type { AnswerGuard } from "./mask-answer.ts";
+import { clientLeft, named } from "./exchange-error.ts";
 import { refusalOf } from "./refusal.ts";
 import { RestoringAnswer } from "./restoring-answer.ts";
 import type { Restoring } from "./restoring-answer.ts";
@@ -186,12 +187,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
       this.#abortAgent();
       return;
     }
-    const refusal = this.say(
-      named(error, this.connection),
-      decision,
-      this.protocol,
-      this.request.target,
-    );
+    const whole = named(error, this.connection);
+    const refusal = this.say(whole, decision, this.protocol, this.request.target);
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
     this.#finish();
@@ -298,10 +295,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   onResponseData(controller: AnswerControl, received: Buffer): void {
     if (this.#isOver(controller, this.#limits?.take(received.length))) return;
     const masked = this.#tried(controller, (mask) => mask.data(received), received);
-    if (masked !== undefined && this.#mask?.isOver === true) {
-      this.#cutShort(controller, masked);
-      return;
-    }
+    if (masked !== undefined && this.#mask?.isOver === true)
+      return this.#cutShort(controller, masked);
     const chunk =
       masked === undefined || this.#budget === undefined
         ? masked
@@ -477,15 +472,4 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#share.release();
     this.client.finished(this);
   }
-}
-
-/** Whoever has to mend it looks for the Connection, not for an address. */
-function named(error: ProxyError, connection: string | undefined): ProxyError {
-  if (error.status < 500 || connection === undefined || error.message.includes(connection))
-    return error;
-  return new ProxyError(error.code, `connection ${connection}: ${error.message}`, { cause: error });
-}
-
-function clientLeft(): ProxyError {
-  return new ProxyError("ShuttingDown", "the client closed its connection");
 }
