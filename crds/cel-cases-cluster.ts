@@ -43,7 +43,11 @@ function asCluster(object: unknown): unknown {
 }
 
 function denying(rule: unknown): unknown {
-  return isRecord(rule) && rule["action"] === "Allow" ? { ...rule, action: "Deny" } : rule;
+  if (!isRecord(rule) || rule["action"] !== "Allow") return rule;
+  // Marks are for what passes, which a Deny lets nothing.
+  return rule["marks"] === undefined
+    ? { ...rule, action: "Deny" }
+    : { ...rule, action: "RequireApproval", approval: { approvers: [{ user: "alice" }] } };
 }
 
 function ofCluster(object: unknown): unknown {

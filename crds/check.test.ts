@@ -87,6 +87,11 @@ const pgCa =
 const openaiSecret =
   "apiVersion: v1\nkind: Secret\nmetadata: {name: openai, namespace: agents}\ndata: {apiKey: c2stMQ==}\n";
 
+test("the examples of providers are good", async () => {
+  const { problems } = checkSources(await readManifestFiles("examples/models"));
+  assert.deepEqual(problems.map(formatLocated), []);
+});
+
 test("the documented manifests are good, and come back with their defaults and decoded Secrets", () => {
   const text = documents(secret, pgCa, openaiSecret, connection, openai, policy);
   const result = checkSources([{ path: "all.yaml", text }], { secrets: "all" });

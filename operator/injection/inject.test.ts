@@ -490,3 +490,46 @@ test("a map that holds a Connection of another namespace which the pod does not 
   const forged = { ...named, metadata: { ...metadata, annotations: rest } };
   assert.match(notInjected(forged, context.settings, now) ?? "", /Connection tools\/shared/);
 });
+
+/** Every value in it, by its path, and every member it could have besides. */
+function* places(value: unknown, at: readonly string[] = []): Generator<readonly string[]> {
+  if (typeof value !== "object" || value === null) return yield at;
+  yield [...at, "added"];
+  for (const [member, below] of Object.entries(value)) yield* places(below, [...at, member]);
+}
+
+function changedAt(value: unknown, [head, ...rest]: readonly string[]): unknown {
+  if (head === undefined) return typeof value === "number" ? value + 1 : "changed";
+  if (Array.isArray(value))
+    return head === "added"
+      ? [...value, "changed"]
+      : value.map((one, index) => (String(index) === head ? changedAt(one, rest) : one));
+  return { ...asPod(value), [head]: changedAt(asPod(value)[head], rest) };
+}
+
+test("whatever is changed in our container or volumes, the pod no longer counts as injected, and a new injection has something to do", () => {
+  const { settings } = contextOf();
+  const once = patched(annotated({ "chaperone.dev/chain": "sum" }));
+  const spec = asPod(once["spec"]);
+  const [proxy, ...others] = listAt(spec, "initContainers");
+  // How much it gets and how it is pulled are the cluster's.
+  const free = new Set(["resources", "resizePolicy", "imagePullPolicy"]);
+  let tried = 0;
+  const tampered = (pod: JsonObject, what: string): void => {
+    tried += 1;
+    assert.notEqual(notInjected(pod, settings, now), undefined, what);
+    const again = inject(pod, contextOf());
+    assert.ok(again.kind === "refuse" || (again.kind === "patch" && again.patch.length > 0), what);
+  };
+  for (const place of places(proxy)) {
+    if (free.has(place[0] ?? "")) continue;
+    const initContainers = [changedAt(proxy, place), ...others];
+    tampered({ ...once, spec: { ...spec, initContainers } }, place.join("."));
+  }
+  const volumes = listAt(spec, "volumes");
+  for (const place of places(volumes)) {
+    if (place.length < 2) continue; // volumes of the agent's own may come besides
+    tampered({ ...once, spec: { ...spec, volumes: changedAt(volumes, place) } }, place.join("."));
+  }
+  assert.ok(tried > 100, String(tried));
+});

@@ -183,6 +183,12 @@ export function addText(reading: Reading, text: string, role: string): void {
   if (role === "tool") reading.toolResults.push(text);
 }
 
+/** Of a call that was made earlier: what the model wrote. */
+export function addArguments(reading: Reading, input: unknown): void {
+  if (isObject(input) && Object.keys(input).length > 0)
+    addText(reading, JSON.stringify(input), "assistant");
+}
+
 export function addAttachment(
   reading: Reading,
   kind: LlmAttachment["kind"],

@@ -6,7 +6,7 @@ import path from "node:path";
 import { NETWORK, NODE_NAME } from "./config.ts";
 import type { ClusterConfig } from "./config.ts";
 import { succeeds } from "./command.ts";
-import { pathsOf, PORTS } from "./settings.ts";
+import { pathsOf, PORTS, type Paths } from "./settings.ts";
 import type { Program } from "./processes.ts";
 
 /** Starting takes seconds; a machine busy with a build may need a minute. */
@@ -71,7 +71,7 @@ export function programs(config: ClusterConfig): Record<ProgramName, Program> {
       },
       () => answers(`${etcd}/health`),
     ),
-    "kube-apiserver": own("kube-apiserver", { ...serving, ...apiserverFlags(pki, etcd) }, () =>
+    "kube-apiserver": own("kube-apiserver", { ...serving, ...apiserverFlags(paths, etcd) }, () =>
       apiserverAnswers(config),
     ),
     "kube-controller-manager": own(
@@ -119,8 +119,10 @@ export function programs(config: ClusterConfig): Record<ProgramName, Program> {
   };
 }
 
-function apiserverFlags(pki: string, etcd: string): Settings {
+function apiserverFlags({ pki, auditPolicy, auditLog }: Paths, etcd: string): Settings {
   return {
+    "audit-policy-file": auditPolicy,
+    "audit-log-path": auditLog,
     "advertise-address": NETWORK.nodeAddress,
     "allow-privileged": true,
     "authorization-mode": "Node,RBAC",

@@ -26,6 +26,9 @@ export interface Paths {
   readonly corefile: string;
   readonly resolvConf: string;
   readonly volumes: string;
+  readonly auditPolicy: string;
+  /** Of the API server: writes to pods, tokens and our kinds, and what admission said of them. */
+  readonly auditLog: string;
 }
 
 export function pathsOf({ state, run }: ClusterConfig): Paths {
@@ -41,6 +44,8 @@ export function pathsOf({ state, run }: ClusterConfig): Paths {
     corefile: path.join(etc, "Corefile"),
     resolvConf: path.join(etc, "resolv.conf"),
     volumes: path.join(state, "volumes"),
+    auditPolicy: path.join(etc, "audit-policy.json"),
+    auditLog: path.join(state, "audit.log"),
   };
 }
 
@@ -53,9 +58,33 @@ export function settings(config: ClusterConfig): Map<string, string> {
     [paths.kubeletConfig, json(kubelet(config, paths))],
     [paths.proxyConfig, json(proxy(paths))],
     [paths.corefile, corefile(paths)],
+    [paths.auditPolicy, json(auditPolicy)],
     [paths.resolvConf, `nameserver ${NETWORK.dnsAddress}\n`],
   ]);
 }
+
+const auditPolicy = {
+  apiVersion: "audit.k8s.io/v1",
+  kind: "Policy",
+  omitStages: ["RequestReceived", "ResponseStarted"],
+  rules: [
+    {
+      level: "Metadata",
+      verbs: ["create", "update", "patch"],
+      resources: [
+        { group: "", resources: ["pods", "pods/*", "serviceaccounts/token"] },
+        { group: "chaperone.dev" },
+      ],
+    },
+    // Exec, attach and port-forward may come as GET.
+    {
+      level: "Metadata",
+      verbs: ["get"],
+      resources: [{ group: "", resources: ["pods/exec", "pods/attach", "pods/portforward"] }],
+    },
+    { level: "None" },
+  ],
+};
 
 function containerd({ state, run }: ClusterConfig, paths: Paths): string {
   return `version = 2

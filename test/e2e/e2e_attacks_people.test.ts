@@ -1,7 +1,9 @@
 // What people with kubectl try on an injected pod: each attack is first seen to work on a pod beside it that has no proxy.
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
+import { parseAddressMap } from "../../contract/addresses.ts";
 import { until } from "../cluster/command.ts";
 import {
   apply,
@@ -15,11 +17,20 @@ import {
   soonMs,
   type KubeObject,
 } from "./cluster.ts";
+import { policiesThatRefused } from "./audit-log.ts";
 import { images } from "./images.ts";
 import { proxySettings } from "./installation.ts";
 import { person } from "./people.ts";
 import { asRecord, spec, values } from "./read.ts";
-import { agentOf, agentPod, furnish, type Agent } from "./world.ts";
+import {
+  agentOf,
+  agentPod,
+  furnish,
+  hasCondition,
+  takingOrders,
+  type Agent,
+  type Reply,
+} from "./world.ts";
 import { ensureUpstreams } from "./upstreams.ts";
 
 const namespace = "e2e-attacks-people";
@@ -36,6 +47,13 @@ let agent: Agent;
 before(async () => {
   await namespaceOf(namespace, "restricted");
   await furnish(namespace, await ensureUpstreams());
+  await apply(mirror("http://nowhere.invalid"), {
+    apiVersion: "chaperone.dev/v1alpha1",
+    kind: "AccessPolicy",
+    metadata: { name: "mirror", namespace },
+    spec: { targetRefs: [{ name: "mirror" }], rules: [{ name: "all", action: "Allow" }] },
+  });
+  await hasCondition(namespace, "connection", "mirror");
   await create(agentPod(namespace, "agent"));
   await create(plainPod("plain"));
   await apply({
@@ -46,10 +64,18 @@ before(async () => {
     subjects: [{ apiGroup: "rbac.authorization.k8s.io", kind: "User", name: eddy.user }],
   });
   await Promise.all([ready(namespace, "agent"), ready(namespace, "plain")]);
-  agent = agentOf(namespace, "agent");
+  agent = await takingOrders(agentOf(namespace, "agent"));
+  await takingOrders(agentOf(namespace, "plain"));
 });
 after(async () => {
   await kubectl(["delete", "namespace", namespace, "--wait=false"]);
+});
+
+const mirror = (url: string): KubeObject => ({
+  apiVersion: "chaperone.dev/v1alpha1",
+  kind: "Connection",
+  metadata: { name: "mirror", namespace },
+  spec: { protocol: "http", endpoint: { url }, hosts: ["mirror.test"] },
 });
 
 /** The same agent beside a sidecar that is nobody's business, without the label. */
@@ -57,7 +83,12 @@ function plainPod(name: string): KubeObject {
   const { metadata, ...pod } = agentPod(namespace, name);
   const { labels: _, annotations: __, ...unlabelled } = asRecord(metadata);
   const [container] = values(spec(pod)["containers"]);
-  const sidecar = { ...asRecord(container), name: "neighbour", command: ["sleep", "1d"] };
+  const sidecar = {
+    ...asRecord(container),
+    name: "neighbour",
+    command: ["sleep", "1d"],
+    resources: { requests: { memory: "32Mi" } },
+  };
   return {
     ...pod,
     metadata: unlabelled,
@@ -182,7 +213,7 @@ test("a copied pod: the copy of one without a proxy is as its author wants it, t
   const copyOf = async (pod: string): Promise<KubeObject> => {
     const { metadata, ...copied } = await get(namespace, "pod", pod);
     const { labels, annotations } = asRecord(metadata);
-    const { nodeName: _, ...of } = spec(copied);
+    const { nodeName: _, ephemeralContainers: __, ...of } = spec(copied);
     return {
       apiVersion: "v1",
       kind: "Pod",
@@ -253,6 +284,80 @@ test("writing what the operator says: other statuses can be written by who may, 
       /written by the operator alone/,
     );
 });
+
+test("a Connection whose endpoint is the agent's own pod, or its proxy, leads nowhere", async () => {
+  const { status } = await get(namespace, "pod", "agent");
+  const address = String(asRecord(status)["podIP"]);
+  const direct = await agent.order<Reply>("/fetch", { url: `http://${address}:15020/healthz` });
+  assert.equal(direct.done?.status, 200); // past the proxy it is there
+  for (const port of [8000, 15020]) {
+    await apply(mirror(`http://${address}:${port}`));
+    await until("the new endpoint to count", soonMs, async () => {
+      const { done } = await agent.order<Reply>("/fetch", { url: "http://mirror.test/healthz" });
+      return done?.status === 502 && done.body.includes(`${address}:${port}`);
+    });
+    const { done } = await agent.order<Reply>("/fetch", { url: "http://mirror.test/healthz" });
+    assert.match(done?.body ?? "", /is an address that is never dialled/);
+  }
+});
+
+test("another pod of the namespace: reaches what an agent serves, and no listener of its proxy", async () => {
+  const neighbour = agentOf(namespace, "plain");
+  const { metadata, status } = await get(namespace, "pod", "agent");
+  const address = String(asRecord(status)["podIP"]);
+  const reach = async (port: number): Promise<string> => {
+    const { done, failed } = await neighbour.order<Reply>("/fetch", {
+      url: `http://${address}:${port}/healthz`,
+    });
+    return done === undefined ? (failed?.cause ?? "") : String(done.status);
+  };
+  assert.match(await reach(8000), /^\d+$/);
+  const map = parseAddressMap(
+    String(asRecord(asRecord(metadata)["annotations"])["chaperone.dev/addresses"]),
+  );
+  const ports = map.connections.flatMap(({ port, endpoint }) => [port, endpoint.port]);
+  assert.ok(ports.length >= 6);
+  for (const port of ports) assert.match(await reach(port), /ECONNREFUSED/, String(port));
+});
+
+test("root of the node finds no credential in the arguments and the environment of a proxy that holds a lease", async (t) => {
+  await agent.sql("SELECT 1");
+  const { metadata } = await get(namespace, "pod", "agent");
+  const uid = String(asRecord(metadata)["uid"]);
+  const { password, apiKey } = await ensureUpstreams();
+  const found = processes().filter(({ environment }) => environment.includes(uid));
+  if (found.length === 0) return t.skip("the cluster's processes are not this machine's");
+  for (const { pid, command, environment } of found) {
+    assert.match(command, /--disable-sigusr1.*proxy\.mjs/);
+    for (const secret of [password, apiKey, "PRIVATE KEY", "eyJ"])
+      assert.ok(!command.includes(secret) && !environment.includes(secret), secret.slice(0, 3));
+    assert.equal(readFileSync(`/proc/${pid}/coredump_filter`, "utf8").trim(), "00000000");
+  }
+});
+
+interface Process {
+  readonly pid: string;
+  readonly command: string;
+  readonly environment: string;
+}
+
+/** Of this machine, where they can be read and are injected proxies. */
+function processes(): readonly Process[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const [command, environment] = ["cmdline", "environ"].map((file) =>
+          readFileSync(`/proc/${pid}/${file}`, "utf8").replaceAll("\0", " "),
+        );
+        return command?.includes("proxy.mjs") === true && environment !== undefined
+          ? [{ pid, command, environment }]
+          : [];
+      } catch {
+        return []; // gone, or not ours to read
+      }
+    });
+}
 
 const governing: readonly (readonly [string, KubeObject])[] = [
   [
@@ -330,10 +435,6 @@ test("what the cluster denies, no policy of a namespace allows; it says by how m
       .map(asRecord)
       .some(({ type, status: is }) => type === "Enforced" && is === "True");
   });
-  await until("the namespace's rules to say that they are shadowed", soonMs, async () => {
-    const { status } = await get(namespace, "accesspolicy", "everything");
-    return values(asRecord(status)["conditions"]).length > 0;
-  });
 });
 
 const guard = "e2e-attacks-people";
@@ -371,6 +472,19 @@ test("in a namespace that says so no pod runs without a proxy, and no ports are 
     as: eddy,
   });
   assert.match(await refusedBy(unlabelling), /cannot (patch|get) resource "namespaces"/);
+});
+
+test("what admission policies refused stands in the API server's own audit log", async (t) => {
+  const refused = await policiesThatRefused(mallory.user);
+  if (refused === undefined) return t.skip("the audit log of this cluster cannot be read");
+  assert.deepEqual([...refused].toSorted(), [
+    "chaperone-apart",
+    "chaperone-closed",
+    "chaperone-operator-only",
+    "chaperone-required-closed",
+    "chaperone-tokens",
+    "chaperone-unchanged",
+  ]);
 });
 
 test("nothing of it harmed the agent: it works as before", async () => {

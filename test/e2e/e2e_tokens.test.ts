@@ -4,17 +4,9 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { before, test, type TestContext } from "node:test";
 import { until } from "../cluster/command.ts";
 import { create, exec, kubectl, ready, soonMs, type KubeObject } from "./cluster.ts";
-import { images } from "./images.ts";
 import { proxySettings } from "./installation.ts";
 import { person } from "./people.ts";
-import {
-  agentOf,
-  agentPod,
-  restrictedContainer,
-  worldFor,
-  type Agent,
-  type World,
-} from "./world.ts";
+import { agentOf, agentPod, takingOrders, worldFor, type Agent, type World } from "./world.ts";
 import { asRecord, values } from "./read.ts";
 
 interface Exchange {
@@ -98,42 +90,46 @@ async function lookalike(
   });
   t.after(() => kubectl(["--namespace", namespace, "delete", "pod", name, "--wait=false"]));
   await ready(namespace, name);
-  return agentOf(namespace, name);
+  return await takingOrders(agentOf(namespace, name));
 }
 
-const injectedBy = { "chaperone.dev/version": "0.1.0", "chaperone.dev/addresses": "{}" };
-
-test("pods made to look injected get no grant for the real token that their kubelet gave them", async (t) => {
-  const byHand = (image: string): KubeObject => ({
+/** The proxy's container by hand: of its name, in its place, with its token, and with the agent's program in it. */
+function byHand(): KubeObject {
+  const [container] = values(asRecord(agentPod("", "")["spec"])["containers"]);
+  return {
     initContainers: [
       {
+        ...asRecord(container),
         name: "chaperone-proxy",
-        image,
-        imagePullPolicy: "IfNotPresent",
         restartPolicy: "Always",
-        command: ["sleep", "1d"],
-        securityContext: restrictedContainer,
+        volumeMounts: [{ name: "chaperone-token", mountPath: "/token" }],
       },
     ],
-  });
-  const { image } = await proxySettings();
-  const annotations = injectedBy;
-  const made = await Promise.all([
-    lookalike(t, "named", { metadata: { annotations }, spec: byHand(images.agent) }),
-    lookalike(t, "ours", { metadata: { annotations }, spec: byHand(image) }),
-    lookalike(t, "later", { metadata: { labels: {} } }),
-  ]);
-  const [named, ours, later] = made;
-  if (named === undefined || ours === undefined || later === undefined) throw new Error("no pods");
-  const inSystem = ["--namespace", "kube-system"];
+    containers: [{ ...asRecord(container), name: "agent", command: ["sleep", "1d"] }],
+  };
+}
+
+test("pods made to look injected get no grant for the real token that their kubelet gave them", async (t) => {
+  const annotations = { "chaperone.dev/version": "0.1.0", "chaperone.dev/addresses": "{}" };
+  const named = await lookalike(t, "named", { metadata: { annotations }, spec: byHand() });
+  const mounting = await lookalike(t, "mounting", { metadata: { annotations } });
+  const later = await lookalike(t, "later", { metadata: { labels: {} } });
   // Elsewhere an admission policy refuses this.
-  await kubectl([...inSystem, "label", "pod", later.pod, "chaperone.dev/inject=true"]);
+  await kubectl([
+    "--namespace",
+    "kube-system",
+    "label",
+    "pod",
+    later.pod,
+    "chaperone.dev/inject=true",
+  ]);
   for (const [what, pod, message] of [
     ["a container of our name with another image", named, /none of this installation's/],
-    ["a container of our name with our image and another command", ours, /not what injection/],
+    ["another container that mounts the token", mounting, /only the proxy mounts its volumes/],
     ["a label that was added later", later, /has no annotation/],
   ] as const) {
-    const token = await exec("kube-system", pod.pod, "agent", "cat", "/token/token");
+    const { done: token = "" } = await pod.order<string>("/file", { url: "/token/token" });
+    assert.match(token, /^ey/, what);
     const answer = await exchange(pod, token);
     t.diagnostic(`${what}: ${answer.reason}: ${answer.message}`);
     assert.equal(answer.granted, false, what);

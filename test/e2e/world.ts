@@ -80,7 +80,18 @@ export async function worldFor(
   await furnish(namespace, upstreams, policies);
   await create(agentPod(namespace, "agent", { interception, ...container, ...pod }));
   await ready(namespace, "agent");
-  return { ...agentOf(namespace, "agent"), upstreams };
+  return { ...(await takingOrders(agentOf(namespace, "agent"))), upstreams };
+}
+
+/** Its container counts as ready before its program listens, which takes seconds on a busy machine. */
+export async function takingOrders(agent: Agent): Promise<Agent> {
+  await until("the agent to take orders", soonMs, async () =>
+    agent.order("/env").then(
+      () => true,
+      () => false,
+    ),
+  );
+  return agent;
 }
 
 /** Secrets, connections, policies and the account, and the operator's word that it has seen them. */
@@ -99,7 +110,11 @@ export async function furnish(
     await hasCondition(namespace, "connection", metadata.name);
 }
 
-async function hasCondition(namespace: string, resource: string, name: string): Promise<void> {
+export async function hasCondition(
+  namespace: string,
+  resource: string,
+  name: string,
+): Promise<void> {
   await until(`${resource} ${name} to be seen by the operator`, soonMs, async () => {
     const { status } = await get(namespace, resource, name);
     return Array.isArray(Object(status).conditions);

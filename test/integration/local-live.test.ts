@@ -115,7 +115,8 @@ test("a Deny added to a policy refuses the next statement of an open connection,
   );
 });
 
-test("a ClusterAccessPolicy beside the policies acts on an open connection, and goes as it came", async () => {
+test("a ClusterAccessPolicy beside the policies acts on an open connection, and goes as it came", async (t) => {
+  t.after(() => system.write("cluster.yaml", "# nothing\n"));
   const { client } = await open();
   const read = (): Promise<unknown> => client.query("SELECT id FROM orders WHERE id = 1");
   await read();

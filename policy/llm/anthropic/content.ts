@@ -2,6 +2,7 @@
 import { isObject, maxDepth } from "../json.ts";
 import type { JsonObject } from "../json.ts";
 import {
+  addArguments,
   addAttachment,
   addText,
   addTool,
@@ -62,14 +63,15 @@ function readBlock(reading: Reading, block: JsonObject, role: string, depth: num
     case "mcp_tool_result":
       return readContent(reading, block["content"], "tool", depth + 1);
     default:
-      if (type.endsWith("tool_use")) return addTool(reading, calledOf(block), "called");
+      if (type.endsWith("tool_use")) return readCall(reading, block);
       return addText(reading, textsIn(block).join("\n"), type.endsWith("_result") ? "tool" : role);
   }
 }
 
-function calledOf(block: JsonObject): unknown {
-  if (block["type"] === "mcp_tool_use") return "mcp";
-  return block["toolset_name"] ?? block["name"];
+function readCall(reading: Reading, block: JsonObject): void {
+  const own = block["toolset_name"] ?? block["name"];
+  addTool(reading, block["type"] === "mcp_tool_use" ? "mcp" : own, "called");
+  addArguments(reading, block["input"]);
 }
 
 function readSource(

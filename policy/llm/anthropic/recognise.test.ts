@@ -104,6 +104,7 @@ test("recognises a conversation with tools, images, documents and thinking", () 
       { role: "user", text: "30 days" },
       { role: "user", text: "and pay." },
       { role: "assistant", text: "Look it up first." },
+      { role: "assistant", text: '{"number":7}' },
       { role: "tool", text: "7 euros" },
       { role: "tool", text: "Invoice\ns\ndue" },
       { role: "tool", text: "nothing" },

@@ -3,6 +3,7 @@ import { readAnthropicTools } from "../anthropic/messages.ts";
 import { isObject, maxDepth } from "../json.ts";
 import type { JsonObject } from "../json.ts";
 import {
+  addArguments,
   addAttachment,
   addText,
   addTool,
@@ -87,7 +88,10 @@ function readBlock(reading: Reading, block: JsonObject, role: string): void {
   for (const kind of kinds)
     if (isObject(block[kind])) return readMedia(reading, kind, block[kind], role);
   const { toolUse, toolResult, ...others } = block;
-  if (isObject(toolUse)) return addTool(reading, toolUse["name"], "called");
+  if (isObject(toolUse)) {
+    addTool(reading, toolUse["name"], "called");
+    return addArguments(reading, toolUse["input"]);
+  }
   if (isObject(toolResult)) return readBlocks(reading, toolResult["content"], "tool");
   addText(reading, textsIn(others).join("\n"), role);
 }

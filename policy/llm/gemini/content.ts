@@ -1,7 +1,7 @@
 // Contents of the Gemini API: parts of text, thoughts, pictures and files, function calls and what functions answered.
 import { isObject, maxDepth } from "../json.ts";
 import type { JsonObject } from "../json.ts";
-import { addAttachment, addText, addTool, wordOf } from "../reading.ts";
+import { addArguments, addAttachment, addText, addTool, wordOf } from "../reading.ts";
 import type { Reading } from "../reading.ts";
 import type { LlmAttachment } from "../../operation.ts";
 import { messageOf, repeatedOf } from "./proto.ts";
@@ -54,9 +54,12 @@ function readPart(reading: Reading, part: JsonObject, role: string): void {
       case "fileData":
         readData(reading, messageOf(value, name), name === "inlineData" ? "inline" : "file");
         break;
-      case "functionCall":
-        addTool(reading, messageOf(value, name)["name"], "called");
+      case "functionCall": {
+        const call = messageOf(value, name);
+        addTool(reading, call["name"], "called");
+        addArguments(reading, call["args"]);
         break;
+      }
       case "functionResponse":
         addTool(reading, messageOf(value, name)["name"], "called");
         addText(reading, textsIn(value, ["name", "id"]), "tool");

@@ -59,11 +59,12 @@ const facts = {
   tools: ["look_up", "pay", "google_search"],
   toolsOffered: ["look_up", "pay", "google_search"],
   toolsCalled: ["look_up"],
-  prompts: ["You pay invoices.\nBe brief.", "Pay", "this", "7 euros"],
+  prompts: ["You pay invoices.\nBe brief.", "Pay", "this", '{"number":7}', "7 euros"],
   messages: [
     { role: "system", text: "You pay invoices.\nBe brief." },
     { role: "user", text: "Pay" },
     { role: "user", text: "this" },
+    { role: "assistant", text: '{"number":7}' },
     { role: "tool", text: "7 euros" },
   ],
   toolResults: ["7 euros"],

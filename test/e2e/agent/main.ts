@@ -1,5 +1,6 @@
 // The agent of the tests: takes orders over HTTP and carries them out with `pg` and fetch, keeping connections open between orders.
 import { createSocket } from "node:dgram";
+import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
 import pg from "pg";
@@ -76,6 +77,7 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     };
   },
   "/env": async () => process.env,
+  "/file": async ({ url = "" }) => await readFile(url, "utf8"),
   /** As an agent that wants to get past its proxy would: what came back, or the code of the error. */
   "/get-out": async ({ way = "", host = "", port = 0, text = "" }) => {
     if (way === "tcp") return await tcp(host, port, text);
