@@ -7,6 +7,7 @@
 //   POST /v1/requests            OpenRequest -> RequestState
 //   GET  /v1/requests/:name      RequestState
 //   POST /v1/requests/:name/spend  SpendRequest -> SpendAnswer (compare-and-swap: true at most once)
+//   POST /v1/tools               SeenTools -> PinnedTools
 //   POST /v1/budgets             BudgetCall -> BudgetAnswer (contract/budget.ts)
 //   POST /v1/view                ProxyView, what this proxy enforces now
 // All but token and jwks carry `Authorization: DPoP <grant>` and a `DPoP` proof with `ath`.
@@ -70,6 +71,8 @@ export interface Endpoint {
   readonly headers?: readonly HeaderField[];
   /** How often a safe request is sent again when its way there failed. Absent: never. HTTP protocols only. */
   readonly retries?: number;
+  /** What happens when a tool changes. MCP only. */
+  readonly toolChanges?: "RequireApproval" | "Deny" | "Allow";
   readonly database?: string;
   /** Tried in order when `host` cannot be used. */
   readonly fallbacks?: readonly HostAddress[];
@@ -236,6 +239,28 @@ export interface SpendRequest {
 export interface SpendAnswer {
   readonly spent: boolean;
   readonly reason?: string;
+}
+
+/** A tool of an MCP server and the digest of its definition (policy/mcp/pin.ts). */
+export interface ToolPin {
+  readonly name: string;
+  readonly digest: string;
+}
+
+/** More tools than this are not pinned, and so not used: the list stands in the Connection's status. */
+export const maxPinnedTools = 512;
+
+export interface SeenTools {
+  readonly connection: string;
+  /** Pinned where no pin of that name stands. */
+  readonly seen: readonly ToolPin[];
+  /** Pinned in the place of what stands: the Connection, a rule or a person lets it change. */
+  readonly changed: readonly ToolPin[];
+}
+
+/** What stands now. */
+export interface PinnedTools {
+  readonly tools: readonly ToolPin[];
 }
 
 export interface ProxyView {

@@ -10,6 +10,7 @@ export type EventType =
   | "request-opened"
   | "request-decided"
   | "quarantine"
+  | "tool-pinned"
   | "gap"
   | "mark"
   | "error";

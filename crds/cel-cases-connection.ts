@@ -117,6 +117,10 @@ export const connectionCases: readonly CelCase[] = [
     good: {},
     bad: { "spec.http": { cookies: "Pass" } },
   }),
+  http("spec.mcp", "the mcp block belongs to protocol mcp, not to http", {
+    good: { "spec.protocol": "mcp", "spec.mcp": { toolChanges: "Deny" } },
+    bad: { "spec.mcp": { toolChanges: "Deny" } },
+  }),
   http("spec.http.headers[0].name", "header Host belongs to the transport and cannot be set", {
     good: { "spec.http": { headers: [{ name: "OpenAI-Organization", value: "org-1" }] } },
     bad: { "spec.http": { headers: [{ name: "Host", value: "other.example.com" }] } },
@@ -146,10 +150,10 @@ export const connectionCases: readonly CelCase[] = [
   }),
   http(
     "spec.protocol",
-    `protocol 'mcp' ${notAvailable}: use postgres, http, openai, anthropic, gemini, bedrock or passthrough`,
+    `protocol 'mysql' ${notAvailable}: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough`,
     {
       good: { "spec.protocol": "openai" },
-      bad: { "spec.protocol": "mcp" },
+      bad: { "spec.protocol": "mysql", "spec.endpoint": { host: "api.example.com" } },
     },
   ),
   postgres(

@@ -38,7 +38,7 @@ const policyCases: readonly CelCase[] = [
     good: { "spec.grant.ttl": "1h" },
     bad: { "spec.grant.ttl": "59s" },
   }),
-  policy("spec.rules[0]", "a rule has at most one of sql, http, llm and passthrough", {
+  policy("spec.rules[0]", "a rule has at most one of sql, http, llm, mcp and passthrough", {
     good: { "spec.rules[0]": { name: "any", action: "Allow" } },
     bad: { "spec.rules[0].http": {} },
   }),
@@ -61,14 +61,32 @@ const policyCases: readonly CelCase[] = [
       },
     },
   }),
-  policy(
-    "spec.rules[0].mcp",
-    `the rule block mcp ${notAvailable}: use sql, http, llm or passthrough`,
-    {
-      good: {},
-      bad: { "spec.rules[0].mcp": { tools: ["search"] } },
+  policy("spec.rules[0].mcp", "an mcp block has at most one of tools, resources and prompts", {
+    good: { "spec.rules[0]": { name: "tools", action: "Allow", mcp: { tools: ["search"] } } },
+    bad: {
+      "spec.rules[0]": {
+        name: "tools",
+        action: "Allow",
+        mcp: { tools: ["search"], prompts: ["review"] },
+      },
     },
-  ),
+  }),
+  policy("spec.rules[0].mcp.arguments", "mcp.arguments has no effect beside resources", {
+    good: {
+      "spec.rules[0]": {
+        name: "reads",
+        action: "Allow",
+        mcp: { tools: ["read"], arguments: { path: "/data/.*" } },
+      },
+    },
+    bad: {
+      "spec.rules[0]": {
+        name: "reads",
+        action: "Allow",
+        mcp: { resources: ["file:///data/*"], arguments: { path: "/data/.*" } },
+      },
+    },
+  }),
   policy(
     "spec.rules[1].approval.count",
     "approval.count asks for more people than approvers lists",

@@ -118,7 +118,7 @@ test("every problem is reported at once with file, line and path, in order", () 
     .replace("port: 5432", "port: 99999")
     .replace("  postgres:", "  postgress:");
   assert.deepEqual(said(text), [
-    "all.yaml:5: spec.protocol: protocol 'mysql' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough",
+    "all.yaml:5: spec.protocol: protocol 'mysql' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough",
     "all.yaml:8: spec.endpoint.port: is 99999; the largest value is 65535",
     "all.yaml:11: spec.postgress: is not a field; did you mean postgres?",
   ]);

@@ -2,6 +2,7 @@
 import { clusterPolicyName, restrictsNamespace } from "../policy/cluster.ts";
 import { shadowedRules } from "../policy/conflicts.ts";
 import { llmProtocols, protocols } from "../policy/operation.ts";
+import { ruleBlocks } from "../policy/when.ts";
 import { dialledHosts, endpointAddress } from "./endpoint.ts";
 import type { ProblemPath } from "./problem.ts";
 import { selectsAllOf } from "./subjects.ts";
@@ -23,10 +24,11 @@ const enforcedBy = {
   sql: ["postgres"],
   http: ["http", ...llmProtocols],
   llm: llmProtocols,
+  mcp: ["mcp"],
   passthrough: ["passthrough"],
   columns: ["postgres"],
-  detect: ["postgres", "http", ...llmProtocols],
-  requestMasks: ["http", ...llmProtocols],
+  detect: ["postgres", "http", "mcp", ...llmProtocols],
+  requestMasks: ["http", "mcp", ...llmProtocols],
   rowsPerResult: ["postgres"],
   requestsPerMinute: protocols,
   bytesPerResult: protocols,
@@ -79,9 +81,7 @@ function ruleFindings(
   index: number,
   targets: readonly Connection[],
 ): readonly Finding[] {
-  const block = (["sql", "http", "llm", "passthrough"] as const).find(
-    (name) => rule[name] !== undefined,
-  );
+  const block = ruleBlocks.find((name) => rule[name] !== undefined);
   if (block === undefined) return [];
   const able: readonly Protocol[] = enforcedBy[block];
   if (targets.some(({ spec }) => able.includes(spec.protocol))) return [];

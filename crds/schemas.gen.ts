@@ -79,6 +79,12 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "message": "the http block belongs to protocols over HTTP"
       },
       {
+       "rule": "self.protocol == 'mcp' || !has(self.mcp)",
+       "fieldPath": ".mcp",
+       "messageExpression": "'the mcp block belongs to protocol mcp, not to ' + self.protocol",
+       "message": "the mcp block belongs to protocol mcp"
+      },
+      {
        "rule": "self.protocol != 'postgres' || !has(self.credential) || !has(self.credential.static) || (has(self.credential.static.usernameKey) && has(self.credential.static.passwordKey) && !has(self.credential.static.header) && !has(self.credential.static.basic) && !has(self.credential.static.query))",
        "fieldPath": ".credential",
        "message": "the static credential of a postgres connection is usernameKey and passwordKey, the keys of the Secret that hold them"
@@ -140,9 +146,9 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        ],
        "x-kubernetes-validations": [
         {
-         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'gemini', 'bedrock', 'passthrough']",
-         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough\"",
-         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock or passthrough"
+         "rule": "self in ['postgres', 'http', 'openai', 'anthropic', 'gemini', 'bedrock', 'mcp', 'passthrough']",
+         "messageExpression": "\"protocol '\" + self + \"' is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough\"",
+         "message": "this protocol is not available in this version: use postgres, http, openai, anthropic, gemini, bedrock, mcp or passthrough"
         }
        ]
       },
@@ -834,6 +840,21 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         }
        }
       },
+      "mcp": {
+       "type": "object",
+       "properties": {
+        "toolChanges": {
+         "type": "string",
+         "maxLength": 32,
+         "enum": [
+          "RequireApproval",
+          "Deny",
+          "Allow"
+         ],
+         "default": "RequireApproval"
+        }
+       }
+      },
       "inject": {
        "type": "object",
        "properties": {
@@ -901,6 +922,33 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
        "type": "integer",
        "format": "int32",
        "minimum": 0
+      },
+      "tools": {
+       "type": "array",
+       "maxItems": 512,
+       "x-kubernetes-list-type": "map",
+       "x-kubernetes-list-map-keys": [
+        "name"
+       ],
+       "items": {
+        "type": "object",
+        "required": [
+         "name",
+         "digest"
+        ],
+        "properties": {
+         "name": {
+          "type": "string",
+          "minLength": 1,
+          "maxLength": 256
+         },
+         "digest": {
+          "type": "string",
+          "pattern": "^sha256-[-A-Za-z0-9_]{43}$",
+          "maxLength": 50
+         }
+        }
+       }
       },
       "lastProbe": {
        "type": "object",
@@ -1141,8 +1189,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         ],
         "x-kubernetes-validations": [
          {
-          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.passthrough)].filter(b, b).size() <= 1",
-          "message": "a rule has at most one of sql, http, llm and passthrough: write one rule for each"
+          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.mcp), has(self.passthrough)].filter(b, b).size() <= 1",
+          "message": "a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each"
          },
          {
           "rule": "self.action != 'RequireApproval' || has(self.approval)",
@@ -1158,11 +1206,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "rule": "self.action != 'Deny' || !has(self.marks)",
           "fieldPath": ".marks",
           "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
-         },
-         {
-          "rule": "!has(self.mcp)",
-          "fieldPath": ".mcp",
-          "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
          }
         ],
         "properties": {
@@ -1431,7 +1474,75 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "mcp": {
           "type": "object",
-          "x-kubernetes-preserve-unknown-fields": true
+          "x-kubernetes-validations": [
+           {
+            "rule": "[has(self.tools), has(self.resources), has(self.prompts)].filter(b, b).size() <= 1",
+            "message": "an mcp block has at most one of tools, resources and prompts: no message names two of them; write one rule for each"
+           },
+           {
+            "rule": "!has(self.arguments) || !has(self.resources)",
+            "fieldPath": ".arguments",
+            "message": "mcp.arguments has no effect beside resources: what is read has no arguments"
+           }
+          ],
+          "properties": {
+           "methods": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[A-Za-z0-9_$./*-]+$"
+            }
+           },
+           "tools": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "arguments": {
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": {
+             "type": "string",
+             "maxLength": 512
+            }
+           },
+           "resources": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 128,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "prompts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           }
+          }
          },
          "approval": {
           "type": "object",
@@ -1991,8 +2102,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
         ],
         "x-kubernetes-validations": [
          {
-          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.passthrough)].filter(b, b).size() <= 1",
-          "message": "a rule has at most one of sql, http, llm and passthrough: write one rule for each"
+          "rule": "[has(self.sql), has(self.http), has(self.llm), has(self.mcp), has(self.passthrough)].filter(b, b).size() <= 1",
+          "message": "a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each"
          },
          {
           "rule": "self.action != 'RequireApproval' || has(self.approval)",
@@ -2008,11 +2119,6 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
           "rule": "self.action != 'Deny' || !has(self.marks)",
           "fieldPath": ".marks",
           "message": "marks has no effect with action Deny, which lets nothing be read: remove it, or use Allow or RequireApproval"
-         },
-         {
-          "rule": "!has(self.mcp)",
-          "fieldPath": ".mcp",
-          "message": "the rule block mcp is not available in this version: use sql, http, llm or passthrough"
          }
         ],
         "properties": {
@@ -2287,7 +2393,75 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
          },
          "mcp": {
           "type": "object",
-          "x-kubernetes-preserve-unknown-fields": true
+          "x-kubernetes-validations": [
+           {
+            "rule": "[has(self.tools), has(self.resources), has(self.prompts)].filter(b, b).size() <= 1",
+            "message": "an mcp block has at most one of tools, resources and prompts: no message names two of them; write one rule for each"
+           },
+           {
+            "rule": "!has(self.arguments) || !has(self.resources)",
+            "fieldPath": ".arguments",
+            "message": "mcp.arguments has no effect beside resources: what is read has no arguments"
+           }
+          ],
+          "properties": {
+           "methods": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 64,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[A-Za-z0-9_$./*-]+$"
+            }
+           },
+           "tools": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "arguments": {
+            "type": "object",
+            "maxProperties": 32,
+            "additionalProperties": {
+             "type": "string",
+             "maxLength": 512
+            }
+           },
+           "resources": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 128,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 1024,
+             "pattern": "^[!-~]+$"
+            }
+           },
+           "prompts": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 256,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "minLength": 1,
+             "maxLength": 128,
+             "pattern": "^[!-~]+$"
+            }
+           }
+          }
          },
          "approval": {
           "type": "object",

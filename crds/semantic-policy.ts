@@ -1,7 +1,7 @@
 // What is wrong within one AccessPolicy beyond its schema: conditions, patterns, and rules that cannot do anything.
 import { neverMatches, unreachableRules } from "../policy/conflicts.ts";
 import { detectorNames, isDetectorName } from "../policy/mask/detectors.ts";
-import { checkMaskWhen, checkPattern, checkWhen } from "../policy/when.ts";
+import { checkMaskWhen, checkPattern, checkWhen, ruleBlocks } from "../policy/when.ts";
 import type { RuleBlock } from "../policy/when.ts";
 import type { Problem } from "./problem.ts";
 import type { AccessPolicy, PolicyRule } from "./types.gen.ts";
@@ -103,9 +103,16 @@ function ruleProblems(rule: PolicyRule, index: number): readonly Problem[] {
   const problems = neverMatches(rule).map(({ path, message }) => ruleProblem(index, path, message));
   const when = rule.when === undefined ? undefined : checkWhen(rule.when, blockOf(rule));
   if (when !== undefined) problems.push(ruleProblem(index, ["when"], when));
-  const pattern = rule.llm?.promptMatches;
-  const unsafe = pattern === undefined ? undefined : checkPattern(pattern);
-  if (unsafe !== undefined) problems.push(ruleProblem(index, ["llm", "promptMatches"], unsafe));
+  const patterns: [string, string, string | undefined][] = [
+    ["llm", "promptMatches", rule.llm?.promptMatches],
+    ...Object.entries(rule.mcp?.arguments ?? {}).map(
+      ([path, pattern]): [string, string, string] => ["mcp", `arguments.${path}`, pattern],
+    ),
+  ];
+  for (const [block, field, pattern] of patterns) {
+    const unsafe = pattern === undefined ? undefined : checkPattern(pattern);
+    if (unsafe !== undefined) problems.push(ruleProblem(index, [block, field], unsafe));
+  }
   return problems;
 }
 
@@ -114,8 +121,5 @@ function ruleProblem(index: number, path: readonly (string | number)[], message:
 }
 
 function blockOf(rule: PolicyRule): RuleBlock | undefined {
-  if (rule.sql !== undefined) return "sql";
-  if (rule.http !== undefined) return "http";
-  if (rule.llm !== undefined) return "llm";
-  return rule.passthrough === undefined ? undefined : "passthrough";
+  return ruleBlocks.find((block) => rule[block] !== undefined);
 }

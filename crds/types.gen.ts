@@ -231,6 +231,12 @@ export interface ConnectionCredential {
   readonly awsSigV4?: AwsSigV4Credential;
 }
 
+/** What only MCP needs. */
+export interface ConnectionMcp {
+  /** What happens when a tool is no longer what it was when it was first seen. RequireApproval hides it, and calls of it are held by a rule that names the method tools/changed; without one, and with Deny, they are refused. Allow takes the new one. */
+  readonly toolChanges: "RequireApproval" | "Deny" | "Allow";
+}
+
 /** What is put into the agent's containers. */
 export interface ConnectionInject {
   /** Environment variables. ${address}, ${host}, ${port} and ${url} stand for what the agent must dial. */
@@ -239,7 +245,7 @@ export interface ConnectionInject {
 
 export interface ConnectionSpec {
   /** What is spoken on the wire; one per Connection. passthrough is TLS that is not opened, decided by the name it asks for and recorded by its byte counts alone. */
-  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "gemini" | "bedrock";
+  readonly protocol: "postgres" | "http" | "openai" | "passthrough" | "anthropic" | "gemini" | "bedrock" | "mcp";
   /** Where the upstream is. postgres and passthrough take host and port; all others, which go over HTTP, take url. */
   readonly endpoint: ConnectionEndpoint;
   /** Names the agent dials for this connection. Left out, the host of the endpoint. */
@@ -250,6 +256,8 @@ export interface ConnectionSpec {
   readonly http?: ConnectionHttp;
   /** The upstream credential, which only the proxy sees. Left out, the upstream asks for none. */
   readonly credential?: ConnectionCredential;
+  /** What only MCP needs. */
+  readonly mcp?: ConnectionMcp;
   /** What is put into the agent's containers. */
   readonly inject?: ConnectionInject;
   /** Other namespaces whose pods may name this Connection as namespace/name; `*` is a wildcard. Left out, none. */
@@ -258,6 +266,12 @@ export interface ConnectionSpec {
   readonly marks?: readonly string[];
   /** What happens to this connection while the control plane or the audit store is away. */
   readonly onFailure: "closed";
+}
+
+export interface PinnedTool {
+  readonly name: string;
+  /** SHA-256 over the canonical form of its definition, sha256- and base64url. */
+  readonly digest: string;
 }
 
 export interface ConnectionProbe {
@@ -278,6 +292,8 @@ export interface Condition {
 export interface ConnectionStatus {
   readonly observedGeneration?: number;
   readonly activeGrants?: number;
+  /** Tools of an MCP server as they were first seen, or as a person let them change. */
+  readonly tools?: readonly PinnedTool[];
   readonly lastProbe?: ConnectionProbe;
   readonly conditions?: readonly Condition[];
 }
@@ -359,6 +375,20 @@ export interface LlmRule {
   readonly detect?: readonly string[];
 }
 
+/** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
+export interface McpRule {
+  /** Methods such as tools/call or sampling/createMessage, `*` is a wildcard. */
+  readonly methods?: readonly string[];
+  /** Names of tools, `*` is a wildcard. */
+  readonly tools?: readonly string[];
+  /** Path of an argument (a.b) to an RE2 pattern that its value matches whole. On Allow every path has to be there; elements of a list are looked at one by one. */
+  readonly arguments?: Readonly<Record<string, string>>;
+  /** URIs, `*` is a wildcard. */
+  readonly resources?: readonly string[];
+  /** Names of prompts, `*` is a wildcard. */
+  readonly prompts?: readonly string[];
+}
+
 export interface RuleApprover {
   readonly group?: string;
   readonly user?: string;
@@ -392,6 +422,8 @@ export interface PolicyRule {
   readonly passthrough?: PassthroughRule;
   /** All fields must match; lists are any of. */
   readonly llm?: LlmRule;
+  /** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
+  readonly mcp?: McpRule;
   readonly approval?: RuleApproval;
 }
 
@@ -538,6 +570,8 @@ export interface ClusterRule {
   readonly passthrough?: PassthroughRule;
   /** All fields must match; lists are any of. */
   readonly llm?: LlmRule;
+  /** Messages of the Model Context Protocol. All fields must match; lists are any of. What the server asks of the agent (sampling, elicitation, roots) is allowed by methods alone. */
+  readonly mcp?: McpRule;
   readonly approval?: RuleApproval;
 }
 

@@ -334,7 +334,7 @@ test("all problems of the structure and the CEL rules come at once", () => {
     'spec.minimumTier: is "locked"; it must be one of Cooperative, Redirected, Locked',
     'spec.rules[0].name: "A" is not of the form a name in lower case letters, digits and -',
     "spec.recording.aggregate: recording.aggregate is not available in this version: remove it",
-    "spec.rules[0]: a rule has at most one of sql, http, llm and passthrough: write one rule for each",
+    "spec.rules[0]: a rule has at most one of sql, http, llm, mcp and passthrough: write one rule for each",
   ]);
 });
 

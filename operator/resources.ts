@@ -1,4 +1,5 @@
 // What the control plane reads and keeps, whichever way it is run: from a cluster's API server (kube/) or from files (cli/dev/).
+import type { ToolPin } from "../contract/control.ts";
 import type { PriceTable } from "../policy/budget/price.ts";
 import type {
   AccessPolicy,
@@ -53,6 +54,12 @@ export interface ResourceView {
 }
 
 /** Where access requests live: AccessRequest resources in a cluster, files in local mode. Writes are compare-and-swap on resourceVersion. */
+/** Where the pins of MCP tools stand; names are `namespace/name`. */
+export interface PinStore {
+  read(connection: string): Promise<readonly ToolPin[]>;
+  write(connection: string, tools: readonly ToolPin[], signal: AbortSignal): Promise<void>;
+}
+
 export interface RequestStore {
   create(request: AccessRequest, signal: AbortSignal): Promise<AccessRequest>;
   get(namespace: string, name: string, signal: AbortSignal): Promise<AccessRequest | undefined>;

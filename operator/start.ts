@@ -1,4 +1,5 @@
 // Puts the control plane of a cluster together, in the order in which its parts may begin, and takes it apart in the other.
+import { pinStatus } from "./connections/pin-status.ts";
 import { CompactSign } from "jose";
 import type { Logger } from "pino";
 import { ulid } from "ulid";
@@ -109,6 +110,7 @@ async function assemble(
   const api = await startApi({
     view,
     requests,
+    pins: pinStatus(client, view),
     identity: kubeIdentity({
       client,
       pods: view.pods.store,

@@ -42,6 +42,15 @@ export interface LlmMatch {
   readonly patterns?: Readonly<Record<string, string>>;
 }
 
+export interface McpMatch {
+  readonly methods?: readonly string[];
+  readonly tools?: readonly string[];
+  /** Path of an argument (`a.b`) to an RE2 pattern that its value matches whole. */
+  readonly arguments?: Readonly<Record<string, string>>;
+  readonly resources?: readonly string[];
+  readonly prompts?: readonly string[];
+}
+
 export interface Approver {
   readonly group?: string;
   readonly user?: string;
@@ -65,6 +74,7 @@ export interface BundleRule {
   readonly sql?: SqlMatch;
   readonly http?: HttpMatch;
   readonly llm?: LlmMatch;
+  readonly mcp?: McpMatch;
   readonly passthrough?: PassthroughMatch;
   /** CEL source, already checked at admission. */
   readonly when?: string;

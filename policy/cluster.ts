@@ -41,6 +41,7 @@ const maskable: Readonly<
   anthropic: { columns: false, requests: true },
   gemini: { columns: false, requests: true },
   bedrock: { columns: false, requests: true },
+  mcp: { columns: false, requests: true },
   passthrough: { columns: false, requests: false },
 };
 

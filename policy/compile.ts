@@ -146,7 +146,7 @@ function bundleRule(
   patterns: ReadonlyMap<string, string>,
   chains?: readonly string[],
 ): BundleRule {
-  const { name, action, sql, http, llm, passthrough, when, message, approval, marks } = rule;
+  const { name, action, sql, http, llm, mcp, passthrough, when, message, approval, marks } = rule;
   return {
     policy,
     name,
@@ -156,6 +156,7 @@ function bundleRule(
     ...(sql && { sql }),
     ...(http && { http }),
     ...(llm && { llm: llmOf(llm, patterns) }),
+    ...(mcp && { mcp }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
     ...(approval && action === "RequireApproval" && { approval: termsOf(approval) }),

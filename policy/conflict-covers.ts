@@ -1,5 +1,13 @@
 // Whether one rule speaks about everything that another rule can match. Sound, not complete: an unsure answer is no.
-import type { HttpMatch, LlmMatch, PassthroughMatch, RuleAction, SqlMatch } from "./bundle.ts";
+import type {
+  HttpMatch,
+  LlmMatch,
+  McpMatch,
+  PassthroughMatch,
+  RuleAction,
+  SqlMatch,
+} from "./bundle.ts";
+import { coversMcp } from "./conflict-mcp.ts";
 import { compileHost, compilePattern, matches, matchesHost } from "./pattern.ts";
 
 export interface CoverShape {
@@ -7,6 +15,7 @@ export interface CoverShape {
   readonly sql?: SqlMatch;
   readonly http?: HttpMatch;
   readonly llm?: LlmMatch;
+  readonly mcp?: McpMatch;
   readonly passthrough?: PassthroughMatch;
 }
 
@@ -17,6 +26,8 @@ export function coversRule(wider: CoverShape, narrower: CoverShape): boolean {
     return narrower.http !== undefined && coversHttp(wider.http, narrower.http);
   if (wider.llm !== undefined)
     return narrower.llm !== undefined && coversLlm(wider.llm, narrower.llm, wider.action);
+  if (wider.mcp !== undefined)
+    return narrower.mcp !== undefined && coversMcp(wider.mcp, narrower.mcp);
   if (wider.passthrough !== undefined)
     return (
       narrower.passthrough !== undefined &&

@@ -1,8 +1,16 @@
 // Rules that cannot do anything: one that no operation can match, and one that another rule always overrules.
 // Errs on the side of silence: a rule is reported only when it is certain.
-import type { HttpMatch, LlmMatch, PassthroughMatch, RuleAction, SqlMatch } from "./bundle.ts";
+import type {
+  HttpMatch,
+  LlmMatch,
+  McpMatch,
+  PassthroughMatch,
+  RuleAction,
+  SqlMatch,
+} from "./bundle.ts";
 import { coversRule } from "./conflict-covers.ts";
 import { deadHttp, deadLlm, deadSql } from "./conflict-dead.ts";
+import { deadMcp } from "./conflict-mcp.ts";
 import type { DeadField } from "./conflict-dead.ts";
 
 /** The part of a policy's rule that says when it speaks. */
@@ -12,6 +20,7 @@ export interface RuleShape {
   readonly sql?: SqlMatch;
   readonly http?: HttpMatch;
   readonly llm?: LlmMatch;
+  readonly mcp?: McpMatch;
   readonly passthrough?: PassthroughMatch;
   readonly when?: string;
 }
@@ -22,6 +31,7 @@ export function neverMatches(rule: RuleShape): readonly DeadField[] {
     ...(rule.sql === undefined ? [] : deadSql(rule.sql)),
     ...(rule.http === undefined ? [] : deadHttp(rule.http)),
     ...(rule.llm === undefined ? [] : deadLlm(rule.llm, rule.action)),
+    ...(rule.mcp === undefined ? [] : deadMcp(rule.mcp, rule.action)),
     ...(rule.when !== undefined && /^\s*\(*\s*false\s*\)*\s*$/.test(rule.when)
       ? [{ path: ["when"], message: "is always false" }]
       : []),

@@ -1,6 +1,6 @@
 // The sentences of the policy core: what an access is called, and why an operation was refused or held.
 import type { Bundle } from "./bundle.ts";
-import type { Access } from "./operation.ts";
+import type { Access, McpAccess } from "./operation.ts";
 
 /** Longest name repeated in a message: agents choose names, people read messages. */
 const maxNameLength = 160;
@@ -30,9 +30,18 @@ export function describeAccess(access: Access): string {
         : `${printable(access.operation)} with model ${printable(access.model)}`;
     case "tool":
       return `tool ${printable(access.tool)}`;
+    case "mcp":
+      return describeMcp(access);
     case "passthrough":
       return `TLS to ${printable(access.host)}:${access.port}`;
   }
+}
+
+/** `tools/call search`, `the server's request sampling/createMessage`. */
+export function describeMcp({ method, fromServer, tool, resource, prompt }: McpAccess): string {
+  const named = tool ?? resource ?? prompt;
+  const what = named === undefined ? method : `${method} ${named}`;
+  return fromServer === true ? `the server's request ${printable(what)}` : printable(what);
 }
 
 export function describeAccesses(accesses: readonly Access[]): string {

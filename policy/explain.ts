@@ -133,7 +133,8 @@ function obligationsOf(
       operation.accesses.some((access) => touches(column, access)),
     ),
     detectMasks: operation.kind === "passthrough" ? [] : detectMasks,
-    ...((operation.kind === "llm" || operation.kind === "http") &&
+    ...(operation.kind !== "sql" &&
+      operation.kind !== "passthrough" &&
       requestMasks !== undefined && { requestMasks }),
     // In the currency, as it was written.
     limits:

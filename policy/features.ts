@@ -28,6 +28,7 @@ export const supportedFeatures = [
   "mask.restore",
   "mask.tokenize",
   "mask.when",
+  "mcp",
   "observe",
   "passthrough",
   "recording.strict",
@@ -71,6 +72,9 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
     ),
   "mask.when": ({ detectMasks, requestMasks = [] }) =>
     [...detectMasks, ...requestMasks].some(({ when }) => when !== undefined),
+  // A rule about tools is void to a proxy that does not know them, and so is the protocol.
+  mcp: ({ connection, rules }) =>
+    connection.protocol === "mcp" || rules.some((rule) => rule.mcp !== undefined),
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
   passthrough: ({ connection }) => connection.protocol === "passthrough",
   "recording.strict": ({ recording }) => recording.strict,

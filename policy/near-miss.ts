@@ -2,7 +2,8 @@
 import type { BundleRule } from "./bundle.ts";
 import { describeAccess, printable } from "./describe.ts";
 import type { MatchField } from "./match/field.ts";
-import type { Access, Operation, Subject } from "./operation.ts";
+import { toolChanged } from "./mcp/methods.ts";
+import type { Access, McpAccess, Operation, Subject } from "./operation.ts";
 
 /** How far a rule came before the field kept it: the larger, the nearer. */
 const depth: Readonly<Record<MatchField, number>> = {
@@ -24,6 +25,9 @@ const depth: Readonly<Record<MatchField, number>> = {
   contentTypes: 6,
   upgrades: 1,
   promptMatches: 6,
+  resources: 5,
+  prompts: 5,
+  arguments: 6,
   detect: 6,
   when: 7,
 };
@@ -56,7 +60,10 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
     access.kind === "relation" && access.hasWhere !== undefined
       ? `the ${access.statement} has ${access.hasWhere ? "a" : "no"} WHERE clause`
       : "hasWhere speaks of updates and deletes only",
-  methods: ({ operation }) => `methods does not list ${printable(httpOf(operation)?.method ?? "")}`,
+  methods: ({ access, operation }) =>
+    access.kind === "mcp"
+      ? `methods does not list ${printable(access.method)}${mustBeNamed(access) ? ": that is allowed by name alone" : ""}`
+      : `methods does not list ${printable(httpOf(operation)?.method ?? "")}`,
   hosts: ({ operation }) =>
     `hosts does not list ${printable(operation.kind === "passthrough" ? operation.facts.host : (httpOf(operation)?.host ?? ""))}`,
   paths: ({ operation }) => `paths does not list ${printable(httpOf(operation)?.path ?? "")}`,
@@ -75,8 +82,11 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
     operation.kind === "llm" && operation.facts.model !== ""
       ? `models does not list ${printable(operation.facts.model)}`
       : "the request names no model",
-  tools: ({ access }) =>
-    `tools does not list ${access.kind === "tool" ? printable(access.tool) : "it"}`,
+  tools: ({ access }) => named("tools", "tool" in access ? access.tool : undefined),
+  resources: ({ access }) =>
+    named("resources", access.kind === "mcp" ? access.resource : undefined),
+  prompts: ({ access }) => named("prompts", access.kind === "mcp" ? access.prompt : undefined),
+  arguments: () => "arguments does not match what the call brings",
   maxOutputTokens: ({ operation }) =>
     `the request asks for ${operation.kind === "llm" ? (operation.facts.maxOutputTokens ?? "any number of") : "other"} output tokens`,
   promptMatches: () => "promptMatches finds nothing in the prompts",
@@ -86,6 +96,14 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
 
 function httpOf(operation: Operation) {
   return operation.kind === "http" ? operation.facts : undefined;
+}
+
+function mustBeNamed({ method, fromServer }: McpAccess): boolean {
+  return fromServer === true || method === toolChanged;
+}
+
+function named(field: string, name: string | undefined): string {
+  return name === undefined ? `it is about ${field}` : `${field} does not list ${printable(name)}`;
 }
 
 function columnsReason(access: Access): string {

@@ -5,7 +5,7 @@ export const llmProtocols = ["openai", "anthropic", "gemini", "bedrock"] as cons
 export type LlmProtocol = (typeof llmProtocols)[number];
 
 /** Protocols this version enforces. The Connection schema names more and refuses them with a sentence. */
-export const protocols = ["postgres", "http", ...llmProtocols, "passthrough"] as const;
+export const protocols = ["postgres", "http", ...llmProtocols, "mcp", "passthrough"] as const;
 export type Protocol = (typeof protocols)[number];
 
 /** Who is acting. `chain` is self-claimed attribution inside the pod, never an authorisation boundary by itself. */
@@ -72,6 +72,7 @@ export type Access =
   | HttpAccess
   | LlmAccess
   | ToolAccess
+  | McpAccess
   | PassthroughAccess;
 
 export interface RelationAccess {
@@ -144,6 +145,25 @@ export interface ToolAccess {
   readonly tool: string;
 }
 
+/** One message of the Model Context Protocol: at most one of tool, resource and prompt is named by it. */
+export interface McpAccess {
+  readonly kind: "mcp";
+  /** Of JSON-RPC (`tools/call`), or of the transport itself (`stream/open`, `stream/resume`, `session/end`). */
+  readonly method: string;
+  /** The server asks the agent: sampling, elicitation, roots. A permission has to name the method. */
+  readonly fromServer?: true;
+  readonly tool?: string;
+  /** A URI, or a URI template in a completion. */
+  readonly resource?: string;
+  readonly prompt?: string;
+  /** Of a call of a tool, a prompt or a completion. */
+  readonly arguments?: JsonObject;
+  /** Covered by the built-in rule `session-basics` wherever anything is allowed; a Deny still speaks. Set by the recogniser alone. */
+  readonly basic?: true;
+}
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
 /** A type, not an interface: facts are also recorded as they are, and only a type is a plain record. */
 export type SqlFacts = {
   /** Every statement kind at any depth, each once. */
@@ -172,6 +192,18 @@ export type HttpFacts = {
 export type PassthroughFacts = {
   readonly host: string;
   readonly port: number;
+};
+
+export type McpFacts = {
+  readonly method: string;
+  readonly fromServer: boolean;
+  /** Empty where none is named; so are resource and prompt. */
+  readonly tool: string;
+  readonly resource: string;
+  readonly prompt: string;
+  readonly arguments: JsonObject;
+  /** The revision of the protocol that the message is written in; empty where neither header nor handshake says it. */
+  readonly version: string;
 };
 
 export interface LlmFacts {
@@ -271,9 +303,21 @@ export interface LlmOperation extends OperationBase {
   readonly members?: Readonly<Record<string, unknown>>;
 }
 
+export interface McpOperation extends OperationBase {
+  readonly kind: "mcp";
+  readonly accesses: readonly McpAccess[];
+  readonly facts: McpFacts;
+  readonly http: HttpFacts;
+}
+
 export interface PassthroughOperation extends OperationBase {
   readonly kind: "passthrough";
   readonly facts: PassthroughFacts;
 }
 
-export type Operation = SqlOperation | HttpOperation | LlmOperation | PassthroughOperation;
+export type Operation =
+  | SqlOperation
+  | HttpOperation
+  | LlmOperation
+  | McpOperation
+  | PassthroughOperation;

@@ -1,4 +1,5 @@
 // Whether a bundle allows reads alone. Then its sessions are read-only in the database, too, because what a function or a view does cannot be seen in a statement.
+import { ruleBlocks } from "./when.ts";
 import { permits, type Bundle, type BundleRule } from "./bundle.ts";
 import { relationWrites, type StatementKind } from "./operation.ts";
 
@@ -35,8 +36,8 @@ function deniedOutright(rule: BundleRule): readonly StatementKind[] {
 }
 
 /** It has the block of another protocol; a rule without any is about SQL, too. */
-function isAboutOthers({ http, llm, passthrough }: BundleRule): boolean {
-  return http !== undefined || llm !== undefined || passthrough !== undefined;
+function isAboutOthers(rule: BundleRule): boolean {
+  return rule.sql === undefined && ruleBlocks.some((block) => rule[block] !== undefined);
 }
 
 function coversWrite(rule: BundleRule, denied: ReadonlySet<StatementKind>): boolean {

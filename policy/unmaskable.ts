@@ -7,7 +7,7 @@ import type { Operation } from "./operation.ts";
 export function unmaskable(bundle: Bundle, operation: Operation): string | undefined {
   const { columnMasks, detectMasks, requestMasks } = bundle;
   const name = connectionName(bundle);
-  if (requestMasks !== undefined && operation.kind !== "llm" && operation.kind !== "http")
+  if (requestMasks !== undefined && (operation.kind === "sql" || operation.kind === "passthrough"))
     return `only requests over HTTP are masked; give connection ${name} a policy whose masks have direction: response`;
   if (columnMasks.length === 0 && detectMasks.length === 0) return undefined;
   switch (operation.kind) {
@@ -17,6 +17,7 @@ export function unmaskable(bundle: Bundle, operation: Operation): string | undef
       return `connection ${name} is passthrough: its TLS is not opened, so nothing in it can be masked; its policies must not mask`;
     case "http":
     case "llm":
+    case "mcp":
       // Detectors look into every answer, and into the messages of WebSockets, on their way.
       if (columnMasks.length === 0) return undefined;
       return `answers over HTTP have no columns to mask; give connection ${name} a policy that masks by detect`;

@@ -7,13 +7,17 @@ import type {
   ConnectionId,
   HttpFacts,
   LlmFacts,
+  McpFacts,
   PassthroughFacts,
   SqlFacts,
   Subject,
 } from "./operation.ts";
 import { readSource, re2MatchesName, whenLimits } from "./when-source.ts";
 
-export type RuleBlock = "sql" | "http" | "llm" | "passthrough";
+/** The blocks by which a rule is about one protocol; one with none is about every operation. */
+export const ruleBlocks = ["sql", "http", "llm", "mcp", "passthrough"] as const;
+
+export type RuleBlock = (typeof ruleBlocks)[number];
 
 /** What a condition may look at; the facts of the operation's own protocol alone are present. */
 export interface WhenScope {
@@ -29,6 +33,7 @@ export interface WhenScope {
   readonly sql?: SqlFacts;
   readonly http?: HttpFacts;
   readonly llm?: LlmFacts;
+  readonly mcp?: McpFacts;
   readonly passthrough?: PassthroughFacts;
   /** Bind parameters as text; looking at one that is NULL or whose text is unknown is an error, so the condition fails. */
   readonly params: readonly (string | null)[];
@@ -86,10 +91,17 @@ const blockSchemas: Readonly<Record<RuleBlock, Readonly<Record<string, string>>>
     user: "string",
     reasoning: "bool",
   },
+  mcp: {
+    method: "string",
+    fromServer: "bool",
+    tool: "string",
+    resource: "string",
+    prompt: "string",
+    arguments: "map<string, dyn>",
+    version: "string",
+  },
   passthrough: { host: "string", port: "int" },
 };
-
-const allBlocks: readonly RuleBlock[] = ["sql", "http", "llm", "passthrough"];
 
 /** The error in a condition of a masking entry, which is asked before there is an operation. */
 export function checkMaskWhen(source: string): string | undefined {
@@ -118,7 +130,7 @@ export function checkWhen(source: string, block: RuleBlock | undefined): string 
 
 /** Throws when the source is no valid condition. Whether its variables fit the rule's block is `checkWhen`'s question. */
 export function compileWhen(source: string): CompiledWhen {
-  const { program, problem, names } = compile(source, allBlocks);
+  const { program, problem, names } = compile(source, ruleBlocks);
   if (program === undefined) throw new Error(explain(problem ?? "it does not compile", undefined));
   return {
     evaluate(scope) {
@@ -194,7 +206,7 @@ function environment(blocks: readonly RuleBlock[]): Environment {
 
 /** Builds only what the condition names: prompts and relations can be long. */
 function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, unknown> {
-  const { subject, connection, operation, session, sql, http, llm, passthrough } = scope;
+  const { subject, connection, operation, session, sql, http, llm, mcp, passthrough } = scope;
   const all: Readonly<Record<string, () => unknown>> = {
     subject: () => ({
       namespace: subject.namespace,
@@ -218,6 +230,7 @@ function context(scope: WhenScope, names: ReadonlySet<string>): Record<string, u
     sql: () => sql && { ...sql, count: BigInt(sql.count) },
     http: () => http && { upgrade: "", ...http, query: new Map(Object.entries(http.query)) },
     llm: () => llm && llmFacts(llm),
+    mcp: () => mcp && { ...mcp, arguments: new Map(Object.entries(mcp.arguments)) },
     passthrough: () => passthrough && { ...passthrough, port: BigInt(passthrough.port) },
   };
   const values: Record<string, unknown> = {};
@@ -243,7 +256,7 @@ function explain(problem: string, block: RuleBlock | undefined): string {
   if (field !== undefined) return `when uses the field ${field}, which does not exist there`;
   const unknown = /^Unknown variable: (.*)$/.exec(problem)?.[1];
   if (unknown === undefined) return `when is not a valid condition: ${problem}`;
-  if (allBlocks.some((name) => name === unknown)) {
+  if (ruleBlocks.some((name) => name === unknown)) {
     return `when uses ${unknown}, which only a rule with the block ${unknown} can see`;
   }
   const seen = [...commonVariables, ...(block === undefined ? [] : [block])].join(", ");

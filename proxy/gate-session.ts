@@ -14,11 +14,12 @@ import type { Admission, Admissions, BudgetRefusal } from "./budget/admission.ts
 import type { AskBudgets } from "./budget/purses.ts";
 import { neverSent, type Spending } from "./budget/spending.ts";
 import { ProxyError } from "./errors.ts";
+import { asProxyError } from "./gate-error.ts";
+import { operationDigest } from "./operation-digest.ts";
 import { holdForApproval } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
 import type { MinuteCount } from "./limits.ts";
 import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
-import { operationDigest } from "./operation-digest.ts";
 import { changesSomething, eventOperation, refusedContents } from "./record.ts";
 import { SessionEvents } from "./session-events.ts";
 
@@ -85,6 +86,10 @@ export class Session implements GateSession {
         ? {}
         : { operation: { kind: options.connection.protocol, summary: label } },
     );
+  }
+
+  get chain(): string | undefined {
+    return this.#subject.chain;
   }
 
   get ended(): AbortSignal {
@@ -373,6 +378,11 @@ export class Session implements GateSession {
       : undefined;
   }
 
+  decideNow(operation: Operation): Decision | undefined {
+    const grant = this.#options.grants.current(this.#connection);
+    return grant && this.#decide(grant, operation, this.#options.now());
+  }
+
   #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
     return this.#memo.decide(grant.prepared, this.#subject, operation, {
       session: this.#standing(),
@@ -430,17 +440,4 @@ export class Session implements GateSession {
   #cause(): ProxyError {
     return asProxyError(this.#ended.signal.reason, this.#connection);
   }
-}
-
-export function asProxyError(error: unknown, connection: string): ProxyError {
-  if (error instanceof ProxyError) return error;
-  if (error instanceof Error && error.name === "AbortError")
-    return new ProxyError("GrantEnded", `the session on connection ${connection} is over`, {
-      cause: error,
-    });
-  return new ProxyError(
-    "ControlPlaneUnavailable",
-    `connection ${connection} cannot be used now: ${error instanceof Error ? error.message : "unknown failure"}`,
-    { cause: error },
-  );
 }

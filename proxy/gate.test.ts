@@ -61,6 +61,7 @@ function open(
       awaitDecision: unused,
       spend: unused,
       keepInUse: () => () => undefined,
+      pinTools: async ({ seen }) => seen,
       ...grants,
     },
     recorder: {

@@ -31,6 +31,7 @@ export function createGate(options: GateOptions): ManagedGate {
     admissions,
     grant: (signal) => options.grants.acquire(name, signal),
     current: () => options.grants.current(name),
+    pinTools: (tools, signal) => options.grants.pinTools({ ...tools, connection: name }, signal),
     open({ chain, label }) {
       const most = options.grants.current(name)?.bundle.limits.maxConnections;
       if (most !== undefined && open.size >= most) {

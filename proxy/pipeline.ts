@@ -1,6 +1,13 @@
 // The one pipeline every protocol goes through: recognise -> decide -> (hold) -> forward -> mask -> record.
 // This file holds its types, so that a protocol folder needs nothing else of the proxy; `gate.ts` implements them.
-import type { Endpoint, Lease, OpenRequest, RequestState } from "../contract/control.ts";
+import type {
+  Endpoint,
+  Lease,
+  OpenRequest,
+  RequestState,
+  SeenTools,
+  ToolPin,
+} from "../contract/control.ts";
 import type { ContentRef, EventBody, EventOutcome, EventType } from "../contract/event.ts";
 import type { Bundle, DetectMask } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
@@ -28,6 +35,8 @@ export interface Gate {
   /** The grant in force now, or undefined. Never blocks. */
   current(): LiveGrant | undefined;
   /** Opens a session (records `session-start`). Throws ProxyError LimitExceeded over `maxConnections`. */
+  /** Tells the operator of tools that were seen, or that changed and may; resolves to the pins that stand. Throws ProxyError. */
+  pinTools(tools: Omit<SeenTools, "connection">, signal: AbortSignal): Promise<readonly ToolPin[]>;
   open(options: { readonly chain?: string; readonly label?: string }): GateSession;
 }
 
@@ -62,6 +71,10 @@ export interface GateSession {
   readonly marks: readonly string[];
   /** Calls at each new mark of the pod's session, until the returned function is called. */
   onMark(listener: () => void): () => void;
+  /** What the rules in force now say of an operation, without recording it; undefined where no grant is held. */
+  decideNow(operation: Operation): Decision | undefined;
+  /** The chain that is claimed now. */
+  readonly chain: string | undefined;
   /** @param cause what ended it, where its client did not */
   close(cause?: ProxyError): void;
 }
@@ -118,6 +131,8 @@ export interface Grants {
   ): Promise<{ spent: boolean; reason?: string }>;
   /** Keeps the grant renewed until the returned function is called: an open session is use. */
   keepInUse(connection: string): () => void;
+  /** Tells which tools were seen; resolves to those that are pinned now. Throws ProxyError. */
+  pinTools(tools: SeenTools, signal: AbortSignal): Promise<readonly ToolPin[]>;
 }
 
 /** What the gate needs of the audit spool. Appending throws ProxyError RecordingUnavailable when the spool is full or broken. */

@@ -3,6 +3,7 @@ import { stable } from "../contract/chain.ts";
 import type { EventBody, EventDecision } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Decision } from "../policy/decision.ts";
+import { mayChange } from "../policy/mcp/methods.ts";
 import type { Operation, StatementKind } from "../policy/operation.ts";
 import { maxContentBytes, type Content, type PassOptions } from "./pipeline.ts";
 
@@ -27,6 +28,8 @@ export function changesSomething(operation: Operation): boolean {
       return operation.facts.upgrade !== undefined || !safeMethods.has(operation.facts.method);
     case "llm":
       return false;
+    case "mcp":
+      return mayChange(operation.facts.method);
     case "passthrough":
       return true; // who could say that it does not
     default:
@@ -82,10 +85,14 @@ function cut(part: Content["part"], text: string): readonly Content[] {
   return [{ part, text: bytes.toString("utf8", 0, maxContentBytes), truncated: true }];
 }
 
-/** Prompts are content, not facts: they are recorded as content records where the policy asks for them. */
+/** Prompts and arguments are content, not facts: they are recorded as content records where the policy asks for them. */
 function facts(operation: Operation): Readonly<Record<string, unknown>> {
   // Those of an SQL text are kept with the text, and so is their form.
   if (operation.kind === "sql") return stable(operation.facts);
+  if (operation.kind === "mcp") {
+    const { arguments: _arguments, ...rest } = operation.facts;
+    return rest;
+  }
   if (operation.kind === "http" || operation.kind === "passthrough") return operation.facts;
   const {
     prompts: _prompts,
@@ -104,6 +111,8 @@ function metadataSummary(operation: Operation): string {
       return operation.facts.method;
     case "llm":
       return `${operation.facts.operation} ${operation.facts.model}`;
+    case "mcp":
+      return operation.facts.method;
     case "passthrough":
       return operation.summary;
     default:

@@ -7,6 +7,8 @@ import { compile } from "../../policy/compile.ts";
 import { prepare } from "../../policy/decide.ts";
 import { explain as explainDecision, formatExplanation } from "../../policy/explain.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { messageOf } from "../../policy/mcp/message.ts";
+import { recogniseMcp } from "../../policy/mcp/recognise.ts";
 import { recognisePassthrough } from "../../policy/passthrough/recognise.ts";
 import { providerOf } from "../../policy/llm/providers.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
@@ -124,6 +126,7 @@ async function operationOf(options: ExplainOptions, connection: Connection): Pro
         : [];
     return sqlOperation(described.sql, params, protocol);
   }
+  if ("mcp" in described && protocol === "mcp") return mcpOperation(described.mcp, connection);
   if ("method" in described && "path" in described) {
     const body = "body" in described ? described.body : undefined;
     return httpOperation(
@@ -141,7 +144,7 @@ async function operationOf(options: ExplainOptions, connection: Connection): Pro
   if ("host" in described && protocol === "passthrough")
     return recognisePassthrough(String(described.host), connectionTarget(connection).port);
   throw new WrongUse(
-    `${options.operation}: expected {"sql": TEXT, "params": [...]}, {"method": M, "path": P, "body": {...}, "upgrade": "websocket"} or, for passthrough, {"host": NAME}`,
+    `${options.operation}: expected {"sql": TEXT, "params": [...]}, {"method": M, "path": P, "body": {...}, "upgrade": "websocket"}, for mcp {"mcp": {"method": M, "params": {...}}} or, for passthrough, {"host": NAME}`,
   );
 }
 
@@ -160,12 +163,33 @@ async function sqlOperation(
   return { ...recogniser.recognise(text).operation, params };
 }
 
+/** As a client of a session sends it. */
+function mcpOperation(described: unknown, connection: Connection): Operation {
+  const message = messageOf({ jsonrpc: "2.0", id: 1, ...Object(described) });
+  if ("problem" in message)
+    throw new WrongUse(`the operation is no message of MCP: ${message.problem}`);
+  const { host, basePath } = connectionTarget(connection);
+  const http = recogniseHttp({
+    method: "POST",
+    host,
+    target: basePath === "" ? "/" : basePath,
+    headers: { "content-type": "application/json" },
+  });
+  return recogniseMcp({
+    http,
+    basePath,
+    headers: {},
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, ...Object(described) }),
+    answers: () => undefined,
+  }).operation;
+}
+
 function httpOperation(
   asked: { method: string; path: string; body?: unknown; upgrade?: "websocket" },
   connection: Connection,
 ): Operation {
   const { protocol } = connection.spec;
-  if (protocol === "postgres" || protocol === "passthrough")
+  if (protocol === "postgres" || protocol === "passthrough" || protocol === "mcp")
     throw new WrongUse(`--http needs a connection over HTTP; this one speaks ${protocol}`);
   const target = connectionTarget(connection);
   const http = recogniseHttp({

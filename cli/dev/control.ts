@@ -26,6 +26,7 @@ import {
 } from "./manifests.ts";
 import { freePorts } from "./ports.ts";
 import { QuarantineFiles } from "./quarantine-files.ts";
+import { createPinFile } from "./pin-file.ts";
 import { createRequestFiles } from "./request-files.ts";
 import { claimState, statePaths, type StatePaths } from "./state.ts";
 import { FileView } from "./view.ts";
@@ -108,6 +109,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     const api = await startApi({
       view,
       requests: createRequestFiles(paths.requests),
+      pins: createPinFile(paths.tools),
       identity: identity.verifier,
       keys,
       events: { ingest: (batch) => store.ingest(batch) },

@@ -11,6 +11,8 @@ export interface StatePaths {
   readonly keys: string;
   readonly requests: string;
   readonly quarantines: string;
+  /** Pins of the tools of MCP servers. */
+  readonly tools: string;
   readonly authority: string;
   /** Trust bundle for the agent: public roots and this directory's own CA. */
   readonly caFile: string;
@@ -33,6 +35,7 @@ export function statePaths(directory: string): StatePaths {
     keys: join(absolute, "keys"),
     requests: join(absolute, "requests"),
     quarantines: join(absolute, "quarantines"),
+    tools: join(absolute, "tools.json"),
     authority: join(absolute, "authority"),
     caFile: join(absolute, "ca.crt"),
     socket: join(absolute, "control.sock"),

@@ -376,6 +376,7 @@ export async function startTestApi(
   const api = await startApi({
     view,
     requests,
+    pins: { read: async () => [], write: async () => {} },
     identity: issuer,
     keys,
     events: sink,

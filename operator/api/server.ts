@@ -28,7 +28,8 @@ import { refusalRecorder } from "../grants/refusals.ts";
 import { ReplayCache } from "../grants/replay.ts";
 import { RoleLeases, type RoleLeasesOptions } from "../leases/role-leases.ts";
 import { Tokens } from "../tokens/tokens.ts";
-import type { IdentityVerifier, RequestStore, ResourceView } from "../resources.ts";
+import type { IdentityVerifier, PinStore, RequestStore, ResourceView } from "../resources.ts";
+import { ToolPins } from "../connections/tool-pins.ts";
 import type { ApiReader, EventSink } from "./audit.ts";
 import { createContext, requestTimeoutMs } from "./context.ts";
 import { ApiError } from "./errors.ts";
@@ -41,6 +42,7 @@ import { readRoutes } from "./routes/read.ts";
 import { requestRoutes } from "./routes/requests.ts";
 import { streamRoutes } from "./routes/stream.ts";
 import { tokenRoutes } from "./routes/token.ts";
+import { toolRoutes } from "./routes/tools.ts";
 import { viewRoutes } from "./routes/view.ts";
 import { StreamHub } from "./stream.ts";
 import { ProxyViews } from "./views.ts";
@@ -81,6 +83,7 @@ export type Listen =
 export interface ApiOptions {
   readonly view: ResourceView;
   readonly requests: RequestStore;
+  readonly pins: PinStore;
   readonly identity: IdentityVerifier;
   readonly keys: SigningKeys;
   readonly events: EventSink;
@@ -252,6 +255,13 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   eventRoutes(app, context);
   requestRoutes(app, context);
   viewRoutes(app, context);
+  toolRoutes(app, context, {
+    pins: new ToolPins({ store: options.pins, record, isLocal: options.isLocal }),
+    refusal: (requester, connection) => {
+      const governed = govern(governing, requester, requester, connection);
+      return "refused" in governed ? governed.refused : undefined;
+    },
+  });
   budgetRoutes(app, context);
   readRoutes(app, context, record);
   decisionRoutes(app, context);

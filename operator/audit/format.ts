@@ -60,6 +60,8 @@ export function verdictStyle(verdict: string): Style | undefined {
 
 /** What was tried, or what happened. Not escaped. */
 export function summaryOf({ header, body }: StoredEvent): string {
+  if (header.type === "tool-pinned")
+    return `${body.operation?.summary ?? "a tool"} is ${String(body.operation?.facts?.["digest"])}`;
   if (body.mark !== undefined) return markText(body.mark, body.operation?.summary);
   if (body.operation !== undefined) return body.operation.summary;
   if (body.gap !== undefined)

@@ -114,7 +114,8 @@ export function connectionController(options: ConnectionControllerOptions): Cont
       await applyStatus(
         client,
         resourceTypes.Connection,
-        connection,
+        // The tools in it are another's to say.
+        { ...connection, status: { ...connection.status, tools: undefined } },
         { ...status },
         fieldManager,
         signal,

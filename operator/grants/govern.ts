@@ -122,6 +122,9 @@ export function endpointOf(connection: Connection, secrets: TlsSecrets = {}): En
     ...(spec.http?.cookies === "Pass" ? { cookies: "Pass" } : {}),
     ...(spec.http?.headers === undefined ? {} : { headers: spec.http.headers }),
     ...(spec.http?.retries === undefined ? {} : { retries: spec.http.retries }),
+    ...(spec.protocol === "mcp" && {
+      toolChanges: spec.mcp?.toolChanges ?? ("RequireApproval" as const),
+    }),
     ...(database === undefined ? {} : { database }),
     ...(target.fallbacks.length === 0 ? {} : { fallbacks: target.fallbacks }),
     ...(several ? { targetSessionAttrs } : {}),

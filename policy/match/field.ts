@@ -19,6 +19,9 @@ export type MatchField =
   | "tools"
   | "maxOutputTokens"
   | "promptMatches"
+  | "arguments"
+  | "resources"
+  | "prompts"
   | "detect"
   | "when";
 

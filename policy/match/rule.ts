@@ -5,13 +5,15 @@ import type { Access, Operation } from "../operation.ts";
 import { readsMarks } from "../marks.ts";
 import { compileList, matchesAny } from "../pattern.ts";
 import type { PatternList } from "../pattern.ts";
-import { compileWhen } from "../when.ts";
+import { compileWhen, ruleBlocks } from "../when.ts";
 
 import type { MatchField, Reading } from "./field.ts";
 import { compileHttp, httpMismatch } from "./http.ts";
 import type { HttpMatcher } from "./http.ts";
 import { compileLlm, llmAccessMismatch, llmRequestMismatch } from "./llm.ts";
 import type { LlmMatcher } from "./llm.ts";
+import { compileMcp, mcpMismatch } from "./mcp.ts";
+import type { McpMatcher } from "./mcp.ts";
 import { compilePassthrough, passthroughMismatch } from "./passthrough.ts";
 import type { PassthroughMatcher } from "./passthrough.ts";
 import { compileSql, everySql, sqlMismatch } from "./sql.ts";
@@ -44,6 +46,7 @@ export interface PreparedRule {
   readonly sql: SqlMatcher | undefined;
   readonly http: HttpMatcher | undefined;
   readonly llm: LlmMatcher | undefined;
+  readonly mcp: McpMatcher | undefined;
   readonly passthrough: PassthroughMatcher | undefined;
   readonly when: ReturnType<typeof compileWhen> | undefined;
   /** The condition as written, for `explain`. */
@@ -66,7 +69,7 @@ export class RuleUnusable extends Error {
 /** Throws RuleUnusable when an expression or pattern does not compile, which admission refuses beforehand. */
 export function compileRule(rule: BundleRule, order: number): PreparedRule {
   try {
-    const anything = !rule.sql && !rule.http && !rule.llm && !rule.passthrough;
+    const anything = ruleBlocks.every((block) => rule[block] === undefined);
     const title = `${rule.policy} rule ${rule.name}`;
     return {
       policy: rule.policy,
@@ -83,6 +86,7 @@ export function compileRule(rule: BundleRule, order: number): PreparedRule {
       sql: compileSqlOf(rule, anything),
       http: rule.http || anything ? compileHttp(rule.http ?? {}, anything) : undefined,
       llm: rule.llm || anything ? compileLlm(rule.llm ?? {}) : undefined,
+      mcp: rule.mcp || anything ? compileMcp(rule.mcp ?? {}) : undefined,
       passthrough:
         rule.passthrough || anything ? compilePassthrough(rule.passthrough ?? {}) : undefined,
       when: rule.when === undefined ? undefined : compileWhen(rule.when),
@@ -145,6 +149,8 @@ export function accessMismatch(
       return rule.http && access.kind === "http" ? undefined : "block";
     case "llm":
       return rule.llm ? llmAccessMismatch(rule.llm, access, operation.facts, reading) : "block";
+    case "mcp":
+      return rule.mcp ? mcpMismatch(rule.mcp, access, reading) : "block";
     case "passthrough":
       return rule.passthrough && access.kind === "passthrough" ? undefined : "block";
   }

@@ -32,6 +32,7 @@ export function indexRules(rules: readonly PreparedRule[]): RuleSet {
       sql: chosen.filter((rule) => rule.sql),
       http: chosen.filter((rule) => rule.http),
       llm: chosen.filter((rule) => rule.llm),
+      mcp: chosen.filter((rule) => rule.mcp),
       passthrough: chosen.filter((rule) => rule.passthrough),
     };
   };

@@ -34,6 +34,8 @@ export function buildScope(
       return { ...common, http: operation.facts, params: [] };
     case "llm":
       return { ...common, llm: operation.facts, http: operation.http, params: [] };
+    case "mcp":
+      return { ...common, mcp: operation.facts, http: operation.http, params: [] };
     case "passthrough":
       return { ...common, passthrough: operation.facts, params: [] };
   }

@@ -5,6 +5,7 @@ import type {
   SpendAnswer,
   StreamMessage,
   TokenAnswer,
+  ToolPin,
 } from "../../contract/control.ts";
 import { IngestRefused, type IngestRefusal } from "../../contract/chain.ts";
 import type { BudgetAnswer } from "../../contract/budget.ts";
@@ -99,6 +100,17 @@ export function parseSpendAnswer(value: unknown): SpendAnswer {
   const { spent, reason } = record(value, "spend answer");
   // Anything but a clear yes is a no.
   return { spent: spent === true, ...(typeof reason === "string" ? { reason } : {}) };
+}
+
+export function parsePinnedTools(value: unknown): readonly ToolPin[] {
+  const { tools } = record(value, "list of pinned tools");
+  if (!Array.isArray(tools)) throw new OperatorUnavailable("the operator lists no pinned tools");
+  return tools.map((tool: unknown) => {
+    const { name, digest } = record(tool, "pinned tool");
+    if (typeof name !== "string" || typeof digest !== "string")
+      throw new OperatorUnavailable("a pinned tool of the operator lacks name or digest");
+    return { name, digest };
+  });
 }
 
 export function parseBudgetAnswer(value: unknown): BudgetAnswer {

@@ -6,7 +6,9 @@ import type {
   OpenRequest,
   ProxyView,
   RequestState,
+  SeenTools,
   SpendAnswer,
+  ToolPin,
 } from "../../contract/control.ts";
 import {
   asIngestRefusal,
@@ -14,6 +16,7 @@ import {
   parseBudgetAnswer,
   parseEventAck,
   parseRequestState,
+  parsePinnedTools,
   parseSpendAnswer,
 } from "./answers.ts";
 import type { OperatorClient } from "./client.ts";
@@ -61,6 +64,14 @@ export class OperatorCalls {
     const { client } = this.#options;
     return await this.#asked(what, signal, (grant) =>
       client.post("/v1/requests", request, grant, signal).then(parseRequestState),
+    );
+  }
+
+  /** The pins that stand once these were seen. Throws ProxyError. */
+  async pinTools(tools: SeenTools, signal: AbortSignal): Promise<readonly ToolPin[]> {
+    const { client } = this.#options;
+    return await this.#asked(`the tools of connection ${tools.connection}`, signal, (grant) =>
+      client.post("/v1/tools", tools, grant, signal).then(parsePinnedTools),
     );
   }
 

@@ -1,4 +1,5 @@
 // Keeps this proxy's grants: the pod grant and its stream always, one grant a connection while it is used; ends them when the operator says so.
+import type { SeenTools, ToolPin } from "../../contract/control.ts";
 import {
   connectionAudience,
   controlVersion,
@@ -138,6 +139,10 @@ export class GrantKeeper {
   }
 
   /** Throws ProxyError. */
+  pinTools(tools: SeenTools, signal: AbortSignal): Promise<readonly ToolPin[]> {
+    return this.#calls.pinTools(tools, signal);
+  }
+
   openRequest(request: OpenRequest, signal: AbortSignal): Promise<RequestState> {
     return this.#calls.openRequest(request, signal);
   }

@@ -3,6 +3,7 @@ import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import type { HttpOperation } from "../../policy/operation.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
+import { ruleBlocks } from "../../policy/when.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
@@ -113,7 +114,7 @@ function asked(
 function mayHold(bundle: Bundle, method: string): boolean {
   for (const rule of bundle.rules) {
     const isAboutOthers =
-      rule.sql !== undefined || rule.llm !== undefined || rule.passthrough !== undefined;
+      rule.http === undefined && ruleBlocks.some((block) => rule[block] !== undefined);
     if (rule.action !== "RequireApproval" || isAboutOthers) continue;
     const methods = rule.http?.methods;
     if (

@@ -1,6 +1,7 @@
 // What one request asks for, whatever the protocol: the operation to decide on, what an approval would bind to, and the body to send once it may go.
 import { isIP } from "node:net";
 
+import type { Limits } from "../../policy/bundle.ts";
 import type { Decision } from "../../policy/decision.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
@@ -12,10 +13,13 @@ import type { BodyStream } from "./body.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import type { AnswerForm } from "./headers.ts";
+import type { Sendable } from "./credential/sign-request.ts";
+import type { AnswerGuard } from "./mask-answer.ts";
+import type { Upstream } from "./upstreams.ts";
 
 export interface Asked {
   readonly operation: Operation;
-  /** The head as it goes to the upstream, where the body goes on in another form than it came in. */
+  /** The head as it goes to the upstream, where the body goes on in another form than it came in, or to another place. */
   readonly head?: RequestHead;
   readonly exact: () => string;
   readonly content: PassOptions["content"];
@@ -32,6 +36,10 @@ export interface Asked {
   /** The body as it goes to the upstream; may read more of it. */
   body(decision: Decision): Promise<Buffer | BodyStream | null> | Buffer | BodyStream | null;
   observer(): Observer | undefined;
+  /** What looks at the answer instead of the mask of its `speaker`. */
+  guard?(upstream: Upstream, sent: Sendable): AnswerGuard;
+  /** What of the policy's limits the exchange itself keeps; left out, all. */
+  readonly limits?: Limits;
 }
 
 /**

@@ -21,7 +21,8 @@ import { agentHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
 import { detected } from "./mask-answer.ts";
-import type { AnswerMask } from "./mask-answer.ts";
+import type { AnswerGuard } from "./mask-answer.ts";
+import { clientLeft, named } from "./exchange-error.ts";
 import { refusalOf } from "./refusal.ts";
 import { RestoringAnswer } from "./restoring-answer.ts";
 import type { Restoring } from "./restoring-answer.ts";
@@ -40,6 +41,8 @@ export interface Observer {
   finish(): {
     readonly contents: readonly Content[];
     readonly tokens?: EventTokens;
+    /** What the answer says went wrong, although HTTP says that it went well. */
+    readonly error?: string;
   };
 }
 
@@ -55,7 +58,7 @@ export interface Outgoing {
   /** The answer is read on the way: an encoding that was not asked for is removed. */
   readonly decodes?: boolean;
   /** What stands between the upstream's answer and the agent. */
-  readonly mask?: AnswerMask | undefined;
+  readonly mask?: AnswerGuard | undefined;
   /** What counts it as it streams, after the mask. */
   readonly budget?: AnswerBudget | undefined;
   /** What was masked in the request, by detector. */
@@ -71,11 +74,16 @@ const maxInFlight = 1_024;
 /** A short answer's last piece waits for the end of the message, which the same read brings. */
 const pieceLimit = 16 * 1024;
 
+/** Of what is said between two pieces to a client that does not read. */
+const maxOverdue = 1024 * 1024;
+
 export class Exchange implements AnswerHandler, InboundEvents {
   readonly request: InboundRequest;
   readonly client: ClientConnection;
   /** Set once it is known; decides how a refusal is said. */
   protocol: Protocol | undefined;
+  /** How a refusal is said, where the protocol alone does not say it. */
+  say: typeof refusalOf = refusalOf;
   /** `namespace/name`, as soon as it is known: failures on the way to an upstream name it. */
   connection: string | undefined;
   /** Of the request's body, as far as it was read. */
@@ -93,10 +101,12 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #left: AbortController | undefined;
   #controller: AnswerControl | undefined;
   #isPaused = false;
+  /** Said between two pieces since the client stopped reading: nothing upstream can be made to wait for that. */
+  #overdue = 0;
   #passage: Granted | undefined;
   #upstream: Upstream | undefined;
   #observer: Observer | undefined;
-  #mask: AnswerMask | undefined;
+  #mask: AnswerGuard | undefined;
   #budget: AnswerBudget | undefined;
   /** The limit that cut it off. */
   #limit: string | undefined;
@@ -177,15 +187,24 @@ export class Exchange implements AnswerHandler, InboundEvents {
       this.#abortAgent();
       return;
     }
-    const refusal = refusalOf(
-      named(error, this.connection),
-      decision,
-      this.protocol,
-      this.request.target,
-    );
+    const whole = named(error, this.connection);
+    const refusal = this.say(whole, decision, this.protocol, this.request.target);
     this.#answer.begin(refusal.status, refusal.headers);
     this.#answer.end(refusal.body);
     this.#finish();
+  }
+
+  /** Says something in an answer that has begun and goes on, between two pieces of what the upstream says. */
+  interject(chunk: Buffer): void {
+    if (!this.#answer.hasBegun || this.#finished || this.#gone) return;
+    this.#bytesOut += chunk.length;
+    this.#observer?.take(chunk);
+    if (this.#answer.write(chunk)) return;
+    this.#overdue += chunk.length;
+    this.#isPaused = true;
+    this.#controller?.pause();
+    if (this.#overdue > maxOverdue)
+      this.end(new ProxyError("LimitExceeded", "the client does not read what it is told"));
   }
 
   /** A whole answer that did not come by `send`. */
@@ -225,6 +244,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   drained(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
+    this.#overdue = 0;
     this.#limits?.touch();
     this.#controller?.resume();
   }
@@ -275,6 +295,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   onResponseData(controller: AnswerControl, received: Buffer): void {
     if (this.#isOver(controller, this.#limits?.take(received.length))) return;
     const masked = this.#tried(controller, (mask) => mask.data(received), received);
+    if (masked !== undefined && this.#mask?.isOver === true)
+      return this.#cutShort(controller, masked);
     const chunk =
       masked === undefined || this.#budget === undefined
         ? masked
@@ -321,6 +343,17 @@ export class Exchange implements AnswerHandler, InboundEvents {
     else this.refuse(error);
   }
 
+  /** Ends a well-formed answer here: nothing of what the upstream still has to say is for the agent. */
+  #cutShort(controller: AnswerControl, last: Buffer): void {
+    this.#bytesOut += last.length;
+    this.#observer?.take(last);
+    this.#release();
+    this.#answer.end(last);
+    this.#record("error", "LimitExceeded");
+    this.#finish();
+    controller.abort(new ClientGone());
+  }
+
   /** Of what comes before and behind an answer; fields that may not be shown are left out, and nothing hangs on them. */
   #headers(headers: ResponseHeaders): string[] {
     try {
@@ -331,7 +364,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   /** What the mask makes of it, or what came where there is none; undefined when it had to break the answer off. */
-  #tried<T>(controller: AnswerControl, run: (mask: AnswerMask) => T, unmasked: T): T | undefined {
+  #tried<T>(controller: AnswerControl, run: (mask: AnswerGuard) => T, unmasked: T): T | undefined {
     if (this.#mask === undefined) return unmasked;
     try {
       return run(this.#mask);
@@ -400,15 +433,16 @@ export class Exchange implements AnswerHandler, InboundEvents {
     if (passage === undefined) return;
     this.#passage = undefined;
     const observed = this.#observer?.finish();
+    const failure = error ?? observed?.error;
     const outcome: EventOutcome = {
-      status,
+      status: failure !== undefined && status === "ok" ? "error" : status,
       bytesIn: this.bytesIn,
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
       ...(this.#status > 0 && { httpStatus: this.#status }),
       ...detected(this.#masked, this.#mask?.counts),
       ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
-      ...(error !== undefined && { error }),
+      ...(failure !== undefined && { error: failure }),
       ...(this.#limit !== undefined && { limit: this.#limit }),
     };
     passage.done(
@@ -438,15 +472,4 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#share.release();
     this.client.finished(this);
   }
-}
-
-/** Whoever has to mend it looks for the Connection, not for an address. */
-function named(error: ProxyError, connection: string | undefined): ProxyError {
-  if (error.status < 500 || connection === undefined || error.message.includes(connection))
-    return error;
-  return new ProxyError(error.code, `connection ${connection}: ${error.message}`, { cause: error });
-}
-
-function clientLeft(): ProxyError {
-  return new ProxyError("ShuttingDown", "the client closed its connection");
 }

@@ -1,11 +1,10 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
-import type { DetectMask } from "../../policy/bundle.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { ConnectionId, Protocol } from "../../policy/operation.ts";
 import { answerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
-import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
+import type { Gate, LiveGrant } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askLlm } from "./ask-llm.ts";
 import { AskedOfGate } from "./asked.ts";
@@ -16,6 +15,7 @@ import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { answerMask, restoringOf } from "./mask-answer.ts";
+import type { AskMcp, McpAsking } from "./mcp/ask.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
@@ -30,6 +30,7 @@ import type { WebSockets } from "./websocket/websockets.ts";
 export interface ForwardContext {
   readonly upstreams: Upstreams;
   readonly webSockets: WebSockets;
+  readonly mcp: AskMcp;
   readonly onUnexpected: (error: unknown) => void;
   /** Refused before there was an operation to decide, so that no decision records it. */
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
@@ -58,7 +59,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const masks = session.masksNow(requestMasks);
     const asking =
       offer === undefined
-        ? ask(connection.protocol, exchange, head, live, session, masks)
+        ? ask(connection.protocol, { exchange, head, live, gate, session, context, masks })
         : askWebSocket(connection.protocol, head, live, masks, session.vault);
     const asked = asking instanceof Promise ? await asking : asking;
     const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
@@ -91,17 +92,17 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const reading = asked.body(passage.decision);
     const body = reading instanceof Promise ? await reading : reading;
     const upstream = context.upstreams.for(gate, now.endpoint);
-    const mask = answerMask(session, now.bundle, asked, head.method);
+    const mask =
+      asked.guard === undefined ? answerMask(session, now.bundle, asked, head.method) : undefined;
+    const isGuarded = asked.guard !== undefined || mask !== undefined;
     const restoring = restoringOf(session, asked.provider, head.method);
     const readable = restoring === undefined ? asked.form : "readable";
-    const headers = upstreamHeaders(
-      asked.head ?? head,
-      now,
-      mask === undefined ? readable : "whole",
-    );
+    const sentHead = asked.head ?? head;
+    const headers = upstreamHeaders(sentHead, now, isGuarded ? "whole" : readable);
     const plain = {
       method: head.method,
-      path: sentTarget(head, now.lease),
+      // Of a head whose target is another, too: the older transport of MCP has a place of its own for messages.
+      path: sentTarget(sentHead, now.lease),
       headers: asked.sentHeaders?.(headers) ?? headers,
       body,
       length: body instanceof BodyStream ? body.length : undefined,
@@ -114,13 +115,13 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     exchange.send(upstream, passage, {
       ...sent,
       observer: asked.observer(),
-      mask,
+      mask: asked.guard?.(upstream, sent) ?? mask,
       budget: answerBudget(passage, asked),
       decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       restoring,
       answer: answerRules(now),
-      limits: now.bundle.limits,
+      limits: asked.limits ?? now.bundle.limits,
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
         now.endpoint.retries,
@@ -210,12 +211,9 @@ function requireBasePath(head: RequestHead, live: LiveGrant): void {
 
 function ask(
   protocol: Protocol,
-  exchange: Exchange,
-  head: RequestHead,
-  live: LiveGrant,
-  session: GateSession,
-  masks: readonly DetectMask[],
+  asking: McpAsking & { readonly context: ForwardContext },
 ): Asked | Promise<Asked> {
+  const { exchange, head, live, session, masks } = asking;
   switch (protocol) {
     case "http":
       return askHttp(exchange, head, live, {
@@ -223,6 +221,8 @@ function ask(
         vault: session.vault,
         see: (operation) => findings(masks, session, operation),
       });
+    case "mcp":
+      return asking.context.mcp(asking);
     case "postgres":
       throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
     case "passthrough":

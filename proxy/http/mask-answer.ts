@@ -101,7 +101,22 @@ export function detected(...parts: readonly (Counts | undefined)[]): {
   return Object.keys(sum).length === 0 ? {} : { masked: { detected: sum } };
 }
 
-export class AnswerMask {
+/** What stands between the upstream's answer and the agent. Each throws ProxyError where the answer may not go on. */
+export interface AnswerGuard {
+  /** How often each detector spoke so far. */
+  readonly counts: Counts;
+  /** All that may be said was said: the rest of what comes is not for the agent. */
+  readonly isOver?: boolean;
+  /** The headers that go out. */
+  begin(status: number, headers: Headers): Headers;
+  /** Of an informational answer, and trailers. */
+  headers(headers: Headers): Headers;
+  /** What may go out once this has come, too. */
+  data(chunk: Buffer): Buffer;
+  end(): Buffer;
+}
+
+export class AnswerMask implements AnswerGuard {
   readonly #masker: StreamMasker;
   readonly #provider: LlmProvider | undefined;
   readonly #method: string;

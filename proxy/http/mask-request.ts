@@ -1,4 +1,4 @@
-// Masks a request to a language model before it is decided on: what is decided, recorded and sent is the masked form.
+// Masks a request to a language model or an MCP server before it is decided on: what is decided, recorded and sent is the masked form.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { maskJson, NotMaskable } from "../../policy/mask/stream-json.ts";
@@ -10,7 +10,7 @@ import { sentMaskerOf } from "./mask-answer.ts";
 /** The body as it may leave. Throws ProxyError for one that is no JSON. */
 export function maskRequest(
   body: Buffer,
-  { shape }: LlmProvider,
+  { shape }: Pick<LlmProvider, "shape">,
   masks: readonly DetectMask[],
   bundle: Bundle,
   vault: TokenVault,

@@ -24,6 +24,7 @@ export function refusalOf(
   protocol: Protocol | undefined,
   target = "",
 ): Refusal {
+  if (protocol === "mcp") return mcpRefusal(error, decision);
   const provider = providerOf(protocol);
   if (provider === undefined) return problem(error, decision);
   return providerRefusal(provider, error, decision, target.split("?", 1)[0] ?? "");
@@ -79,6 +80,14 @@ function providerRefusal(
   return finish(said.status, headers, said.body);
 }
 
+/** Of a message of MCP that was not read yet: a JSON-RPC error without an id (2026-07-28, streamable HTTP, sending messages). */
+function mcpRefusal(error: ProxyError, decision: Decision | undefined): Refusal {
+  const { message } = error;
+  const data = { code: error.code, ...asked(error), ...explained(decision) };
+  const body = { jsonrpc: "2.0", error: { code: error.status, message, data } };
+  return finish(error.status, ["content-type", "application/json"], body);
+}
+
 /** SDKs wait for `retry-after` up to a minute; for longer ones they try at once. */
 const sdkPatienceSeconds = 60;
 
@@ -87,11 +96,11 @@ function isWaitedFor({ status, retryAfterSeconds = Infinity }: ProxyError): bool
 }
 
 /** The handle of a held operation. */
-function asked({ request }: ProxyError): { readonly request?: string } {
+export function asked({ request }: ProxyError): { readonly request?: string } {
   return request === undefined ? {} : { request };
 }
 
-function explained(decision: Decision | undefined): {
+export function explained(decision: Decision | undefined): {
   policy?: string;
   rule?: string;
   reason?: string;
@@ -107,7 +116,7 @@ function retrySeconds(error: ProxyError): number | undefined {
   return error.status === 429 ? limitRetrySeconds : undefined;
 }
 
-function finish(status: number, headers: string[], body: unknown): Refusal {
+export function finish(status: number, headers: string[], body: unknown): Refusal {
   const bytes = Buffer.from(JSON.stringify(body));
   headers.push("content-length", String(bytes.length), "cache-control", "no-store");
   return { status, headers, body: bytes };

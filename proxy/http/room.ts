@@ -17,6 +17,7 @@ import type { Guard } from "./guard.ts";
 import { H2Legs } from "./h2-leg.ts";
 import { Http1Legs } from "./http1-legs.ts";
 import type { FlatHeaders, InboundRequest, InboundSink } from "./inbound.ts";
+import type { AskMcp } from "./mcp/ask.ts";
 import { Upstreams } from "./upstreams.ts";
 import { WebSockets } from "./websocket/websockets.ts";
 
@@ -84,6 +85,7 @@ class Room implements HttpRoom {
     this.#context = {
       upstreams: new Upstreams(options),
       webSockets: new WebSockets(),
+      mcp: askMcpLater(),
       onUnexpected: options.onUnexpected ?? ignore,
       onRefused: options.onRefused ?? ignore,
     };
@@ -141,6 +143,15 @@ class Room implements HttpRoom {
   #settle(): void {
     if (this.#clients.size === 0) this.#closing?.resolve();
   }
+}
+
+/** Loaded with the first request that needs it: few pods have an MCP server. */
+function askMcpLater(): AskMcp {
+  let loaded: Promise<AskMcp> | undefined;
+  return async (asking) => {
+    loaded ??= import("./mcp/ask.ts").then(({ createAskMcp }) => createAskMcp());
+    return (await loaded)(asking);
+  };
 }
 
 function ignore(): void {}

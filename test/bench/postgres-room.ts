@@ -74,6 +74,7 @@ const grants: Grants = {
   awaitDecision: notAsked,
   spend: notAsked,
   keepInUse: () => () => undefined,
+  pinTools: async ({ seen }) => seen,
 };
 let events = 0;
 const recorder: Recorder = {

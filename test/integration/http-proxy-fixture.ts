@@ -58,6 +58,8 @@ export interface TestGate extends ManagedGate {
   /** What the keeper of grants would do next. */
   live: LiveGrant | undefined;
   refuseGrant: ProxyError | undefined;
+  /** Tools as the operator has them. */
+  readonly pins: Map<string, string>;
   /** How the operator answers the next held operations. */
   decide: (request: { digest: string; summary: string; detail?: string }) => RequestState["phase"];
   readonly requests: { digest: string; summary: string; detail?: string }[];
@@ -151,6 +153,11 @@ export function testGate(setup: ConnectionSetup): TestGate {
         ),
       spend: async () => ({ spent: true }),
       keepInUse: () => () => {},
+      pinTools: async ({ seen, changed }) => {
+        const first = seen.filter(({ name }) => !test.pins.has(name));
+        for (const { name, digest } of [...first, ...changed]) test.pins.set(name, digest);
+        return [...test.pins].map(([name, digest]) => ({ name, digest }));
+      },
     },
   });
   const test: TestGate = Object.assign(Object.create(gate) as ManagedGate, {
@@ -160,6 +167,8 @@ export function testGate(setup: ConnectionSetup): TestGate {
     current: gate.current,
     open: gate.open,
     end: gate.end,
+    pinTools: gate.pinTools,
+    pins: new Map<string, string>(),
     events,
     live: undefined as LiveGrant | undefined,
     refuseGrant: undefined as ProxyError | undefined,

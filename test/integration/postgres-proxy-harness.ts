@@ -252,6 +252,7 @@ function createState(server: PostgresServer, database: string) {
       return { spent: true };
     },
     keepInUse: () => () => undefined,
+    pinTools: async ({ seen }) => seen,
   };
   return {
     grants,
