@@ -1,5 +1,4 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
-import { createHash } from "node:crypto";
 import { ulid } from "ulid";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody } from "../contract/event.ts";
@@ -15,11 +14,12 @@ import type { Admission, Admissions, BudgetRefusal } from "./budget/admission.ts
 import type { AskBudgets } from "./budget/purses.ts";
 import { neverSent, type Spending } from "./budget/spending.ts";
 import { ProxyError } from "./errors.ts";
-import { holdForApproval } from "./hold.ts";
+import { holdForApproval, operationDigest } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
 import type { MinuteCount } from "./limits.ts";
 import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
 import { changesSomething, eventOperation, refusedContents } from "./record.ts";
+import { asProxyError } from "./session-error.ts";
 import { SessionEvents } from "./session-events.ts";
 
 export interface GateOptions {
@@ -434,23 +434,3 @@ export class Session implements GateSession {
 }
 
 const noTokens = (): number => 0;
-
-/** What an approval binds to: this pod, this connection, this exact content. */
-export function operationDigest(subject: Subject, connection: string, exact: string): string {
-  return `sha256-${createHash("sha256")
-    .update(JSON.stringify([subject.podUid, connection, exact]))
-    .digest("base64url")}`;
-}
-
-export function asProxyError(error: unknown, connection: string): ProxyError {
-  if (error instanceof ProxyError) return error;
-  if (error instanceof Error && error.name === "AbortError")
-    return new ProxyError("GrantEnded", `the session on connection ${connection} is over`, {
-      cause: error,
-    });
-  return new ProxyError(
-    "ControlPlaneUnavailable",
-    `connection ${connection} cannot be used now: ${error instanceof Error ? error.message : "unknown failure"}`,
-    { cause: error },
-  );
-}

@@ -7,7 +7,7 @@ import { prepare } from "../policy/decide.ts";
 import { bundleOf, relation, rule, sql, subject } from "../policy/fixture.ts";
 import { ProxyError } from "./errors.ts";
 import { createGate } from "./gate.ts";
-import { operationDigest } from "./gate-session.ts";
+import { operationDigest } from "./hold.ts";
 import { PodMarks } from "./marks.ts";
 import type { Grants, Recorder } from "./pipeline.ts";
 import type { LiveGrant, Passage } from "./pipeline.ts";

@@ -1,6 +1,8 @@
 // A held operation: open its access request, wait for a person, spend the approval once.
+import { createHash } from "node:crypto";
 import type { OpenRequest, RequestState } from "../contract/control.ts";
 import type { HoldTerms } from "../policy/decision.ts";
+import type { Subject } from "../policy/operation.ts";
 import { ProxyError, type ProxyErrorCode } from "./errors.ts";
 import type { Grants } from "./pipeline.ts";
 
@@ -143,4 +145,11 @@ function holdError(error: unknown, connection: string): ProxyError {
     `the operation on connection ${connection} needs a person's approval, and the operator cannot be asked now`,
     { cause: error },
   );
+}
+
+/** What an approval binds to: this pod, this connection, this exact content. */
+export function operationDigest(subject: Subject, connection: string, exact: string): string {
+  return `sha256-${createHash("sha256")
+    .update(JSON.stringify([subject.podUid, connection, exact]))
+    .digest("base64url")}`;
 }
