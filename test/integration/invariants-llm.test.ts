@@ -93,7 +93,10 @@ const refused: Readonly<Record<string, Attempt>> = {
       Buffer.from(good.slice(-3)),
     ]),
   },
-  "a compressed body": { body: gzipSync(good), headers: { "content-encoding": "gzip" } },
+  "another model in a compressed body": {
+    body: gzipSync(`{"model":"gpt-5",${messages}}`),
+    headers: { "content-encoding": "gzip" },
+  },
   "a body said to be compressed": { headers: { "content-encoding": "identity" } },
   "another content type": { headers: { "content-type": "text/plain" } },
   "two content types": { headers: { "content-type": "application/json, text/plain" } },
@@ -132,6 +135,17 @@ test(`${Object.keys(refused).length} requests that a server could read otherwise
     assert.equal(error.type, "chaperone_denied", what);
     assert.ok(error.message.length > 10, what);
   }
+});
+
+test("a compressed body is decided on as its text, and the text is what is sent", async () => {
+  const { status, text } = await send({
+    body: gzipSync(good),
+    headers: { "content-encoding": "gzip" },
+  });
+  assert.equal(status, 200, text);
+  const sent = servers.openai.requests.at(-1);
+  assert.equal(sent?.headers["content-encoding"], undefined);
+  assert.equal(Object(sent?.body).model, "gpt-5-mini");
 });
 
 test("a limit that the request leaves out is set to the rule's, and shared among several answers", async () => {

@@ -152,7 +152,8 @@ test("the same for a model, in the provider's own error shape", async () => {
       body: JSON.stringify({ model: "gpt-5-mini", messages: [{ role: "user", content: "hi" }] }),
     });
     const text = await answer.text();
-    assert.equal(answer.status, 502, text);
+    // Another try may find it up; none makes a certificate good, and SDKs repeat what is 5xx.
+    assert.equal(answer.status, name === "llm-down" ? 502 : 403, text);
     const { error } = JSON.parse(text) as { error: { message: string; code: string } };
     assert.equal(error.code, name === "llm-down" ? "UpstreamUnreachable" : "UpstreamTls");
     assert.ok(error.message.includes(`agents/${name}`), error.message);
