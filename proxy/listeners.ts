@@ -151,7 +151,7 @@ export async function openListeners(options: ListenersOptions): Promise<Listener
     if (addresses.interception === "endpoints")
       for (const entry of addresses.connections) await openEndpoint(entry);
     // Under redirect the addresses of names are nobody's to listen on.
-    const places = addresses.interception === "hosts" ? byPlace(addresses) : [];
+    const places = addresses.interception === "redirect" ? [] : byPlace(addresses);
     for (const [place, entries] of places) {
       const [address = "", port = ""] = place.split(" ");
       const [first] = entries;
