@@ -68,6 +68,9 @@ export class PodNetwork {
       "ip link set eth0 up",
       `ip route add default via ${world.v4}`,
       `ip -6 route add default via ${world.v6}`,
+      // The kernel tells a moment later that the cable is plugged in; programs in a pod never see it otherwise.
+      "for i in $(seq 500); do ip link show eth0 | grep -q 'state UP' && break; sleep 0.01; done",
+      "ip link show eth0 | grep -q 'state UP'",
       // As containerd sets it up.
       "sysctl -q -w net.ipv4.ping_group_range='0 2147483647'",
     ]);
