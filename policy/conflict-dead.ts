@@ -1,5 +1,6 @@
 // Fields of one rule that contradict each other, so that no operation can match it.
 import type { HttpMatch, LlmMatch, RuleAction, SqlMatch } from "./bundle.ts";
+import { plainOperations } from "./match/llm.ts";
 
 export interface DeadField {
   /** Below the rule. */
@@ -69,19 +70,6 @@ function deadPath(path: string): string | undefined {
     return "uses ** inside a segment: ** stands alone between slashes, * stands inside one segment";
   return undefined;
 }
-
-/** Operations whose answers are not generated text and that take no tools. */
-const plainOperations: ReadonlySet<string> = new Set([
-  "embeddings",
-  "models",
-  "count-tokens",
-  "files",
-  "moderations",
-  "images",
-  "speech",
-  "transcriptions",
-  "translations",
-]);
 
 export function deadLlm(block: LlmMatch, action: RuleAction): readonly DeadField[] {
   const { operations, tools, maxOutputTokens } = block;

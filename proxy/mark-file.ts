@@ -1,16 +1,8 @@
 // The file that marks are kept in, beside the spool: replaced whole, synced before it counts, and only the stream's own.
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CarriedMark } from "../contract/event.ts";
+import { replaceFile } from "./audit/segments.ts";
 import type { MarkStore } from "./marks.ts";
 
 const fileName = "marks.json";
@@ -30,28 +22,9 @@ export function markFile(directory: string, stream: string): MarkStore {
     },
     write(marks) {
       mkdirSync(directory, { recursive: true });
-      const draft = `${file}.draft`;
-      const handle = openSync(draft, "w", 0o600);
-      try {
-        writeSync(handle, JSON.stringify({ stream, marks }));
-        fsyncSync(handle);
-      } finally {
-        closeSync(handle);
-      }
-      renameSync(draft, file);
-      syncDirectory(directory);
+      replaceFile(file, JSON.stringify({ stream, marks }));
     },
   };
-}
-
-/** The new name is durable only with its directory. */
-function syncDirectory(directory: string): void {
-  const handle = openSync(directory, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 function parse(

@@ -108,3 +108,9 @@ export function finalStatus({ status, isTransient }: SaidError): number {
   const isSentAgain = status === 408 || status === 409 || status === 429 || status >= 500;
   return isSentAgain || status === 421 ? 403 : status;
 }
+
+/** The same for SDKs that know no header that says whether to send again: where it does not help, the status says so. @param instead of a 5xx */
+export function statusAlone(said: SaidError, instead: number): number {
+  const final = finalStatus(said);
+  return final >= 500 && final !== 501 && !said.isTransient ? instead : final;
+}

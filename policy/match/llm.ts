@@ -85,8 +85,8 @@ function tokensMatch(limit: number, facts: LlmFacts, reading: Reading): boolean 
   return asked <= limit;
 }
 
-/** Operations whose answers are no text of a model with tokens to limit. */
-const plain: ReadonlySet<string> = new Set([
+/** Operations whose answers are no text of a model with tokens to limit, and that take no tools. */
+export const plainOperations: ReadonlySet<string> = new Set([
   "embeddings",
   "models",
   "count-tokens",
@@ -103,7 +103,9 @@ const limitless: ReadonlySet<string> = new Set(["batches", "realtime"]);
 
 /** Operations that answer with generated text; the others have no output tokens to limit, nor has the look at a stored answer. */
 export function generates(facts: LlmFacts): boolean {
-  return !plain.has(facts.operation) && (facts.model !== "" || facts.modelUnsaid === true);
+  return (
+    !plainOperations.has(facts.operation) && (facts.model !== "" || facts.modelUnsaid === true)
+  );
 }
 
 function someText(facts: LlmFacts, reading: Reading, matches: (text: string) => boolean): boolean {

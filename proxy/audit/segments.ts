@@ -10,7 +10,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { ChainPosition } from "../../contract/chain.ts";
 import type { EventHeader } from "../../contract/event.ts";
 import { parseRecord, type SpoolRecord } from "./record.ts";
@@ -144,10 +144,14 @@ export function writeSegment(file: string, text: string): void {
 }
 
 export function setGeneration(directory: string, generation: number): void {
-  const file = join(directory, generationFile);
-  writeFileSync(`${file}.tmp`, String(generation), { mode: 0o600, flush: true });
+  replaceFile(join(directory, generationFile), String(generation));
+}
+
+/** At once and durably: after a loss of power there is the old text or the new one, whole. */
+export function replaceFile(file: string, text: string): void {
+  writeFileSync(`${file}.tmp`, text, { mode: 0o600, flush: true });
   renameSync(`${file}.tmp`, file);
-  syncFile(directory);
+  syncFile(dirname(file));
 }
 
 /** Of a directory too: without it a new file's name may be lost although its bytes are not. */

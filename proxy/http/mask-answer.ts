@@ -192,7 +192,7 @@ export class AnswerMask implements AnswerGuard {
 
   /** What was found in it is on the pod's session before it goes out. */
   #said(mask: () => string | Uint8Array): Buffer {
-    const bytes = said(mask);
+    const bytes = maskedBytes(mask, refused);
     this.#see?.(this.counts);
     return bytes;
   }
@@ -200,7 +200,11 @@ export class AnswerMask implements AnswerGuard {
 
 const nothing = Buffer.alloc(0);
 
-function said(mask: () => string | Uint8Array): Buffer {
+/** What a mask makes of a piece; what it cannot make anything of becomes this refusal. */
+export function maskedBytes(
+  mask: () => string | Uint8Array,
+  refused: (reason: string) => ProxyError,
+): Buffer {
   try {
     const shown = mask();
     return typeof shown === "string"

@@ -3,12 +3,11 @@
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import { decode } from "../../policy/http/path.ts";
 import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
-import { NotMaskable } from "../../policy/mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../../policy/mask/stream.ts";
 import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
 import type { RequestHead } from "./head.ts";
-import { sentMaskerOf } from "./mask-answer.ts";
+import { maskedBytes, sentMaskerOf } from "./mask-answer.ts";
 import type { SeeFindings } from "./marks.ts";
 
 /** They speak of the bytes as the agent sent them. */
@@ -93,7 +92,7 @@ export class SentMask {
   }
 
   #said(mask: () => string | Uint8Array): Buffer {
-    const bytes = said(mask);
+    const bytes = maskedBytes(mask, refused);
     this.#see?.(this.counts);
     return bytes;
   }
@@ -131,15 +130,6 @@ export class SentMask {
 }
 
 const nothing = Buffer.alloc(0);
-
-function said(mask: () => string | Uint8Array): Buffer {
-  try {
-    return Buffer.from(mask());
-  } catch (error) {
-    if (error instanceof NotMaskable) throw refused(error.message);
-    throw error;
-  }
-}
 
 function refused(reason: string): ProxyError {
   return new ProxyError(

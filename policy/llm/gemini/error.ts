@@ -1,5 +1,5 @@
 // The error object of Google's APIs, so that its SDKs raise their own exception with our sentence in it.
-import { finalStatus, type ProviderError, type SaidError } from "../provider.ts";
+import { statusAlone, type ProviderError, type SaidError } from "../provider.ts";
 
 /** Of google.rpc.Code, by HTTP status. */
 const names: Readonly<Record<number, string>> = {
@@ -11,10 +11,8 @@ const names: Readonly<Record<number, string>> = {
   503: "UNAVAILABLE",
 };
 
-/** Its SDKs know no header that says whether to send again: where it does not help, the status says so. */
 export function geminiError(said: SaidError): ProviderError {
-  const final = finalStatus(said);
-  const status = final >= 500 && final !== 501 && !said.isTransient ? 400 : final;
+  const status = statusAlone(said, 400);
   return {
     status,
     headers: [],

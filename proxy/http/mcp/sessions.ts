@@ -1,5 +1,6 @@
 // What is known of MCP sessions: which requests wait for an answer, what servers asked that was let through, where the older transport
 // takes messages. A server keeps the session itself; what is forgotten here is refused, not guessed.
+import { ByteBudget } from "../byte-budget.ts";
 import { randomUUID } from "node:crypto";
 
 import type { Pending } from "../../../policy/mcp/answer.ts";
@@ -18,9 +19,9 @@ const maxAsked = 64;
 export class McpSession {
   readonly #pending = new Map<MessageId, { readonly pending: Pending; readonly bytes: number }>();
   readonly #asked = new Map<MessageId, string>();
-  readonly #budget: PendingBudget;
+  readonly #budget: ByteBudget;
 
-  constructor(budget: PendingBudget) {
+  constructor(budget: ByteBudget) {
     this.#budget = budget;
   }
 
@@ -76,7 +77,7 @@ export interface MessagePlace {
 }
 
 export class McpSessions {
-  readonly #budget = new PendingBudget();
+  readonly #budget = new ByteBudget(maxPendingBytes);
   readonly #byGate = new WeakMap<Gate, Map<string, McpSession>>();
   readonly #places = new Map<string, MessagePlace>();
 
@@ -119,19 +120,5 @@ export class McpSessions {
   close(token: string): void {
     this.#places.get(token)?.session.forget();
     this.#places.delete(token);
-  }
-}
-
-class PendingBudget {
-  #left = maxPendingBytes;
-
-  take(bytes: number): boolean {
-    if (bytes > this.#left) return false;
-    this.#left -= bytes;
-    return true;
-  }
-
-  give(bytes: number): void {
-    this.#left += bytes;
   }
 }

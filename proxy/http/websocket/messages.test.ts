@@ -5,7 +5,8 @@ import { runInNewContext } from "node:vm";
 
 import { createTextMasker } from "../../../policy/mask/detect.ts";
 import { WebSocketViolation } from "./frame.ts";
-import { maxMaskedBytes, MessageBudget, Messages } from "./messages.ts";
+import { ByteBudget } from "../byte-budget.ts";
+import { maxMaskedBytes, Messages } from "./messages.ts";
 import type { MessagesOptions } from "./messages.ts";
 
 const masker = createTextMasker(
@@ -18,7 +19,7 @@ function messages(options: Partial<MessagesOptions> = {}): Messages {
     part: "response",
     masker: () => masker,
     isKept: () => true,
-    budget: new MessageBudget(2 * maxMaskedBytes),
+    budget: new ByteBudget(2 * maxMaskedBytes),
     ...options,
   });
 }
@@ -67,7 +68,7 @@ test("a million empty pieces take no memory", () => {
 });
 
 test("what cannot be held for masking is a violation, and what was held is given back", () => {
-  const budget = new MessageBudget(3_000);
+  const budget = new ByteBudget(3_000);
   const [one, other] = [messages({ budget }), messages({ budget })];
   one.take("text", Buffer.alloc(2_000, "a"), true, false);
   assert.throws(

@@ -1,5 +1,6 @@
 // What happens to the messages of one direction on their way: masked whole where a policy's detectors look at text, kept for the record
 // where it asks for all. What is not masked passes piece by piece.
+import type { ByteBudget } from "../byte-budget.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
 import { maxContentBytes } from "../../pipeline.ts";
 import type { Content } from "../../pipeline.ts";
@@ -19,26 +20,6 @@ export interface MessageWork {
 
 /** A text that is masked is held whole. */
 export const maxMaskedBytes = 1024 * 1024;
-
-/** What all directions of a proxy hold together. */
-export class MessageBudget {
-  #left: number;
-
-  constructor(bytes: number) {
-    this.#left = bytes;
-  }
-
-  /** False when there is no room. */
-  take(bytes: number): boolean {
-    if (bytes > this.#left) return false;
-    this.#left -= bytes;
-    return true;
-  }
-
-  give(bytes: number): void {
-    this.#left += bytes;
-  }
-}
 
 /** Bytes put together in one piece of memory: a peer that cuts them into crumbs makes them no larger. */
 class Gathered {
@@ -79,7 +60,8 @@ export interface MessagesOptions {
   readonly onDetected?: (detected: Readonly<Record<string, number>>) => void;
   /** Texts are kept for the record. */
   readonly isKept: () => boolean;
-  readonly budget: MessageBudget;
+  /** What all directions of a proxy hold together. */
+  readonly budget: ByteBudget;
 }
 
 export class Messages implements MessageWork {

@@ -21,7 +21,8 @@ import type { Upstreams } from "../upstreams.ts";
 import { closeCodes } from "./frame.ts";
 import { acceptance, checkAccepted, requestText, withoutHandshake } from "./handshake.ts";
 import type { WebSocketOffer } from "./handshake.ts";
-import { MessageBudget, Messages } from "./messages.ts";
+import { ByteBudget } from "../byte-budget.ts";
+import { Messages } from "./messages.ts";
 import { openAt } from "./opening.ts";
 import type { Opened } from "./opening.ts";
 import { WebSocketRelay } from "./relay.ts";
@@ -49,7 +50,7 @@ const maxHeldBytes = 32 * 1024 * 1024;
 const maxOpen = 1_024;
 
 export class WebSockets {
-  readonly #budget = new MessageBudget(maxHeldBytes);
+  readonly #budget = new ByteBudget(maxHeldBytes);
   readonly #open = new Set<WebSocketRelay>();
   readonly #maskers = new WeakMap<readonly DetectMask[], TextMasker>();
 
