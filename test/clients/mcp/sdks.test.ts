@@ -1,10 +1,15 @@
 // MCP's official SDKs, unmodified, on both ends: scene by scene the same through the proxy as straight from the server, over every
 // transport and in both generations of the protocol; and what a policy refuses, as an agent meets it.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { npmPackages } from "../cache.ts";
-import { pythonPackages, reasonWithoutPython } from "../python.ts";
+import {
+  ownEnvironment,
+  printedByPython,
+  pythonPackages,
+  pythonProgram,
+  reasonWithoutPython,
+} from "../python.ts";
 import { skipped } from "../toolchains.ts";
 import { play, script } from "./play.ts";
 import type { Scenes } from "./play.ts";
@@ -21,8 +26,7 @@ const little = `    - {name: tools, action: Allow, mcp: {tools: [test_simple_tex
 let packages: string;
 let newer: string;
 let python: string;
-let env: NodeJS.ProcessEnv;
-let newerEnv: NodeJS.ProcessEnv;
+let newerPython: string;
 let server: Started;
 let modern: Started;
 const rooms: McpLocal[] = [];
@@ -45,11 +49,12 @@ before(async () => {
     "@modelcontextprotocol/client@2.4.0",
     "@modelcontextprotocol/server@2.4.0",
   ]);
-  env = { PYTHONPATH: await pythonPackages(["mcp==1.30.0"]) };
-  newerEnv = { PYTHONPATH: await pythonPackages(["mcp==2.3.0"]) };
-  python = execFileSync("python3", ["-c", "import sys; print(sys.executable)"]).toString().trim();
+  python = await pythonPackages(["mcp==1.30.0"]);
+  newerPython = await pythonPackages(["mcp==2.3.0"]);
   server = await startServer([process.execPath, script("server.mjs"), packages]);
-  modern = await startServer([python, script("server_modern.py")], newerEnv);
+  modern = await startServer([pythonProgram(), script("server_modern.py")], {
+    PYTHONPATH: newerPython,
+  });
 });
 
 after(async () => {
@@ -58,14 +63,18 @@ after(async () => {
   await modern?.close();
 });
 
+async function byPython(packages: string, name: string, ...args: string[]): Promise<Scenes> {
+  const play = { script: script(name), args, cwd: process.cwd(), env: ownEnvironment() };
+  return (await printedByPython(packages, play)) as Scenes; // an object of scenes, as each prints
+}
+
 const typescript = (url: string, transport: string): Promise<Scenes> =>
   play([process.execPath, script("sdk_scenes.mjs"), packages, url, transport]);
 const pythonOne = (url: string, transport: string): Promise<Scenes> =>
-  play([python, script("sdk_scenes.py"), url, transport], env);
+  byPython(python, "sdk_scenes.py", url, transport);
 const typescriptTwo = (url: string): Promise<Scenes> =>
   play([process.execPath, script("modern_scenes.mjs"), newer, url]);
-const pythonTwo = (url: string): Promise<Scenes> =>
-  play([python, script("modern_scenes.py"), url], newerEnv);
+const pythonTwo = (url: string): Promise<Scenes> => byPython(newerPython, "modern_scenes.py", url);
 
 const said = (scenes: Scenes, name: string): string => JSON.stringify(scenes[name]);
 
@@ -170,11 +179,8 @@ test(
   "langchain-mcp-adapters gets the tools an agent may use, and the refusal of another as its result",
   options,
   async () => {
-    const adapters = {
-      PYTHONPATH: await pythonPackages(["langchain-mcp-adapters==0.3.2", "mcp==1.30.0"]),
-    };
-    const scenes = (url: string): Promise<Scenes> =>
-      play([python, script("langchain_scenes.py"), url], adapters);
+    const adapters = await pythonPackages(["langchain-mcp-adapters==0.3.2", "mcp==1.30.0"]);
+    const scenes = (url: string): Promise<Scenes> => byPython(adapters, "langchain_scenes.py", url);
     const allowing = await room(server.port, ["mcp"], everything);
     const direct = await scenes(`http://127.0.0.1:${server.port}/mcp`);
     assert.deepEqual(await scenes(allowing.url("mcp")), direct);
