@@ -64,7 +64,7 @@ const players: Readonly<Record<OlderClient, Player>> = {
         room,
         way,
         benchArguments(mode, 50),
-        mode === modes[0],
+        mode === modes[0] ? "made" : "left",
       );
     return seen;
   },

@@ -17,6 +17,8 @@ import { startMcpLocal, startServer } from "./room.ts";
 import type { McpLocal, Started } from "./room.ts";
 
 const options = skipped(reasonWithoutPython());
+/** A Connection for each. */
+const streams = ["mcp", "json", "sse"];
 const everything = `    - {name: all, action: Allow, mcp: {methods: ["*"]}}\n`;
 const little = `    - {name: tools, action: Allow, mcp: {tools: [test_simple_text, test_sampling, add, echo], arguments: {}}}
     - {name: orders, action: Allow, mcp: {resources: ["data://orders/*", "test://static-text"]}}
@@ -29,17 +31,14 @@ let python: string;
 let newerPython: string;
 let server: Started;
 let modern: Started;
-const rooms: McpLocal[] = [];
+const rooms = new Map<string, Promise<McpLocal>>();
 
-async function room(
-  port: number,
-  paths: readonly string[],
-  rules: string,
-  more?: string,
-): Promise<McpLocal> {
-  const local = await startMcpLocal(port, paths, rules, more);
-  rooms.push(local);
-  return local;
+/** Opened once for each server and policy; every client brings sessions of its own. */
+function room(port: number, rules: string, paths: readonly string[] = ["mcp"]): Promise<McpLocal> {
+  const key = [port, rules, ...paths].join();
+  const opened = rooms.get(key) ?? startMcpLocal(port, paths, rules);
+  rooms.set(key, opened);
+  return opened;
 }
 
 before(async () => {
@@ -58,7 +57,7 @@ before(async () => {
 });
 
 after(async () => {
-  for (const one of rooms) await one.close();
+  for (const one of rooms.values()) await (await one).close();
   await server?.close();
   await modern?.close();
 });
@@ -81,8 +80,7 @@ const said = (scenes: Scenes, name: string): string => JSON.stringify(scenes[nam
 describe("with a policy that allows everything", () => {
   let allowing: McpLocal;
   before(async () => {
-    if (options.skip === false)
-      allowing = await room(server.port, ["mcp", "json", "sse"], everything);
+    if (options.skip === false) allowing = await room(server.port, everything, streams);
   });
 
   for (const [path, transport] of [
@@ -112,7 +110,7 @@ describe("with a policy that allows everything", () => {
       `${name} without a session sees what it sees straight from the server`,
       options,
       async () => {
-        const allowingModern = await room(modern.port, ["mcp"], everything);
+        const allowingModern = await room(modern.port, everything);
         const direct = await client(`http://127.0.0.1:${modern.port}/mcp`);
         assert.equal(direct["version"], "2026-07-28");
         assert.match(said(direct, "confirm"), /confirmed/);
@@ -137,7 +135,7 @@ describe("with a policy that allows little", () => {
         `${name} over ${transport} sees the tools it may use, and reads refusals as results`,
         options,
         async () => {
-          const strict = await room(server.port, ["mcp", "sse"], little);
+          const strict = await room(server.port, little, streams);
           const scenes = await client(strict.url(path), transport);
           assert.deepEqual(names(scenes), ["echo", "test_sampling", "test_simple_text"]);
           assert.match(said(scenes, "text"), /simple text response/);
@@ -163,7 +161,7 @@ describe("with a policy that allows little", () => {
       `${name} without a session sees the tools it may use, and reads refusals as results`,
       options,
       async () => {
-        const strict = await room(modern.port, ["mcp"], little);
+        const strict = await room(modern.port, little);
         const scenes = await client(strict.url("mcp"));
         assert.deepEqual(names(scenes), ["add", "echo"]);
         assert.match(said(scenes, "add"), /3/);
@@ -181,10 +179,10 @@ test(
   async () => {
     const adapters = await pythonPackages(["langchain-mcp-adapters==0.3.2", "mcp==1.30.0"]);
     const scenes = (url: string): Promise<Scenes> => byPython(adapters, "langchain_scenes.py", url);
-    const allowing = await room(server.port, ["mcp"], everything);
+    const allowing = await room(server.port, everything, streams);
     const direct = await scenes(`http://127.0.0.1:${server.port}/mcp`);
     assert.deepEqual(await scenes(allowing.url("mcp")), direct);
-    const strict = await room(server.port, ["mcp"], little);
+    const strict = await room(server.port, little, streams);
     const seen = await scenes(strict.url("mcp"));
     assert.deepEqual(seen["tools"], ["echo", "test_sampling", "test_simple_text"]);
     assert.match(
