@@ -15,6 +15,8 @@ import type { KubeRequests } from "./kube/requests.ts";
 import type { KubeView } from "./kube/view.ts";
 import { clusterPolicyController } from "./policies/cluster-controller.ts";
 import { interceptionOf } from "./injection/own-containers.ts";
+import type { PodJudge } from "./pods/condition.ts";
+import { podController } from "./pods/controller.ts";
 import { judgeTier } from "./injection/tier.ts";
 import type { TierOf } from "./policies/held.ts";
 import { policyController } from "./policies/controller.ts";
@@ -30,6 +32,7 @@ export interface UpkeepParts {
   readonly requests: KubeRequests;
   readonly people: KubePeople;
   readonly api: Api;
+  readonly judge: PodJudge;
   readonly record: (type: EventType, body: EventBody) => void;
   readonly problem: (event: string) => (error: unknown) => void;
 }
@@ -106,6 +109,7 @@ function statusControllers(parts: UpkeepParts): Controller[] {
     }),
     policyController(policies),
     clusterPolicyController(policies),
+    podController({ client, view, judge: parts.judge, now, random, log }),
     quarantineController({
       client,
       view,

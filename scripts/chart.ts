@@ -129,7 +129,7 @@ const checks: Readonly<Record<string, Check>> = {
     const objects = await rendered(helm);
     const policies = kinds(objects, "ValidatingAdmissionPolicy");
     const bound = kinds(objects, "ValidatingAdmissionPolicyBinding");
-    assert.equal(policies.length, 8);
+    assert.equal(policies.length, 9);
     for (const policy of policies) {
       assert.equal(fieldAt(policy, "spec", "failurePolicy"), "Fail");
       const name = textAt(policy, "metadata", "name");

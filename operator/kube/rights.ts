@@ -32,6 +32,7 @@ export function neededRights(
       (type) => rights(type, ["list", "watch"]),
     ),
     ...rights(Pod, ["get"]),
+    ...rights(Pod, ["patch"], { subresource: "status" }),
     ...rights(AccessRequest, ["get", "create", "delete"]),
     ...rights(AccessRequest, ["update"], { subresource: "status" }),
     ...[Connection, AccessPolicy, ClusterAccessPolicy, Quarantine].flatMap((type) =>
