@@ -137,6 +137,34 @@ const checks: Readonly<Record<string, Check>> = {
       assert.deepEqual(fieldAt(binding, "spec", "validationActions"), ["Deny", "Audit"]);
     }
   },
+  "a redirected pod is admitted with our three containers alone, of this installation's images":
+    async (helm) => {
+      const objects = await rendered(helm, "proxy.earlierImages[0]=old:1", "proxy.uid=70000");
+      const text = JSON.stringify(one(objects, "ValidatingAdmissionPolicy", "chaperone-injected"));
+      for (const expected of [
+        "c.image in ['ghcr.io/chaperone-dev/proxy:0.1.0', 'old:1']",
+        "variables.init[0].name == 'chaperone-init'",
+        "variables.init[2].name == 'chaperone-verify'",
+        "c.securityContext.runAsUser == 70001",
+      ])
+        assert.ok(text.includes(expected), `${expected} is not in ${text}`);
+    },
+  "of pods the operator writes the status alone, and of that one condition": async (helm) => {
+    const objects = await rendered(helm);
+    const rules = listAt(one(objects, "ClusterRole", "chaperone-operator"), "rules").filter(
+      (rule) => listAt(rule, "resources").some((name) => String(name).startsWith("pods")),
+    );
+    assert.deepEqual(
+      rules.map((rule) => [fieldAt(rule, "resources"), fieldAt(rule, "verbs")]),
+      [
+        [["pods"], ["get", "list", "watch"]],
+        [["pods/status"], ["patch"]],
+      ],
+    );
+    const policy = one(objects, "ValidatingAdmissionPolicy", "chaperone-held");
+    assert.equal(listAt(policy, "spec", "validations").length, 2);
+    assert.equal(fieldAt(policy, "spec", "matchConstraints", "namespaceSelector"), undefined);
+  },
   "each person's role holds what that person does, and nothing of another's": async (helm) => {
     const objects = await rendered(helm);
     const mayWrite = (role: string): readonly string[] =>
