@@ -5,6 +5,7 @@ import type { Api } from "./api/server.ts";
 import type { OperatorConfig } from "./config.ts";
 import { connectionController } from "./connections/controller.ts";
 import type { Dialling } from "./connections/dialling.ts";
+import { egressController } from "./egress/controller.ts";
 import type { Closers, Foundations } from "./foundations.ts";
 import type { Governing } from "./grants/govern.ts";
 import type { WatchParts } from "./kube/collection.ts";
@@ -110,6 +111,21 @@ function statusControllers(parts: UpkeepParts): Controller[] {
     policyController(policies),
     clusterPolicyController(policies),
     podController({ client, view, judge: parts.judge, now, random, log }),
+    ...(config.agentEgress === undefined
+      ? []
+      : [
+          egressController({
+            ...config.agentEgress,
+            client,
+            view,
+            resolve: dialling.resolve,
+            operatorNamespace: config.namespace,
+            operatorPort: config.listen.apiPort,
+            now,
+            random,
+            log,
+          }),
+        ]),
     quarantineController({
       client,
       view,

@@ -149,6 +149,27 @@ const checks: Readonly<Record<string, Check>> = {
       ])
         assert.ok(text.includes(expected), `${expected} is not in ${text}`);
     },
+  "NetworkPolicies for agents come only where they are asked for, and belong to the role that lets them be written":
+    async (helm) => {
+      const without = JSON.stringify(await rendered(helm));
+      assert.doesNotMatch(without, /networkpolicies|CHAPERONE_AGENT_EGRESS_OWNER/);
+      const objects = await rendered(
+        helm,
+        "networkPolicy.agents=true",
+        "networkPolicy.resolvers[0]=169.254.20.10",
+      );
+      const role = one(objects, "ClusterRole", "chaperone-operator-egress");
+      assert.deepEqual(
+        listAt(role, "rules").map((rule) => fieldAt(rule, "verbs")),
+        [["create", "patch"], ["get"]],
+      );
+      one(objects, "ClusterRoleBinding", "chaperone-operator-egress");
+      const deployment = JSON.stringify(one(objects, "Deployment"));
+      assert.ok(
+        deployment.includes('"CHAPERONE_AGENT_EGRESS_OWNER","value":"chaperone-operator-egress"'),
+      );
+      assert.ok(deployment.includes('"CHAPERONE_AGENT_RESOLVERS","value":"169.254.20.10"'));
+    },
   "of pods the operator writes the status alone, and of that one condition": async (helm) => {
     const objects = await rendered(helm);
     const rules = listAt(one(objects, "ClusterRole", "chaperone-operator"), "rules").filter(

@@ -6,6 +6,7 @@ import { after, before, test, type TestContext } from "node:test";
 import fastJsonPatch from "fast-json-patch";
 import { parse } from "yaml";
 import { ordersDb, openai } from "../../operator/injection/fixture.ts";
+import { egressSpec, networkPolicyName } from "../../operator/egress/network-policy.ts";
 import { notInjected } from "../../operator/injection/injected.ts";
 import type { RefuseReason } from "../../operator/injection/reasons.ts";
 import { asRecord, spec, values } from "./read.ts";
@@ -221,6 +222,28 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
   ];
   for (const [message, change] of changes)
     assert.match(await refusedBy(dryRun(await redirected(change))), message);
+});
+
+test("the API server takes the NetworkPolicy that agents get, whatever their Connections' addresses", async () => {
+  const addressesOf = (): readonly string[] => ["10.1.2.3", "fd00::1", "1.1.1.1", "2606:4700::1"];
+  const admitted = await dryRun({
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: networkPolicyName, namespace },
+    spec: egressSpec({
+      namespace,
+      endpoints: [
+        { host: "postgres.data.svc.cluster.local", port: 5432 },
+        { host: "api.openai.com", port: 443 },
+        { host: "203.0.113.9", port: 8080 },
+      ],
+      addressesOf,
+      operatorNamespace: "chaperone-system",
+      operatorPort: 8443,
+      resolvers: ["169.254.20.10", "fd00::53"],
+    }),
+  });
+  assert.equal(values(spec(admitted)["egress"]).length, 8);
 });
 
 test("nobody takes a token for the proxy's audience, neither by a volume nor by asking for one", async () => {
