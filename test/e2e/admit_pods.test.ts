@@ -145,6 +145,8 @@ const refusals: readonly (readonly [RefuseReason, KubeObject, KubeObject?])[] = 
       ],
     },
   ],
+  ["MeshSidecar", { containers: [container({}), container({ name: "istio-proxy" })] }],
+  ["ProxyPort", { containers: [container({ ports: [{ containerPort: 15_020 }] })] }],
   [
     "ConnectionSecret",
     { containers: [container({ envFrom: [{ secretRef: { name: "orders-db" } }] })] },
