@@ -28,6 +28,15 @@ export interface OperatorConfig {
   readonly keysSecret: string;
   readonly checksPeerAddress: boolean;
   readonly isIPv6Only: boolean;
+  /** Undefined: no NetworkPolicy is made for agents. */
+  readonly agentEgress:
+    | {
+        /** Name of the ClusterRole that gives the right, to which the policies belong. */
+        readonly owner: string;
+        /** Addresses of resolvers that are no pods of kube-system. */
+        readonly resolvers: readonly string[];
+      }
+    | undefined;
   readonly logLevel: string;
   readonly listen: {
     readonly host: string;
@@ -57,6 +66,8 @@ export const defaultPorts = { api: 8_443, webhook: 9_443, health: 8_080 } as con
  * | `CHAPERONE_EXTRA_CA` | none; PEM |
  * | `CHAPERONE_CHECK_PEER_ADDRESS` | `true` |
  * | `CHAPERONE_IPV6_ONLY` | `false` |
+ * | `CHAPERONE_AGENT_EGRESS_OWNER` | none: no NetworkPolicies for agents |
+ * | `CHAPERONE_AGENT_RESOLVERS` | none; separated by commas |
  * | `CHAPERONE_LISTEN_HOST` | every address of the pod's family |
  * | `CHAPERONE_API_PORT`, `CHAPERONE_WEBHOOK_PORT`, `CHAPERONE_HEALTH_PORT` | 8443, 9443, 8080 |
  * | `CHAPERONE_LOG_LEVEL` | `info` |
@@ -68,6 +79,7 @@ export function readConfig(env: NodeJS.ProcessEnv): OperatorConfig {
   const problems: string[] = [];
   const reader = readerOf(env, problems);
   const podAddress = reader.optional("CHAPERONE_POD_IP");
+  const owner = reader.optional("CHAPERONE_AGENT_EGRESS_OWNER");
   const config: OperatorConfig = {
     namespace: reader.required("CHAPERONE_NAMESPACE"),
     pod: reader.required("CHAPERONE_POD"),
@@ -92,6 +104,10 @@ export function readConfig(env: NodeJS.ProcessEnv): OperatorConfig {
     keysSecret: reader.optional("CHAPERONE_KEYS_SECRET") ?? "chaperone-keys",
     checksPeerAddress: reader.oneOf("CHAPERONE_CHECK_PEER_ADDRESS", ["true", "false"]) === "true",
     isIPv6Only: reader.oneOf("CHAPERONE_IPV6_ONLY", ["false", "true"]) === "true",
+    agentEgress:
+      owner === undefined
+        ? undefined
+        : { owner, resolvers: reader.list("CHAPERONE_AGENT_RESOLVERS") },
     logLevel: reader.oneOf("CHAPERONE_LOG_LEVEL", [
       "info",
       "fatal",

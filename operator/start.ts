@@ -24,6 +24,7 @@ import { kubeIdentity } from "./kube/identity.ts";
 import { KubePeople } from "./kube/people.ts";
 import { KubeRequests } from "./kube/requests.ts";
 import { KubeView } from "./kube/view.ts";
+import type { PodJudge } from "./pods/condition.ts";
 import { WebhookBundle } from "./pki/webhook-bundle.ts";
 import { startUpkeep } from "./upkeep.ts";
 import { startWebhooks } from "./webhooks.ts";
@@ -107,6 +108,10 @@ async function assemble(
     closers,
   );
   const settings = (): InjectionSettings => injectionSettings(config, version, foundations);
+  const judge: PodJudge = {
+    notInjected: (pod) => notInjected(pod, settings(), Date.now()),
+    proxyUid: config.proxy.uid,
+  };
   const api = await startApi({
     view,
     requests,
@@ -116,7 +121,7 @@ async function assemble(
       pods: view.pods.store,
       now: Date.now,
       checksPeerAddress: config.checksPeerAddress,
-      notInjected: (pod) => notInjected(pod, settings(), Date.now()),
+      notInjected: judge.notInjected,
       tierOf: (pod) => judgeTier(pod, interceptionOf(pod) ?? "hosts", settings().uid),
     }),
     keys: foundations.keys,
@@ -180,7 +185,7 @@ async function assemble(
   closers.push(() => bundle.close());
 
   running.controllers = startUpkeep(
-    { config, foundations, dialling, watch, view, requests, people, api, record, problem },
+    { config, foundations, dialling, watch, view, requests, people, api, judge, record, problem },
     closers,
   );
   running.isReady = true;

@@ -16,6 +16,9 @@ export const annotations = {
   defaultContainer: "kubectl.kubernetes.io/default-container",
 } as const;
 
+/** The condition of a pod that says how strongly it is held; the operator alone writes it. */
+export const podCondition = "chaperone.dev/Held";
+
 export const proxyContainerName = "chaperone-proxy";
 
 /** Both belong to interception `redirect`. */
