@@ -49,10 +49,12 @@ export interface Observer {
 export interface Outgoing {
   readonly method: string;
   readonly path: string;
-  readonly headers: string[];
+  readonly headers: readonly string[];
   readonly body: Buffer | Readable | null;
   /** Of a body that streams, where it is known beforehand. */
   readonly length: number | undefined;
+  /** What follows the body, once that is whole. */
+  readonly trailers?: () => readonly string[];
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   /** The answer is read on the way: an encoding that was not asked for is removed. */
@@ -170,11 +172,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     this.#limits = answerLimits(outgoing.limits, (reason) => this.end(reason));
-    const { method, path, headers, body } = outgoing;
-    const { length } = outgoing;
+    const { method, path, headers, body, length, trailers } = outgoing;
     dispatchAgain(
       (request, handler) => upstream.pool.dispatch(request, handler),
-      { method, path, headers, body, ...(length !== undefined && { length }) },
+      { method, path, headers, body, length, trailers },
       outgoing.decodes === true ? new DecodedAnswer(this, method) : this,
       body instanceof Readable ? 0 : outgoing.retries,
     );

@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 
 import { ClientGone } from "./body.ts";
 import { watchEnd } from "./h2-end.ts";
-import { requestParts, responseFields } from "./h2-headers.ts";
+import { requestParts, fieldsByName } from "./h2-headers.ts";
 import type {
   BodyReader,
   FlatHeaders,
@@ -20,6 +20,7 @@ const backlogBytes = 32 * 1024;
 /** What nobody reads of a body; from the same machine this is some ten milliseconds of reading. */
 const discardLimit = 16 * 1024 * 1024;
 const discardMs = 10_000;
+const noTrailers: FlatHeaders = Object.freeze([]);
 
 export interface H2StreamEvents {
   /** Bytes of the body came, or some of the answer went. */
@@ -36,12 +37,12 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   readonly authority: string | undefined;
   readonly headers: FlatHeaders;
   readonly length: number | undefined;
+  trailers: FlatHeaders = noTrailers;
   readonly #stream: ServerHttp2Stream;
   readonly #watcher: H2StreamEvents;
   readonly #isWhole: () => boolean;
   #events: InboundEvents | undefined;
   #reader: BodyReader | undefined;
-  #trailers: FlatHeaders = [];
   #answerTrailers: OutgoingHttpHeaders = {};
   #continueOwed: boolean;
   #isRead = false;
@@ -74,7 +75,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#watcher = watcher;
     this.#isWhole = watchEnd(stream);
     stream.on("trailers", (_headers: unknown, _flags: unknown, fields: readonly string[]) => {
-      this.#trailers = fields;
+      this.trailers = fields;
     });
     stream.on("wantTrailers", () => this.#sendTrailers());
     // `close` follows and says the same; without a listener it would end the process.
@@ -134,7 +135,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   inform(status: number, headers: FlatHeaders): void {
     if (this.#hasBegun || this.#isClosed) return;
     this.#say(() =>
-      this.#stream.additionalHeaders({ ...responseFields(headers), ":status": status }),
+      this.#stream.additionalHeaders({ ...fieldsByName(headers), ":status": status }),
     );
   }
 
@@ -145,7 +146,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     const isEmpty = this.method === "HEAD" || status === 204 || status === 205 || status === 304;
     this.#say(() =>
       this.#stream.respond(
-        { ...responseFields(headers), ":status": status },
+        { ...fieldsByName(headers), ":status": status },
         // With trailers still to come Node does not end the stream by itself, not even when it is reset: see `abort`.
         isEmpty ? { endStream: true } : { waitForTrailers: true },
       ),
@@ -164,7 +165,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     if (this.#isOver) return;
     this.#over();
     if (this.#isClosed) return;
-    this.#answerTrailers = responseFields(trailers);
+    this.#answerTrailers = fieldsByName(trailers);
     this.#watcher.answered();
     if (last === undefined || this.#stream.writableEnded) this.#stream.end();
     else this.#stream.end(Buffer.from(last));
@@ -180,7 +181,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
 
   handOver(status: number, headers: FlatHeaders): Duplex {
     this.#over();
-    this.#stream.respond({ ...responseFields(headers), ":status": status });
+    this.#stream.respond({ ...fieldsByName(headers), ":status": status });
     return this.#stream;
   }
 
@@ -197,7 +198,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#stream.on("end", () => {
       if (!this.#isWhole()) return;
       this.#isRead = true;
-      this.#reader?.end(this.#trailers);
+      this.#reader?.end(this.trailers);
     });
   }
 
