@@ -3,6 +3,7 @@ import { constants } from "node:http2";
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 
+import { ProxyError } from "../errors.ts";
 import { ClientGone } from "./body.ts";
 import { watchEnd } from "./h2-end.ts";
 import { requestParts, fieldsByName } from "./h2-headers.ts";
@@ -21,6 +22,14 @@ const backlogBytes = 32 * 1024;
 const discardLimit = 16 * 1024 * 1024;
 const discardMs = 10_000;
 const noTrailers: FlatHeaders = Object.freeze([]);
+
+/** What nghttp2 resets a stream with whose frames break a rule (RFC 9113 section 7). A client says so only of what it got. */
+const faultCodes: ReadonlySet<number> = new Set([
+  constants.NGHTTP2_PROTOCOL_ERROR,
+  constants.NGHTTP2_FLOW_CONTROL_ERROR,
+  constants.NGHTTP2_STREAM_CLOSED,
+  constants.NGHTTP2_FRAME_SIZE_ERROR,
+]);
 
 export interface H2StreamEvents {
   /** Bytes of the body came, or some of the answer went. */
@@ -263,9 +272,23 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     const isTakenBack = !this.#isOver;
     this.#over();
     if (isTakenBack) {
-      events?.gone();
-      if (!this.#isRead) reader?.failed(new ClientGone());
+      const fault = faultOf(this.#stream);
+      if (!this.#isRead) reader?.failed(fault ?? new ClientGone());
+      if (fault === undefined) events?.gone();
+      else events?.broken(fault);
     }
     this.#watcher.closed(this, isTakenBack);
   }
+}
+
+/** What broke the rules, if that is why it closed: the frames of its own stream, or of the connection under it. */
+function faultOf({ rstCode = 0, errored }: ServerHttp2Stream): ProxyError | undefined {
+  const isOfConnection =
+    errored !== null && "code" in errored && errored.code === "ERR_HTTP2_ERROR";
+  if (!isOfConnection && !faultCodes.has(rstCode)) return undefined;
+  return new ProxyError(
+    "MalformedRequest",
+    `the ${isOfConnection ? "connection" : "request"} is not well-formed HTTP/2`,
+    errored === null ? {} : { cause: errored },
+  );
 }
