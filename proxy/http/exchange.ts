@@ -82,6 +82,8 @@ const maxOverdue = 1024 * 1024;
 export class Exchange implements AnswerHandler, InboundEvents {
   readonly request: InboundRequest;
   readonly client: ClientConnection;
+  /** What it holds of what all requests may. */
+  readonly share: BodyShare;
   /** Set once it is known; decides how a refusal is said. */
   protocol: Protocol | undefined;
   /** How a refusal is said, where the protocol alone does not say it. */
@@ -91,7 +93,6 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   #answer: InboundAnswer;
-  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -118,7 +119,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #body: Readable | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
-    this.#share = budget.share();
+    this.share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -134,13 +135,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit, this.#share);
+    return readPrefix(this.request.body, limit, this.share);
   }
 
   /** Makes room for a body that grew: resolves once all that is held has it, rejects when there was none in time. */
   hold(length: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#share.grow(length, resolve, reject)) resolve();
+      if (this.share.grow(length, resolve, reject)) resolve();
     });
   }
 
@@ -470,7 +471,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    this.#share.release();
+    this.share.release();
     this.client.finished(this);
   }
 }

@@ -282,7 +282,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
 }
 
 /** What broke the rules, if that is why it closed: the frames of its own stream, or of the connection under it. */
-function faultOf({ rstCode = 0, errored }: ServerHttp2Stream): ProxyError | undefined {
+function faultOf({ rstCode, errored }: ServerHttp2Stream): ProxyError | undefined {
   const isOfConnection =
     errored !== null && "code" in errored && errored.code === "ERR_HTTP2_ERROR";
   if (!isOfConnection && !faultCodes.has(rstCode)) return undefined;
