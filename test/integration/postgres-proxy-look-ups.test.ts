@@ -124,6 +124,6 @@ test(
       assert.deepEqual(seen?.rows, []);
       await reading;
     }
-    await Promise.all([changes, ...others].map((client) => client?.end()));
+    await Promise.all([changes, ...others].map(async (client) => client?.end()));
   },
 );
