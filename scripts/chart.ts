@@ -125,6 +125,23 @@ const checks: Readonly<Record<string, Check>> = {
       assert.ok(listAt(excluded, "values").includes("kube-system"));
       assert.ok(listAt(excluded, "values").includes(namespace));
     },
+  "workloads reach us only when their pods ask, and never for what Kubernetes' own controllers do":
+    async (helm) => {
+      const webhooks = listAt(
+        one(await rendered(helm), "MutatingWebhookConfiguration"),
+        "webhooks",
+      );
+      const webhook = webhooks.find((found) => textAt(found, "name") === "workloads.chaperone.dev");
+      const conditions = listAt(webhook, "matchConditions").map((found) =>
+        textAt(found, "expression"),
+      );
+      assert.equal(conditions.length, 2);
+      assert.match(
+        conditions.join(" "),
+        /system:serviceaccount:kube-system:.*chaperone\.dev\/inject/s,
+      );
+      assert.ok(JSON.stringify(webhook).includes("kube-public"), "outside excluded namespaces");
+    },
   "every admission policy is bound and denies": async (helm) => {
     const objects = await rendered(helm);
     const policies = kinds(objects, "ValidatingAdmissionPolicy");
