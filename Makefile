@@ -77,8 +77,8 @@ lint: node_modules/.installed ## Lint with types
 types: node_modules/.installed ## Type-check, and write the generated types
 	@$(NODE) scripts/generate.ts && node_modules/.bin/tsc --noEmit
 
-golden: node_modules/.installed ## Rewrite the golden files of injection and of the rules
-	@GOLDEN=write $(NODE) --test operator/injection/golden.test.ts proxy/redirect/rules.test.ts
+golden: node_modules/.installed ## Rewrite the golden files of injection, of the rules and of NetworkPolicies
+	@GOLDEN=write $(NODE) --test operator/injection/golden.test.ts proxy/redirect/rules.test.ts operator/egress/network-policy.test.ts
 
 chart: node_modules/.installed ## Lint and render the chart
 	@$(NODE) scripts/chart.ts
