@@ -43,8 +43,13 @@ export function candidates(name: string, conf: ResolvConf): string[] {
   if (name.endsWith(".")) return [withoutDot(name)];
   const dots = name.split(".").length - 1;
   const searched = conf.search.map((domain) => `${name}.${domain}`);
-  return dots >= conf.ndots ? [name, ...searched] : [...searched, name];
+  const asked = dots >= conf.ndots ? [name, ...searched] : [...searched, name];
+  const whole = `${name}.${clusterDomain}`;
+  return name.endsWith(".svc") && !asked.includes(whole) ? [...asked, whole] : asked;
 }
+
+/** Kubernetes' own default. A pod with a search list of its own finds Services by it, the operator before all. */
+const clusterDomain = "cluster.local";
 
 function ndotsOf(values: readonly string[]): number | undefined {
   const option = values.findLast((value) => /^ndots:\d+$/.test(value));
