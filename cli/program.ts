@@ -274,7 +274,7 @@ function addStateCommands(program: Command, asPlugin: boolean, env: NodeJS.Proce
       .description("how strongly each injected pod is held, and the first thing that is missing")
       .addOption(outputOption()),
   )
-    .addHelpText("after", "\nExample:\n  kubectl chaperone pods")
+    .addHelpText("after", "\nExample:\n  chaperone pods --cluster")
     .action(async (options) =>
       (await import("./commands/pods.ts")).list(await backend(options), options),
     );

@@ -224,6 +224,8 @@ function injectionSettings(
     operatorUrl: `https://${name}:${servicePort}`,
     operatorCa: certificates.bundle(),
     extraCa: config.extraCa,
+    redirectBy: config.redirectBy,
+    hasNodeRules: config.hasNodeRules,
     isIPv6Only: config.isIPv6Only,
   };
 }

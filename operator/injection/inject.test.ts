@@ -149,6 +149,10 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
   ],
   ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "pg-client" } })] })],
   ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
+  [
+    "RedirectByUnknown",
+    annotated({ "chaperone.dev/interception": "redirect", "chaperone.dev/redirect-by": "magic" }),
+  ],
   ["ForwardProxyUnknown", annotated({ "chaperone.dev/forward-proxy": "yes" })],
   ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
   ["ConnectionNotFound", annotated({ "chaperone.dev/connections": "orders-db, nothing" })],
@@ -178,6 +182,7 @@ test("each reason to refuse is broken by a pod of these tests", () => {
   const tested = new Set<string>([
     ...refused.map(([reason]) => reason),
     "InterceptionIPv6",
+    "NodeRulesAbsent", // rules-by.test.ts
     "TooManyConnections",
   ]);
   assert.deepEqual(

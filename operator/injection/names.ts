@@ -1,5 +1,7 @@
 // The names that injection writes into a pod; admission policies, the proxy and people look for them.
 
+import { rulesAnnotation } from "../../contract/redirect.ts";
+
 export const injectLabel = "chaperone.dev/inject";
 
 export const annotations = {
@@ -8,6 +10,10 @@ export const annotations = {
   chain: "chaperone.dev/chain",
   connections: "chaperone.dev/connections",
   interception: "chaperone.dev/interception",
+  /** Who loads the rules under interception `redirect`: `init` or `node`. */
+  redirectBy: "chaperone.dev/redirect-by",
+  /** What a node's plugin loads; written by injection alone. */
+  rules: rulesAnnotation,
   forwardProxy: "chaperone.dev/forward-proxy",
   /** How strongly the pod is held, as it was injected; the operator judges it anew at every grant. */
   tier: "chaperone.dev/tier",

@@ -31,6 +31,14 @@ const tools = [
   ["setpriv", "util-linux"],
 ] as const;
 
+/** Gives the network of a process a name, as runtimes do. @returns its file */
+export function named(t: TestContext, pid: number | undefined, name: string): string {
+  const done = spawnSync("ip", ["netns", "attach", name, String(pid)], { encoding: "utf8" });
+  if (done.status !== 0) throw new Error(done.stderr);
+  t.after(() => void spawnSync("ip", ["netns", "delete", name]));
+  return `/run/netns/${name}`;
+}
+
 export class PodNetwork {
   readonly #holders: readonly [ChildProcess, ChildProcess];
   readonly #children: ChildProcess[] = [];
@@ -87,6 +95,11 @@ export class PodNetwork {
       encoding: "utf8",
     });
     if (done.status !== 0) throw new Error(`${where}: ${done.stderr}`);
+  }
+
+  /** @returns the file of the pod's network */
+  named(t: TestContext, name: string): string {
+    return named(t, this.#holders[0].pid, name);
   }
 
   #into(where: "pod" | "world"): string[] {
