@@ -224,6 +224,18 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
   ];
   for (const [message, change] of changes)
     assert.match(await refusedBy(dryRun(await redirected(change))), message);
+  // Where the node loads the rules there is no chaperone-init, and the verifier is demanded all the same.
+  const byNode = async (names: readonly string[]): Promise<unknown> => {
+    const pod = await redirected((init) => init.filter(({ name }) => names.includes(String(name))));
+    const metadata = asRecord(pod["metadata"]);
+    const said = { ...asRecord(metadata["annotations"]), "chaperone.dev/redirect-by": "node" };
+    return await dryRun({ ...pod, metadata: { ...metadata, annotations: said } });
+  };
+  await byNode(["chaperone-proxy", "chaperone-verify"]);
+  assert.match(
+    await refusedBy(byNode(["chaperone-proxy"])),
+    /does not begin with chaperone-proxy, /,
+  );
 });
 
 test("the API server takes the NetworkPolicy that agents get, whatever their Connections' addresses", async () => {
