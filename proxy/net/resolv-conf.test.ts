@@ -49,15 +49,15 @@ for (const [name, conf, expected] of [
     "chaperone.chaperone-system.svc",
     host,
     [
+      "chaperone.chaperone-system.svc.cluster.local",
       "chaperone.chaperone-system.svc",
       "chaperone.chaperone-system.svc.corp.example",
-      "chaperone.chaperone-system.svc.cluster.local",
     ],
   ],
   [
     "db.data.svc",
-    pod,
-    ["db.data.svc.agents.svc.cluster.local", "db.data.svc.cluster.local", "db.data.svc"],
+    { ...pod, search: ["agents.svc.corp.example", "svc.corp.example"] },
+    ["db.data.svc.agents.svc.corp.example", "db.data.svc.svc.corp.example", "db.data.svc"],
   ],
   ["intranet", host, ["intranet.corp.example", "intranet"]],
   ["api.openai.com", host, ["api.openai.com", "api.openai.com.corp.example"]],

@@ -102,7 +102,7 @@ test("a pod's condition tells its tier, follows what is added to it, and is the 
     { phase: "Failed" },
     { podIPs: [{ ip: "10.0.0.1" }] },
     { conditions: [{ type: "Ready", status: "False" }] },
-    { containerStatuses: [] },
+    { containerStatuses: [{ name: "agent", ready: false }] },
     { message: "x", reason: "Evicted" },
   ])
     assert.match(await refusedBy(patchStatus(namespace, "led", status, operator)), nothingElse);
