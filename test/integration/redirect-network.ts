@@ -49,7 +49,7 @@ export class PodNetwork {
 
   /** @param families of the pod's addresses; the world has both */
   static async create(
-    t: TestContext,
+    t: { after(done: () => unknown): void },
     families: readonly (keyof typeof pod)[] = ["v4", "v6"],
   ): Promise<PodNetwork> {
     const holder = async (): Promise<ChildProcess> => {
