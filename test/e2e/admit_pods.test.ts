@@ -15,6 +15,7 @@ import {
   create,
   dryRun,
   kubectl,
+  namespaceFor,
   namespaceOf,
   refusedBy,
   remove,
@@ -191,9 +192,11 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
     const init = values(spec(injected)["initContainers"]).map((one) => ({ ...asRecord(one) }));
     return { ...injected, spec: { ...spec(injected), initContainers: change(init) ?? init } };
   };
-  const whole = agentPod(namespace, "by-hand", { interception: "redirect" });
+  const where = await namespaceFor(t, "by-hand", "privileged");
+  const account = { serviceAccountName: "default" };
+  const whole = agentPod(where, "by-hand", { interception: "redirect", ...account });
   const injected = asRecord(await dryRun(whole));
-  await webhookSleeps(t);
+  await webhookSleeps(t, where);
   assert.match(await refusedBy(dryRun(whole)), /asks for chaperone\.dev\/inject and has no proxy/);
   await dryRun(await redirected(() => undefined));
   const changes: readonly (readonly [RegExp, (init: KubeObject[]) => unknown])[] = [
@@ -224,6 +227,18 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
   ];
   for (const [message, change] of changes)
     assert.match(await refusedBy(dryRun(await redirected(change))), message);
+  // Where the node loads the rules there is no chaperone-init, and the verifier is demanded all the same.
+  const byNode = async (names: readonly string[]): Promise<unknown> => {
+    const pod = await redirected((init) => init.filter(({ name }) => names.includes(String(name))));
+    const metadata = asRecord(pod["metadata"]);
+    const said = { ...asRecord(metadata["annotations"]), "chaperone.dev/redirect-by": "node" };
+    return await dryRun({ ...pod, metadata: { ...metadata, annotations: said } });
+  };
+  await byNode(["chaperone-proxy", "chaperone-verify"]);
+  assert.match(
+    await refusedBy(byNode(["chaperone-proxy"])),
+    /does not begin with chaperone-proxy, /,
+  );
 });
 
 test("the API server takes the NetworkPolicy that agents get, whatever their Connections' addresses", async () => {
@@ -354,18 +369,20 @@ for (const [what, message, changes] of debuggers)
     assert.match(await refusedBy(patched), message);
   });
 
-/** The API server asks nobody to inject until the test is over; admission policies hold what they hold. */
-async function webhookSleeps(t: TestContext): Promise<void> {
+/** For a namespace of its own, the API server asks nobody to inject until the test is over; admission policies hold what they hold. */
+async function webhookSleeps(t: TestContext, where: string): Promise<void> {
   const name = "mutatingwebhookconfiguration/chaperone";
   const patch = (operation: KubeObject): Promise<string> =>
     kubectl(["patch", name, "--type=json", "--patch", JSON.stringify([operation])]);
   const at = "/webhooks/0/matchConditions";
-  await patch({ op: "add", path: `${at}/-`, value: { name: "asleep", expression: "false" } });
+  const expression = `request.namespace != '${where}'`;
+  await patch({ op: "add", path: `${at}/-`, value: { name: "asleep", expression } });
   t.after(() => patch({ op: "remove", path: `${at}/1` }));
   // The API server takes up a webhook's change within moments.
   await until("the webhook to be asleep", soonMs, async () => {
-    const pod = asRecord(await dryRun(agentPod(namespace, "asleep")).catch(() => ({})));
-    return pod["metadata"] === undefined;
+    const pod = agentPod(where, "asleep", { serviceAccountName: "default" });
+    const said = await dryRun(pod).then(() => "", String);
+    return said.includes("has no proxy");
   });
 }
 
