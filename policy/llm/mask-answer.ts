@@ -1,6 +1,6 @@
 // Masks the body of an answer or a request as it comes: JSON, server-sent events, forms or text, of a model's provider or of any server.
 import { FormMasker } from "../mask/mask-form.ts";
-import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
+import { everything, JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
 import { mediaOf } from "./answer.ts";
 import { ArrayMasker } from "./framing/mask-array.ts";
@@ -130,8 +130,6 @@ function textMasker(
 
 /** Of one line, as of one event. */
 const maxLine = maxEventLength;
-
-const everything: Shape = () => "text";
 
 function isText(media: string): boolean {
   return /^(?:text\/|image\/svg\+xml$|application\/(?:xml|yaml|x-yaml|graphql|javascript|[a-z0-9.+-]+\+xml)$)/.test(

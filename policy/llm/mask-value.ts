@@ -1,5 +1,5 @@
 // Masks the values of one provider's JSON that are there whole, each string by what the provider's shape says it is.
-import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
+import { everything, JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import { isOpaque } from "../mask/stream-json-string.ts";
 import { namedContext, type Counts, type StreamMasker, type TextStream } from "../mask/stream.ts";
 import { isObject, maxDepth, type JsonObject } from "./json.ts";
@@ -69,13 +69,11 @@ export class ValueMasker {
     return {
       masker: this.#masker,
       counts: this.#counts,
-      shape: inArguments,
+      shape: everything,
       otherwise: "text",
     } as const;
   }
 }
-
-const inArguments: Shape = () => "text";
 
 export function tooDeep(): NotMaskable {
   return new NotMaskable(`an event is nested deeper than ${maxDepth} levels`);
