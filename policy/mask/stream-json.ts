@@ -80,8 +80,6 @@ const blanks = new Uint8Array(256);
 for (const character of " \t\n\r") blanks[character.charCodeAt(0)] = 1;
 
 const literal = /^(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)$/;
-/** Nothing is found in a shorter number. */
-const shortestFinding = 9;
 
 export class JsonStream implements TextStream {
   readonly #options: JsonMasking;
@@ -243,7 +241,7 @@ export class JsonStream implements TextStream {
       return end;
     }
     if (!this.#expectsValue() || !literal.test(text.slice(at, end))) return this.#break(at);
-    const isQuiet = end - at < shortestFinding || !this.#isMarked(at, end);
+    const isQuiet = !this.#isMarked(at, end);
     this.#afterValue(end);
     const next = this.#blanksEnd(end);
     if (next < text.length && this.#mayStand(codes[next] ?? 0)) {
