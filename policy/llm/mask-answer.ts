@@ -159,6 +159,7 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
       if (!isObject(value)) return [{ data: whole(data) }];
       const shown = events.event(value, undefined);
       // The event itself keeps the name it came with.
+      if (shown.length === 1) return [{ data: JSON.stringify(shown[0]?.data) }];
       return shown.map((event, index) =>
         index === shown.length - 1 ? { data: JSON.stringify(event.data) } : sent(event),
       );
