@@ -116,6 +116,19 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
     }),
   ],
   [
+    "MeshSidecar",
+    podOf({ initContainers: [container({ name: "istio-proxy", restartPolicy: "Always" })] }),
+  ],
+  ["MeshSidecar", podOf({ containers: [container({}), container({ name: "istio-proxy" })] })],
+  ["ProxyPort", podOf({ containers: [container({ ports: [{ containerPort: 15_020 }] })] })],
+  [
+    "ProxyPort",
+    podOf(
+      { containers: [container({ ports: [{ containerPort: 80 }, { containerPort: 15_001 }] })] },
+      { annotations: { "chaperone.dev/interception": "redirect" } },
+    ),
+  ],
+  [
     "ConnectionSecret",
     podOf({
       containers: [
@@ -136,6 +149,10 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
   ],
   ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "pg-client" } })] })],
   ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
+  [
+    "RedirectByUnknown",
+    annotated({ "chaperone.dev/interception": "redirect", "chaperone.dev/redirect-by": "magic" }),
+  ],
   ["ForwardProxyUnknown", annotated({ "chaperone.dev/forward-proxy": "yes" })],
   ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
   ["ConnectionNotFound", annotated({ "chaperone.dev/connections": "orders-db, nothing" })],
@@ -165,6 +182,7 @@ test("each reason to refuse is broken by a pod of these tests", () => {
   const tested = new Set<string>([
     ...refused.map(([reason]) => reason),
     "InterceptionIPv6",
+    "NodeRulesAbsent", // rules-by.test.ts
     "TooManyConnections",
   ]);
   assert.deepEqual(

@@ -29,6 +29,8 @@ export async function proxySettings(): Promise<InjectionSettings> {
     ).toString("utf8"),
     extraCa: "",
     uid: defaultProxyUid,
+    redirectBy: "init",
+    hasNodeRules: true,
     isIPv6Only: false,
   };
 }
