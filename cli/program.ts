@@ -268,6 +268,17 @@ function addStateCommands(program: Command, asPlugin: boolean, env: NodeJS.Proce
       (await import("./commands/budgets.ts")).list(await backend(options), options),
     );
 
+  place(
+    program
+      .command("pods")
+      .description("how strongly each injected pod is held, and the first thing that is missing")
+      .addOption(outputOption()),
+  )
+    .addHelpText("after", "\nExample:\n  chaperone pods --cluster")
+    .action(async (options) =>
+      (await import("./commands/pods.ts")).list(await backend(options), options),
+    );
+
   const quarantine = program
     .command("quarantine")
     .description("cut subjects off now, and restore them");

@@ -32,6 +32,15 @@ export interface OperatorConfig {
   readonly redirectBy: RulesBy;
   readonly hasNodeRules: boolean;
   readonly isIPv6Only: boolean;
+  /** Undefined: no NetworkPolicy is made for agents. */
+  readonly agentEgress:
+    | {
+        /** Name of the ClusterRole that gives the right, to which the policies belong. */
+        readonly owner: string;
+        /** Addresses of resolvers that are no pods of kube-system. */
+        readonly resolvers: readonly string[];
+      }
+    | undefined;
   readonly logLevel: string;
   readonly listen: {
     readonly host: string;
@@ -63,6 +72,8 @@ export const defaultPorts = { api: 8_443, webhook: 9_443, health: 8_080 } as con
  * | `CHAPERONE_REDIRECT_BY` | `init`; or `node` |
  * | `CHAPERONE_NODE_RULES` | `false` |
  * | `CHAPERONE_IPV6_ONLY` | `false` |
+ * | `CHAPERONE_AGENT_EGRESS_OWNER` | none: no NetworkPolicies for agents |
+ * | `CHAPERONE_AGENT_RESOLVERS` | none; separated by commas |
  * | `CHAPERONE_LISTEN_HOST` | every address of the pod's family |
  * | `CHAPERONE_API_PORT`, `CHAPERONE_WEBHOOK_PORT`, `CHAPERONE_HEALTH_PORT` | 8443, 9443, 8080 |
  * | `CHAPERONE_LOG_LEVEL` | `info` |
@@ -74,6 +85,7 @@ export function readConfig(env: NodeJS.ProcessEnv): OperatorConfig {
   const problems: string[] = [];
   const reader = readerOf(env, problems);
   const podAddress = reader.optional("CHAPERONE_POD_IP");
+  const owner = reader.optional("CHAPERONE_AGENT_EGRESS_OWNER");
   const config: OperatorConfig = {
     namespace: reader.required("CHAPERONE_NAMESPACE"),
     pod: reader.required("CHAPERONE_POD"),
@@ -100,6 +112,10 @@ export function readConfig(env: NodeJS.ProcessEnv): OperatorConfig {
     redirectBy: reader.oneOf("CHAPERONE_REDIRECT_BY", ["init", "node"]),
     hasNodeRules: reader.oneOf("CHAPERONE_NODE_RULES", ["false", "true"]) === "true",
     isIPv6Only: reader.oneOf("CHAPERONE_IPV6_ONLY", ["false", "true"]) === "true",
+    agentEgress:
+      owner === undefined
+        ? undefined
+        : { owner, resolvers: reader.list("CHAPERONE_AGENT_RESOLVERS") },
     logLevel: reader.oneOf("CHAPERONE_LOG_LEVEL", [
       "info",
       "fatal",

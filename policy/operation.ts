@@ -301,6 +301,8 @@ export interface LlmOperation extends OperationBase {
   readonly http: HttpFacts;
   /** Members that the JSON body goes on with in the place of its own, so that nobody reads another model in it. */
   readonly members?: Readonly<Record<string, unknown>>;
+  /** Answers asked for at once; absent: one. */
+  readonly answers?: number;
 }
 
 export interface McpOperation extends OperationBase {

@@ -125,17 +125,83 @@ const checks: Readonly<Record<string, Check>> = {
       assert.ok(listAt(excluded, "values").includes("kube-system"));
       assert.ok(listAt(excluded, "values").includes(namespace));
     },
+  "workloads reach us only when their pods ask, and never for what Kubernetes' own controllers do":
+    async (helm) => {
+      const webhooks = listAt(
+        one(await rendered(helm), "MutatingWebhookConfiguration"),
+        "webhooks",
+      );
+      const webhook = webhooks.find((found) => textAt(found, "name") === "workloads.chaperone.dev");
+      const conditions = listAt(webhook, "matchConditions").map((found) =>
+        textAt(found, "expression"),
+      );
+      assert.equal(conditions.length, 2);
+      assert.match(
+        conditions.join(" "),
+        /system:serviceaccount:kube-system:.*chaperone\.dev\/inject/s,
+      );
+      assert.ok(JSON.stringify(webhook).includes("kube-public"), "outside excluded namespaces");
+    },
   "every admission policy is bound and denies": async (helm) => {
     const objects = await rendered(helm);
     const policies = kinds(objects, "ValidatingAdmissionPolicy");
     const bound = kinds(objects, "ValidatingAdmissionPolicyBinding");
-    assert.equal(policies.length, 8);
+    assert.equal(policies.length, 9);
     for (const policy of policies) {
       assert.equal(fieldAt(policy, "spec", "failurePolicy"), "Fail");
       const name = textAt(policy, "metadata", "name");
       const binding = bound.find((one_) => textAt(one_, "spec", "policyName") === name);
       assert.deepEqual(fieldAt(binding, "spec", "validationActions"), ["Deny", "Audit"]);
     }
+  },
+  "a redirected pod is admitted with our three containers alone, of this installation's images":
+    async (helm) => {
+      const objects = await rendered(helm, "proxy.earlierImages[0]=old:1", "proxy.uid=70000");
+      const text = JSON.stringify(one(objects, "ValidatingAdmissionPolicy", "chaperone-injected"));
+      for (const expected of [
+        "c.image in ['ghcr.io/chaperone-dev/proxy:0.1.0', 'old:1']",
+        "variables.init[0].name == 'chaperone-init'",
+        "variables.init[2].name == 'chaperone-verify'",
+        "c.securityContext.runAsUser == 70001",
+      ])
+        assert.ok(text.includes(expected), `${expected} is not in ${text}`);
+    },
+  "NetworkPolicies for agents come only where they are asked for, and belong to the role that lets them be written":
+    async (helm) => {
+      const without = JSON.stringify(await rendered(helm));
+      assert.doesNotMatch(without, /networkpolicies|CHAPERONE_AGENT_EGRESS_OWNER/);
+      const objects = await rendered(
+        helm,
+        "networkPolicy.agents=true",
+        "networkPolicy.resolvers[0]=169.254.20.10",
+      );
+      const role = one(objects, "ClusterRole", "chaperone-operator-egress");
+      assert.deepEqual(
+        listAt(role, "rules").map((rule) => fieldAt(rule, "verbs")),
+        [["create", "patch"], ["get"]],
+      );
+      one(objects, "ClusterRoleBinding", "chaperone-operator-egress");
+      const deployment = JSON.stringify(one(objects, "Deployment"));
+      assert.ok(
+        deployment.includes('"CHAPERONE_AGENT_EGRESS_OWNER","value":"chaperone-operator-egress"'),
+      );
+      assert.ok(deployment.includes('"CHAPERONE_AGENT_RESOLVERS","value":"169.254.20.10"'));
+    },
+  "of pods the operator writes the status alone, and of that one condition": async (helm) => {
+    const objects = await rendered(helm);
+    const rules = listAt(one(objects, "ClusterRole", "chaperone-operator"), "rules").filter(
+      (rule) => listAt(rule, "resources").some((name) => String(name).startsWith("pods")),
+    );
+    assert.deepEqual(
+      rules.map((rule) => [fieldAt(rule, "resources"), fieldAt(rule, "verbs")]),
+      [
+        [["pods"], ["get", "list", "watch"]],
+        [["pods/status"], ["patch"]],
+      ],
+    );
+    const policy = one(objects, "ValidatingAdmissionPolicy", "chaperone-held");
+    assert.equal(listAt(policy, "spec", "validations").length, 2);
+    assert.equal(fieldAt(policy, "spec", "matchConstraints", "namespaceSelector"), undefined);
   },
   "each person's role holds what that person does, and nothing of another's": async (helm) => {
     const objects = await rendered(helm);

@@ -116,6 +116,19 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
     }),
   ],
   [
+    "MeshSidecar",
+    podOf({ initContainers: [container({ name: "istio-proxy", restartPolicy: "Always" })] }),
+  ],
+  ["MeshSidecar", podOf({ containers: [container({}), container({ name: "istio-proxy" })] })],
+  ["ProxyPort", podOf({ containers: [container({ ports: [{ containerPort: 15_020 }] })] })],
+  [
+    "ProxyPort",
+    podOf(
+      { containers: [container({ ports: [{ containerPort: 80 }, { containerPort: 15_001 }] })] },
+      { annotations: { "chaperone.dev/interception": "redirect" } },
+    ),
+  ],
+  [
     "ConnectionSecret",
     podOf({
       containers: [

@@ -22,6 +22,9 @@ export const refuseReasons = {
   ProxyAudience:
     "tokens of the audience chaperone.dev are for the proxy alone: remove the projected token or use another audience",
   MountPathTaken: "the mount path /etc/chaperone/trust belongs to injection: mount elsewhere",
+  MeshSidecar:
+    'Istio\'s sidecar and the proxy listen on the same ports of the pod (15020, 15001): keep the pod out of the mesh with the label sidecar.istio.io/inject: "false"',
+  ProxyPort: "the port belongs to the proxy: let the container listen on another",
   ConnectionSecret:
     "the agent does not get the credential of a Connection, only the proxy does: remove the reference to the Secret",
   InterceptionUnknown: `the annotation ${annotations.interception} is endpoints, hosts or redirect`,

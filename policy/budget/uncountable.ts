@@ -26,6 +26,7 @@ export function uncountable(bundle: Bundle, operation: Operation): string | unde
   const { model, operation: name } = operation.facts;
   if (unseen.has(name))
     return `connection ${connectionName(bundle)} limits tokens or costs, and those of ${name} cannot be counted; use another connection for them`;
-  if (bundle.prices === undefined || priceOf(bundle.prices, model) !== undefined) return undefined;
+  if (bundle.limits.costPerDay === undefined || bundle.prices === undefined) return undefined;
+  if (priceOf(bundle.prices, model) !== undefined) return undefined;
   return `connection ${connectionName(bundle)} has limits.costPerDay, and the price table names no price for model ${JSON.stringify(model)}; add one to the ConfigMap chaperone-prices`;
 }

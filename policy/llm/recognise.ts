@@ -121,6 +121,7 @@ function llmOperation(
     facts,
     http: http.facts,
     ...(Object.keys(members).length > 0 && { members }),
+    ...(reading.answers > 1 && { answers: reading.answers }),
     ...(problem !== undefined && { unrecognised: problem }),
   };
 }

@@ -1,36 +1,13 @@
-// What tests of clients install lives in the user's cache: made once, whole or not at all, and found again by what was asked for.
+// What tests of clients install and build, each once into the user's cache.
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
-import { homedir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { cached } from "../integration/user-cache.ts";
 
 const run = promisify(execFile);
 /** A few packages from a slow index. */
 export const installTimeoutMs = 5 * 60_000;
-
-/** @param key everything the content depends on */
-export async function cached(
-  kind: string,
-  key: readonly string[],
-  fill: (folder: string) => Promise<unknown>,
-): Promise<string> {
-  const hash = createHash("sha256").update(key.join("\n")).digest("hex").slice(0, 12);
-  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-  const kept = join(cache, "chaperone", kind, hash);
-  if (existsSync(kept)) return kept;
-  const fresh = `${kept}.${process.pid}`;
-  await mkdir(fresh, { recursive: true });
-  try {
-    await fill(fresh);
-    await rename(fresh, kept);
-  } finally {
-    await rm(fresh, { recursive: true, force: true });
-  }
-  return kept;
-}
 
 /** The folder whose `node_modules` holds these packages; their install scripts are not run. */
 export function npmPackages(packages: readonly string[]): Promise<string> {

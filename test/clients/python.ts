@@ -2,7 +2,8 @@
 import { execFile, execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { cached, installTimeoutMs } from "./cache.ts";
+import { cached } from "../integration/user-cache.ts";
+import { installTimeoutMs } from "./cache.ts";
 
 const run = promisify(execFile);
 const scriptTimeoutMs = 120_000;

@@ -1,4 +1,4 @@
-// What stands around a guarded pod: a pod without the proxy, where it must not get, and the ways there that a program can try.
+// What lies outside of a redirected pod, and how its agent tries to get there: each way is open to a pod without the proxy first.
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
 import { until } from "../cluster/command.ts";
@@ -16,6 +16,9 @@ export const pinging = {
 
 export interface Surroundings {
   readonly free: Agent;
+  /** Address of the pod, and of the cluster's resolver. */
+  readonly address: string;
+  readonly resolver: string;
   readonly ways: readonly KubeObject[];
 }
 
@@ -55,6 +58,8 @@ export async function unguarded(): Promise<Surroundings> {
   const text = "GET /env HTTP/1.0\r\n\r\n";
   return {
     free: agentOf(outside, "free"),
+    address,
+    resolver,
     ways: [
       { way: "tcp", host: service, port: 80, text },
       { way: "tcp", host: address, port: 8000, text },
@@ -67,7 +72,7 @@ export async function unguarded(): Promise<Surroundings> {
   };
 }
 
-async function outcomes(agent: Agent, ways: readonly KubeObject[]): Promise<string[]> {
+export async function outcomes(agent: Agent, ways: readonly KubeObject[]): Promise<string[]> {
   const found: string[] = [];
   for (const way of ways) {
     const { done, failed } = await agent.order<string>("/get-out", way);
@@ -116,6 +121,7 @@ export async function refusedAndTold(
   });
 }
 
+/** Of the model that the tests know, by its usual name. */
 export const chat = {
   url: "https://api.openai.com/v1/chat/completions",
   init: {

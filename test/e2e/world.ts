@@ -1,16 +1,8 @@
 // A namespace with connections, policies and one agent in it: where most end-to-end tests begin.
 import type { TestContext } from "node:test";
 import { until } from "../cluster/command.ts";
-import {
-  apply,
-  create,
-  get,
-  kubectl,
-  namespaceFor,
-  ready,
-  soonMs,
-  type KubeObject,
-} from "./cluster.ts";
+import { apply, create, get, namespaceFor, ready, soonMs, type KubeObject } from "./cluster.ts";
+import { ask } from "./api-server.ts";
 import { images } from "./images.ts";
 import { databaseHost, ensureUpstreams, modelHost, type Upstreams } from "./upstreams.ts";
 
@@ -300,12 +292,7 @@ export function agentOf(namespace: string, pod: string): Agent {
     body: KubeObject = {},
     timeoutMs = 90_000,
   ): Promise<Answer<T>> =>
-    JSON.parse(
-      await kubectl(["create", "--raw", `${proxied}${path}`, "-f", "-"], {
-        input: JSON.stringify(body),
-        timeoutMs,
-      }),
-    ) as Answer<T>;
+    (await ask("POST", `${proxied}${path}`, { body, timeoutMs })) as Answer<T>;
   return {
     namespace,
     pod,

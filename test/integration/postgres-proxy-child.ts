@@ -1,4 +1,5 @@
 // The room in a process of its own, so that what an attack costs it can be measured; told what to do by messages of its parent.
+import { flushCompileCache } from "node:module";
 import { startHarness } from "./postgres-proxy-harness.ts";
 
 const [port = "0", password = ""] = process.argv.slice(2);
@@ -30,4 +31,6 @@ process.on("message", (message) => {
   }
 });
 process.on("disconnect", () => process.exit());
+// It ends by a signal, which leaves the cache unwritten.
+flushCompileCache();
 process.send?.({ port: harness.port });

@@ -47,7 +47,11 @@ export class PodNetwork {
     this.#holders = holders;
   }
 
-  static async create(t: TestContext): Promise<PodNetwork> {
+  /** @param families of the pod's addresses; the world has both */
+  static async create(
+    t: { after(done: () => unknown): void },
+    families: readonly (keyof typeof pod)[] = ["v4", "v6"],
+  ): Promise<PodNetwork> {
     const holder = async (): Promise<ChildProcess> => {
       const child = spawn("unshare", ["--net", "sh", "-c", "echo up; exec sleep 600"], {
         stdio: ["ignore", "pipe", "inherit"],
@@ -59,7 +63,7 @@ export class PodNetwork {
     t.after(() => network.#close());
     const [inside] = network.#holders;
     const ends = `ip link add cable type veth peer name eth0 netns ${inside.pid}`;
-    network.#shell("world", [
+    network.shell("world", [
       "ip link set lo up",
       ends,
       `ip addr add ${world.v4}/24 dev cable`,
@@ -69,13 +73,13 @@ export class PodNetwork {
       `ip -6 addr add ${world.v6}/64 dev cable nodad`,
       "ip link set cable up",
     ]);
-    network.#shell("pod", [
+    network.shell("pod", [
       "ip link set lo up",
-      `ip addr add ${pod.v4}/24 dev eth0`,
-      `ip -6 addr add ${pod.v6}/64 dev eth0 nodad`,
+      ...(families.includes("v4") ? [`ip addr add ${pod.v4}/24 dev eth0`] : []),
+      ...(families.includes("v6") ? [`ip -6 addr add ${pod.v6}/64 dev eth0 nodad`] : []),
       "ip link set eth0 up",
-      `ip route add default via ${world.v4}`,
-      `ip -6 route add default via ${world.v6}`,
+      ...(families.includes("v4") ? [`ip route add default via ${world.v4}`] : []),
+      ...(families.includes("v6") ? [`ip -6 route add default via ${world.v6}`] : []),
       // The kernel tells a moment later that the cable is plugged in; programs in a pod never see it otherwise.
       "for i in $(seq 500); do ip link show eth0 | grep -q 'state UP' && break; sleep 0.01; done",
       "ip link show eth0 | grep -q 'state UP'",
@@ -85,7 +89,8 @@ export class PodNetwork {
     return network;
   }
 
-  #shell(where: "pod" | "world", lines: readonly string[]): void {
+  /** Lines for a shell that is root in there. */
+  shell(where: "pod" | "world", lines: readonly string[]): void {
     const done = spawnSync("nsenter", [...this.#into(where), "sh", "-ec", lines.join("\n")], {
       encoding: "utf8",
     });

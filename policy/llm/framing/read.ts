@@ -2,7 +2,7 @@
 import { isObject } from "../json.ts";
 import type { JsonObject } from "../json.ts";
 import type { Framing } from "../provider.ts";
-import { BadFrame, FrameSplitter, headerValue } from "./aws-frames.ts";
+import { BadFrame, FrameSplitter, frameName } from "./aws-frames.ts";
 import { ArrayElements, NotAnArray } from "./json-array.ts";
 import { eventStream, maxEventLength } from "./sse.ts";
 
@@ -132,7 +132,7 @@ function framesReader(events: FrameEvents): FrameReader {
     push: (chunk) =>
       tried(() => {
         for (const frame of splitter.push(chunk)) {
-          const name = headerValue(frame, ":event-type") ?? headerValue(frame, ":exception-type");
+          const name = frameName(frame);
           const text = new TextDecoder().decode(frame.payload);
           if (text !== "") read(text, (value) => events.event(value, name), events);
         }

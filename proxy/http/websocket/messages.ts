@@ -1,6 +1,7 @@
 // What happens to the messages of one direction on their way: masked whole where a policy's detectors look at text, kept for the record
 // where it asks for all. What is not masked passes piece by piece.
 import type { ByteBudget } from "../byte-budget.ts";
+import { Gathered } from "../gathered.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
 import { maxContentBytes } from "../../pipeline.ts";
 import type { Content } from "../../pipeline.ts";
@@ -20,37 +21,6 @@ export interface MessageWork {
 
 /** A text that is masked is held whole. */
 export const maxMaskedBytes = 1024 * 1024;
-
-/** Bytes put together in one piece of memory: a peer that cuts them into crumbs makes them no larger. */
-class Gathered {
-  #bytes: Buffer = Buffer.alloc(0);
-  #length = 0;
-
-  get length(): number {
-    return this.#length;
-  }
-
-  add(piece: Buffer): void {
-    const needed = this.#length + piece.length;
-    if (needed > this.#bytes.length) {
-      const grown = Buffer.alloc(Math.max(needed, this.#bytes.length * 2));
-      this.#bytes.copy(grown, 0, 0, this.#length);
-      this.#bytes = grown;
-    }
-    piece.copy(this.#bytes, this.#length);
-    this.#length = needed;
-  }
-
-  /** Valid until the next `add` or `clear`. */
-  whole(): Buffer {
-    return this.#bytes.subarray(0, this.#length);
-  }
-
-  clear(): void {
-    this.#bytes = Buffer.alloc(0);
-    this.#length = 0;
-  }
-}
 
 export interface MessagesOptions {
   readonly part: "request" | "response";

@@ -3,6 +3,7 @@ import { createSocket } from "node:dgram";
 import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
+import { connect } from "node:net";
 import pg from "pg";
 import { OperatorRefused } from "../../../proxy/grant/answers.ts";
 import { OperatorClient } from "../../../proxy/grant/client.ts";
@@ -94,6 +95,20 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     });
     return { status: response.status, body: await response.text() };
   },
+  /** The same over a connection that is closed the moment everything is written, without waiting for a word. */
+  "/upload-and-leave": async ({ host = "", port = 80, bytes = 0 }) =>
+    await new Promise((resolve, reject) => {
+      const socket = connect({ host, port });
+      socket.on("error", reject);
+      const head = `POST /count HTTP/1.1\r\nhost: ${host}\r\ncontent-length: ${bytes}\r\n\r\n`;
+      socket.write(head);
+      socket.end(Buffer.alloc(bytes, "u"), () => {
+        socket.destroy();
+        resolve("left");
+      });
+    }),
+  /** How many bytes each of the uploads to this pod had. */
+  "/counts": async () => counts,
   /** As an agent that got hold of a token would: an exchange under a key of its own. */
   "/exchange": async ({ url = "", ca = "", token = "" }) => {
     const key = await ProofKey.create(Date.now);
@@ -136,6 +151,9 @@ async function answer(request: IncomingMessage): Promise<unknown> {
   }
 }
 
+const counts: number[] = [];
+const maxCounts = 1_000;
+
 /** For agents of other pods: says how many bytes came. */
 async function count(request: IncomingMessage): Promise<number> {
   let bytes = 0;
@@ -145,7 +163,10 @@ async function count(request: IncomingMessage): Promise<number> {
 
 createServer((request, response) => {
   if (request.url?.endsWith("/count") === true) {
-    void count(request).then((bytes) => response.end(`${bytes}`));
+    void count(request).then((bytes) => {
+      if (counts.push(bytes) > maxCounts) counts.shift();
+      response.end(`${bytes}`);
+    });
     return;
   }
   void answer(request).then((result) => {
