@@ -15,6 +15,7 @@ import {
   kubectl,
   list,
   logs,
+  namespaceFor,
   namespaceOf,
   operatorNamespace,
   podTimeoutMs,
@@ -23,7 +24,7 @@ import {
   soonMs,
   type KubeObject,
 } from "./cluster.ts";
-import { operatorBack } from "./installation.ts";
+import { operatorBack, webhookSleeps } from "./installation.ts";
 import { asRecord, spec, values } from "./read.ts";
 import { chat, pinging, refusedAndTold, unguarded } from "./surroundings.ts";
 import { databaseHost } from "./upstreams.ts";
@@ -193,6 +194,14 @@ test(
         writeFileSync(path.join(paths.cniFolder, name), text);
       await create(agentPod(world.namespace, "early", asked));
       await until("the verifier to stop it", podTimeoutMs, async () => {
+        await until("its condition to say so", soonMs, async () => {
+          const held = values(
+            asRecord((await get(world.namespace, "pod", "early"))["status"])["conditions"],
+          )
+            .map(asRecord)
+            .find(({ type }) => type === "chaperone.dev/Held");
+          return held?.["status"] === "False" && held["reason"] === "NotProven";
+        });
         const { status } = await get(world.namespace, "pod", "early");
         const verify = values(asRecord(status)["initContainerStatuses"])
           .map(asRecord)
@@ -213,6 +222,54 @@ test(
     });
     await create(agentPod(world.namespace, "early", asked));
     await ready(world.namespace, "early");
+  },
+);
+
+test(
+  "without the webhook no pod is admitted whose node shall load its rules and which lacks a part of it, or has more",
+  { skip },
+  async (t) => {
+    const namespace = await namespaceFor(t, "node-forged");
+    await apply({
+      apiVersion: "v1",
+      kind: "ServiceAccount",
+      metadata: { name: "invoice-agent", namespace },
+    });
+    const whole = agentPod(namespace, "by-hand", asked);
+    const injected = asRecord(await dryRun(whole));
+    const init = values(spec(injected)["initContainers"]).map(asRecord);
+    const annotations = asRecord(asRecord(injected["metadata"])["annotations"]);
+    const changed = (
+      containers: readonly unknown[],
+      notes: KubeObject = annotations,
+    ): KubeObject => ({
+      ...injected,
+      metadata: { ...asRecord(injected["metadata"]), annotations: notes },
+      spec: { ...spec(injected), initContainers: containers },
+    });
+    await webhookSleeps(t, namespace);
+    await dryRun(changed(init));
+    const { "chaperone.dev/rules": rules, ...silent } = annotations;
+    const { "chaperone.dev/redirect-by": _, ...byInit } = annotations;
+    const forged: readonly (readonly [RegExp, KubeObject])[] = [
+      [/does not begin with chaperone-proxy and chaperone-verify/, changed(init.slice(0, 1))],
+      [/does not begin with chaperone-proxy and chaperone-verify/, changed(init.toReversed())],
+      [/without chaperone-init/, changed([...init, { ...init[1], name: "chaperone-init" }])],
+      [/chaperone\.dev\/rules is injection's alone/, changed(init, silent)],
+      [
+        /chaperone\.dev\/rules is injection's alone/,
+        changed(init, {
+          ...annotations,
+          "chaperone.dev/rules": String(rules).replace("64535", "1000"),
+        }),
+      ],
+      [/does not begin with chaperone-init/, changed(init, byInit)],
+      [
+        /chaperone\.dev\/rules is injection's alone/,
+        changed(init.slice(0, 1), { ...byInit, "chaperone.dev/interception": "hosts" }),
+      ],
+    ];
+    for (const [message, pod] of forged) assert.match(await refusedBy(dryRun(pod)), message);
   },
 );
 

@@ -1,8 +1,19 @@
 // What the installed operator writes into pods, read from the cluster, and the operator itself: away, and back.
+import type { TestContext } from "node:test";
 import { defaultProxyUid, type InjectionSettings } from "../../operator/injection/settings.ts";
 import { until } from "../cluster/command.ts";
-import { get, kubectl, list, operatorNamespace, podTimeoutMs, soonMs } from "./cluster.ts";
+import {
+  dryRun,
+  get,
+  kubectl,
+  list,
+  operatorNamespace,
+  podTimeoutMs,
+  soonMs,
+  type KubeObject,
+} from "./cluster.ts";
 import { asRecord, spec, values } from "./read.ts";
+import { agentPod } from "./world.ts";
 
 export async function proxySettings(): Promise<InjectionSettings> {
   const deployment = await get(operatorNamespace, "deployment", "chaperone");
@@ -33,6 +44,21 @@ export async function proxySettings(): Promise<InjectionSettings> {
     hasNodeRules: true,
     isIPv6Only: false,
   };
+}
+
+/** The API server asks nobody to inject until the test is over; admission policies hold what they hold. */
+export async function webhookSleeps(t: TestContext, namespace: string): Promise<void> {
+  const name = "mutatingwebhookconfiguration/chaperone";
+  const patch = (operation: KubeObject): Promise<string> =>
+    kubectl(["patch", name, "--type=json", "--patch", JSON.stringify([operation])]);
+  const at = "/webhooks/0/matchConditions";
+  await patch({ op: "add", path: `${at}/-`, value: { name: "asleep", expression: "false" } });
+  t.after(() => patch({ op: "remove", path: `${at}/1` }));
+  // The API server takes up a webhook's change within moments.
+  await until("the webhook to be asleep", soonMs, async () => {
+    const pod = asRecord(await dryRun(agentPod(namespace, "asleep")).catch(() => ({})));
+    return pod["metadata"] === undefined;
+  });
 }
 
 export async function operatorAway(): Promise<void> {
