@@ -109,7 +109,8 @@ async function replace(
   } finally {
     await handle.close();
   }
-  await chown(temporary, uid, gid);
+  // Another owner than root would be told by its mode alone; that the list can be read is what counts.
+  await chown(temporary, uid, gid).catch(() => undefined);
   // Somebody else may have written since we read: then theirs counts, and we come again.
   const now = present === undefined ? undefined : await readConfig(join(directory, name));
   if (now !== present) {

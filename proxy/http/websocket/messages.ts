@@ -5,7 +5,6 @@ import { Gathered } from "../gathered.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
 import type { Content } from "../../pipeline.ts";
 import { closeCodes, WebSocketViolation } from "./frame.ts";
-import { Gathered } from "./gathered.ts";
 import { KeptLines } from "./kept-lines.ts";
 import type { MessageKind } from "./frame.ts";
 
