@@ -114,6 +114,7 @@ export interface Content {
   readonly part: ContentRef["part"];
   readonly text: string;
   readonly truncated?: boolean;
+  readonly whole?: ContentRef["whole"];
 }
 
 /** A connection that outlives its grant is cut at the next idle point, and at the latest after this. */

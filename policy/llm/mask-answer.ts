@@ -1,6 +1,6 @@
 // Masks the body of an answer or a request as it comes: JSON, server-sent events, forms or text, of a model's provider or of any server.
 import { FormMasker } from "../mask/mask-form.ts";
-import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
+import { everything, JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
 import type { KeptThinking } from "./anthropic/kept-thinking.ts";
 import { MarkedBody } from "./anthropic/marked-body.ts";
@@ -144,8 +144,6 @@ function textMasker(
 /** Of one line, as of one event. */
 const maxLine = maxEventLength;
 
-const everything: Shape = () => "text";
-
 function isText(media: string): boolean {
   return /^(?:text\/|image\/svg\+xml$|application\/(?:xml|yaml|x-yaml|graphql|javascript|[a-z0-9.+-]+\+xml)$)/.test(
     media,
@@ -174,6 +172,7 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
       if (!isObject(value)) return [{ data: whole(data) }];
       const shown = events.event(value, undefined);
       // The event itself keeps the name it came with.
+      if (shown.length === 1) return [{ data: JSON.stringify(shown[0]?.data) }];
       return shown.map((event, index) =>
         index === shown.length - 1 ? { data: JSON.stringify(event.data) } : sent(event),
       );

@@ -20,9 +20,13 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
       throw new Error("the transaction failed earlier; end it with ROLLBACK first");
     if (begun && exchange.status === "I")
       throw new Error("the pipeline is half sent; send the statement again after Sync");
-    const results: Rows[] = [];
-    for (const text of masks.queries) results.push(await timer.race(exchange.ownQuery(text)));
-    masks.loaded(results);
+    const read = async (): Promise<readonly Rows[]> => {
+      if (exchange.over) throw new Error("the session is over");
+      const results: Rows[] = [];
+      for (const text of masks.queries) results.push(await timer.race(exchange.ownQuery(text)));
+      return results;
+    };
+    await timer.race(masks.look(exchange.status === "I", read));
   } catch (error) {
     throw new ProxyError(
       "MaskNotProvable",

@@ -5,6 +5,7 @@ import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import { Cursors } from "./cursors.ts";
 import type { Execution } from "./execution.ts";
+import { LookUps } from "./look-ups.ts";
 import type { Masking } from "./masking.ts";
 
 /** A result of one of our own queries, in text form. */
@@ -36,6 +37,11 @@ interface CachedCatalog {
 /** Catalogs by upstream and database, shared by the sessions of a room. */
 export class CatalogCache {
   readonly #known = new Map<string, CachedCatalog>();
+  readonly lookUps: LookUps;
+
+  constructor(now: () => number) {
+    this.lookUps = new LookUps(now);
+  }
 
   /** @param late it cannot be read anew just now */
   get(key: string, now: number, late: boolean): CachedCatalog | undefined {
@@ -139,13 +145,25 @@ export class MaskSource {
     return this.#options.engine.catalogQueries;
   }
 
+  /**
+   * Reads the catalog by `read`, or waits for another session that is just doing so.
+   *
+   * @param idle no transaction is open: what is found holds for others as well
+   */
+  async look(idle: boolean, read: () => Promise<readonly Rows[]>): Promise<void> {
+    const { cache, key } = this.#options;
+    const keep = async (): Promise<void> => this.loaded(await read());
+    if (idle && !this.#rereads) await cache.lookUps.share(key, keep);
+    else await keep();
+  }
+
   loaded(results: readonly Rows[]): void {
     const { engine, cache, key, now } = this.#options;
     cache.set(key, engine.catalog(results), now());
     this.#rereads = false;
   }
 
-  /** The catalog no longer tells the truth. */
+  /** The catalog may no longer tell the truth: it is read again, by whichever session is first. */
   stale(): void {
     this.#options.cache.drop(this.#options.key);
   }
@@ -161,7 +179,10 @@ export class MaskSource {
   }
 
   executed(execution: Execution): void {
-    if (execution.understood.changesSchema) this.stale();
+    if (!execution.understood.changesSchema) return;
+    this.stale();
+    // Nor does what somebody began to read before.
+    this.#options.cache.lookUps.outdate(this.#options.key);
   }
 }
 

@@ -11,6 +11,7 @@ import {
 import { ProxyError } from "../errors.ts";
 import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
+import { LookUps } from "./look-ups.ts";
 import type { Rows } from "./mask-source.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -36,7 +37,14 @@ interface Known {
 }
 
 /** By upstream and database, shared by the sessions of a room. */
-export type OverloadCache = Map<string, Known>;
+export class OverloadCache {
+  readonly known = new Map<string, Known>();
+  readonly lookUps: LookUps;
+
+  constructor(now: () => number) {
+    this.lookUps = new LookUps(now);
+  }
+}
 
 export interface OverloadSourceOptions {
   readonly callsOf: CallsOf;
@@ -55,7 +63,7 @@ export class OverloadSource {
   }
 
   get #known(): Known | undefined {
-    return this.#options.cache.get(this.#options.key);
+    return this.#options.cache.known.get(this.#options.key);
   }
 
   /**
@@ -68,19 +76,40 @@ export class OverloadSource {
     return idle && this.#options.now() - known.loadedAt >= ttlMs;
   }
 
+  /**
+   * Reads them by `read`, or waits for another session that is just doing so.
+   *
+   * @param idle no transaction is open: what is found holds for others as well
+   */
+  async look(idle: boolean, read: () => Promise<Rows>): Promise<void> {
+    const { cache, key } = this.#options;
+    if (!idle) this.loaded(await read());
+    else
+      await cache.lookUps.share(key, async (isOutdated) => {
+        this.loaded(await read());
+        if (isOutdated()) this.#outdated();
+      });
+  }
+
   loaded(rows: Rows): void {
     const { cache, key, now } = this.#options;
-    if (!cache.has(key) && cache.size >= maxDatabases) {
-      for (const oldest of cache.keys()) {
-        cache.delete(oldest);
+    const { known } = cache;
+    if (!known.has(key) && known.size >= maxDatabases) {
+      for (const oldest of known.keys()) {
+        known.delete(oldest);
         break;
       }
     }
-    cache.set(key, { overloads: overloadsFromRows(rows), loadedAt: now(), calls: new Map() });
+    known.set(key, { overloads: overloadsFromRows(rows), loadedAt: now(), calls: new Map() });
   }
 
   /** The agent's own DDL was forwarded: they are read again before the next statement. */
   stale(): void {
+    this.#options.cache.lookUps.outdate(this.#options.key);
+    this.#outdated();
+  }
+
+  #outdated(): void {
     const known = this.#known;
     if (known !== undefined) known.loadedAt = Number.NEGATIVE_INFINITY;
   }
@@ -105,7 +134,11 @@ export async function loadOverloads(exchange: Exchange): Promise<void> {
   const timer = bounded(timeoutMs);
   try {
     await timer.race(exchange.drained());
-    exchange.options.overloads.loaded(await timer.race(exchange.ownQuery(overloadsQuery)));
+    const read = async (): Promise<Rows> => {
+      if (exchange.over) throw new Error("the session is over");
+      return timer.race(exchange.ownQuery(overloadsQuery));
+    };
+    await timer.race(exchange.options.overloads.look(exchange.status === "I", read));
   } finally {
     timer.clear();
   }

@@ -10,7 +10,7 @@ import { Gathering } from "./gathering.ts";
 import { holdNoticeMs } from "./hold-notices.ts";
 import { CatalogCache } from "./mask-source.ts";
 import type { MaskEngine } from "./mask-source.ts";
-import type { CallsOf, OverloadCache } from "./overloads.ts";
+import { OverloadCache, type CallsOf } from "./overloads.ts";
 import { serve } from "./session.ts";
 import { NamedTotal } from "./statements.ts";
 import { createStudy } from "./understanding.ts";
@@ -86,9 +86,9 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     dial: options.dial,
     study: createStudy(options.recognise),
     masks: options.masks,
-    catalogs: new CatalogCache(),
+    catalogs: new CatalogCache(now),
     callsOf: options.callsOf,
-    overloads: new Map(),
+    overloads: new OverloadCache(now),
     cancelKeys: new CancelKeys(),
     gathering: new Gathering(now, options.memoryPatienceMs),
     reads: new SharedReads(),

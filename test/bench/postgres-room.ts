@@ -16,7 +16,7 @@ import { Gathering } from "../../proxy/postgres/gathering.ts";
 import { CatalogCache, MaskSource } from "../../proxy/postgres/mask-source.ts";
 import { message } from "../../proxy/postgres/messages.ts";
 import { Outbox } from "../../proxy/postgres/outbox.ts";
-import { OverloadSource } from "../../proxy/postgres/overloads.ts";
+import { OverloadCache, OverloadSource } from "../../proxy/postgres/overloads.ts";
 import { SessionSettings } from "../../proxy/postgres/session-settings.ts";
 import { NamedTotal } from "../../proxy/postgres/statements.ts";
 import { createStudy } from "../../proxy/postgres/understanding.ts";
@@ -127,7 +127,7 @@ function session(): (chunk: Buffer) => void {
   });
   const opened = gate.open({});
   const current = (): LiveGrant => live;
-  const cache = new CatalogCache();
+  const cache = new CatalogCache(now);
   const masks = new MaskSource({
     engine: understanding.masks,
     cache,
@@ -138,7 +138,7 @@ function session(): (chunk: Buffer) => void {
   });
   masks.loaded([[accounts], [], [], [], []]);
   const { callsOf, recognise } = understanding;
-  const overloads = new OverloadSource({ callsOf, cache: new Map(), key: "", now });
+  const overloads = new OverloadSource({ callsOf, cache: new OverloadCache(now), key: "", now });
   overloads.loaded([]);
   const exchange = new Exchange({
     gate,

@@ -45,8 +45,9 @@ export class RealtimeEvents {
       const said = this.#texts.piece(delta, [placeOf(base)], { key: part, part, carry });
       return [{ ...shown, delta: said }];
     }
-    if (delta !== undefined) shown["delta"] = this.#values.value(delta, ["delta"]);
-    return [...this.#texts.flush(endedBy(event, type, part)), shown];
+    const all =
+      delta === undefined ? shown : { ...shown, delta: this.#values.value(delta, ["delta"]) };
+    return [...this.#texts.flush(endedBy(event, type, part)), all];
   }
 
   /** Nothing follows, or another mask: what was held back. */

@@ -2,7 +2,7 @@
 import type { ByteBudget } from "../byte-budget.ts";
 import { closeCodes, WebSocketViolation } from "./frame.ts";
 import type { MessageKind } from "./frame.ts";
-import { Gathered } from "./gathered.ts";
+import { Gathered } from "../gathered.ts";
 import type { MessageWork, Piece } from "./messages.ts";
 
 /** As one event of a stream over HTTP: a picture in base64 is a message. */

@@ -1,7 +1,7 @@
 // What was said in one direction of a WebSocket, kept for the record: a line for each message, as far as recordings go.
 import { maxContentBytes } from "../../pipeline.ts";
 import type { Content } from "../../pipeline.ts";
-import { Gathered } from "./gathered.ts";
+import { Gathered } from "../gathered.ts";
 
 export class KeptLines {
   readonly #part: "request" | "response";

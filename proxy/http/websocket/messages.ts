@@ -1,10 +1,10 @@
 // What happens to the messages of one direction on their way: masked whole where a policy's detectors look at text, kept for the record
 // where it asks for all. What is not masked passes piece by piece.
 import type { ByteBudget } from "../byte-budget.ts";
+import { Gathered } from "../gathered.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
 import type { Content } from "../../pipeline.ts";
 import { closeCodes, WebSocketViolation } from "./frame.ts";
-import { Gathered } from "./gathered.ts";
 import { KeptLines } from "./kept-lines.ts";
 import type { MessageKind } from "./frame.ts";
 

@@ -1,4 +1,4 @@
-// The bytes of a message that is not whole yet.
+// Bytes that come in pieces and are wanted as one.
 
 /** Bytes put together in one piece of memory: a peer that cuts them into crumbs makes them no larger. */
 export class Gathered {
