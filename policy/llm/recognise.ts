@@ -123,12 +123,14 @@ export function llmOperation(
     http,
     ...(Object.keys(members).length > 0 && { members }),
     ...(reading.answers > 1 && { answers: reading.answers }),
+    ...(reading.requests.length > 0 && { requests: reading.requests }),
     ...(problem !== undefined && { unrecognised: problem }),
   };
 }
 
 function factsOf(operation: string, reading: Reading): LlmFacts {
-  const { tools, offered, called, answers, deployment: _path, members: _set, ...read } = reading;
+  const { tools, offered, called, answers, deployment: _path, members: _set, ...rest } = reading;
+  const { requests: _requests, ...read } = rest;
   const { promptsUnreadable, modelUnsaid, toolsUnreadable, maxOutputTokens, ...known } = read;
   return {
     operation,

@@ -22,6 +22,7 @@ import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import { maskRequest } from "./mask-request.ts";
+import { strictestOf } from "./batch-requests.ts";
 import { decodedBody, decodedHead, settledJson, settledType } from "./request-text.ts";
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
@@ -35,9 +36,10 @@ export async function askLlm(
   received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
-  { vault, thinking }: Pick<GateSession, "vault" | "thinking">,
+  session: Pick<GateSession, "vault" | "thinking" | "decideNow">,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
+  const { vault, thinking } = session;
   const sent = await wholeBody(exchange, received);
   const type = sent === undefined ? undefined : settledType(received, sent);
   const head =
@@ -53,13 +55,14 @@ export async function askLlm(
     target: head.target,
     headers: head.all,
   });
-  const operation = recogniseLlm(provider, {
+  const asked = recogniseLlm(provider, {
     http,
     basePath: endpoint.basePath,
     contentType: String(head.all["content-type"] ?? ""),
     headers: Object.keys(head.all),
     ...(body !== undefined && { body }),
   });
+  const operation = strictestOf(asked, (one) => session.decideNow(one));
   if (masks.length > 0) refuseTokens(operation);
   return {
     operation,
@@ -74,7 +77,7 @@ export async function askLlm(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      const sent = rewritten(provider, body, operation, maxOutputTokens);
+      const sent = rewritten(provider, body, asked, maxOutputTokens);
       // Behind the decision and the record: what the model thought is the provider's own, and only it hears it again.
       return provider.signsThinking === true ? thoughtOf(sent, thinking) : sent;
     },
@@ -130,7 +133,7 @@ function rewritten(
   maxOutputTokens: number | undefined,
 ): Buffer {
   const limit =
-    maxOutputTokens === undefined
+    maxOutputTokens === undefined || http.contentType !== "application/json"
       ? {}
       : limitOf(body, (value) =>
           provider.limited(facts.operation, value, maxOutputTokens, http.path),

@@ -152,7 +152,7 @@ const understood: readonly (readonly [
   [
     "uploads",
     "POST /v1/files",
-    form(["purpose", "batch"], ["file", "{}", "a.jsonl"]),
+    form(["purpose", "user_data"], ["file", "{}", "a.jsonl"]),
     { operation: "files", model: "", promptsUnreadable: true },
     asForm,
   ],

@@ -28,7 +28,6 @@ const posts: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/audio/speech", { operation: "speech", body: "json", read: readSpeech }],
   ["/audio/transcriptions", { operation: "transcriptions", body: "form", read: readTranscription }],
   ["/audio/translations", { operation: "translations", body: "form", read: readTranscription }],
-  ["/files", { operation: "files", body: "form", read: readUpload }],
   ["/batches", { operation: "batches", body: "json", read: readBatch }],
 ]);
 
@@ -73,6 +72,7 @@ function routeAt(http: HttpFacts, local: string): Route | undefined {
   if (upgrade !== undefined) return local === "/realtime" ? realtime(http) : undefined;
   const posted = method === "POST" ? posts.get(local) : undefined;
   if (posted !== undefined) return posted;
+  if (method === "POST" && local === "/files") return upload(http);
   const [, operation] = kept.find(([pattern]) => pattern.test(`${method} ${local}`)) ?? [];
   if (operation !== undefined) return { operation, body: "none", read: () => {} };
   const model = method === "GET" ? /^\/models(?:\/(.+))?$/.exec(local) : null;
@@ -83,6 +83,16 @@ function routeAt(http: HttpFacts, local: string): Route | undefined {
     read: (reading) => {
       reading.model = model[1] ?? "";
     },
+  };
+}
+
+/** The file of a batch has requests to the same API. */
+function upload(http: HttpFacts): Route {
+  return {
+    operation: "files",
+    body: "form",
+    read: (reading, value) =>
+      readUpload(reading, value, http, (line) => openAiRoute({ http: line, path: line.path })),
   };
 }
 
