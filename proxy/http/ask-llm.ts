@@ -1,6 +1,8 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
 import { formTokens, inputTokens } from "../../policy/budget/estimate.ts";
 import type { DetectMask, RecordingDetail } from "../../policy/bundle.ts";
+import { maskedMark, withThinking } from "../../policy/llm/anthropic/kept-thinking.ts";
+import type { KeptThinking } from "../../policy/llm/anthropic/kept-thinking.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
@@ -12,10 +14,9 @@ import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
-import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
-import type { Content, LiveGrant } from "../pipeline.ts";
+import type { Content, GateSession, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
@@ -34,7 +35,7 @@ export async function askLlm(
   received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
-  vault: TokenVault,
+  { vault, thinking }: Pick<GateSession, "vault" | "thinking">,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
   const sent = await wholeBody(exchange, received);
@@ -73,7 +74,9 @@ export async function askLlm(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      return rewritten(provider, body, operation, maxOutputTokens);
+      const sent = rewritten(provider, body, operation, maxOutputTokens);
+      // Behind the decision and the record: what the model thought is the provider's own, and only it hears it again.
+      return provider.signsThinking === true ? thoughtOf(sent, thinking) : sent;
     },
     observer: () =>
       new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
@@ -136,6 +139,13 @@ function rewritten(
   return Object.keys(set).length === 0
     ? body
     : Buffer.from(withMembers(body.toString("utf8"), set));
+}
+
+/** The request with the thinking that was masked as its model signed it. */
+function thoughtOf(body: Buffer, thinking: KeptThinking): Buffer {
+  return body.includes(maskedMark)
+    ? Buffer.from(withThinking(body.toString("utf8"), thinking))
+    : body;
 }
 
 /** The members that differ in the body with the limit. */

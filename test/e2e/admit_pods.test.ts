@@ -15,6 +15,7 @@ import {
   create,
   dryRun,
   kubectl,
+  namespaceFor,
   namespaceOf,
   refusedBy,
   remove,
@@ -189,9 +190,11 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
     const init = values(spec(injected)["initContainers"]).map((one) => ({ ...asRecord(one) }));
     return { ...injected, spec: { ...spec(injected), initContainers: change(init) ?? init } };
   };
-  const whole = agentPod(namespace, "by-hand", { interception: "redirect" });
+  const where = await namespaceFor(t, "by-hand", "privileged");
+  const account = { serviceAccountName: "default" };
+  const whole = agentPod(where, "by-hand", { interception: "redirect", ...account });
   const injected = asRecord(await dryRun(whole));
-  await webhookSleeps(t, namespace);
+  await webhookSleeps(t, where);
   assert.match(await refusedBy(dryRun(whole)), /asks for chaperone\.dev\/inject and has no proxy/);
   await dryRun(await redirected(() => undefined));
   const changes: readonly (readonly [RegExp, (init: KubeObject[]) => unknown])[] = [

@@ -46,18 +46,36 @@ export async function proxySettings(): Promise<InjectionSettings> {
   };
 }
 
-/** The API server asks nobody to inject until the test is over; admission policies hold what they hold. */
+/** For a namespace of its own, the API server asks nobody to inject until the test is over; admission policies hold what they hold. */
 export async function webhookSleeps(t: TestContext, namespace: string): Promise<void> {
-  const name = "mutatingwebhookconfiguration/chaperone";
-  const patch = (operation: KubeObject): Promise<string> =>
-    kubectl(["patch", name, "--type=json", "--patch", JSON.stringify([operation])]);
+  const configuration = "mutatingwebhookconfiguration/chaperone";
   const at = "/webhooks/0/matchConditions";
-  await patch({ op: "add", path: `${at}/-`, value: { name: "asleep", expression: "false" } });
-  t.after(() => patch({ op: "remove", path: `${at}/1` }));
+  const condition = {
+    name: `asleep-${namespace}`,
+    expression: `request.namespace != '${namespace}'`,
+  };
+  const patch = (...operations: readonly KubeObject[]): Promise<string> =>
+    kubectl(["patch", configuration, "--type=json", "--patch", JSON.stringify(operations)]);
+  await patch({ op: "add", path: `${at}/-`, value: condition });
+  t.after(async () => {
+    // Others may sleep and wake up at the same time.
+    await until("the webhook to be awake", soonMs, async () => {
+      const { webhooks } = JSON.parse(await kubectl(["get", configuration, "-o", "json"])) as {
+        readonly webhooks: readonly { readonly matchConditions: readonly { name: string }[] }[];
+      };
+      const path = `${at}/${webhooks[0]?.matchConditions.findIndex(({ name }) => name === condition.name)}`;
+      await patch(
+        { op: "test", path: `${path}/name`, value: condition.name },
+        { op: "remove", path },
+      );
+      return true;
+    });
+  });
   // The API server takes up a webhook's change within moments.
   await until("the webhook to be asleep", soonMs, async () => {
-    const pod = asRecord(await dryRun(agentPod(namespace, "asleep")).catch(() => ({})));
-    return pod["metadata"] === undefined;
+    const pod = agentPod(namespace, "asleep", { serviceAccountName: "default" });
+    const said = await dryRun(pod).then(() => "", String);
+    return said.includes("has no proxy");
   });
 }
 

@@ -101,7 +101,7 @@ function refuseQueriedModel({ query }: HttpFacts, operation: string): void {
       );
 }
 
-/** A session: what is said in it is decided with the upgrade that opens it. */
+/** A session: what is said in it is decided as it is said (realtime.ts), but for sound; one that was set up elsewhere may have tools already. */
 function realtime({ query }: HttpFacts): Route {
   return {
     operation: "realtime",
@@ -115,7 +115,7 @@ function realtime({ query }: HttpFacts): Route {
         throw new NotUnderstood("the query names several models");
       if (names[0] === undefined) reading.modelUnsaid = true;
       else reading.model = nameOf(names[0], "model");
-      reading.toolsUnreadable = true;
+      reading.toolsUnreadable = query["call_id"] !== undefined;
       reading.promptsUnreadable = true;
     },
   };
