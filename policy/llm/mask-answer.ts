@@ -8,6 +8,7 @@ import { mediaOf } from "./answer.ts";
 import { ArrayMasker } from "./framing/mask-array.ts";
 import { FramesMasker } from "./framing/mask-frames.ts";
 import { EventsMasker, type DataMasker, type Sent } from "./framing/mask-sse.ts";
+import { SimilarJson } from "./framing/similar-json.ts";
 import { maxEventLength } from "./framing/sse.ts";
 import { isObject } from "./json.ts";
 import type { EventMasker, Framing, LlmProvider, NamedEvent } from "./provider.ts";
@@ -165,10 +166,11 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
     ...(name !== undefined && { name }),
     data: JSON.stringify(data),
   });
+  const json = new SimilarJson();
   return {
     event: (data) => {
       if (data.trim() === "[DONE]") return [...events.end().map(sent), { data }];
-      const value = parsed(data);
+      const value = parsed(data, json);
       if (!isObject(value)) return [{ data: whole(data) }];
       const shown = events.event(value, undefined);
       // The event itself keeps the name it came with.
@@ -181,9 +183,9 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
   };
 }
 
-function parsed(data: string): unknown {
+function parsed(data: string, json: Pick<JSON, "parse"> | SimilarJson = JSON): unknown {
   try {
-    return JSON.parse(data);
+    return json.parse(data);
   } catch {
     return undefined;
   }
