@@ -2,6 +2,8 @@
 import { FormMasker } from "../mask/mask-form.ts";
 import { everything, JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
+import type { KeptThinking } from "./anthropic/kept-thinking.ts";
+import { MarkedBody } from "./anthropic/marked-body.ts";
 import { mediaOf } from "./answer.ts";
 import { ArrayMasker } from "./framing/mask-array.ts";
 import { FramesMasker } from "./framing/mask-frames.ts";
@@ -32,6 +34,8 @@ export function bodyMasker(
   masker: StreamMasker,
   counts: Counts,
   of: Whose = "answer",
+  /** Keeps thinking that is masked, where its provider signs it. */
+  kept?: KeptThinking,
 ): BodyMasker | { readonly problem: string } | "nothing to mask" {
   const media = mediaOf(contentType);
   const found = provider?.framing(media) ?? framingOf(media);
@@ -41,11 +45,13 @@ export function bodyMasker(
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
   const otherwise = of === "restored" ? "lenient" : "refuse";
+  const keeping = provider?.signsThinking === true ? kept : undefined;
+  const eventsOf = (): EventMasker | undefined => provider?.maskEvents(masker, counts, keeping);
   if (framing === "frames") {
-    const events = provider?.maskEvents(masker, counts);
+    const events = eventsOf();
     if (events !== undefined) return new FramesMasker(events, masker, counts);
   }
-  const masked = framing && textMasker(framing, provider, masker, counts, otherwise);
+  const masked = framing && textMasker(framing, { provider, masker, counts, otherwise, eventsOf });
   if (masked === undefined)
     return {
       problem: `${media === "" ? "it names no content-type" : `${printableName(media)} is no text`}, so nobody can look into it`,
@@ -59,9 +65,11 @@ export function bodyMasker(
       throw new NotMaskable("it is no UTF-8");
     }
   };
+  const shown =
+    keeping !== undefined && framing === "json" ? new MarkedBody(masked, keeping) : masked;
   return {
-    push: (chunk) => masked.push(decode(chunk)),
-    end: () => masked.push(decode()) + masked.end(),
+    push: (chunk) => shown.push(decode(chunk)),
+    end: () => shown.push(decode()) + shown.end(),
   };
 }
 
@@ -91,24 +99,29 @@ interface Masked {
   end(): string;
 }
 
+interface TextMasking {
+  readonly provider: LlmProvider | undefined;
+  readonly masker: StreamMasker;
+  readonly counts: Counts;
+  readonly otherwise: "refuse" | "lenient";
+  readonly eventsOf: () => EventMasker | undefined;
+}
+
 function textMasker(
   framing: Framing | "form" | "text",
-  provider: LlmProvider | undefined,
-  masker: StreamMasker,
-  counts: Counts,
-  otherwise: "refuse" | "lenient",
+  { provider, masker, counts, otherwise, eventsOf }: TextMasking,
 ): Masked | undefined {
   const shape = provider?.shape ?? everything;
   const whole = (text: string): string => maskedData(text, shape, masker, counts);
   switch (framing) {
     case "events": {
-      const events = provider?.maskEvents(masker, counts);
+      const events = eventsOf();
       return new EventsMasker(masker, counts, events ? eventData(events, whole) : alone(whole));
     }
     case "json":
       return new JsonStream({ masker, counts, shape, otherwise });
     case "lines": {
-      const events = provider?.maskEvents(masker, counts);
+      const events = eventsOf();
       return linesOf(events ? eventLines(events, whole) : bodyLines(whole));
     }
     case "bodies":
@@ -119,7 +132,7 @@ function textMasker(
       return masker.open(counts);
     case "array": {
       const masking = { masker, counts, shape, otherwise };
-      const events = provider?.maskEvents(masker, counts);
+      const events = eventsOf();
       return events ? new ArrayMasker(events, whole, masking) : new JsonStream(masking);
     }
     case "frames":
