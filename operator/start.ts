@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { ulid } from "ulid";
 import type { EventBody, EventType } from "../contract/event.ts";
 import { startApi, type Api } from "./api/server.ts";
+import { barredFrom } from "./approvals/duties.ts";
 import { createRecorder, type Recorder } from "./audit/record.ts";
 import { sqlAccounts } from "./budgets/accounts.ts";
 import { serviceNames, servicePort, type OperatorConfig } from "./config.ts";
@@ -141,6 +142,15 @@ async function assemble(
     origins: serviceNames(config).map((name) => `https://${name}:${servicePort}`),
     operatorNamespace: config.namespace,
     isLocal: false,
+    barred: async (request) =>
+      barredFrom(
+        {
+          policiesIn: (namespace) => view.policiesIn(namespace),
+          clusterPolicies: () => view.clusterPolicies(),
+          pod: (key) => view.pods.store.get(key),
+        },
+        request,
+      ),
     databases: { access: accessBy(dialling), podExists: (podUid) => view.hasPod(podUid) },
   });
   running.api = api;

@@ -2,13 +2,13 @@
 import { readFile } from "node:fs/promises";
 import { rootCertificates, setDefaultCACertificates } from "node:tls";
 import { pino } from "pino";
+import { version } from "../contract/version.ts";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
 import { startProxy } from "./start.ts";
 import { releaseWhenIdle } from "./start-memory.ts";
 import { keepOutOfCoreDumps, openings } from "./surface.ts";
 
-const version = process.env.CHAPERONE_VERSION ?? "0.1.0";
 const logger = pino({ name: "chaperone-proxy", level: process.env.CHAPERONE_LOG_LEVEL ?? "info" });
 
 try {

@@ -551,3 +551,12 @@ test("whatever is changed in our container or volumes, the pod no longer counts 
   }
   assert.ok(tried > 100, String(tried));
 });
+
+test("a pod that asks the node's resolvers is warned that the proxy has to find the operator by them", () => {
+  const told = (spec: JsonObject): string => {
+    const decision = inject(podOf(spec), contextOf());
+    return decision.kind === "patch" ? decision.warnings.join("\n") : decision.kind;
+  };
+  assert.match(told({ dnsPolicy: "Default" }), /dnsPolicy Default .* find the operator/);
+  assert.doesNotMatch(told({ dnsPolicy: "ClusterFirst" }), /dnsPolicy/);
+});

@@ -63,6 +63,7 @@ export function inject(asked: JsonObject, context: InjectionContext): InjectionD
       ...injected.warnings,
       ...ungoverned(chosen.connections, context),
       ...nodeAccess(pod),
+      ...nodeResolvers(pod),
     ],
   };
 }
@@ -254,4 +255,12 @@ function nodeAccess(pod: JsonObject): readonly string[] {
           `volume ${nameOf(hostPath)} is a hostPath: make sure that it does not reach the proxy's files on the node`,
         ]),
   ];
+}
+
+function nodeResolvers(pod: JsonObject): readonly string[] {
+  return textAt(pod, "spec", "dnsPolicy") === "Default"
+    ? [
+        "spec.dnsPolicy Default asks the node's resolvers, which usually know no Service: the proxy has to find the operator by theirs; ClusterFirst is what pods have without it",
+      ]
+    : [];
 }

@@ -19,6 +19,10 @@ export const annotations = {
   tier: "chaperone.dev/tier",
   /** Why it is not held better. */
   tierReason: "chaperone.dev/tier-reason",
+  /** On a policy: who wrote it last, stamped at admission. */
+  author: "chaperone.dev/author",
+  /** On a pod, and on the template that it is made from: who deployed the agent, stamped at admission. */
+  deployedBy: "chaperone.dev/deployed-by",
   defaultContainer: "kubectl.kubernetes.io/default-container",
 } as const;
 

@@ -7,7 +7,12 @@ import { knownHeld, podHeld, type PodJudge } from "./condition.ts";
 
 const judge: PodJudge = { notInjected: () => undefined, proxyUid: 64_535 };
 
-const held = { runAsUser: 1000, allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } };
+const held = {
+  runAsUser: 1000,
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ["ALL"] },
+  seccompProfile: { type: "RuntimeDefault" },
+};
 
 function redirected(verifier: JsonObject, securityContext: JsonObject = held): JsonObject {
   return {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, test, type TestContext } from "node:test";
+import { after, before, test } from "node:test";
 import fastJsonPatch from "fast-json-patch";
 import { parse } from "yaml";
 import { ordersDb, openai } from "../../operator/injection/fixture.ts";
@@ -15,14 +15,13 @@ import {
   create,
   dryRun,
   kubectl,
+  namespaceFor,
   namespaceOf,
   refusedBy,
   remove,
-  soonMs,
   type KubeObject,
 } from "./cluster.ts";
-import { until } from "../cluster/command.ts";
-import { proxySettings } from "./installation.ts";
+import { proxySettings, webhookSleeps } from "./installation.ts";
 import { agentPod, restrictedContainer } from "./world.ts";
 
 const golden = path.join(import.meta.dirname, "../../operator/injection/golden");
@@ -191,9 +190,11 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
     const init = values(spec(injected)["initContainers"]).map((one) => ({ ...asRecord(one) }));
     return { ...injected, spec: { ...spec(injected), initContainers: change(init) ?? init } };
   };
-  const whole = agentPod(namespace, "by-hand", { interception: "redirect" });
+  const where = await namespaceFor(t, "by-hand", "privileged");
+  const account = { serviceAccountName: "default" };
+  const whole = agentPod(where, "by-hand", { interception: "redirect", ...account });
   const injected = asRecord(await dryRun(whole));
-  await webhookSleeps(t);
+  await webhookSleeps(t, where);
   assert.match(await refusedBy(dryRun(whole)), /asks for chaperone\.dev\/inject and has no proxy/);
   await dryRun(await redirected(() => undefined));
   const changes: readonly (readonly [RegExp, (init: KubeObject[]) => unknown])[] = [
@@ -353,21 +354,6 @@ for (const [what, message, changes] of debuggers)
     ]);
     assert.match(await refusedBy(patched), message);
   });
-
-/** The API server asks nobody to inject until the test is over; admission policies hold what they hold. */
-async function webhookSleeps(t: TestContext): Promise<void> {
-  const name = "mutatingwebhookconfiguration/chaperone";
-  const patch = (operation: KubeObject): Promise<string> =>
-    kubectl(["patch", name, "--type=json", "--patch", JSON.stringify([operation])]);
-  const at = "/webhooks/0/matchConditions";
-  await patch({ op: "add", path: `${at}/-`, value: { name: "asleep", expression: "false" } });
-  t.after(() => patch({ op: "remove", path: `${at}/1` }));
-  // The API server takes up a webhook's change within moments.
-  await until("the webhook to be asleep", soonMs, async () => {
-    const pod = asRecord(await dryRun(agentPod(namespace, "asleep")).catch(() => ({})));
-    return pod["metadata"] === undefined;
-  });
-}
 
 function inNamespace(pod: KubeObject): KubeObject {
   return { ...pod, metadata: { ...asRecord(pod["metadata"]), namespace } };

@@ -13,9 +13,9 @@ export const world = { v4: "10.77.0.1", v6: "fd77::1" } as const;
 export const pod = { v4: "10.77.0.2", v6: "fd77::2" } as const;
 
 /** Why there can be no such network here; undefined when there can. What Debian has is installed where we may. */
-export async function lacking(): Promise<string | undefined> {
+export async function lacking(more: readonly "perl"[] = []): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "needs root to make network namespaces";
-  for (const [program, name] of tools) {
+  for (const [program, name] of [...tools, ...more.map((one) => [one, one] as const)]) {
     const reason = await provide(program, name, () => undefined);
     if (reason !== undefined) return reason;
   }
@@ -49,7 +49,7 @@ export class PodNetwork {
 
   /** @param families of the pod's addresses; the world has both */
   static async create(
-    t: TestContext,
+    t: { after(done: () => unknown): void },
     families: readonly (keyof typeof pod)[] = ["v4", "v6"],
   ): Promise<PodNetwork> {
     const holder = async (): Promise<ChildProcess> => {
@@ -127,6 +127,17 @@ export class PodNetwork {
     return { status, stdout, stderr };
   }
 
+  /** What Node cannot say to a kernel, Perl can: the script's standard output. */
+  perl(where: "pod" | "world", uid: number, script: string): string {
+    const { stdout, stderr, status } = spawnSync(
+      "nsenter",
+      [...this.#into(where), ...this.#user(uid), "perl", "-e", script],
+      { encoding: "utf8", timeout: 60_000 },
+    );
+    if (status !== 0) throw new Error(`perl ended with ${status}: ${stderr}`);
+    return stdout.trim();
+  }
+
   /** The same for a program that stays; resolves with its lines once it has said the first. */
   async start(
     where: "pod" | "world",
@@ -157,10 +168,12 @@ export class PodNetwork {
     program: string,
     args: readonly string[],
   ): string[] {
-    const user =
-      uid === 0 ? [] : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--"];
     const file = join(import.meta.dirname, "../..", program);
-    return [...this.#into(where), ...user, process.execPath, file, ...args];
+    return [...this.#into(where), ...this.#user(uid), process.execPath, file, ...args];
+  }
+
+  #user(uid: number): readonly string[] {
+    return uid === 0 ? [] : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--"];
   }
 
   #environment(env: Readonly<Record<string, string>>): Record<string, string> {

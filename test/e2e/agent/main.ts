@@ -3,7 +3,6 @@ import { createSocket } from "node:dgram";
 import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
-import { connect } from "node:net";
 import pg from "pg";
 import { OperatorRefused } from "../../../proxy/grant/answers.ts";
 import { OperatorClient } from "../../../proxy/grant/client.ts";
@@ -95,20 +94,12 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     });
     return { status: response.status, body: await response.text() };
   },
-  /** The same over a connection that is closed the moment everything is written, without waiting for a word. */
-  "/upload-and-leave": async ({ host = "", port = 80, bytes = 0 }) =>
-    await new Promise((resolve, reject) => {
-      const socket = connect({ host, port });
-      socket.on("error", reject);
-      const head = `POST /count HTTP/1.1\r\nhost: ${host}\r\ncontent-length: ${bytes}\r\n\r\n`;
-      socket.write(head);
-      socket.end(Buffer.alloc(bytes, "u"), () => {
-        socket.destroy();
-        resolve("left");
-      });
-    }),
-  /** How many bytes each of the uploads to this pod had. */
-  "/counts": async () => counts,
+  /** How many bytes a server gave that closes the connection with the last of them. */
+  "/download": async ({ url = "" }) => {
+    const headers = { connection: "close" };
+    const response = await fetch(url, { headers, signal: AbortSignal.timeout(maxWaitMs) });
+    return (await response.arrayBuffer()).byteLength;
+  },
   /** As an agent that got hold of a token would: an exchange under a key of its own. */
   "/exchange": async ({ url = "", ca = "", token = "" }) => {
     const key = await ProofKey.create(Date.now);
@@ -151,9 +142,6 @@ async function answer(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-const counts: number[] = [];
-const maxCounts = 1_000;
-
 /** For agents of other pods: says how many bytes came. */
 async function count(request: IncomingMessage): Promise<number> {
   let bytes = 0;
@@ -163,10 +151,16 @@ async function count(request: IncomingMessage): Promise<number> {
 
 createServer((request, response) => {
   if (request.url?.endsWith("/count") === true) {
-    void count(request).then((bytes) => {
-      if (counts.push(bytes) > maxCounts) counts.shift();
-      response.end(`${bytes}`);
-    });
+    void count(request).then(
+      (bytes) => response.end(`${bytes}`),
+      () => response.destroy(), // whoever sent it left
+    );
+    return;
+  }
+  const [, asked] = /^\/give\/(\d{1,9})$/.exec(request.url ?? "") ?? [];
+  if (asked !== undefined) {
+    response.shouldKeepAlive = false;
+    response.end(Buffer.alloc(Number(asked), "d"));
     return;
   }
   void answer(request).then((result) => {
