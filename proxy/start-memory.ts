@@ -3,6 +3,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import type { Logger } from "pino";
 
 import type { Libc } from "./redirect/libc.ts";
 
@@ -22,6 +23,22 @@ export interface StartMemoryOptions {
   readonly onDone: (problem?: Error) => void;
   /** The door to libc. May throw. */
   readonly libc: () => Promise<Libc>;
+}
+
+/** As soon as no connection of an agent is open. Returns what calls it off. */
+export function releaseWhenIdle(
+  gates: ReadonlyMap<string, { readonly sessions: number }>,
+  logger: Logger,
+): () => void {
+  return releaseStartMemory({
+    isBusy: () => [...gates.values()].some(({ sessions }) => sessions > 0),
+    libc: async () => (await import("./redirect/libc.ts")).openLibc(),
+    // It goes on as large as it is.
+    onDone: (problem) => {
+      if (problem !== undefined)
+        logger.info({ event: "start-memory-kept", error: problem.message });
+    },
+  });
 }
 
 /** Returns what calls it off. */

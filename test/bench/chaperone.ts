@@ -3,6 +3,7 @@ import { fork } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { bundledProxy } from "./bundle.ts";
 import type { ControlReady } from "./control-child.ts";
 import { containerEnv, end, firstMessage, nodeFile, onProxyCore, pause } from "./processes.ts";
 import type { ProxyOrder } from "./proxy-child.ts";
@@ -36,7 +37,7 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     stdio: ["ignore", "inherit", "inherit", "ipc"],
   });
   const ready = await firstMessage<ControlReady>(control, "the control plane");
-  const proxy = onProxyCore(nodeFile("proxy-child.ts", [], true), "ipc", {
+  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], true), "ipc", {
     ...process.env,
     ...containerEnv,
   });

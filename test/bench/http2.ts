@@ -22,7 +22,7 @@ const connections = 10;
 const eventEveryMs = 1_000;
 const event = `data: {"choices":[{"delta":{"content":"${"token ".repeat(10)}"}}]}\n\n`;
 const goalMiB = 160;
-const openTimeoutMs = 60_000;
+const openTimeoutMs = 180_000;
 
 type Version = "HTTP/2" | "HTTP/1.1";
 

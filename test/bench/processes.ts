@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { promisify } from "node:util";
 
 export const run = promisify(execFile);
@@ -71,7 +71,7 @@ export const containerFlags = [
 export function nodeFile(file: string, args: readonly string[] = [], isOurs = false): string[] {
   const asked = (process.env.BENCH_NODE_ARGS ?? "").split(" ").filter(Boolean);
   const own = isOurs ? [...containerFlags, ...asked] : [];
-  return [process.execPath, ...own, join(import.meta.dirname, file), ...args];
+  return [process.execPath, ...own, resolve(import.meta.dirname, file), ...args];
 }
 
 /** The first message of a child, or an error that says that it died instead. */

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { pino } from "pino";
+import { releaseWhenIdle } from "../../proxy/start-memory.ts";
 import { startProxy } from "../../proxy/start.ts";
 import type { ControlReady } from "./control-child.ts";
 
@@ -16,6 +17,7 @@ process.once("message", ({ control, directory }: ProxyOrder) => {
 });
 
 async function serve(control: ControlReady, directory: string): Promise<void> {
+  const logger = pino({ level: "warn" }, pino.destination({ fd: 2, sync: true }));
   const proxy = await startProxy({
     subject: control.subject,
     addresses: control.addresses,
@@ -29,14 +31,18 @@ async function serve(control: ControlReady, directory: string): Promise<void> {
     extraCAs: [],
     resolvConf: "/etc/resolv.conf",
     version: "bench",
-    logger: pino({ level: "warn" }, pino.destination({ fd: 2, sync: true })),
+    logger,
     local: { guardKey: "", keyed: () => false },
   });
+  const stayAsStarted = releaseWhenIdle(proxy.gates, logger);
   // Asked for its metrics at any later message.
   process.on("message", () => {
     void proxy.metrics.text().then((text) => process.send?.(text));
   });
-  const end = (): void => void proxy.close().then(() => process.exit(0));
+  const end = (): void => {
+    stayAsStarted();
+    void proxy.close().then(() => process.exit(0));
+  };
   process.once("SIGTERM", end);
   process.once("disconnect", end);
   process.send?.("ready");
