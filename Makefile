@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 NODE := node_modules/.bin/node
 .DEFAULT_GOAL := help
+# What Node compiled, types stripped, is kept for the next of some hundred processes.
+export NODE_COMPILE_CACHE ?= $(CURDIR)/node_modules/.cache/compile
 
 node_modules/.installed: package.json package-lock.json
 	@scripts/require-node.sh
@@ -12,7 +14,7 @@ dist/.built: node_modules/.installed $(shell find crds contract policy proxy ope
 	@$(NODE) scripts/build.ts
 	@touch $@
 
-.PHONY: help install build demo test check unit integration clients fuzz fuzz-http regress bench cluster cluster-down e2e image format lint types golden chart
+.PHONY: help install build demo test check unit integration clients fuzz fuzz-tests fuzz-http regress bench cluster cluster-down e2e image format lint types golden chart
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +43,9 @@ clients: node_modules/.installed ## Every driver, tool and HTTP client of docs/c
 
 fuzz: node_modules/.installed ## Random PostgreSQL sessions, direct and proxied, compared (FUZZ_SECONDS=60 FUZZ_SEED=… FUZZ_MODE=valid|hostile|denied)
 	@$(NODE) test/fuzz/run.ts
+
+fuzz-tests: node_modules/.installed ## The random searches among the integration tests, ten times as long (FUZZ_TIMES=10)
+	@FUZZ_TIMES=$${FUZZ_TIMES:-10} $(NODE) --test --test-concurrency=2 $$(grep -l search-length.ts test/integration/*.test.ts)
 
 fuzz-http: node_modules/.installed ## Random HTTP requests to the proxy, Node, Go and nginx, compared (FUZZ_SECONDS=60 FUZZ_SEED=…)
 	@$(NODE) test/fuzz-http/run.ts
@@ -72,8 +77,8 @@ lint: node_modules/.installed ## Lint with types
 types: node_modules/.installed ## Type-check, and write the generated types
 	@$(NODE) scripts/generate.ts && node_modules/.bin/tsc --noEmit
 
-golden: node_modules/.installed ## Rewrite the golden files of injection and of the rules
-	@GOLDEN=write $(NODE) --test operator/injection/golden.test.ts proxy/redirect/rules.test.ts
+golden: node_modules/.installed ## Rewrite the golden files of injection, of the rules and of NetworkPolicies
+	@GOLDEN=write $(NODE) --test operator/injection/golden.test.ts proxy/redirect/rules.test.ts operator/egress/network-policy.test.ts
 
 chart: node_modules/.installed ## Lint and render the chart
 	@$(NODE) scripts/chart.ts

@@ -64,6 +64,19 @@ export interface QuarantineInput {
   readonly reason: string;
 }
 
+export interface PodRow {
+  readonly namespace: string;
+  readonly name: string;
+  /** As Kubernetes says it. */
+  readonly phase: string;
+  /** Of the pod's condition `chaperone.dev/Held`, `Unknown` where it has none. */
+  readonly held: "True" | "False" | "Unknown";
+  /** `Locked`, `Redirected`, `Cooperative`, or why there is none: `NotInjected`, `NotProven`, `Unknown`. */
+  readonly tier: string;
+  /** Begins with the first thing that is missing. */
+  readonly message: string;
+}
+
 export interface Recording {
   readonly events: readonly StoredEvent[];
   readonly contents: readonly ContentRecord[];
@@ -84,6 +97,8 @@ export interface Backend {
     verdict: "Approved" | "Denied",
     reason: string | undefined,
   ): Promise<RequestRow>;
+  /** Injected pods and how strongly they are held. */
+  pods(): Promise<readonly PodRow[]>;
   quarantines(): Promise<readonly QuarantineRow[]>;
   addQuarantine(input: QuarantineInput): Promise<QuarantineRow>;
   liftQuarantine(namespace: string | undefined, name: string): Promise<void>;

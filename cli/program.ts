@@ -1,5 +1,6 @@
 // The command tree. Each command stands in its own file and is loaded when it is called, so that `--help` costs nothing.
 import { Command, InvalidArgumentError as InvalidArgument, Option } from "commander";
+import { version } from "../contract/version.ts";
 import type { BackendOptions } from "./open-backend.ts";
 
 export interface ProgramOptions {
@@ -7,8 +8,6 @@ export interface ProgramOptions {
   readonly asPlugin: boolean;
   readonly env: NodeJS.ProcessEnv;
 }
-
-export const version = process.env.CHAPERONE_VERSION ?? "0.1.0";
 
 const listLimit = 50;
 
@@ -266,6 +265,17 @@ function addStateCommands(program: Command, asPlugin: boolean, env: NodeJS.Proce
     .addHelpText("after", "\nExample:\n  chaperone budgets")
     .action(async (options) =>
       (await import("./commands/budgets.ts")).list(await backend(options), options),
+    );
+
+  place(
+    program
+      .command("pods")
+      .description("how strongly each injected pod is held, and the first thing that is missing")
+      .addOption(outputOption()),
+  )
+    .addHelpText("after", "\nExample:\n  chaperone pods --cluster")
+    .action(async (options) =>
+      (await import("./commands/pods.ts")).list(await backend(options), options),
     );
 
   const quarantine = program

@@ -69,6 +69,11 @@ export interface ContentRef {
   readonly sha256: string;
   readonly bytes: number;
   readonly truncated?: boolean;
+  /**
+   * The texts that a proxy holds for events under way had no room for the rest of it: digest and size of all that passed, as it
+   * passed. What is kept is its beginning.
+   */
+  readonly whole?: { readonly sha256: string; readonly bytes: number };
 }
 
 export interface EventDecision {

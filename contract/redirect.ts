@@ -7,6 +7,20 @@ export const redirectPort = 15_001;
 export const dnsPort = 15_053;
 
 /**
+ * Who puts the rules into a pod's network: `init`, a container of its own with NET_ADMIN, or `node`, a CNI plugin of the node, where a namespace allows no
+ * such container.
+ */
+export type RulesBy = "init" | "node";
+
+/** The pod annotation by which a node's plugin knows the pods that it has to load rules for. Injection writes it. */
+export const rulesAnnotation = "chaperone.dev/rules";
+
+/** The annotation's value. @param inbound `tcp:8080,udp:53` */
+export function rulesAsked(proxyUid: number, inbound: string): string {
+  return JSON.stringify({ proxyUid, inbound });
+}
+
+/**
  * The first address of those that the proxy's DNS answers with, one for each name: 198.18.64.0/18, of the range for benchmarks
  * (RFC 2544), which no network routes. A connection that gets past the rules leads nowhere. The first is kept for the verifier.
  */

@@ -1,5 +1,6 @@
 // What an installation tells the operator: the only file of the operator that reads the environment. The chart writes what is read here.
 import { isIPv6 } from "node:net";
+import type { RulesBy } from "../contract/redirect.ts";
 import { defaultProxyUid } from "./injection/settings.ts";
 
 export interface OperatorConfig {
@@ -27,7 +28,19 @@ export interface OperatorConfig {
   readonly authoritySecret: string;
   readonly keysSecret: string;
   readonly checksPeerAddress: boolean;
+  /** Who loads the rules of redirected pods that do not say it themselves, and whether nodes can. */
+  readonly redirectBy: RulesBy;
+  readonly hasNodeRules: boolean;
   readonly isIPv6Only: boolean;
+  /** Undefined: no NetworkPolicy is made for agents. */
+  readonly agentEgress:
+    | {
+        /** Name of the ClusterRole that gives the right, to which the policies belong. */
+        readonly owner: string;
+        /** Addresses of resolvers that are no pods of kube-system. */
+        readonly resolvers: readonly string[];
+      }
+    | undefined;
   readonly logLevel: string;
   readonly listen: {
     readonly host: string;
@@ -56,7 +69,11 @@ export const defaultPorts = { api: 8_443, webhook: 9_443, health: 8_080 } as con
  * | `CHAPERONE_AUDIT_STORE` | `/var/lib/chaperone/audit.db` |
  * | `CHAPERONE_EXTRA_CA` | none; PEM |
  * | `CHAPERONE_CHECK_PEER_ADDRESS` | `true` |
+ * | `CHAPERONE_REDIRECT_BY` | `init`; or `node` |
+ * | `CHAPERONE_NODE_RULES` | `false` |
  * | `CHAPERONE_IPV6_ONLY` | `false` |
+ * | `CHAPERONE_AGENT_EGRESS_OWNER` | none: no NetworkPolicies for agents |
+ * | `CHAPERONE_AGENT_RESOLVERS` | none; separated by commas |
  * | `CHAPERONE_LISTEN_HOST` | every address of the pod's family |
  * | `CHAPERONE_API_PORT`, `CHAPERONE_WEBHOOK_PORT`, `CHAPERONE_HEALTH_PORT` | 8443, 9443, 8080 |
  * | `CHAPERONE_LOG_LEVEL` | `info` |
@@ -68,6 +85,7 @@ export function readConfig(env: NodeJS.ProcessEnv): OperatorConfig {
   const problems: string[] = [];
   const reader = readerOf(env, problems);
   const podAddress = reader.optional("CHAPERONE_POD_IP");
+  const owner = reader.optional("CHAPERONE_AGENT_EGRESS_OWNER");
   const config: OperatorConfig = {
     namespace: reader.required("CHAPERONE_NAMESPACE"),
     pod: reader.required("CHAPERONE_POD"),
@@ -91,7 +109,13 @@ export function readConfig(env: NodeJS.ProcessEnv): OperatorConfig {
     authoritySecret: reader.optional("CHAPERONE_CA_SECRET") ?? "chaperone-ca",
     keysSecret: reader.optional("CHAPERONE_KEYS_SECRET") ?? "chaperone-keys",
     checksPeerAddress: reader.oneOf("CHAPERONE_CHECK_PEER_ADDRESS", ["true", "false"]) === "true",
+    redirectBy: reader.oneOf("CHAPERONE_REDIRECT_BY", ["init", "node"]),
+    hasNodeRules: reader.oneOf("CHAPERONE_NODE_RULES", ["false", "true"]) === "true",
     isIPv6Only: reader.oneOf("CHAPERONE_IPV6_ONLY", ["false", "true"]) === "true",
+    agentEgress:
+      owner === undefined
+        ? undefined
+        : { owner, resolvers: reader.list("CHAPERONE_AGENT_RESOLVERS") },
     logLevel: reader.oneOf("CHAPERONE_LOG_LEVEL", [
       "info",
       "fatal",

@@ -1,9 +1,8 @@
 // The operator's process: starts it from its environment, ends it well on SIGTERM, and never limps on after what nobody expected.
 import { pino } from "pino";
+import { version } from "../contract/version.ts";
 import { readConfig } from "./config.ts";
 import { startOperator, type Operator } from "./start.ts";
-
-const version = process.env.CHAPERONE_VERSION ?? "0.1.0";
 
 /** The kubelet kills after 30 s; whatever is not done by then is said in the log instead. */
 const closeTimeoutMs = 20_000;

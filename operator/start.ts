@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { ulid } from "ulid";
 import type { EventBody, EventType } from "../contract/event.ts";
 import { startApi, type Api } from "./api/server.ts";
+import { barredFrom } from "./approvals/duties.ts";
 import { createRecorder, type Recorder } from "./audit/record.ts";
 import { sqlAccounts } from "./budgets/accounts.ts";
 import { serviceNames, servicePort, type OperatorConfig } from "./config.ts";
@@ -24,6 +25,7 @@ import { kubeIdentity } from "./kube/identity.ts";
 import { KubePeople } from "./kube/people.ts";
 import { KubeRequests } from "./kube/requests.ts";
 import { KubeView } from "./kube/view.ts";
+import type { PodJudge } from "./pods/condition.ts";
 import { WebhookBundle } from "./pki/webhook-bundle.ts";
 import { startUpkeep } from "./upkeep.ts";
 import { startWebhooks } from "./webhooks.ts";
@@ -107,6 +109,10 @@ async function assemble(
     closers,
   );
   const settings = (): InjectionSettings => injectionSettings(config, version, foundations);
+  const judge: PodJudge = {
+    notInjected: (pod) => notInjected(pod, settings(), Date.now()),
+    proxyUid: config.proxy.uid,
+  };
   const api = await startApi({
     view,
     requests,
@@ -116,7 +122,7 @@ async function assemble(
       pods: view.pods.store,
       now: Date.now,
       checksPeerAddress: config.checksPeerAddress,
-      notInjected: (pod) => notInjected(pod, settings(), Date.now()),
+      notInjected: judge.notInjected,
       tierOf: (pod) => judgeTier(pod, interceptionOf(pod) ?? "hosts", settings().uid),
     }),
     keys: foundations.keys,
@@ -136,6 +142,15 @@ async function assemble(
     origins: serviceNames(config).map((name) => `https://${name}:${servicePort}`),
     operatorNamespace: config.namespace,
     isLocal: false,
+    barred: async (request) =>
+      barredFrom(
+        {
+          policiesIn: (namespace) => view.policiesIn(namespace),
+          clusterPolicies: () => view.clusterPolicies(),
+          pod: (key) => view.pods.store.get(key),
+        },
+        request,
+      ),
     databases: { access: accessBy(dialling), podExists: (podUid) => view.hasPod(podUid) },
   });
   running.api = api;
@@ -180,7 +195,7 @@ async function assemble(
   closers.push(() => bundle.close());
 
   running.controllers = startUpkeep(
-    { config, foundations, dialling, watch, view, requests, people, api, record, problem },
+    { config, foundations, dialling, watch, view, requests, people, api, judge, record, problem },
     closers,
   );
   running.isReady = true;
@@ -209,6 +224,8 @@ function injectionSettings(
     operatorUrl: `https://${name}:${servicePort}`,
     operatorCa: certificates.bundle(),
     extraCa: config.extraCa,
+    redirectBy: config.redirectBy,
+    hasNodeRules: config.hasNodeRules,
     isIPv6Only: config.isIPv6Only,
   };
 }

@@ -5,6 +5,7 @@ import type { Api } from "./api/server.ts";
 import type { OperatorConfig } from "./config.ts";
 import { connectionController } from "./connections/controller.ts";
 import type { Dialling } from "./connections/dialling.ts";
+import { egressController } from "./egress/controller.ts";
 import type { Closers, Foundations } from "./foundations.ts";
 import type { Governing } from "./grants/govern.ts";
 import type { WatchParts } from "./kube/collection.ts";
@@ -15,6 +16,8 @@ import type { KubeRequests } from "./kube/requests.ts";
 import type { KubeView } from "./kube/view.ts";
 import { clusterPolicyController } from "./policies/cluster-controller.ts";
 import { interceptionOf } from "./injection/own-containers.ts";
+import type { PodJudge } from "./pods/condition.ts";
+import { podController } from "./pods/controller.ts";
 import { judgeTier } from "./injection/tier.ts";
 import type { TierOf } from "./policies/held.ts";
 import { policyController } from "./policies/controller.ts";
@@ -30,6 +33,7 @@ export interface UpkeepParts {
   readonly requests: KubeRequests;
   readonly people: KubePeople;
   readonly api: Api;
+  readonly judge: PodJudge;
   readonly record: (type: EventType, body: EventBody) => void;
   readonly problem: (event: string) => (error: unknown) => void;
 }
@@ -106,6 +110,22 @@ function statusControllers(parts: UpkeepParts): Controller[] {
     }),
     policyController(policies),
     clusterPolicyController(policies),
+    podController({ client, view, judge: parts.judge, now, random, log }),
+    ...(config.agentEgress === undefined
+      ? []
+      : [
+          egressController({
+            ...config.agentEgress,
+            client,
+            view,
+            resolve: dialling.resolve,
+            operatorNamespace: config.namespace,
+            operatorPort: config.listen.apiPort,
+            now,
+            random,
+            log,
+          }),
+        ]),
     quarantineController({
       client,
       view,

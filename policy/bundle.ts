@@ -198,7 +198,7 @@ export interface Bundle {
   /** Key of `hash` transforms, base64url; one per namespace, so that equal values stay joinable inside it. */
   readonly maskKey: string;
   readonly limits: Limits;
-  /** Beside `limits.costPerDay`: what tokens cost. */
+  /** Beside `limits.costPerDay`: what tokens cost; beside limits of tokens: how long answers can be, where the table says it. */
   readonly prices?: PriceTable;
   readonly recording: Recording;
   readonly grantTtlSeconds: number;

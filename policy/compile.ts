@@ -12,6 +12,7 @@ import type {
   RuleApproval,
 } from "../crds/types.gen.ts";
 import { bundleVersion } from "./bundle.ts";
+import { countsTokens } from "./budget/budget.ts";
 import type { PriceTable } from "./budget/price.ts";
 import type {
   ApprovalTerms,
@@ -98,13 +99,21 @@ export function compile(input: CompileInput): Bundle {
     ...requestMasksOf(careful),
     maskKey,
     limits,
-    ...(limits.costPerDay !== undefined && { prices: prices ?? [] }),
+    ...pricesOf(limits, prices),
     recording: recordingOf(selecting, enforcing),
     grantTtlSeconds: ttlOf(speaking),
     ...demandOf(enforcing),
   } satisfies Omit<Bundle, "requires" | "generation">;
   const complete = { ...content, requires: requiredFeatures(content) };
   return { ...complete, generation: digest(complete) };
+}
+
+/** Where only tokens are limited the table counts for the lengths in it, and is left out without any. */
+function pricesOf(limits: Limits, prices: PriceTable = []): Pick<Bundle, "prices"> {
+  if (limits.costPerDay !== undefined) return { prices };
+  const isOfUse =
+    countsTokens(limits) && prices.some(({ maxOutputTokens }) => maxOutputTokens !== undefined);
+  return isOfUse ? { prices } : {};
 }
 
 function demandOf(policies: readonly AccessPolicy[]): Pick<Bundle, "minimumTier"> {

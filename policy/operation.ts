@@ -301,6 +301,10 @@ export interface LlmOperation extends OperationBase {
   readonly http: HttpFacts;
   /** Members that the JSON body goes on with in the place of its own, so that nobody reads another model in it. */
   readonly members?: Readonly<Record<string, unknown>>;
+  /** Answers asked for at once; absent: one. */
+  readonly answers?: number;
+  /** Requests that it brings for later, in the file of a batch: each has to be allowed, too. */
+  readonly requests?: readonly LlmOperation[];
 }
 
 export interface McpOperation extends OperationBase {

@@ -125,17 +125,82 @@ const checks: Readonly<Record<string, Check>> = {
       assert.ok(listAt(excluded, "values").includes("kube-system"));
       assert.ok(listAt(excluded, "values").includes(namespace));
     },
+  "workloads reach us only when their pods ask, and never for what Kubernetes' own controllers do":
+    async (helm) => {
+      const webhooks = listAt(
+        one(await rendered(helm), "MutatingWebhookConfiguration"),
+        "webhooks",
+      );
+      const webhook = webhooks.find((found) => textAt(found, "name") === "workloads.chaperone.dev");
+      const conditions = listAt(webhook, "matchConditions").map((found) =>
+        textAt(found, "expression"),
+      );
+      assert.equal(conditions.length, 2);
+      assert.match(
+        conditions.join(" "),
+        /system:serviceaccount:kube-system:.*chaperone\.dev\/inject/s,
+      );
+      assert.ok(JSON.stringify(webhook).includes("kube-public"), "outside excluded namespaces");
+    },
   "every admission policy is bound and denies": async (helm) => {
     const objects = await rendered(helm);
     const policies = kinds(objects, "ValidatingAdmissionPolicy");
     const bound = kinds(objects, "ValidatingAdmissionPolicyBinding");
-    assert.equal(policies.length, 8);
+    assert.equal(policies.length, 9);
     for (const policy of policies) {
       assert.equal(fieldAt(policy, "spec", "failurePolicy"), "Fail");
       const name = textAt(policy, "metadata", "name");
       const binding = bound.find((one_) => textAt(one_, "spec", "policyName") === name);
       assert.deepEqual(fieldAt(binding, "spec", "validationActions"), ["Deny", "Audit"]);
     }
+  },
+  "a redirected pod is admitted with our three containers alone, of this installation's images":
+    async (helm) => {
+      const objects = await rendered(helm, "proxy.earlierImages[0]=old:1", "proxy.uid=70000");
+      const text = JSON.stringify(one(objects, "ValidatingAdmissionPolicy", "chaperone-injected"));
+      for (const expected of [
+        "c.image in ['ghcr.io/chaperone-dev/proxy:0.1.0', 'old:1']",
+        "variables.init[0].name == 'chaperone-init' && variables.init[1].name == 'chaperone-proxy' && variables.init[2].name == 'chaperone-verify'",
+        "c.securityContext.runAsUser == 70001",
+      ])
+        assert.ok(text.includes(expected), `${expected} is not in ${text}`);
+    },
+  "NetworkPolicies for agents come only where they are asked for, and belong to the role that lets them be written":
+    async (helm) => {
+      const without = JSON.stringify(await rendered(helm));
+      assert.doesNotMatch(without, /networkpolicies|CHAPERONE_AGENT_EGRESS_OWNER/);
+      const objects = await rendered(
+        helm,
+        "networkPolicy.agents=true",
+        "networkPolicy.resolvers[0]=169.254.20.10",
+      );
+      const role = one(objects, "ClusterRole", "chaperone-operator-egress");
+      assert.deepEqual(
+        listAt(role, "rules").map((rule) => fieldAt(rule, "verbs")),
+        [["create", "patch"], ["get"]],
+      );
+      one(objects, "ClusterRoleBinding", "chaperone-operator-egress");
+      const deployment = JSON.stringify(one(objects, "Deployment"));
+      assert.ok(
+        deployment.includes('"CHAPERONE_AGENT_EGRESS_OWNER","value":"chaperone-operator-egress"'),
+      );
+      assert.ok(deployment.includes('"CHAPERONE_AGENT_RESOLVERS","value":"169.254.20.10"'));
+    },
+  "of pods the operator writes the status alone, and of that one condition": async (helm) => {
+    const objects = await rendered(helm);
+    const rules = listAt(one(objects, "ClusterRole", "chaperone-operator"), "rules").filter(
+      (rule) => listAt(rule, "resources").some((name) => String(name).startsWith("pods")),
+    );
+    assert.deepEqual(
+      rules.map((rule) => [fieldAt(rule, "resources"), fieldAt(rule, "verbs")]),
+      [
+        [["pods"], ["get", "list", "watch"]],
+        [["pods/status"], ["patch"]],
+      ],
+    );
+    const policy = one(objects, "ValidatingAdmissionPolicy", "chaperone-held");
+    assert.equal(listAt(policy, "spec", "validations").length, 2);
+    assert.equal(fieldAt(policy, "spec", "matchConstraints", "namespaceSelector"), undefined);
   },
   "each person's role holds what that person does, and nothing of another's": async (helm) => {
     const objects = await rendered(helm);
@@ -236,6 +301,61 @@ const checks: Readonly<Record<string, Check>> = {
     assert.equal(kinds(objects, "PersistentVolumeClaim").length, 0);
     assert.ok(JSON.stringify(one(objects, "Deployment")).includes('"claimName":"mine"'));
   },
+  "a node's agent is asked for: nothing of it is there otherwise, and the operator hears of it":
+    async (helm) => {
+      const plain = await rendered(helm);
+      assert.equal(kinds(plain, "DaemonSet").length, 0);
+      assert.equal(kinds(plain, "ServiceAccount").length, 1);
+      const operatorSays = (objects: readonly JsonObject[], name: string): unknown =>
+        listAt(
+          listAt(one(objects, "Deployment"), "spec", "template", "spec", "containers")[0],
+          "env",
+        ).find((variable) => fieldAt(variable, "name") === name);
+      assert.equal(fieldAt(operatorSays(plain, "CHAPERONE_NODE_RULES"), "value"), "false");
+      assert.equal(fieldAt(operatorSays(plain, "CHAPERONE_REDIRECT_BY"), "value"), "init");
+      const objects = await rendered(helm, "node.enabled=true", "redirect.by=node");
+      assert.equal(fieldAt(operatorSays(objects, "CHAPERONE_NODE_RULES"), "value"), "true");
+      assert.equal(fieldAt(operatorSays(objects, "CHAPERONE_REDIRECT_BY"), "value"), "node");
+      await assert.rejects(rendered(helm, "redirect.by=node"), /set node\.enabled to true/);
+    },
+  "a node's agent has two capabilities, four folders of the node, one question to the API server, and no port":
+    async (helm) => {
+      const objects = await rendered(helm, "node.enabled=true");
+      const { spec } = one(objects, "DaemonSet", "chaperone-node");
+      const pod = fieldAt(spec, "template", "spec");
+      assert.equal(fieldAt(pod, "hostPID"), undefined);
+      assert.equal(fieldAt(pod, "hostIPC"), undefined);
+      const [agent, ...more] = listAt(pod, "containers");
+      assert.equal(more.length, 0);
+      assert.equal(fieldAt(agent, "ports"), undefined);
+      const context = fieldAt(agent, "securityContext");
+      assert.deepEqual(fieldAt(context, "capabilities"), {
+        drop: ["ALL"],
+        add: ["SYS_ADMIN", "NET_ADMIN"],
+      });
+      assert.equal(fieldAt(context, "privileged"), false);
+      assert.equal(fieldAt(context, "allowPrivilegeEscalation"), false);
+      assert.equal(fieldAt(context, "readOnlyRootFilesystem"), true);
+      assert.deepEqual(
+        listAt(pod, "volumes").map((volume) => fieldAt(volume, "hostPath", "path")),
+        ["/etc/cni/net.d", "/opt/cni/bin", "/var/run/netns", "/run/chaperone-node"],
+      );
+      assert.deepEqual(listAt(one(objects, "Role", "chaperone-node"), "rules"), [
+        {
+          apiGroups: ["apps"],
+          resources: ["daemonsets"],
+          resourceNames: ["chaperone-node"],
+          verbs: ["get"],
+        },
+      ]);
+      assert.equal(
+        kinds(objects, "ClusterRoleBinding").filter((binding) =>
+          JSON.stringify(binding).includes("chaperone-node"),
+        ).length,
+        0,
+      );
+      assert.equal(fieldAt(spec, "selector", "matchLabels", "app.kubernetes.io/component"), "node");
+    },
   "unknown and wrong values are refused by the schema": async (helm) => {
     for (const wrong of [
       "replicas=2",
@@ -243,6 +363,9 @@ const checks: Readonly<Record<string, Check>> = {
       "logLevel=loud",
       "image.digest=latest",
       "trust.extraCAs=none",
+      "redirect.by=Istio",
+      "node.mailboxDirectory=/run/my mail",
+      "node.cni.confFile=../passwd",
     ])
       await assert.rejects(
         rendered(helm, wrong),

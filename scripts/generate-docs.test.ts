@@ -30,6 +30,7 @@ test("every command of the contract has a section with usage, options and an exa
       "chaperone approve",
       "chaperone deny",
       "chaperone budgets",
+      "chaperone pods",
       "chaperone quarantine add",
       "chaperone quarantine list",
       "chaperone quarantine lift",

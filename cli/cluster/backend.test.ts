@@ -109,6 +109,40 @@ describe("the state commands on a cluster", () => {
     await some.close();
   });
 
+  test("pods are listed with what their condition says, page after page, of one namespace where no more may be seen", async () => {
+    const pod = (name: string, conditions: readonly unknown[]) => ({
+      metadata: { name, namespace: "agents", uid: name, resourceVersion: "1" },
+      status: { phase: "Running", conditions },
+    });
+    const locked = {
+      type: "chaperone.dev/Held",
+      status: "True",
+      reason: "Locked",
+      message: "held",
+      lastTransitionTime: "2026-11-30T10:00:00Z",
+    };
+    cluster.putPods([pod("first", [locked])], [pod("second", [])]);
+    const listed = async () => {
+      const backend = await open();
+      const rows = await backend.pods();
+      await backend.close();
+      return rows.map(({ name, held, tier }) => [name, held, tier]);
+    };
+    const rows = [
+      ["first", "True", "Locked"],
+      ["second", "Unknown", "Unknown"],
+    ];
+    assert.deepEqual(await listed(), rows);
+    const forbidden = { code: 403, message: "pods is forbidden" };
+    cluster.refuse((call) => (call === "GET /api/v1/pods" ? forbidden : undefined));
+    assert.deepEqual(await listed(), rows);
+    cluster.refuse((call) => (call.endsWith("/pods") ? forbidden : undefined));
+    await assert.rejects(
+      listed(),
+      /pods cannot be listed: pods is forbidden; ask for ClusterRole view/,
+    );
+  });
+
   test("one command opens one session, however much it asks", async () => {
     const before = cluster.sessions.length;
     const backend = await open();

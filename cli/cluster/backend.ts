@@ -12,6 +12,7 @@ import { Failure } from "../exit.ts";
 import { ApiServer } from "./api-server.ts";
 import { openCluster } from "./kubeconfig.ts";
 import { OperatorApi, OperatorSaidNo } from "./operator-api.ts";
+import { pods } from "./pods.ts";
 import { Scope } from "./scope.ts";
 import { quarantines as quarantinesOf } from "./quarantines.ts";
 
@@ -87,6 +88,7 @@ export async function openClusterBackend({
       const body = { verdict, ...(reason === undefined ? {} : { reason }) };
       return (await operator.call("POST", path, body)) as RequestRow;
     },
+    pods: async () => shown(await pods(server, scope)),
     quarantines: async () => shown(await quarantines.list()).map(quarantineRow),
     addQuarantine: async (input) => quarantineRow(await quarantines.add(input)),
     liftQuarantine: (within, name) => quarantines.lift(within, name),

@@ -35,6 +35,7 @@ export class TestCluster {
     const parts: Parts = {
       sessions: new Map(),
       objects: new Map(),
+      pods: [],
       seen: [],
       refuse: () => undefined,
       may: () => true,
@@ -81,6 +82,11 @@ export class TestCluster {
     return [...this.#parts.sessions.keys()];
   }
 
+  /** The pods that there are, one page of the API server for each entry. */
+  putPods(...pages: readonly (readonly Json[])[]): void {
+    this.#parts.pods = pages;
+  }
+
   /** Answers in the API server's place, while it says anything but undefined. */
   refuse(rule: Parts["refuse"]): void {
     this.#parts.refuse = rule;
@@ -105,6 +111,7 @@ export class TestCluster {
 interface Parts {
   readonly sessions: Map<string, AccessSession>;
   readonly objects: Map<string, Json>;
+  pods: readonly (readonly Json[])[];
   readonly seen: string[];
   refuse: (
     call: string,
@@ -160,7 +167,16 @@ async function answer(
     parts.sessions.delete(path.slice(sessionsOf.length + 1));
     return send(response, 200, { kind: "Status", status: "Success" });
   }
+  if (path.endsWith("/pods")) return send(response, 200, podPage(parts, url));
   return objects(parts, method, path, body, response);
+}
+
+function podPage({ pods }: Parts, url: string): Json {
+  const query = new URL(url, "https://api").searchParams;
+  if (query.get("labelSelector") !== "chaperone.dev/inject=true") return { items: [] };
+  const page = Number(query.get("continue") ?? 0);
+  const more = page + 1 < pods.length ? { continue: String(page + 1) } : {};
+  return { kind: "PodList", metadata: more, items: pods[page] ?? [] };
 }
 
 function stamp(parts: Parts, request: IncomingMessage, body: unknown): AccessSession {

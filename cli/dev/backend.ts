@@ -51,6 +51,12 @@ export async function openLocalBackend(stateDirectory: string): Promise<Backend>
         ...(reason === undefined ? {} : { reason }),
       })) as RequestRow;
     },
+    pods: () =>
+      Promise.reject(
+        new Failure(
+          "on a laptop nobody is held, and there are no pods; see those of a cluster with: chaperone pods --cluster",
+        ),
+      ),
     quarantines: async () => fileQuarantines().list().map(quarantineRow),
     async addQuarantine(input) {
       const [newest] = (await reader?.sessions({ limit: 1 }, never)) ?? [];

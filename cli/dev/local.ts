@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import type { ListenAddress } from "../../contract/addresses.ts";
 import { startProxy, type RunningProxy } from "../../proxy/start.ts";
-import { version } from "../program.ts";
+import { version } from "../../contract/version.ts";
 import { startControl, type Control, type ControlOptions } from "./control.ts";
 import { connectionsTable, type LocalConnection } from "./environment.ts";
 import { reachableConnections } from "./manifests.ts";

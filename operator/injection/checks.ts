@@ -1,4 +1,5 @@
 // What a pod may not be if its proxy is to stand between the agent and its targets: pure checks in order, the first that speaks refuses.
+import { dnsPort, redirectPort } from "../../contract/redirect.ts";
 import { podAudience } from "../../contract/control.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { fieldAt, listAt, textAt, type JsonObject } from "../kube/objects.ts";
@@ -14,6 +15,7 @@ import {
   volumesOf,
 } from "./pod.ts";
 import { refusal, type Refusal } from "./reasons.ts";
+import { adminPort } from "./template.ts";
 
 type Check = (pod: JsonObject, uid: number) => Refusal | undefined;
 
@@ -27,6 +29,8 @@ const checks: readonly Check[] = [
   volumesAreOurs,
   trustPathIsOurs,
   audienceIsOurs, // or the agent could ask for grants itself
+  noOtherMesh, // or neither proxy could listen
+  portsAreOurs, // or the proxy could not
 ];
 
 /** `uid`: the proxy's. */
@@ -128,6 +132,26 @@ function audienceIsOurs(pod: JsonObject): Refusal | undefined {
         "ProxyAudience",
         `spec.volumes[${index}].projected.sources[${source}].serviceAccountToken.audience`,
       );
+  }
+  return undefined;
+}
+
+/** As Istio's injector names it, whether beside the agent's containers or a native sidecar among its init containers. */
+const meshContainer = "istio-proxy";
+
+function noOtherMesh(pod: JsonObject): Refusal | undefined {
+  const found = agentContainers(pod).find(({ container }) => nameOf(container) === meshContainer);
+  return found && refusal("MeshSidecar", `${found.where}.name`);
+}
+
+function portsAreOurs(pod: JsonObject): Refusal | undefined {
+  const isRedirected = annotationOf(pod, annotations.interception) === "redirect";
+  const taken: readonly unknown[] = [adminPort, ...(isRedirected ? [redirectPort, dnsPort] : [])];
+  for (const { where, container } of agentContainers(pod)) {
+    const index = objectsAt(container, "ports").findIndex((port) =>
+      taken.includes(port["containerPort"]),
+    );
+    if (index >= 0) return refusal("ProxyPort", `${where}.ports[${index}].containerPort`);
   }
   return undefined;
 }

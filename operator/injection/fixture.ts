@@ -15,6 +15,8 @@ export const settings: InjectionSettings = {
   operatorCa: "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n",
   extraCa: "",
   uid: 64_535,
+  redirectBy: "init",
+  hasNodeRules: true,
   isIPv6Only: false,
 };
 

@@ -116,6 +116,19 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
     }),
   ],
   [
+    "MeshSidecar",
+    podOf({ initContainers: [container({ name: "istio-proxy", restartPolicy: "Always" })] }),
+  ],
+  ["MeshSidecar", podOf({ containers: [container({}), container({ name: "istio-proxy" })] })],
+  ["ProxyPort", podOf({ containers: [container({ ports: [{ containerPort: 15_020 }] })] })],
+  [
+    "ProxyPort",
+    podOf(
+      { containers: [container({ ports: [{ containerPort: 80 }, { containerPort: 15_001 }] })] },
+      { annotations: { "chaperone.dev/interception": "redirect" } },
+    ),
+  ],
+  [
     "ConnectionSecret",
     podOf({
       containers: [
@@ -136,6 +149,10 @@ const refused: readonly (readonly [RefuseReason, JsonObject])[] = [
   ],
   ["ConnectionSecret", podOf({ volumes: [volume("s", { secret: { secretName: "pg-client" } })] })],
   ["InterceptionUnknown", annotated({ "chaperone.dev/interception": "magic" })],
+  [
+    "RedirectByUnknown",
+    annotated({ "chaperone.dev/interception": "redirect", "chaperone.dev/redirect-by": "magic" }),
+  ],
   ["ForwardProxyUnknown", annotated({ "chaperone.dev/forward-proxy": "yes" })],
   ["ConnectionsMalformed", annotated({ "chaperone.dev/connections": "Orders DB" })],
   ["ConnectionNotFound", annotated({ "chaperone.dev/connections": "orders-db, nothing" })],
@@ -165,6 +182,7 @@ test("each reason to refuse is broken by a pod of these tests", () => {
   const tested = new Set<string>([
     ...refused.map(([reason]) => reason),
     "InterceptionIPv6",
+    "NodeRulesAbsent", // rules-by.test.ts
     "TooManyConnections",
   ]);
   assert.deepEqual(
@@ -532,4 +550,13 @@ test("whatever is changed in our container or volumes, the pod no longer counts 
     tampered({ ...once, spec: { ...spec, volumes: changedAt(volumes, place) } }, place.join("."));
   }
   assert.ok(tried > 100, String(tried));
+});
+
+test("a pod that asks the node's resolvers is warned that the proxy has to find the operator by them", () => {
+  const told = (spec: JsonObject): string => {
+    const decision = inject(podOf(spec), contextOf());
+    return decision.kind === "patch" ? decision.warnings.join("\n") : decision.kind;
+  };
+  assert.match(told({ dnsPolicy: "Default" }), /dnsPolicy Default .* find the operator/);
+  assert.doesNotMatch(told({ dnsPolicy: "ClusterFirst" }), /dnsPolicy/);
 });

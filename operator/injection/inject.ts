@@ -20,6 +20,7 @@ import {
   type RefuseReason,
   type SkipReason,
 } from "./reasons.ts";
+import { nodeRulesOf, refusedRulesBy, withRulesBy } from "./rules-by.ts";
 import type { InjectionSettings } from "./settings.ts";
 import { proxyVolumes } from "./template.ts";
 import { judgeTier } from "./tier.ts";
@@ -42,7 +43,8 @@ export type InjectionDecision =
 
 const mirrorAnnotation = "kubernetes.io/config.mirror";
 
-export function inject(pod: JsonObject, context: InjectionContext): InjectionDecision {
+export function inject(asked: JsonObject, context: InjectionContext): InjectionDecision {
+  const pod = withRulesBy(asked, context.settings);
   const skipped = skipReason(pod);
   if (skipped !== undefined)
     return { kind: "skip", reason: skipped, message: skipReasons[skipped] };
@@ -56,11 +58,12 @@ export function inject(pod: JsonObject, context: InjectionContext): InjectionDec
   const injected = desired(pod, chosen.connections, plan.addresses, settings);
   return {
     kind: "patch",
-    patch: fastJsonPatch.compare(pod, injected.pod),
+    patch: fastJsonPatch.compare(asked, injected.pod),
     warnings: [
       ...injected.warnings,
       ...ungoverned(chosen.connections, context),
       ...nodeAccess(pod),
+      ...nodeResolvers(pod),
     ],
   };
 }
@@ -80,6 +83,8 @@ function planned(
   if (asked === undefined) return { refused: refusal("InterceptionUnknown", where) };
   if (asked === "hosts" && settings.isIPv6Only)
     return { refused: refusal("InterceptionIPv6", where) };
+  const byOthers = refusedRulesBy(pod, settings);
+  if (byOthers !== undefined) return { refused: byOthers };
   const forward = annotationOf(pod, annotations.forwardProxy) ?? "false";
   if (forward !== "true" && forward !== "false")
     return {
@@ -119,6 +124,7 @@ function desired(
   const aliases = hostAliases(pod, addresses);
   const securityContext = withLowPorts(pod, addresses);
   const { tier, missing } = judgeTier(pod, addresses.interception, settings.uid);
+  const rules = nodeRulesOf(pod, settings);
   const pullSecrets = withPullSecrets(pod, settings);
   const spec = fieldAt(pod, "spec");
   const metadata = fieldAt(pod, "metadata");
@@ -142,9 +148,10 @@ function desired(
           ...(firstContainer === undefined
             ? {}
             : { [annotations.defaultContainer]: nameOf(firstContainer) }),
-          ...withoutTier(annotationsOf(pod)),
+          ...withoutJudged(annotationsOf(pod)),
           [annotations.tier]: tier,
           ...(missing === undefined ? {} : { [annotations.tierReason]: missing.reason }),
+          ...(rules === undefined ? {} : { [annotations.rules]: rules }),
           [annotations.addresses]: JSON.stringify(addresses),
           [annotations.version]: settings.version,
         },
@@ -170,9 +177,11 @@ function annotationsOf(pod: JsonObject): JsonObject {
 }
 
 /** What was judged before does not stay beside what is judged now. */
-function withoutTier(known: JsonObject): JsonObject {
+function withoutJudged(known: JsonObject): JsonObject {
   return Object.fromEntries(
-    Object.entries(known).filter(([name]) => name !== annotations.tierReason),
+    Object.entries(known).filter(
+      ([name]) => name !== annotations.tierReason && name !== annotations.rules,
+    ),
   );
 }
 
@@ -246,4 +255,12 @@ function nodeAccess(pod: JsonObject): readonly string[] {
           `volume ${nameOf(hostPath)} is a hostPath: make sure that it does not reach the proxy's files on the node`,
         ]),
   ];
+}
+
+function nodeResolvers(pod: JsonObject): readonly string[] {
+  return textAt(pod, "spec", "dnsPolicy") === "Default"
+    ? [
+        "spec.dnsPolicy Default asks the node's resolvers, which usually know no Service: the proxy has to find the operator by theirs; ClusterFirst is what pods have without it",
+      ]
+    : [];
 }

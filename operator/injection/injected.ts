@@ -7,6 +7,7 @@ import { knowsOnly } from "./known-authorities.ts";
 import { annotations, ourVolumes, proxyContainerName } from "./names.ts";
 import { misplaced, ownTemplates } from "./own-containers.ts";
 import { annotationOf, nameOf, objectsAt, proxyContainerOf, volumesOf } from "./pod.ts";
+import { otherNodeRules } from "./rules-by.ts";
 import type { InjectionSettings } from "./settings.ts";
 import { proxyVolumes } from "./template.ts";
 
@@ -30,6 +31,7 @@ export function notInjected(
     otherContainers(pod, first, settings) ??
     otherVolume(pod) ??
     otherAuthority(first, settings, now) ??
+    otherNodeRules(pod, settings) ??
     ownForeign(pod)
   );
 }

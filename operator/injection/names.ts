@@ -1,5 +1,7 @@
 // The names that injection writes into a pod; admission policies, the proxy and people look for them.
 
+import { rulesAnnotation } from "../../contract/redirect.ts";
+
 export const injectLabel = "chaperone.dev/inject";
 
 export const annotations = {
@@ -8,13 +10,24 @@ export const annotations = {
   chain: "chaperone.dev/chain",
   connections: "chaperone.dev/connections",
   interception: "chaperone.dev/interception",
+  /** Who loads the rules under interception `redirect`: `init` or `node`. */
+  redirectBy: "chaperone.dev/redirect-by",
+  /** What a node's plugin loads; written by injection alone. */
+  rules: rulesAnnotation,
   forwardProxy: "chaperone.dev/forward-proxy",
   /** How strongly the pod is held, as it was injected; the operator judges it anew at every grant. */
   tier: "chaperone.dev/tier",
   /** Why it is not held better. */
   tierReason: "chaperone.dev/tier-reason",
+  /** On a policy: who wrote it last, stamped at admission. */
+  author: "chaperone.dev/author",
+  /** On a pod, and on the template that it is made from: who deployed the agent, stamped at admission. */
+  deployedBy: "chaperone.dev/deployed-by",
   defaultContainer: "kubectl.kubernetes.io/default-container",
 } as const;
+
+/** The condition of a pod that says how strongly it is held; the operator alone writes it. */
+export const podCondition = "chaperone.dev/Held";
 
 export const proxyContainerName = "chaperone-proxy";
 

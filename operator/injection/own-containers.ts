@@ -5,6 +5,7 @@ import { fieldAt, isJsonObject, type JsonObject } from "../kube/objects.ts";
 import { annotations, containerNames } from "./names.ts";
 import { annotationOf, nameOf, objectsAt } from "./pod.ts";
 import { initContainer, verifyContainer } from "./redirect.ts";
+import { rulesByOf } from "./rules-by.ts";
 import type { InjectionSettings } from "./settings.ts";
 import { proxyContainer } from "./template.ts";
 
@@ -17,9 +18,10 @@ export function interceptionOf(pod: JsonObject): Interception | undefined {
 /** As the template says. In the order in which they start: the rules stand before the proxy, and are tried before the agent. */
 export function ownTemplates(pod: JsonObject, settings: InjectionSettings): readonly JsonObject[] {
   const proxy = proxyContainer(settings, annotationOf(pod, annotations.chain) !== undefined);
-  return interceptionOf(pod) === "redirect"
-    ? [initContainer(settings, pod), proxy, verifyContainer(settings)]
-    : [proxy];
+  if (interceptionOf(pod) !== "redirect") return [proxy];
+  const by = rulesByOf(pod);
+  const verify = verifyContainer(settings, by);
+  return by === "init" ? [initContainer(settings, pod), proxy, verify] : [proxy, verify];
 }
 
 /** The same; of what is there already stay the additions that a cluster's own defaults make (LimitRanger, AlwaysPullImages). */

@@ -22,10 +22,15 @@ export const refuseReasons = {
   ProxyAudience:
     "tokens of the audience chaperone.dev are for the proxy alone: remove the projected token or use another audience",
   MountPathTaken: "the mount path /etc/chaperone/trust belongs to injection: mount elsewhere",
+  MeshSidecar:
+    'Istio\'s sidecar and the proxy listen on the same ports of the pod (15020, 15001): keep the pod out of the mesh with the label sidecar.istio.io/inject: "false"',
+  ProxyPort: "the port belongs to the proxy: let the container listen on another",
   ConnectionSecret:
     "the agent does not get the credential of a Connection, only the proxy does: remove the reference to the Secret",
   InterceptionUnknown: `the annotation ${annotations.interception} is endpoints, hosts or redirect`,
   InterceptionIPv6: `interception 'hosts' does not work in pods without IPv4, where names cannot resolve to 127.0.0.0/8: set the annotation ${annotations.interception}: endpoints (or redirect)`,
+  RedirectByUnknown: `the annotation ${annotations.redirectBy} is init or node`,
+  NodeRulesAbsent: `no node loads rules in this installation: set the chart's value node.enabled to true, or the annotation ${annotations.redirectBy}: init`,
   ForwardProxyUnknown: `the annotation ${annotations.forwardProxy} is "true" or "false"`,
   ConnectionsMalformed: `the annotation ${annotations.connections} is a list of names or namespace/name, separated by commas`,
   ConnectionNotFound: `a Connection named in the annotation ${annotations.connections} does not exist: create it, or remove the name`,

@@ -1,5 +1,6 @@
-// What interception `redirect` adds before and after the proxy: chaperone-init loads the rules of the pod's network, chaperone-verify
+// What interception `redirect` adds before and after the proxy: chaperone-init loads the rules of the pod's network where its node does not, chaperone-verify
 // tries to get past them. Every field that the API server would fill in is written out, as in the proxy's own container.
+import type { RulesBy } from "../../contract/redirect.ts";
 import { fieldAt, textAt, type JsonObject } from "../kube/objects.ts";
 import { initContainerName, verifyContainerName, volumeNames } from "./names.ts";
 import { agentContainers, objectsAt } from "./pod.ts";
@@ -40,7 +41,8 @@ export function initContainer(settings: InjectionSettings, pod: JsonObject): Jso
   };
 }
 
-export function verifyContainer(settings: InjectionSettings): JsonObject {
+/** `by`: who loads the rules, so that a verifier that gets past can say whose they are. */
+export function verifyContainer(settings: InjectionSettings, by: RulesBy): JsonObject {
   const uid = verifyUid(settings);
   const ofPod = (name: string, fieldPath: string): JsonObject => ({
     name,
@@ -51,6 +53,7 @@ export function verifyContainer(settings: InjectionSettings): JsonObject {
     env: [
       ofPod("CHAPERONE_NODE_ADDRESSES", "status.hostIPs"),
       ofPod("CHAPERONE_POD_ADDRESSES", "status.podIPs"),
+      ...(by === "node" ? [{ name: "CHAPERONE_RULES_BY", value: by }] : []),
     ],
     securityContext: {
       allowPrivilegeEscalation: false,

@@ -1,5 +1,7 @@
 // What an installation decides about the pods it injects; the same for every pod.
 
+import type { RulesBy } from "../../contract/redirect.ts";
+
 export interface InjectionSettings {
   /** Stamped on the pod. */
   readonly version: string;
@@ -18,6 +20,10 @@ export interface InjectionSettings {
   readonly extraCa: string;
   /** User and group of the proxy. No container of an agent may run as it. */
   readonly uid: number;
+  /** Who loads the rules of redirected pods that do not say it themselves. */
+  readonly redirectBy: RulesBy;
+  /** The installation has an agent and a plugin on its nodes, which load rules. */
+  readonly hasNodeRules: boolean;
   /** Without an IPv4 address, names cannot be sent to loopback addresses. */
   readonly isIPv6Only: boolean;
 }

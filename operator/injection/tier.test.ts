@@ -8,11 +8,13 @@ import { judgeTier } from "./tier.ts";
 const container = (changes: JsonObject) => ({ name: "agent", image: "agent:1", ...changes });
 const volume = (name: string, source: JsonObject) => ({ name, ...source });
 
-const held = {
+const seccompProfile = { type: "RuntimeDefault" };
+const unfiltered = {
   runAsUser: 1000,
   allowPrivilegeEscalation: false,
   capabilities: { drop: ["ALL"] },
 };
+const held = { ...unfiltered, seccompProfile };
 
 function podWith(securityContext: JsonObject, spec: JsonObject = {}): JsonObject {
   return podOf({ containers: [container({ securityContext })], ...spec });
@@ -21,7 +23,7 @@ function podWith(securityContext: JsonObject, spec: JsonObject = {}): JsonObject
 test("a redirected pod whose containers can gain nothing is locked", () => {
   assert.deepEqual(judgeTier(podWith(held), "redirect", 64_535), { tier: "Locked" });
   const byPod = podOf({
-    securityContext: { runAsUser: 1000 },
+    securityContext: { runAsUser: 1000, seccompProfile: { type: "Localhost" } },
     containers: [
       container({
         securityContext: {
@@ -88,6 +90,15 @@ const cases: readonly (readonly [string, JsonObject, RegExp])[] = [
     /whoever its image says/,
   ],
   ["ProxyUser", podWith({ ...held, runAsUser: 64_535 }), /the proxy's user/],
+  ["SeccompUnset", podWith(unfiltered), /set type RuntimeDefault/],
+  [
+    "SeccompUnset",
+    podWith(
+      { ...unfiltered, seccompProfile: { type: "Unconfined" } },
+      { securityContext: { seccompProfile } },
+    ),
+    /AF_VSOCK/,
+  ],
   [
     "CapabilitiesKept",
     podWith(held, { initContainers: [container({ name: "setup" })] }),

@@ -2,7 +2,7 @@
 // is proven in the pod itself: without chaperone-verify having got nowhere, no container of the agent starts.
 import type { Interception } from "../../contract/addresses.ts";
 import type { Tier } from "../../policy/tier.ts";
-import { fieldAt, listAt, type JsonObject } from "../kube/objects.ts";
+import { fieldAt, listAt, textAt, type JsonObject } from "../kube/objects.ts";
 import { agentContainers, nameOf, volumesOf, type PlacedContainer } from "./pod.ts";
 
 export type TierReason =
@@ -14,7 +14,8 @@ export type TierReason =
   | "PrivilegeEscalation"
   | "UserUnset"
   | "Root"
-  | "ProxyUser";
+  | "ProxyUser"
+  | "SeccompUnset";
 
 export interface TierJudgement {
   readonly tier: Tier;
@@ -51,6 +52,7 @@ const checks: readonly Check[] = [
   kept, // a container has NET_RAW, SETUID and SETGID unless it gives them up
   escalation, // a setuid program could give them back
   user, // an image may say any user, the proxy's too
+  seccomp, // AF_VSOCK passes by the rules of any network, to the machine's own hypervisor
 ];
 
 function missingForLocked(pod: JsonObject, proxyUid: number): Missing | undefined {
@@ -123,6 +125,18 @@ function user(
         reason: "UserUnset",
         message: `${at} runs as whoever its image says, be it root or the proxy's user: name a user`,
       };
+}
+
+/** Of the container or of the pod; a runtime's own profile refuses the address families that no rule of a network sees. */
+function seccomp({ container, where }: PlacedContainer, pod: JsonObject): Missing | undefined {
+  const type =
+    textAt(container, "securityContext", "seccompProfile", "type") ??
+    textAt(pod, "spec", "securityContext", "seccompProfile", "type");
+  if (type === "RuntimeDefault" || type === "Localhost") return undefined;
+  return {
+    reason: "SeccompUnset",
+    message: `${where}.securityContext.seccompProfile: container ${nameOf(container)} may open sockets of every family, those to the node's hypervisor (AF_VSOCK) too, which no rule of a network sees: set type RuntimeDefault`,
+  };
 }
 
 /** As the kernel's headers name them, which runtimes take as well. */

@@ -10,6 +10,7 @@ import { inject, type InjectionDecision } from "./inject.ts";
 import { admitPortForward, isPortForward, type PortForwards } from "./port-forward.ts";
 import { readReview, reviewOf, type AdmissionAnswer, type AdmissionRequest } from "./review.ts";
 import { admitSession, isNewSession, stampSession } from "./sessions.ts";
+import { deployerPatch, isStamped, refuseAuthor, stamp } from "./stamps.ts";
 import type { InjectionSettings } from "./settings.ts";
 
 /** Two objects of etcd's limit (1.5 MiB), escaped, with what stands around them. */
@@ -45,17 +46,20 @@ export function createWebhookRoutes(options: WebhookOptions): FastifyPluginCallb
     return admitPod(request, options);
   };
   const validate: Handler = (request, signal) => {
-    if (isGoverning(request)) return admitGoverning(request, validator, access, signal);
+    if (isGoverning(request))
+      return refuseAuthor(request) ?? admitGoverning(request, validator, access, signal);
     if (isPortForward(request)) return admitPortForward(request, options);
     return isNewSession(request) ? admitSession(request, now()) : { allowed: true };
   };
-  const stamp: Handler = (request) =>
-    isNewSession(request) ? stampSession(request, now()) : { allowed: true };
+  const stamped: Handler = (request) => {
+    if (isStamped(request)) return stamp(request);
+    return isNewSession(request) ? stampSession(request, now()) : { allowed: true };
+  };
 
   return (app, _options, done) => {
     route(app, "/mutate", mutate);
     route(app, "/validate", validate);
-    route(app, "/stamp", stamp);
+    route(app, "/stamp", stamped);
     done();
   };
 }
@@ -94,7 +98,12 @@ function admitPod(request: AdmissionRequest, options: WebhookOptions): Admission
   options.onInjection?.(decision);
   switch (decision.kind) {
     case "patch":
-      return { allowed: true, patch: decision.patch, warnings: decision.warnings };
+      return {
+        allowed: true,
+        // Last: by then the pod has annotations.
+        patch: [...decision.patch, ...deployerPatch(request)],
+        warnings: decision.warnings,
+      };
     case "skip":
       return { allowed: true };
     case "refuse":

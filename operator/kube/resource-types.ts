@@ -13,6 +13,18 @@ export const resourceTypes = {
   Pod: { group: "", version: "v1", kind: "Pod", plural: "pods" },
   ConfigMap: { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps" },
   Secret: { group: "", version: "v1", kind: "Secret", plural: "secrets" },
+  NetworkPolicy: {
+    group: "networking.k8s.io",
+    version: "v1",
+    kind: "NetworkPolicy",
+    plural: "networkpolicies",
+  },
+  ClusterRole: {
+    group: "rbac.authorization.k8s.io",
+    version: "v1",
+    kind: "ClusterRole",
+    plural: "clusterroles",
+  },
   TokenReview: {
     group: "authentication.k8s.io",
     version: "v1",

@@ -8,10 +8,12 @@ const {
   AccessPolicy,
   AccessRequest,
   AccessSession,
+  ClusterRole,
   ConfigMap,
   ClusterAccessPolicy,
   Connection,
   MutatingWebhookConfiguration,
+  NetworkPolicy,
   Pod,
   Quarantine,
   Secret,
@@ -23,15 +25,16 @@ const {
 export function neededRights(
   config: Pick<
     OperatorConfig,
-    "namespace" | "authoritySecret" | "keysSecret" | "webhookConfiguration"
+    "namespace" | "authoritySecret" | "keysSecret" | "webhookConfiguration" | "agentEgress"
   >,
 ): readonly AccessQuestion[] {
-  const { namespace, webhookConfiguration } = config;
+  const { namespace, webhookConfiguration, agentEgress } = config;
   return [
     ...[Connection, AccessPolicy, ClusterAccessPolicy, Quarantine, AccessRequest, Pod].flatMap(
       (type) => rights(type, ["list", "watch"]),
     ),
     ...rights(Pod, ["get"]),
+    ...rights(Pod, ["patch"], { subresource: "status" }),
     ...rights(AccessRequest, ["get", "create", "delete"]),
     ...rights(AccessRequest, ["update"], { subresource: "status" }),
     ...[Connection, AccessPolicy, ClusterAccessPolicy, Quarantine].flatMap((type) =>
@@ -48,6 +51,12 @@ export function neededRights(
     ...[MutatingWebhookConfiguration, ValidatingWebhookConfiguration].flatMap((type) =>
       rights(type, ["get", "patch"], { name: webhookConfiguration }),
     ),
+    ...(agentEgress === undefined
+      ? []
+      : [
+          ...rights(NetworkPolicy, ["create", "patch"]),
+          ...rights(ClusterRole, ["get"], { name: agentEgress.owner }),
+        ]),
   ];
 }
 

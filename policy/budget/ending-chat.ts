@@ -3,6 +3,7 @@
 import { isObject } from "../llm/json.ts";
 import type { JsonObject } from "../llm/json.ts";
 import type { Tokens } from "./price.ts";
+import type { LastEvent } from "./stream-blocks.ts";
 
 /** Choices of one answer; more are counted and not ended one by one. */
 const maxChoices = 256;
@@ -44,7 +45,7 @@ export class ChatEnding {
     }
   }
 
-  end({ input, output }: Tokens): string {
+  end({ input, output }: Tokens): readonly LastEvent[] {
     if (this.#choices.size === 0) this.#choices.set(0, false);
     const none = this.#kind === "chat" ? { delta: {} } : { text: "" };
     const chunks: JsonObject[] = [...this.#choices]
@@ -64,7 +65,7 @@ export class ChatEnding {
           total_tokens: input + output,
         },
       });
-    return `${chunks.map((chunk) => `data: ${JSON.stringify(chunk)}\n\n`).join("")}data: [DONE]\n\n`;
+    return [...chunks.map((data) => ({ data })), { data: "[DONE]" }];
   }
 }
 

@@ -1,8 +1,9 @@
-// The end of a stream of Gemini's as server-sent events: each candidate that had not ended says MAX_TOKENS, and the last chunk the usage.
+// The end of a stream of Gemini's: each candidate that had not ended says MAX_TOKENS, and the last chunk the usage.
 import { isObject } from "../llm/json.ts";
 import type { JsonObject } from "../llm/json.ts";
 import { textBytes } from "./ending-chat.ts";
 import type { Tokens } from "./price.ts";
+import type { LastEvent } from "./stream-blocks.ts";
 
 /** Candidates of one answer. */
 const maxCandidates = 64;
@@ -25,11 +26,14 @@ export class GeminiEnding {
     for (const { index, finishReason } of candidatesOf(event)) {
       const at = typeof index === "number" ? index : 0;
       if (this.#candidates.size < maxCandidates || this.#candidates.has(at))
-        this.#candidates.set(at, typeof finishReason === "string");
+        this.#candidates.set(
+          at,
+          typeof finishReason === "string" || this.#candidates.get(at) === true,
+        );
     }
   }
 
-  end({ input, output }: Tokens): string {
+  end({ input, output }: Tokens): readonly LastEvent[] {
     if (this.#candidates.size === 0) this.#candidates.set(0, false);
     const candidates = [...this.#candidates]
       .filter(([, isOver]) => !isOver)
@@ -43,7 +47,7 @@ export class GeminiEnding {
       candidatesTokenCount: output,
       totalTokenCount: input + output,
     };
-    return `data: ${JSON.stringify({ candidates, usageMetadata, ...this.#head })}\r\n\r\n`;
+    return [{ data: { candidates, usageMetadata, ...this.#head } }];
   }
 }
 

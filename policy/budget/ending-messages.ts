@@ -2,6 +2,7 @@
 import { isObject } from "../llm/json.ts";
 import type { JsonObject } from "../llm/json.ts";
 import type { Tokens } from "./price.ts";
+import type { LastEvent } from "./stream-blocks.ts";
 
 /** Blocks of one answer that are open at one time; it opens them one after the other. */
 const maxOpen = 256;
@@ -24,7 +25,7 @@ export class MessagesEnding {
     else if (type === "content_block_stop") this.#open.delete(index);
   }
 
-  end({ output }: Tokens): string {
+  end({ output }: Tokens): readonly LastEvent[] {
     const events: JsonObject[] = [
       ...[...this.#open].map((index) => ({ type: "content_block_stop", index })),
       {
@@ -34,8 +35,6 @@ export class MessagesEnding {
       },
       { type: "message_stop" },
     ];
-    return events
-      .map((event) => `event: ${String(event["type"])}\ndata: ${JSON.stringify(event)}\n\n`)
-      .join("");
+    return events.map((data) => ({ name: String(data["type"]), data }));
   }
 }

@@ -2,6 +2,7 @@
 import type { JsonObject } from "../llm/json.ts";
 import { textBytes } from "./ending-chat.ts";
 import type { Tokens } from "./price.ts";
+import type { LastEvent } from "./stream-blocks.ts";
 
 export class OllamaEnding {
   #last: JsonObject = {};
@@ -14,11 +15,11 @@ export class OllamaEnding {
     this.#last = event;
   }
 
-  end({ input, output }: Tokens): string {
+  end({ input, output }: Tokens): readonly LastEvent[] {
     const { model, created_at: createdAt, message } = this.#last;
     const nothing =
       message === undefined ? { response: "" } : { message: { role: "assistant", content: "" } };
-    return `${JSON.stringify({
+    const data = {
       model,
       created_at: createdAt,
       ...nothing,
@@ -26,6 +27,7 @@ export class OllamaEnding {
       done_reason: "length",
       prompt_eval_count: input,
       eval_count: output,
-    })}\n`;
+    };
+    return [{ data }];
   }
 }

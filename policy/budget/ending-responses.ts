@@ -2,6 +2,7 @@
 import { isObject } from "../llm/json.ts";
 import type { JsonObject } from "../llm/json.ts";
 import type { Tokens } from "./price.ts";
+import type { LastEvent } from "./stream-blocks.ts";
 
 /** Output items of one answer that are ended one by one. */
 const maxItems = 256;
@@ -43,11 +44,11 @@ export class ResponsesEnding {
     else this.#went(type, event, this.#open.get(index));
   }
 
-  end({ input, output }: Tokens): string {
-    let text = "";
+  end({ input, output }: Tokens): readonly LastEvent[] {
+    const events: LastEvent[] = [];
     const say = (type: string, fields: JsonObject): void => {
       this.#sequence += 1;
-      text += `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number: this.#sequence, ...fields })}\n\n`;
+      events.push({ name: type, data: { type, sequence_number: this.#sequence, ...fields } });
     };
     const items = new Map(this.#done);
     for (const [index, open] of this.#open) {
@@ -72,7 +73,7 @@ export class ResponsesEnding {
         },
       },
     });
-    return text;
+    return events;
   }
 
   #opened(index: number, item: unknown): void {

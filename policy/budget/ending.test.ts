@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { EventBlocks, EventTooLong } from "./event-blocks.ts";
+import { ArrayBlocks } from "./array-blocks.ts";
+import { EventBlocks } from "./event-blocks.ts";
 import { streamEnding } from "./ending.ts";
+import type { StreamEnding } from "./ending.ts";
+import type { Tokens } from "./price.ts";
+import { UnreadableStream } from "./stream-blocks.ts";
 
 const events = [
   'data: {"a":1}\n\n',
@@ -35,8 +39,12 @@ test("an event without an end is no reason to hold it for ever", () => {
   const chunk = Buffer.alloc(1024 * 1024, "x");
   assert.throws(() => {
     for (let at = 0; at < 8; at += 1) blocks.push(chunk);
-  }, EventTooLong);
+  }, UnreadableStream);
 });
+
+/** As server-sent events. */
+const textOf = (ending: StreamEnding, tokens: Tokens): string =>
+  new EventBlocks("events").written(ending.end(tokens));
 
 const dataOf = (text: string): unknown[] =>
   text
@@ -53,10 +61,10 @@ test("a chat ends each choice that has not ended, with the head of its chunks, a
     choices: [{ index, delta: { role: "assistant", content }, finish_reason: reason }],
     usage: null,
   });
-  assert.equal(ending.weigh(chunk(0, "four", null)), 4);
+  assert.equal(ending.weigh(chunk(0, "four", null), undefined), 4);
   for (const one of [chunk(0, "four", null), chunk(1, "é", null), chunk(0, "", "stop")])
-    ending.sent(one);
-  const text = ending.end({ input: 3, output: 2 });
+    ending.sent(one, undefined);
+  const text = textOf(ending, { input: 3, output: 2 });
   assert.ok(text.endsWith("data: [DONE]\n\n"));
   assert.deepEqual(dataOf(text), [
     {
@@ -81,7 +89,7 @@ test("what a model thinks and asks of tools is counted like what it says", () =>
       { index: 0, id: "call_1", type: "function", function: { name: "f", arguments: '{"a":' } },
     ],
   };
-  assert.equal(ending?.weigh({ choices: [{ index: 0, delta }] }), 5 + 1 + 5);
+  assert.equal(ending?.weigh({ choices: [{ index: 0, delta }] }, undefined), 5 + 1 + 5);
 });
 
 test("a response in the middle of a tool call says that it is incomplete, and does not end the call's arguments", () => {
@@ -99,8 +107,8 @@ test("a response in the middle of a tool call says that it is incomplete, and do
       delta: '{"city":',
     },
   ])
-    ending.sent(event);
-  const [done, last] = dataOf(ending.end({ input: 1, output: 2 }));
+    ending.sent(event, undefined);
+  const [done, last] = dataOf(textOf(ending, { input: 1, output: 2 }));
   const item = { ...call, status: "incomplete", arguments: '{"city":' };
   assert.deepEqual(done, {
     type: "response.output_item.done",
@@ -127,9 +135,9 @@ test("a plain completion ends as one", () => {
     model: "m",
     choices: [{ index: 0, text: "one two", finish_reason: null }],
   };
-  assert.equal(ending.weigh(event), 7);
-  ending.sent(event);
-  assert.deepEqual(dataOf(ending.end({ input: 1, output: 2 })), [
+  assert.equal(ending.weigh(event, undefined), 7);
+  ending.sent(event, undefined);
+  assert.deepEqual(dataOf(textOf(ending, { input: 1, output: 2 })), [
     {
       id: "c",
       object: "text_completion",
@@ -144,16 +152,22 @@ test("a message of Anthropic's closes the block that is open, then says why it s
   const ending = streamEnding("anthropic", "chat", "/v1/messages");
   assert.ok(ending);
   const delta = (more: object) => ({ type: "content_block_delta", index: 1, delta: more });
-  assert.equal(ending.weigh(delta({ type: "thinking_delta", thinking: "hm" })), 2);
-  assert.equal(ending.weigh(delta({ type: "signature_delta", signature: "x".repeat(99) })), 0);
-  assert.equal(ending.weigh(delta({ type: "input_json_delta", partial_json: '{"a"' })), 4);
+  assert.equal(ending.weigh(delta({ type: "thinking_delta", thinking: "hm" }), undefined), 2);
+  assert.equal(
+    ending.weigh(delta({ type: "signature_delta", signature: "x".repeat(99) }), undefined),
+    0,
+  );
+  assert.equal(
+    ending.weigh(delta({ type: "input_json_delta", partial_json: '{"a"' }), undefined),
+    4,
+  );
   for (const event of [
     { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } },
     { type: "content_block_stop", index: 0 },
     { type: "content_block_start", index: 1, content_block: { type: "text", text: "" } },
   ])
-    ending.sent(event);
-  const text = ending.end({ input: 9, output: 4 });
+    ending.sent(event, undefined);
+  const text = textOf(ending, { input: 9, output: 4 });
   assert.match(text, /^event: content_block_stop\ndata: /);
   assert.deepEqual(dataOf(text), [
     { type: "content_block_stop", index: 1 },
@@ -175,9 +189,9 @@ test("a chat of Ollama ends with a line that is done because of its length", () 
   const ending = streamEnding("openai", "chat", "/api/chat");
   assert.ok(ending);
   const event = JSON.parse(block?.data ?? "") as Record<string, unknown>;
-  assert.equal(ending.weigh(event), 2);
-  ending.sent(event);
-  assert.deepEqual(JSON.parse(ending.end({ input: 1, output: 2 })), {
+  assert.equal(ending.weigh(event, undefined), 2);
+  ending.sent(event, undefined);
+  assert.deepEqual(JSON.parse(blocks.written(ending.end({ input: 1, output: 2 }))), {
     model: "m",
     created_at: "t",
     message: { role: "assistant", content: "" },
@@ -196,11 +210,10 @@ test("a stream of Gemini's ends with MAX_TOKENS and its usage", () => {
     modelVersion: "g",
     responseId: "r",
   };
-  assert.equal(ending.weigh(event), 4);
-  ending.sent(event);
-  const text = ending.end({ input: 3, output: 1 });
-  assert.ok(text.endsWith("\r\n\r\n"));
-  assert.deepEqual(JSON.parse(text.slice("data: ".length)), {
+  assert.equal(ending.weigh(event, undefined), 4);
+  ending.sent(event, undefined);
+  const text = textOf(ending, { input: 3, output: 1 });
+  const last = {
     candidates: [
       {
         content: { parts: [{ text: "" }], role: "model" },
@@ -211,5 +224,11 @@ test("a stream of Gemini's ends with MAX_TOKENS and its usage", () => {
     usageMetadata: { promptTokenCount: 3, candidatesTokenCount: 1, totalTokenCount: 4 },
     modelVersion: "g",
     responseId: "r",
-  });
+  };
+  assert.deepEqual(dataOf(text), [last]);
+  const blocks = new ArrayBlocks();
+  const shown = [...blocks.push(Buffer.from(`[${JSON.stringify(event)}\n, {"cand`))];
+  const whole =
+    shown.map(({ raw }) => raw).join("") + blocks.written(ending.end({ input: 3, output: 1 }));
+  assert.deepEqual(JSON.parse(whole), [event, last]);
 });

@@ -2,21 +2,23 @@
 import type { JsonObject } from "../llm/json.ts";
 import { isOllama } from "../llm/openai/ollama.ts";
 import type { LlmProtocol } from "../operation.ts";
+import { BedrockEnding } from "./ending-bedrock.ts";
 import { ChatEnding } from "./ending-chat.ts";
 import { GeminiEnding } from "./ending-gemini.ts";
 import { MessagesEnding } from "./ending-messages.ts";
 import { OllamaEnding } from "./ending-ollama.ts";
 import { ResponsesEnding } from "./ending-responses.ts";
 import type { Tokens } from "./price.ts";
+import type { LastEvent } from "./stream-blocks.ts";
 
 /** Follows one stream. */
 export interface StreamEnding {
   /** Bytes of text that the model wrote in this event: what it says, thinks, and asks of tools. */
-  weigh(event: JsonObject): number;
+  weigh(event: JsonObject, name: string | undefined): number;
   /** The event goes to the agent. */
-  sent(event: JsonObject): void;
-  /** The events that end the answer here, as they are written on the wire. */
-  end(tokens: Tokens): string;
+  sent(event: JsonObject, name: string | undefined): void;
+  /** The events that end the answer here. */
+  end(tokens: Tokens): readonly LastEvent[];
 }
 
 /**
@@ -37,8 +39,10 @@ export function streamEnding(
       return operation === "chat" ? new MessagesEnding() : undefined;
     case "gemini":
       return operation === "chat" ? new GeminiEnding() : undefined;
+    case "bedrock":
+      return operation === "chat" ? new BedrockEnding() : undefined;
     default:
-      return undefined;
+      return protocol satisfies never;
   }
 }
 

@@ -1,18 +1,12 @@
-// The events of a stream one by one, each as it was written, so that it can be ended between two of them: server-sent events, or JSON lines.
+// The events of a stream that is text one by one, each as it was written: server-sent events, or JSON lines.
 import { maxEventLength } from "../llm/framing/sse.ts";
+import { UnreadableStream, type LastEvent, type StreamBlocks } from "./stream-blocks.ts";
 
-export interface EventBlock {
+interface EventBlock {
   /** With the blank line, or the end of the line, that ends it. */
   readonly raw: string;
   /** Its data lines, joined. */
   readonly data: string;
-}
-
-export class EventTooLong extends Error {
-  constructor() {
-    super(`an event of the answer is longer than ${maxEventLength} characters`);
-    this.name = "EventTooLong";
-  }
 }
 
 /** An end of a line, and the empty line after it (HTML standard, section 9.2.5). */
@@ -20,7 +14,7 @@ const blankLine = /(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))/g;
 
 const lineEnd = /\n/g;
 
-export class EventBlocks {
+export class EventBlocks implements StreamBlocks {
   readonly #isLines: boolean;
   readonly #decoder = new TextDecoder("utf-8");
   #rest = "";
@@ -29,7 +23,6 @@ export class EventBlocks {
     this.#isLines = framing === "lines";
   }
 
-  /** Throws EventTooLong. */
   push(chunk: Uint8Array): readonly EventBlock[] {
     const from = Math.max(0, this.#rest.length - 4);
     const text = this.#rest + this.#decoder.decode(chunk, { stream: true });
@@ -43,7 +36,10 @@ export class EventBlocks {
       blocks.push({ raw, data: this.#isLines ? raw.trim() : dataOf(raw) });
     }
     this.#rest = text.slice(at);
-    if (this.#rest.length > maxEventLength) throw new EventTooLong();
+    if (this.#rest.length > maxEventLength)
+      throw new UnreadableStream(
+        `an event of the answer is longer than ${maxEventLength} characters`,
+      );
     return blocks;
   }
 
@@ -53,6 +49,19 @@ export class EventBlocks {
     this.#rest = "";
     return rest;
   }
+
+  written(events: readonly LastEvent[]): string {
+    return events.map((event) => (this.#isLines ? lineOf(event) : eventOf(event))).join("");
+  }
+}
+
+function lineOf({ data }: LastEvent): string {
+  return data === "[DONE]" ? "" : `${JSON.stringify(data)}\n`;
+}
+
+function eventOf({ name, data }: LastEvent): string {
+  const text = data === "[DONE]" ? data : JSON.stringify(data);
+  return `${name === undefined ? "" : `event: ${name}\n`}data: ${text}\n\n`;
 }
 
 function dataOf(raw: string): string {

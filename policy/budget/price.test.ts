@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { llm } from "../fixture.ts";
-import { formTokens, inputTokens } from "./estimate.ts";
+import { expectedOutput, formTokens, inputTokens } from "./estimate.ts";
 import { costOf, priceOf } from "./price.ts";
 import { readPriceTable } from "./price-table.ts";
 
@@ -31,6 +31,11 @@ for (const [what, text, problem] of [
   ["a price below nothing", "- {models: [a], input: 1, output: -1}", /output is a price/],
   ["no price", "- {models: [a], input: 1}", /output is a price/],
   ["a slip of the pen", "- {models: [a], imput: 1, output: 1}", /has no field imput/],
+  [
+    "an answer without a length",
+    "- {models: [a], input: 1, output: 1, maxOutputTokens: 0}",
+    /maxOutputTokens is the longest answer/,
+  ],
   ["an alias", "- &a {models: [a], input: 1, output: 1}\n- *a", /is no YAML/],
 ] as const) {
   test(`a price table with ${what} is refused with a sentence`, () => {
@@ -39,6 +44,16 @@ for (const [what, text, problem] of [
     assert.match(read.problem, problem);
   });
 }
+
+test("a stream is not reserved the longest answer of its model, which it is given as it comes", () => {
+  const [entry] = [{ models: ["m"], input: 1, output: 1, maxOutputTokens: 64_000 }];
+  const asked = llm({ operation: "chat", model: "m", maxOutputTokens: null });
+  const streamed = { ...asked, facts: { ...asked.facts, stream: true } };
+  assert.deepEqual(expectedOutput(asked, undefined, entry), { tokens: 64_000, isNamed: false });
+  assert.deepEqual(expectedOutput({ ...asked, answers: 3 }, undefined, entry).tokens, 192_000);
+  assert.deepEqual(expectedOutput(streamed, undefined, entry), { tokens: 4_096, isNamed: false });
+  assert.deepEqual(expectedOutput(asked, 900, entry), { tokens: 900, isNamed: true });
+});
 
 test("an image in base64 counts as one, not as the text that it is not", () => {
   const image = `data:image/png;base64,${"iVBORw0KGgo".repeat(50_000)}`;

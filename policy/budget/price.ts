@@ -7,6 +7,8 @@ export interface Price {
   readonly models: readonly string[];
   readonly input: number;
   readonly output: number;
+  /** Tokens of the longest answer that these models give, where it is known: what a request without a limit of its own is reserved. */
+  readonly maxOutputTokens?: number;
 }
 
 export type PriceTable = readonly Price[];

@@ -7,8 +7,8 @@ import { priceOf } from "./price.ts";
 
 /** Operations in which no model is asked, or whose use of it is not billed in tokens. */
 const free: ReadonlySet<string> = new Set(["models", "files", "count-tokens", "moderations"]);
-/** Their usage comes hours later in a file, or inside a session that is not read. */
-const unseen: ReadonlySet<string> = new Set(["batches", "realtime"]);
+/** Their usage comes hours later in a file. */
+const unseen: ReadonlySet<string> = new Set(["batches"]);
 
 /** True for what a model is asked, and paid for. */
 export function usesTokens({ facts, http }: LlmOperation): boolean {
@@ -26,6 +26,7 @@ export function uncountable(bundle: Bundle, operation: Operation): string | unde
   const { model, operation: name } = operation.facts;
   if (unseen.has(name))
     return `connection ${connectionName(bundle)} limits tokens or costs, and those of ${name} cannot be counted; use another connection for them`;
-  if (bundle.prices === undefined || priceOf(bundle.prices, model) !== undefined) return undefined;
+  if (bundle.limits.costPerDay === undefined || bundle.prices === undefined) return undefined;
+  if (priceOf(bundle.prices, model) !== undefined) return undefined;
   return `connection ${connectionName(bundle)} has limits.costPerDay, and the price table names no price for model ${JSON.stringify(model)}; add one to the ConfigMap chaperone-prices`;
 }

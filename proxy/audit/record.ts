@@ -145,7 +145,11 @@ function boundContents(contents: readonly Content[]): readonly StoredContent[] {
   });
 }
 
-function boundContent({ part, text, truncated }: Content, limit: number): StoredContent {
+function boundContent(
+  { part, text, truncated, whole: all }: Content,
+  limit: number,
+): StoredContent {
+  const rest = all === undefined ? {} : { whole: all };
   const whole = text.toWellFormed();
   const bytes = Buffer.byteLength(whole);
   if (bytes <= limit)
@@ -154,6 +158,7 @@ function boundContent({ part, text, truncated }: Content, limit: number): Stored
       sha256: sha256(whole),
       bytes,
       ...(truncated === true ? { truncated } : {}),
+      ...rest,
       text: whole,
     };
   // A cut inside a character decodes to U+FFFD at the end; drop it.
@@ -161,7 +166,8 @@ function boundContent({ part, text, truncated }: Content, limit: number): Stored
     .subarray(0, limit)
     .toString()
     .replace(/\ufffd+$/, "");
-  return { part, sha256: sha256(cut), bytes: Buffer.byteLength(cut), truncated: true, text: cut };
+  const bytesKept = Buffer.byteLength(cut);
+  return { part, sha256: sha256(cut), bytes: bytesKept, truncated: true, ...rest, text: cut };
 }
 
 /** Reads a line back and checks it against its own hashes; undefined for anything that is not exactly what was written. */

@@ -1,11 +1,10 @@
 // What one operation takes of the budgets before it is sent. Pure.
 import type { Bundle } from "../../policy/bundle.ts";
 import type { BudgetName } from "../../policy/budget/budget.ts";
-import { unnamedOutputTokens } from "../../policy/budget/estimate.ts";
+import { expectedOutput } from "../../policy/budget/estimate.ts";
 import { usesTokens } from "../../policy/budget/uncountable.ts";
 import { costOf, priceOf, type Price, type Tokens } from "../../policy/budget/price.ts";
-import { generates } from "../../policy/match/llm.ts";
-import type { Operation } from "../../policy/operation.ts";
+import type { LlmOperation, Operation } from "../../policy/operation.ts";
 
 export interface Need {
   readonly budget: BudgetName;
@@ -36,26 +35,30 @@ export function needsOf(
     limits.requestsPerMinute === undefined
       ? []
       : [{ budget: "requestsPerMinute", amount: 1, atLeast: 1 }];
-  const price =
+  const entry =
     prices === undefined || operation.kind !== "llm"
       ? undefined
       : priceOf(prices, operation.facts.model);
+  const price = limits.costPerDay === undefined ? undefined : entry;
   const counted = countedOf(bundle, price);
   if (operation.kind !== "llm" || counted.length === 0 || !usesTokens(operation))
     return { needs, expected: undefined, price: undefined, isBounded: true };
-  const named = generates(operation.facts)
-    ? (operation.facts.maxOutputTokens ?? maxOutputTokens)
-    : 0;
-  const expected = { input: input(), output: named ?? unnamedOutputTokens };
+  const { tokens, isNamed } = expectedOutput(operation, maxOutputTokens, entry);
+  const expected = { input: input(), output: tokens };
   const least =
-    named === undefined && operation.facts.stream ? { input: expected.input, output: 1 } : expected;
+    !isNamed && comesInPieces(operation) ? { input: expected.input, output: 1 } : expected;
   for (const budget of counted)
     needs.push({
       budget,
       amount: amountOf(budget, expected, price),
       atLeast: amountOf(budget, least, price),
     });
-  return { needs, expected, price, isBounded: named !== undefined };
+  return { needs, expected, price, isBounded: isNamed };
+}
+
+/** Counted while it passes, and cut. */
+function comesInPieces({ facts }: LlmOperation): boolean {
+  return facts.stream || facts.operation === "realtime";
 }
 
 function countedOf({ limits }: Bundle, price: Price | undefined): readonly BudgetName[] {

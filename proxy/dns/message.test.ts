@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 
+import { firstVirtualAddress, proofName } from "../../contract/redirect.ts";
 import { answerTo, bytesOfIPv4, bytesOfIPv6, type NamesOptions } from "./answer.ts";
 import { maxQueryBytes, rcodes, readQuery, types } from "./message.ts";
 
@@ -76,6 +77,13 @@ test("it has no address of a family that the pod cannot dial, and no record of a
   assert.deepEqual([response?.readUInt16BE(2), response?.readUInt16BE(6)], [0x8580, 0]);
   for (const type of [2, 5, 6, 12, 15, 16, 33, 64, 65])
     assert.deepEqual([answered(query("db.example", { type })).answers], [0], `type ${type}`);
+});
+
+test("the verifier's question has its answer in a pod without IPv4 too", () => {
+  for (const families of [[4], [6], [4, 6]] as const) {
+    const { response } = answerTo(query(proofName), { ...options, families });
+    assert.deepEqual(response?.subarray(-4), bytesOfIPv4(firstVirtualAddress), families.join());
+  }
 });
 
 test("every other name does not exist, and is told without the search domain that a library added", () => {

@@ -60,7 +60,10 @@ function asked(
   const mask =
     masks.length === 0 ? undefined : new SentMask(head, body.length !== 0, masks, bundle, vault);
   const full = bundle.recording.detail === "Full";
-  const sent = full && isText(head.all["content-type"]) ? new TextObserver("request") : undefined;
+  const sent =
+    full && isText(head.all["content-type"])
+      ? new TextObserver("request", exchange.share)
+      : undefined;
   const shown = (chunk: Buffer): Buffer => {
     sent?.take(chunk);
     return chunk;
@@ -106,7 +109,7 @@ function asked(
       const reading = exchange.readPrefix(pieceLimit);
       return reading instanceof Promise ? reading.then(send) : send(reading);
     },
-    observer: () => (full ? new TextObserver("response", sent) : undefined),
+    observer: () => (full ? new TextObserver("response", exchange.share, sent) : undefined),
   };
 }
 

@@ -1,10 +1,16 @@
-// What the bodies of all requests that wait for a decision or an answer may hold together: each is bounded, and an agent can send many at once.
+// What all requests under way may hold together: of bodies that wait for a decision or an answer, and of texts that are recorded. Each is bounded, and an
+// agent can send many at once.
 import { ProxyError } from "../errors.ts";
+import { ByteBudget } from "./byte-budget.ts";
 
 /** Eight prompts of the largest size; with what is made of them, and what the collector has not seen yet, within the container's memory. */
 export const maxHeldBytes = 32 * 1024 * 1024;
 /** Of each body these are not counted: a small request never waits for large ones. */
 export const uncountedBytes = 64 * 1024;
+/** Of texts kept for the record (`detail: Full`) until their operation ends: half of what bodies have. What finds no room is recorded by its digest. */
+export const maxKeptBytes = 16 * 1024 * 1024;
+/** Of each text these are not counted: nobody can fill the rest and then say something that is not recorded at all. */
+export const uncountedTextBytes = 4 * 1024;
 /** How long a body waits for others to end. */
 const patienceMs = 10_000;
 
@@ -18,6 +24,7 @@ interface Waiting {
 export class BodyBudget {
   readonly #most: number;
   readonly #patienceMs: number;
+  readonly texts = new ByteBudget(maxKeptBytes);
   #held = 0;
   /** In the order they came. */
   readonly #waiting = new Set<Waiting>();
@@ -80,10 +87,11 @@ export class BodyBudget {
   }
 }
 
-/** What one body holds of it, until its request is over. */
+/** What one request holds of it, until it is over. */
 export class BodyShare {
   readonly #budget: BodyBudget;
   taken = 0;
+  #kept = 0;
 
   constructor(budget: BodyBudget) {
     this.#budget = budget;
@@ -101,10 +109,19 @@ export class BodyShare {
     return false;
   }
 
+  /** False where all texts together leave no room for so many bytes more. */
+  keep(bytes: number): boolean {
+    if (!this.#budget.texts.take(bytes)) return false;
+    this.#kept += bytes;
+    return true;
+  }
+
   release(): void {
     const { taken } = this;
     this.taken = 0;
     this.#budget.give(this, taken);
+    this.#budget.texts.give(this.#kept);
+    this.#kept = 0;
   }
 }
 

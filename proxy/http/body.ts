@@ -2,6 +2,7 @@
 import { Readable } from "node:stream";
 
 import type { BodyShare } from "./body-budget.ts";
+import { Gathered } from "./gathered.ts";
 import type { BodyReader, InboundBody } from "./inbound.ts";
 
 /** The agent closed its connection; there is nobody to answer. */
@@ -41,7 +42,9 @@ class PrefixReader implements BodyReader {
   readonly #body: InboundBody;
   readonly #limit: number;
   readonly #share: BodyShare;
-  readonly #chunks: Buffer[] = [];
+  #bytes: Buffer = nothing.bytes;
+  /** From the second piece on. */
+  #pieces: Gathered | undefined;
   #length = 0;
   #failure: Error | undefined;
   #waiting: PromiseWithResolvers<Prefix> | undefined;
@@ -59,7 +62,8 @@ class PrefixReader implements BodyReader {
   }
 
   data(chunk: Buffer, isOwn = false): void {
-    this.#chunks.push(isOwn ? chunk : Buffer.from(chunk));
+    if (this.#length === 0) this.#bytes = isOwn ? chunk : Buffer.from(chunk);
+    else this.#gather(chunk);
     this.#length += chunk.length;
     if (this.#length > this.#limit) {
       this.#body.pause();
@@ -80,12 +84,18 @@ class PrefixReader implements BodyReader {
     this.#waiting?.reject(error);
   }
 
+  #gather(chunk: Buffer): void {
+    if (this.#pieces === undefined) {
+      this.#pieces = new Gathered();
+      this.#pieces.add(this.#bytes);
+    }
+    this.#pieces.add(chunk);
+  }
+
   #settle(complete: boolean): void {
-    const [only] = this.#chunks;
-    const bytes =
-      this.#chunks.length === 1 && only !== undefined
-        ? only
-        : Buffer.concat(this.#chunks, this.#length);
+    // A copy is as long as it is, where what it was put together in may be twice that.
+    const bytes = this.#pieces === undefined ? this.#bytes : Buffer.from(this.#pieces.whole());
+    this.#pieces = undefined;
     this.result = { bytes, complete };
     this.#waiting?.resolve(this.result);
   }

@@ -49,10 +49,12 @@ export interface Observer {
 export interface Outgoing {
   readonly method: string;
   readonly path: string;
-  readonly headers: string[];
+  readonly headers: readonly string[];
   readonly body: Buffer | Readable | null;
   /** Of a body that streams, where it is known beforehand. */
   readonly length: number | undefined;
+  /** What follows the body, once that is whole. */
+  readonly trailers?: () => readonly string[];
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   /** The answer is read on the way: an encoding that was not asked for is removed. */
@@ -80,6 +82,8 @@ const maxOverdue = 1024 * 1024;
 export class Exchange implements AnswerHandler, InboundEvents {
   readonly request: InboundRequest;
   readonly client: ClientConnection;
+  /** What it holds of what all requests may. */
+  readonly share: BodyShare;
   /** Set once it is known; decides how a refusal is said. */
   protocol: Protocol | undefined;
   /** How a refusal is said, where the protocol alone does not say it. */
@@ -89,7 +93,6 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of the request's body, as far as it was read. */
   bytesIn = 0;
   #answer: InboundAnswer;
-  readonly #share: BodyShare;
   #bytesOut = 0;
   #status = 0;
   /** The length of the answer where it is known, and its last piece when that completes it. */
@@ -116,7 +119,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #body: Readable | undefined;
 
   constructor(request: InboundRequest, client: ClientConnection, budget: BodyBudget) {
-    this.#share = budget.share();
+    this.share = budget.share();
     this.request = request;
     this.client = client;
     this.#answer = request.answer;
@@ -132,13 +135,13 @@ export class Exchange implements AnswerHandler, InboundEvents {
   }
 
   readPrefix(limit: number): Prefix | Promise<Prefix> {
-    return readPrefix(this.request.body, limit, this.#share);
+    return readPrefix(this.request.body, limit, this.share);
   }
 
   /** Makes room for a body that grew: resolves once all that is held has it, rejects when there was none in time. */
   hold(length: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#share.grow(length, resolve, reject)) resolve();
+      if (this.share.grow(length, resolve, reject)) resolve();
     });
   }
 
@@ -170,11 +173,10 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     this.#limits = answerLimits(outgoing.limits, (reason) => this.end(reason));
-    const { method, path, headers, body } = outgoing;
-    const { length } = outgoing;
+    const { method, path, headers, body, length, trailers } = outgoing;
     dispatchAgain(
       (request, handler) => upstream.pool.dispatch(request, handler),
-      { method, path, headers, body, ...(length !== undefined && { length }) },
+      { method, path, headers, body, length, trailers },
       outgoing.decodes === true ? new DecodedAnswer(this, method) : this,
       body instanceof Readable ? 0 : outgoing.retries,
     );
@@ -469,7 +471,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    this.#share.release();
+    this.share.release();
     this.client.finished(this);
   }
 }

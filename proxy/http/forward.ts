@@ -20,6 +20,7 @@ import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
 import { answerRules, upstreamHeaders } from "./headers.ts";
 import { depart, findings, noMasks } from "./marks.ts";
+import { withTrailers } from "./trailers.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -99,7 +100,7 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
     const readable = restoring === undefined ? asked.form : "readable";
     const sentHead = asked.head ?? head;
     const headers = upstreamHeaders(sentHead, now, isGuarded ? "whole" : readable);
-    const plain = {
+    const leaving = {
       method: head.method,
       // Of a head whose target is another, too: the older transport of MCP has a place of its own for messages.
       path: sentTarget(sentHead, now.lease),
@@ -107,6 +108,11 @@ export async function forward(exchange: Exchange, context: ForwardContext): Prom
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
+    // Elsewhere a body is read whole and what stands in it decided on, with nothing to be said behind it.
+    const plain =
+      connection.protocol === "http"
+        ? withTrailers(leaving, request, { head, grant: now, masked: asked.sentHeaders })
+        : leaving;
     const { lease } = now;
     const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
     if (session.ended.aborted) throw session.ended.reason;
@@ -228,7 +234,7 @@ function ask(
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return askLlm(providers[protocol], exchange, head, live, masks, session.vault);
+      return askLlm(providers[protocol], exchange, head, live, masks, session);
   }
 }
 

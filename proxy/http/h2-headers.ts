@@ -91,7 +91,7 @@ export function requestParts(raw: readonly string[]): RequestParts {
 }
 
 /** As Node takes them: a list where a name comes several times. */
-export function responseFields(flat: readonly string[]): Record<string, string | string[]> {
+export function fieldsByName(flat: readonly string[]): Record<string, string | string[]> {
   const fields: Record<string, string | string[]> = Object.create(null);
   for (let at = 0; at + 1 < flat.length; at += 2)
     note(fields, (flat[at] ?? "").toLowerCase(), flat[at + 1] ?? "");

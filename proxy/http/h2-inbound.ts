@@ -3,9 +3,10 @@ import { constants } from "node:http2";
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Duplex } from "node:stream";
 
+import { ProxyError } from "../errors.ts";
 import { ClientGone } from "./body.ts";
 import { watchEnd } from "./h2-end.ts";
-import { requestParts, responseFields } from "./h2-headers.ts";
+import { requestParts, fieldsByName } from "./h2-headers.ts";
 import type {
   BodyReader,
   FlatHeaders,
@@ -20,6 +21,15 @@ const backlogBytes = 32 * 1024;
 /** What nobody reads of a body; from the same machine this is some ten milliseconds of reading. */
 const discardLimit = 16 * 1024 * 1024;
 const discardMs = 10_000;
+const noTrailers: FlatHeaders = Object.freeze([]);
+
+/** What nghttp2 resets a stream with whose frames break a rule (RFC 9113 section 7). A client says so only of what it got. */
+const faultCodes: ReadonlySet<number> = new Set([
+  constants.NGHTTP2_PROTOCOL_ERROR,
+  constants.NGHTTP2_FLOW_CONTROL_ERROR,
+  constants.NGHTTP2_STREAM_CLOSED,
+  constants.NGHTTP2_FRAME_SIZE_ERROR,
+]);
 
 export interface H2StreamEvents {
   /** Bytes of the body came, or some of the answer went. */
@@ -36,12 +46,12 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   readonly authority: string | undefined;
   readonly headers: FlatHeaders;
   readonly length: number | undefined;
+  trailers: FlatHeaders = noTrailers;
   readonly #stream: ServerHttp2Stream;
   readonly #watcher: H2StreamEvents;
   readonly #isWhole: () => boolean;
   #events: InboundEvents | undefined;
   #reader: BodyReader | undefined;
-  #trailers: FlatHeaders = [];
   #answerTrailers: OutgoingHttpHeaders = {};
   #continueOwed: boolean;
   #isRead = false;
@@ -74,7 +84,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#watcher = watcher;
     this.#isWhole = watchEnd(stream);
     stream.on("trailers", (_headers: unknown, _flags: unknown, fields: readonly string[]) => {
-      this.#trailers = fields;
+      this.trailers = fields;
     });
     stream.on("wantTrailers", () => this.#sendTrailers());
     // `close` follows and says the same; without a listener it would end the process.
@@ -134,7 +144,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   inform(status: number, headers: FlatHeaders): void {
     if (this.#hasBegun || this.#isClosed) return;
     this.#say(() =>
-      this.#stream.additionalHeaders({ ...responseFields(headers), ":status": status }),
+      this.#stream.additionalHeaders({ ...fieldsByName(headers), ":status": status }),
     );
   }
 
@@ -145,7 +155,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     const isEmpty = this.method === "HEAD" || status === 204 || status === 205 || status === 304;
     this.#say(() =>
       this.#stream.respond(
-        { ...responseFields(headers), ":status": status },
+        { ...fieldsByName(headers), ":status": status },
         // With trailers still to come Node does not end the stream by itself, not even when it is reset: see `abort`.
         isEmpty ? { endStream: true } : { waitForTrailers: true },
       ),
@@ -164,7 +174,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     if (this.#isOver) return;
     this.#over();
     if (this.#isClosed) return;
-    this.#answerTrailers = responseFields(trailers);
+    this.#answerTrailers = fieldsByName(trailers);
     this.#watcher.answered();
     if (last === undefined || this.#stream.writableEnded) this.#stream.end();
     else this.#stream.end(Buffer.from(last));
@@ -180,7 +190,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
 
   handOver(status: number, headers: FlatHeaders): Duplex {
     this.#over();
-    this.#stream.respond({ ...responseFields(headers), ":status": status });
+    this.#stream.respond({ ...fieldsByName(headers), ":status": status });
     return this.#stream;
   }
 
@@ -197,7 +207,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#stream.on("end", () => {
       if (!this.#isWhole()) return;
       this.#isRead = true;
-      this.#reader?.end(this.#trailers);
+      this.#reader?.end(this.trailers);
     });
   }
 
@@ -262,9 +272,23 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     const isTakenBack = !this.#isOver;
     this.#over();
     if (isTakenBack) {
-      events?.gone();
-      if (!this.#isRead) reader?.failed(new ClientGone());
+      const fault = faultOf(this.#stream);
+      if (!this.#isRead) reader?.failed(fault ?? new ClientGone());
+      if (fault === undefined) events?.gone();
+      else events?.broken(fault);
     }
     this.#watcher.closed(this, isTakenBack);
   }
+}
+
+/** What broke the rules, if that is why it closed: the frames of its own stream, or of the connection under it. */
+function faultOf({ rstCode, errored }: ServerHttp2Stream): ProxyError | undefined {
+  const isOfConnection =
+    errored !== null && "code" in errored && errored.code === "ERR_HTTP2_ERROR";
+  if (!isOfConnection && !faultCodes.has(rstCode)) return undefined;
+  return new ProxyError(
+    "MalformedRequest",
+    `the ${isOfConnection ? "connection" : "request"} is not well-formed HTTP/2`,
+    errored === null ? {} : { cause: errored },
+  );
 }

@@ -6,6 +6,7 @@ import type { TLSSocket } from "node:tls";
 import { ProxyError } from "../errors.ts";
 import { FloodWatch } from "./h2-flood.ts";
 import { H2Inbound } from "./h2-inbound.ts";
+import { UnseenRequests } from "./h2-unseen.ts";
 import { maxHeaders } from "./head.ts";
 import type { InboundLeg, InboundSink } from "./inbound.ts";
 
@@ -88,6 +89,7 @@ class H2Leg implements InboundLeg {
   readonly #sink: InboundSink;
   readonly #watch: FloodWatch;
   readonly #open = new Set<H2Inbound>();
+  readonly #unseen = new UnseenRequests();
   #bytes = 0;
   #movedAt: number;
   #idleSince: number;
@@ -100,6 +102,8 @@ class H2Leg implements InboundLeg {
     this.#watch = new FloodWatch(now);
     this.#movedAt = now;
     this.#idleSince = now;
+    // Before Node takes the session down, which hears of it in the same way.
+    socket.once("close", () => this.#tellUnseen());
     this.#session = performServerHandshake(socket, options);
     this.#session.once("connect", () => {
       if (!this.#session.destroyed) this.#session.setLocalWindowSize(connectionWindowBytes);
@@ -131,6 +135,7 @@ class H2Leg implements InboundLeg {
     const { bytesRead, bytesWritten } = this.#socket;
     if (bytesRead + bytesWritten !== this.#bytes) this.#movedAt = now;
     this.#bytes = bytesRead + bytesWritten;
+    this.#tellUnseen();
     let waiting = 0;
     for (const inbound of this.#open) {
       if (inbound.isOpen) waiting += streamWindowBytes;
@@ -144,6 +149,7 @@ class H2Leg implements InboundLeg {
 
   #begin(stream: ServerHttp2Stream, hasEnded: boolean, raw: readonly string[]): void {
     this.#watch.request(raw);
+    this.#unseen.seen(stream.id ?? 0);
     const inbound = new H2Inbound(stream, raw, hasEnded, {
       piece: (bytes) => this.#watch.piece(bytes),
       answered: () => this.#watch.answered(),
@@ -160,6 +166,19 @@ class H2Leg implements InboundLeg {
     if (inbound.isOpen) this.#watch.unread(streamWindowBytes);
     if (isTakenBack && this.#watch.reset(now)) this.#flooded("requests that it takes back");
   };
+
+  /** nghttp2 resets what it cannot read without a word to Node; on a connection that is being closed, whatever comes. */
+  #tellUnseen(): void {
+    if (this.#isBroken || this.#session.closed) return;
+    const { lastProcStreamID = 0 } = this.#session.state;
+    for (let left = this.#unseen.take(lastProcStreamID); left > 0; left -= 1)
+      this.#sink.malformed(
+        new ProxyError(
+          "MalformedRequest",
+          "a request was reset before it was read: its fields break the rules of HTTP/2, or are more than are read",
+        ),
+      );
+  }
 
   #control(): void {
     if (this.#watch.control(performance.now())) this.#flooded("SETTINGS or PING frames");

@@ -33,6 +33,10 @@ export interface RequestHead {
   /** `Connection: upgrade`, without which an Upgrade header means nothing. */
   readonly wantsUpgrade: boolean;
   readonly browser: { readonly origin: string | undefined; readonly site: string | undefined };
+  /** The Connection header, as sent; several are joined. */
+  readonly connection: string | undefined;
+  /** What the client says will follow its body: the Trailer header, as sent. */
+  readonly announced: string | undefined;
 }
 
 /** What happens to a header that is not simply kept. */
@@ -43,6 +47,7 @@ type Treatment =
   | "connection"
   | "upgrade"
   | "hop"
+  | "trailer"
   | "expect"
   | "credential"
   | "removed"
@@ -60,7 +65,7 @@ const treatments: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
   ["keep-alive", "hop"],
   ["proxy-connection", "hop"],
   ["te", "hop"],
-  ["trailer", "hop"],
+  ["trailer", "trailer"],
   ["expect", "expect"],
   ["http2-settings", "hop"],
   ["proxy-authenticate", "hop"],
@@ -123,6 +128,7 @@ export function readHead(
   let options: string | undefined;
   let upgrade: string | undefined;
   let chain: string | undefined;
+  let announced: string | undefined;
   let contentEncoding: string | undefined;
   let origin: string | undefined;
   let site: string | undefined;
@@ -189,6 +195,9 @@ export function readHead(
         if (value.toLowerCase() !== "100-continue")
           throw malformed("the Expect header is not exactly `100-continue`");
         break;
+      case "trailer":
+        announced = announced === undefined ? value : `${announced}, ${value}`;
+        break;
       case "hop":
       case "removed":
         break;
@@ -223,6 +232,8 @@ export function readHead(
     all,
     credentials,
     browser: { origin, site },
+    connection: options,
+    announced,
   };
 }
 
@@ -257,6 +268,16 @@ function refuseTwin(name: string): void {
   const twin = name.replace(notInNames, "-");
   if (treatments.has(twin) || isOurs(twin) || twin === "content-type" || overrideHeaders.has(twin))
     throw malformed(`some servers read the header ${name} as ${twin}; send it under that name`);
+}
+
+/**
+ * Whether a name means something in a head alone, or nothing an agent may say; such a field is left out of trailers. Throws
+ * ProxyError MalformedRequest for its twin.
+ */
+export function isForHead(name: string): boolean {
+  if (treatments.has(name) || isOurs(name)) return true;
+  if (unusual.test(name)) refuseTwin(name);
+  return false;
 }
 
 function isOurs(name: string): boolean {

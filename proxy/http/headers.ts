@@ -90,6 +90,18 @@ export function agentHeaders(
   return result;
 }
 
+/** Which names the agent cannot say, because we do. */
+export function injectedNames({
+  lease,
+  endpoint,
+}: {
+  readonly lease: Lease;
+  readonly endpoint: Endpoint;
+}): (name: string) => boolean {
+  const injected = withFixed(leaseHeaders(lease), endpoint.headers);
+  return (name) => isInjected(injected, name);
+}
+
 function optionsOf(connection: string | string[]): string[] | undefined {
   if (connection === "keep-alive" || connection === "close") return undefined;
   return String(connection)

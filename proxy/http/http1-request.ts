@@ -47,6 +47,7 @@ export class Http1Request implements InboundRequest, InboundBody, InboundAnswer 
   readonly isOld: boolean;
   hasBegun = false;
   isComplete: boolean;
+  trailers: FlatHeaders = noTrailers;
   /** The answer has ended, or nobody is there to hear it. */
   isOver = false;
   readonly #wire: Http1Wire;
@@ -91,7 +92,7 @@ export class Http1Request implements InboundRequest, InboundBody, InboundAnswer 
     this.#reader = reader;
     if (this.#owesContinue && !this.hasBegun && !this.isOver) this.#wire.write(continueHead);
     this.#owesContinue = false;
-    if (this.isComplete) reader.end(noTrailers);
+    if (this.isComplete) reader.end(this.trailers);
     else this.#wire.resumeBody();
   }
 
@@ -112,6 +113,7 @@ export class Http1Request implements InboundRequest, InboundBody, InboundAnswer 
 
   complete(trailers: FlatHeaders): void {
     this.isComplete = true;
+    this.trailers = trailers;
     this.#reader?.end(trailers);
     this.#reader = undefined;
   }

@@ -38,6 +38,8 @@ export interface InboundBody {
   readonly length: number | undefined;
   /** All of it was handed out, or there was none. */
   readonly isComplete: boolean;
+  /** What came behind it, as sent; none before it is complete. */
+  readonly trailers: FlatHeaders;
   /**
    * Hands it to this reader from here on, beginning within the call with what is here already; the reader before it hears
    * nothing more. The first call tells a client that waits for `100 Continue` that its body is wanted.

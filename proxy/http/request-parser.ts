@@ -5,6 +5,7 @@ import { ProxyError } from "../errors.ts";
 import type { ProxyErrorCode } from "../errors.ts";
 import { cleartextReason, cleartextRefusal } from "./h2-cleartext.ts";
 import type { FlatHeaders } from "./inbound.ts";
+import { misplaced, saysWhatMessageIs } from "./trailer-names.ts";
 
 /** What cannot be read as HTTP/1.1, and the status that says so more closely than its code. */
 export class Unreadable extends ProxyError {
@@ -63,21 +64,6 @@ const requestLinePattern = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP\
 const chunkLinePattern =
   /^([0-9a-f]+)((?:;[!#$%&'*+\-.^_`|~0-9a-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9a-z]+|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*"))?)*)$/i;
 const lengthPattern = /^\d{1,15}$/;
-/** RFC 9110 section 6.5.1: what a message is, and who sent it, cannot be said behind it. */
-const notInTrailers: ReadonlySet<string> = new Set([
-  "content-length",
-  "transfer-encoding",
-  "host",
-  "connection",
-  "upgrade",
-  "expect",
-  "te",
-  "trailer",
-  "content-encoding",
-  "content-type",
-  "content-range",
-]);
-
 /** Their clients say nothing before the answer (RFC 6455 section 4.1, RFC 7540 section 3.2): refused or declined, the connection goes on. */
 const waitingUpgrades: ReadonlySet<string> = new Set(["websocket", "h2c"]);
 
@@ -328,8 +314,7 @@ export class RequestParser {
     const trailers: string[] = [];
     this.#fields(bytes.toString("latin1", at, end), 0, trailers, maxHeaders);
     for (let index = 0; index < trailers.length; index += 2)
-      if (notInTrailers.has(trailers[index] ?? ""))
-        throw malformed("the trailers say what only a head can");
+      if (saysWhatMessageIs(trailers[index] ?? "")) throw malformed(misplaced);
     this.#end(trailers);
     return true;
   }

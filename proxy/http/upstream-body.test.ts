@@ -7,6 +7,9 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 
 import { BodyWriter } from "./upstream-body.ts";
+import type { BodyEnd } from "./upstream-body.ts";
+
+const chunked: BodyEnd = { length: undefined, trailers: undefined };
 
 async function pair(t: TestContext): Promise<{ ours: Socket; theirs: Socket }> {
   const server = createServer();
@@ -28,11 +31,13 @@ async function written(
   t: TestContext,
   length: number | undefined,
   pieces: readonly string[],
+  trailers?: BodyEnd["trailers"],
 ): Promise<{ text: string; failure: Error | undefined; isWhole: boolean }> {
   const { ours, theirs } = await pair(t);
   const body = new PassThrough();
+  const end: BodyEnd = { length, trailers };
   let failure: Error | undefined;
-  const writer = new BodyWriter(ours, body, length, (error) => (failure = error));
+  const writer = new BodyWriter(ours, body, end, (error) => (failure = error));
   writer.start();
   for (const piece of pieces) {
     body.write(piece);
@@ -50,6 +55,25 @@ test("a body of unknown length goes in chunks, with an end", async (t) => {
   const { text, failure, isWhole } = await written(t, undefined, ["hello", "x".repeat(20)]);
   assert.equal(text, `5\r\nhello\r\n14\r\n${"x".repeat(20)}\r\n0\r\n\r\n`);
   assert.deepEqual([failure, isWhole], [undefined, true]);
+});
+
+test("what follows the body stands in its last chunk, asked for once all of it was read; what cannot stand there ends the body without one", async (t) => {
+  let asked = 0;
+  const { text, isWhole } = await written(t, undefined, ["hello"], () => {
+    asked += 1;
+    return ["x-sum", "1", "x-two", "2"];
+  });
+  assert.equal(text, "5\r\nhello\r\n0\r\nx-sum: 1\r\nx-two: 2\r\n\r\n");
+  assert.deepEqual([asked, isWhole], [1, true]);
+  const refused = (): never => {
+    throw new Error("not these");
+  };
+  for (const trailers of [refused, () => ["x-a", "1\r\nx-b: 2"]]) {
+    const broken = await written(t, undefined, ["hello"], trailers);
+    assert.equal(broken.text, "5\r\nhello\r\n");
+    assert.match(broken.failure?.message ?? "", /not these|cannot be written/);
+    assert.ok(!broken.isWhole);
+  }
 });
 
 test("a body of known length goes as it is, and one that is not as long fails", async (t) => {
@@ -71,7 +95,7 @@ test("a body that breaks off never gets an end, and one that is stopped says no 
   theirs.on("data", (chunk) => (text += String(chunk)));
   const body = new PassThrough();
   const failures: Error[] = [];
-  const writer = new BodyWriter(ours, body, undefined, (error) => failures.push(error));
+  const writer = new BodyWriter(ours, body, chunked, (error) => failures.push(error));
   writer.start();
   body.write("hello");
   await new Promise((resolve) => setImmediate(resolve));
@@ -82,7 +106,7 @@ test("a body that breaks off never gets an end, and one that is stopped says no 
     ["gone"],
   );
   const other = new PassThrough();
-  const stopped = new BodyWriter(ours, other, undefined, (error) => failures.push(error));
+  const stopped = new BodyWriter(ours, other, chunked, (error) => failures.push(error));
   stopped.start();
   stopped.stop();
   other.end("more");

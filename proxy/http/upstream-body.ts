@@ -5,30 +5,50 @@ import type { Readable } from "node:stream";
 import { ProxyError } from "../errors.ts";
 
 const lineEnd = "\r\n";
-const lastChunk = "0\r\n\r\n";
+/** RFC 9112 section 5: what would end a line early cannot stand in one. */
+const unwritable = /[^\t\x20-\x7e\x80-\xff]/;
+
+/** How a body that streams ends. */
+export interface BodyEnd {
+  /** Of all of it; undefined: in chunks. */
+  readonly length: number | undefined;
+  /** What follows it in its last chunk; asked for when all of it was read. */
+  readonly trailers: (() => readonly string[]) | undefined;
+}
+
+/** The last chunk of a body, with what follows it. Throws ProxyError for what cannot be written. */
+export function lastChunk(trailers: readonly string[]): string {
+  let text = "0\r\n";
+  for (let at = 0; at + 1 < trailers.length; at += 2) {
+    const value = trailers[at + 1] ?? "";
+    if (unwritable.test(value))
+      throw new ProxyError("MalformedRequest", "the trailers cannot be written as HTTP/1.1");
+    text += `${trailers[at]}: ${value}\r\n`;
+  }
+  return `${text}\r\n`;
+}
 
 export class BodyWriter {
   readonly #socket: Socket;
   readonly #body: Readable;
   readonly #failed: (error: Error) => void;
+  readonly #trailers: BodyEnd["trailers"];
   /** Of a known length; undefined in chunks. */
   #left: number | undefined;
   #isWhole = false;
 
-  /**
-   * @param length undefined: in chunks
-   * @param failed the body will never be whole, so the request cannot end
-   */
+  /** @param failed the body will never be whole, so the request cannot end */
   constructor(
     socket: Socket,
     body: Readable,
-    length: number | undefined,
+    { length, trailers }: BodyEnd,
     failed: (error: Error) => void,
   ) {
     this.#socket = socket;
     this.#body = body;
     this.#left = length;
     this.#failed = failed;
+    this.#trailers = trailers;
   }
 
   /** All of it was written. */
@@ -72,9 +92,14 @@ export class BodyWriter {
       this.#fail(lengthFault());
       return;
     }
-    this.#isWhole = true;
-    this.stop();
-    if (this.#left === undefined) this.#socket.write(lastChunk, "latin1");
+    try {
+      const end = this.#left === undefined ? lastChunk(this.#trailers?.() ?? []) : "";
+      this.#isWhole = true;
+      this.stop();
+      if (end !== "") this.#socket.write(end, "latin1");
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+    }
   };
 
   readonly #onError = (error: Error): void => this.#fail(error);

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
-import { BodyWriter } from "./upstream-body.ts";
+import { BodyWriter, lastChunk } from "./upstream-body.ts";
 import { endedTls } from "./upstream-error.ts";
 import { AnswerParser, type AnswerHeaders } from "./upstream-parser.ts";
 
@@ -35,7 +35,9 @@ export interface UpstreamRequest {
   readonly headers: readonly string[];
   readonly body: Buffer | Readable | null;
   /** Of a body that streams, where it is known. */
-  readonly length?: number;
+  readonly length?: number | undefined;
+  /** What follows the body, names and values, flat; asked for when all of it has been read. May throw ProxyError. */
+  readonly trailers?: (() => readonly string[]) | undefined;
   /** How often the upstream has refused it unseen. */
   readonly refusals?: number;
 }
@@ -133,8 +135,8 @@ export class UpstreamConnection implements UpstreamLink {
     this.#parser.expect(request.method);
     if (typeof bytes === "string") this.#socket.write(bytes, "latin1");
     else this.#socket.write(bytes);
-    const { body, length } = request;
-    if (body !== null && !Buffer.isBuffer(body)) current.stream(body, length);
+    const { body, length, trailers } = request;
+    if (body !== null && !Buffer.isBuffer(body)) current.stream(body, length, trailers);
     return true;
   }
 
@@ -228,8 +230,9 @@ class Current implements AnswerControl {
     return this.#writer?.isWhole !== false;
   }
 
-  stream(body: Readable, length: number | undefined): void {
-    this.#writer = new BodyWriter(this.#socket, body, length, (error) => this.abort(error));
+  stream(body: Readable, length: number | undefined, trailers: UpstreamRequest["trailers"]): void {
+    const failed = (error: Error): void => this.abort(error);
+    this.#writer = new BodyWriter(this.#socket, body, { length, trailers }, failed);
     this.#writer.start();
   }
 
@@ -298,7 +301,7 @@ function requestBytes(request: UpstreamRequest, host: string): string | Buffer {
     head += `${headers[at]}: ${value}\r\n`;
   }
   head += `${framing(request)}\r\n`;
-  const body = Buffer.isBuffer(request.body) ? request.body : null;
+  const body = Buffer.isBuffer(request.body) ? framed(request.body, request) : null;
   // As a string it is the young generation's; the memory of buffers brings the collector of the old one.
   if (body === null || body.length <= joinLimit) return head + (body?.toString("latin1") ?? "");
   const bytes = Buffer.allocUnsafe(head.length + body.length);
@@ -307,9 +310,18 @@ function requestBytes(request: UpstreamRequest, host: string): string | Buffer {
   return bytes;
 }
 
+/** Only chunks have room for trailers. */
+function framed(body: Buffer, { trailers }: UpstreamRequest): Buffer {
+  if (trailers === undefined) return body;
+  const end = lastChunk(trailers());
+  if (body.length === 0) return Buffer.from(end, "latin1");
+  const size = `${body.length.toString(16)}\r\n`;
+  return Buffer.concat([Buffer.from(size), body, Buffer.from(`\r\n${end}`, "latin1")]);
+}
+
 /** RFC 9110 section 8.6: a method that usually has content says that there is none. */
-function framing({ method, body, length }: UpstreamRequest): string {
-  if (Buffer.isBuffer(body)) return `content-length: ${body.length}\r\n`;
+function framing({ method, body, length, trailers }: UpstreamRequest): string {
+  if (Buffer.isBuffer(body) && trailers === undefined) return `content-length: ${body.length}\r\n`;
   if (body !== null)
     return length === undefined
       ? "transfer-encoding: chunked\r\n"

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import { watchEnd } from "./h2-end.ts";
-import { answerFields } from "./h2-headers.ts";
+import { answerFields, fieldsByName } from "./h2-headers.ts";
 import { bodyTimeoutMs, headersTimeoutMs } from "./upstream-connection.ts";
 import type { AnswerControl, AnswerHandler, UpstreamRequest } from "./upstream-connection.ts";
 import { maxInformational } from "./upstream-parser.ts";
@@ -108,6 +108,7 @@ export class H2Request implements AnswerControl {
   #sendBody(stream: ClientHttp2Stream): void {
     const { body } = this.request;
     if (body === null) return;
+    stream.on("wantTrailers", () => this.#sendTrailers(stream));
     if (Buffer.isBuffer(body)) stream.end(body);
     else this.#relay(body, stream);
   }
@@ -129,10 +130,13 @@ export class H2Request implements AnswerControl {
       body.resume();
     });
     body.on("end", () => stream.end());
-    stream.on("wantTrailers", () => {
-      if (!this.#isReset) stream.sendTrailers({});
-    });
     body.on("error", (error) => this.abort(error));
+  }
+
+  /** The end of its body; without one that may be said, the upstream never hears of an end. */
+  #sendTrailers(stream: ClientHttp2Stream): void {
+    if (this.#isReset) return;
+    this.#tell(() => stream.sendTrailers(fieldsByName(this.request.trailers?.() ?? [])));
   }
 
   #inform(headers: IncomingHttpHeaders): void {

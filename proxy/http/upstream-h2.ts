@@ -97,7 +97,7 @@ export class UpstreamH2 implements UpstreamLink {
   }
 
   send(request: UpstreamRequest, handler: AnswerHandler): boolean {
-    const { method, path, headers, body } = request;
+    const { method, path, headers, body, trailers } = request;
     const fields = requestFields({
       method,
       path,
@@ -119,7 +119,7 @@ export class UpstreamH2 implements UpstreamLink {
       this.#session.request(fields, {
         endStream: body === null,
         // A body that breaks off must not be ended by Node (upstream-h2-request.ts).
-        waitForTrailers: body !== null && !Buffer.isBuffer(body),
+        waitForTrailers: trailers !== undefined || (body !== null && !Buffer.isBuffer(body)),
       }),
       (id) => id === undefined || (this.#lastProcessed !== undefined && id > this.#lastProcessed),
     );

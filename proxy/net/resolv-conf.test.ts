@@ -45,6 +45,20 @@ for (const [name, conf, expected] of [
     pod,
     ["a.b.c.d.e.f", "a.b.c.d.e.f.agents.svc.cluster.local", "a.b.c.d.e.f.cluster.local"],
   ],
+  [
+    "chaperone.chaperone-system.svc",
+    host,
+    [
+      "chaperone.chaperone-system.svc.cluster.local",
+      "chaperone.chaperone-system.svc",
+      "chaperone.chaperone-system.svc.corp.example",
+    ],
+  ],
+  [
+    "db.data.svc",
+    { ...pod, search: ["agents.svc.corp.example", "svc.corp.example"] },
+    ["db.data.svc.agents.svc.corp.example", "db.data.svc.svc.corp.example", "db.data.svc"],
+  ],
   ["intranet", host, ["intranet.corp.example", "intranet"]],
   ["api.openai.com", host, ["api.openai.com", "api.openai.com.corp.example"]],
 ] as const) {

@@ -43,7 +43,24 @@ export function candidates(name: string, conf: ResolvConf): string[] {
   if (name.endsWith(".")) return [withoutDot(name)];
   const dots = name.split(".").length - 1;
   const searched = conf.search.map((domain) => `${name}.${domain}`);
-  return dots >= conf.ndots ? [name, ...searched] : [...searched, name];
+  const asked = dots >= conf.ndots ? [name, ...searched] : [...searched, name];
+  return isOfCluster(name) && !conf.search.some(isClusterDomain)
+    ? [`${name}.${clusterDomain}`, ...asked]
+    : asked;
+}
+
+/**
+ * Kubernetes' own default. A pod with a search list of its own (dnsPolicy None) finds Services by it, the operator before all; first,
+ * because a server that does not answer for a name that nobody has ends the search.
+ */
+const clusterDomain = "cluster.local";
+
+function isOfCluster(name: string): boolean {
+  return name.endsWith(".svc");
+}
+
+function isClusterDomain(domain: string): boolean {
+  return domain.startsWith("svc.");
 }
 
 function ndotsOf(values: readonly string[]): number | undefined {

@@ -4,7 +4,7 @@ import { readInitConfig } from "./init-config.ts";
 
 try {
   const config = readInitConfig(process.env);
-  loadRules(config);
+  await loadRules(config);
   process.stdout.write(`${JSON.stringify({ event: "rules-loaded", ...config })}\n`);
 } catch (error) {
   process.stderr.write(

@@ -1,5 +1,5 @@
 // Puts the rules into the pod's network, whole or not at all, and reads them back.
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 
 import { rulesCounted, rulesText, table, type RulesOptions } from "./rules.ts";
 
@@ -8,25 +8,64 @@ const nftTimeoutMs = 20_000;
 /** A table of ours is a few kilobytes. */
 const maxOutputBytes = 1024 * 1024;
 
-/** Throws an Error saying what is wrong and what to do. */
-export function loadRules(options: RulesOptions): void {
-  nft(["-f", "-"], rulesText(options));
-  const why = differs(nft(["-j", "list", "table", "inet", table], ""), rulesCounted(options));
+/** Whose network: the program's own, or the one of this file of the network namespaces (nsenter(1)). */
+export interface Network {
+  readonly namespaceFile?: string;
+}
+
+/** @throws Error saying what is wrong and what to do */
+export async function loadRules(options: RulesOptions, network: Network = {}): Promise<void> {
+  await nft(["-f", "-"], network, rulesText(options));
+  await checkRules(options, network);
+}
+
+/** @throws Error saying in what the rules that stand there are not those that were asked for */
+export async function checkRules(options: RulesOptions, network: Network = {}): Promise<void> {
+  const listed = await nft(["-j", "list", "table", "inet", table], network);
+  const why = differs(listed, rulesCounted(options));
   if (why !== undefined) throw new Error(`the rules that were read back are not ours: ${why}`);
 }
 
-function nft(args: readonly string[], input: string): string {
-  const { error, status, stdout, stderr } = spawnSync("nft", args, {
-    input,
-    encoding: "utf8",
-    timeout: nftTimeoutMs,
-    maxBuffer: maxOutputBytes,
+function nft(
+  args: readonly string[],
+  { namespaceFile }: Network,
+  input: string = "",
+): Promise<string> {
+  const [program, ...all] =
+    namespaceFile === undefined
+      ? (["nft", ...args] as const)
+      : (["nsenter", `--net=${namespaceFile}`, "nft", ...args] as const);
+  return new Promise((resolve, reject) => {
+    const child = execFile(
+      program,
+      all,
+      { encoding: "utf8", timeout: nftTimeoutMs, maxBuffer: maxOutputBytes },
+      (error, stdout, stderr) => {
+        if (error === null) resolve(stdout);
+        else reject(nftError(error, program, args, stderr));
+      },
+    );
+    // One that ends before it has read all says why.
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(input);
   });
-  if (error !== undefined) throw new Error(`nft cannot be run: ${error.message}`, { cause: error });
-  if (status === 0) return stdout;
-  const first = stderr.trim().split("\n")[0] ?? "";
-  throw new Error(
-    `nft ${args.join(" ")} failed: ${first}; interception redirect needs NET_ADMIN in chaperone-init and a kernel with nf_tables (nat, ct, reject)`,
+}
+
+function nftError(
+  error: Error & { readonly code?: unknown; readonly killed?: boolean },
+  program: string,
+  args: readonly string[],
+  stderr: string,
+): Error {
+  if (typeof error.code === "string")
+    return new Error(`${program} cannot be run: ${error.code}`, { cause: error });
+  const first =
+    error.killed === true
+      ? `no answer in ${nftTimeoutMs / 1000} s`
+      : (stderr.trim().split("\n")[0] ?? "");
+  return new Error(
+    `nft ${args.join(" ")} failed: ${first}; interception redirect needs NET_ADMIN in the pod's network and a kernel with nf_tables (nat, ct, reject)`,
+    { cause: error },
   );
 }
 

@@ -23,9 +23,16 @@ if (open.length === 0) {
   );
 } else {
   process.stderr.write(
-    `${JSON.stringify({ event: "not-verified", message: "there are ways around the proxy, so the agent does not start", open })}\n`,
+    `${JSON.stringify({ event: "not-verified", message: `there are ways around the proxy, so the agent does not start${hint(process.env)}`, open })}\n`,
   );
   process.exitCode = 1;
+}
+
+/** Rules that an init container loads stand for as long as the pod; a node's plugin may not have been there yet. */
+function hint(env: NodeJS.ProcessEnv): string {
+  return env.CHAPERONE_RULES_BY === "node"
+    ? ": its node did not load the rules when the pod was made; see that chaperone-node is ready there, and delete the pod, so that it is made anew"
+    : "";
 }
 
 /** What injection and the kubelet say. */

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 
 import { lacking } from "../integration/redirect-network.ts";
+import { redirectStart } from "./redirect-start.ts";
 import { leftOut, median, percentile, verdict, type Row } from "./table.ts";
 
 const proxyUid = 64_535;
@@ -45,11 +46,9 @@ export async function redirect(): Promise<Row[]> {
     ];
     execFileSync("nsenter", [...inside, "sh", "-ec", lines.join("\n")]);
     const init = join(import.meta.dirname, "../../proxy/redirect/init.ts");
-    const started = performance.now();
     execFileSync("nsenter", [...inside, process.execPath, init], {
       env: { PATH: process.env.PATH, CHAPERONE_PROXY_UID: String(proxyUid) },
     });
-    const initMs = performance.now() - started;
     const proxy = spawn(
       "nsenter",
       asUser(proxyUid, "redirect-child.ts", [direct, virtual, String(port)]),
@@ -68,7 +67,7 @@ export async function redirect(): Promise<Row[]> {
       { encoding: "utf8", maxBuffer: 16 * 1024 * 1024 },
     );
     proxy.kill("SIGKILL");
-    return [...rows(JSON.parse(said) as Measured), initRow(initMs)];
+    return [...rows(JSON.parse(said) as Measured), await redirectStart()];
   } finally {
     holder.kill("SIGKILL");
   }
@@ -104,15 +103,4 @@ function rows({ connect, trip, upload }: Measured): Row[] {
       why: "each packet of a redirected connection passes conntrack and the address translation twice",
     },
   ];
-}
-
-function initRow(ms: number): Row {
-  return {
-    what: "chaperone-init: Node, nft, rules loaded and read back",
-    measured: `${Math.round(ms)} ms`,
-    ratio: "",
-    floor: "500 ms, with the verifier",
-    goal: "",
-    verdict: verdict(ms < 500, undefined),
-  };
 }

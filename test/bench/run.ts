@@ -12,6 +12,7 @@ import { exchanges } from "./exchanges.ts";
 import { footprint } from "./footprint.ts";
 import { http } from "./http.ts";
 import { http2 } from "./http2.ts";
+import { llm } from "./llm.ts";
 import { Patience } from "./noise.ts";
 import { postgres } from "./postgres.ts";
 import { recording } from "./recording.ts";
@@ -30,6 +31,7 @@ const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
   detectors: detecting,
   masking: maskingAnswers,
   http: () => http({ patience }),
+  llm: () => llm({ patience }),
   postgres: () => postgres({ patience }),
   tls: () => tls({ patience }),
   http2: () => http2(),

@@ -1,36 +1,14 @@
-// What tests of clients install lives in the user's cache: made once, whole or not at all, and found again by what was asked for.
+// What tests of clients install and build, each once into the user's cache.
 import { execFile } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
-import { homedir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { cached } from "../integration/user-cache.ts";
+import { goVersion, javaVersion } from "./toolchains.ts";
 
 const run = promisify(execFile);
 /** A few packages from a slow index. */
 export const installTimeoutMs = 5 * 60_000;
-
-/** @param key everything the content depends on */
-export async function cached(
-  kind: string,
-  key: readonly string[],
-  fill: (folder: string) => Promise<unknown>,
-): Promise<string> {
-  const hash = createHash("sha256").update(key.join("\n")).digest("hex").slice(0, 12);
-  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-  const kept = join(cache, "chaperone", kind, hash);
-  if (existsSync(kept)) return kept;
-  const fresh = `${kept}.${process.pid}`;
-  await mkdir(fresh, { recursive: true });
-  try {
-    await fill(fresh);
-    await rename(fresh, kept);
-  } finally {
-    await rm(fresh, { recursive: true, force: true });
-  }
-  return kept;
-}
 
 /** The folder whose `node_modules` holds these packages; their install scripts are not run. */
 export function npmPackages(packages: readonly string[]): Promise<string> {
@@ -73,8 +51,7 @@ export async function goProgram(
   const source = join(beside, name);
   const files = (await readdir(source)).toSorted();
   const texts = await Promise.all(files.map((file) => readFile(join(source, file), "utf8")));
-  const { stdout: version } = await run("go", ["version"]);
-  const folder = await cached("go", [version, ...texts], (fresh) =>
+  const folder = await cached("go", [goVersion(), ...texts], (fresh) =>
     run("go", ["build", "-o", join(fresh, name), "."], { cwd: source, timeout: installTimeoutMs }),
   );
   return join(folder, name);
@@ -82,8 +59,7 @@ export async function goProgram(
 
 /** The program of a published Go module, built from `module@version`. */
 export async function goInstalled(program: string, module: string): Promise<string> {
-  const { stdout: version } = await run("go", ["version"]);
-  const folder = await cached("go", [version, module], (fresh) =>
+  const folder = await cached("go", [goVersion(), module], (fresh) =>
     run("go", ["install", module], {
       env: { ...process.env, GOBIN: fresh, GOFLAGS: "-mod=mod" },
       timeout: installTimeoutMs,
@@ -95,8 +71,7 @@ export async function goInstalled(program: string, module: string): Promise<stri
 /** The classes of a source file beside this one; compiled anew when it or the jar changes. */
 export async function javaClasses(name: string, jar: string): Promise<string> {
   const source = join(import.meta.dirname, name);
-  const { stdout: version } = await run("javac", ["--version"]);
-  return cached("java", [version, jar, await readFile(source, "utf8")], (fresh) =>
+  return cached("java", [javaVersion(), jar, await readFile(source, "utf8")], (fresh) =>
     run("javac", ["-nowarn", "-cp", jar, "-d", fresh, source], { timeout: installTimeoutMs }),
   );
 }

@@ -1,7 +1,7 @@
 // The operator away: pods that asked for it are not admitted without it, everybody else goes on.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { kubectl, create, dryRun, namespaceOf, refusedBy } from "./cluster.ts";
+import { kubectl, create, dryRun, namespaceOf, refusedBy, type KubeObject } from "./cluster.ts";
 import { operatorAway, operatorBack } from "./installation.ts";
 import { asRecord } from "./read.ts";
 import { agentPod } from "./world.ts";
@@ -34,6 +34,40 @@ test("a pod without the label, a label on it, and every other object are not aff
   await kubectl(["--namespace", namespace, "label", "pod", "plain", "team=data"]);
   await kubectl(["--namespace", namespace, "delete", "pod", "plain", "--wait=false"]);
   await create({ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "any", namespace } });
+});
+
+test("workloads whose pods did not ask are made and changed, and those that did wait for who deploys them to be known", async () => {
+  const workload = (kind: string, name: string, labels: KubeObject): KubeObject => {
+    const template = {
+      metadata: { labels: { app: name, ...labels } },
+      spec: { restartPolicy: "OnFailure", containers: [{ name: "x", image: "x:1" }] },
+    };
+    const always = { ...template, spec: { ...template.spec, restartPolicy: "Always" } };
+    const selector = { matchLabels: { app: name } };
+    return {
+      apiVersion: kind.endsWith("Job") ? "batch/v1" : "apps/v1",
+      kind,
+      metadata: { name, namespace },
+      spec:
+        kind === "CronJob"
+          ? { schedule: "0 0 1 1 *", jobTemplate: { spec: { template } } }
+          : kind === "Job"
+            ? { suspend: true, template }
+            : {
+                selector,
+                template: always,
+                ...(kind === "StatefulSet" && { serviceName: name }),
+                ...(kind !== "DaemonSet" && { replicas: 0 }),
+              },
+    };
+  };
+  for (const kind of ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"]) {
+    await dryRun(workload(kind, "plain", {}));
+    const asking = workload(kind, "asking", { "chaperone.dev/inject": "true" });
+    assert.match(await refusedBy(dryRun(asking)), /failed calling webhook "workloads/, kind);
+  }
+  await create(workload("Deployment", "plain", {}));
+  await kubectl(["--namespace", namespace, "label", "deployment", "plain", "team=data"]);
 });
 
 test("an injected pod can be deleted, and the label cannot be put on a pod that lives", async () => {

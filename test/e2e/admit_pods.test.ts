@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import fastJsonPatch from "fast-json-patch";
 import { parse } from "yaml";
 import { ordersDb, openai } from "../../operator/injection/fixture.ts";
+import { egressSpec, networkPolicyName } from "../../operator/egress/network-policy.ts";
 import { notInjected } from "../../operator/injection/injected.ts";
 import type { RefuseReason } from "../../operator/injection/reasons.ts";
 import { asRecord, spec, values } from "./read.ts";
@@ -14,12 +15,13 @@ import {
   create,
   dryRun,
   kubectl,
+  namespaceFor,
   namespaceOf,
   refusedBy,
   remove,
   type KubeObject,
 } from "./cluster.ts";
-import { proxySettings } from "./installation.ts";
+import { proxySettings, webhookSleeps } from "./installation.ts";
 import { agentPod, restrictedContainer } from "./world.ts";
 
 const golden = path.join(import.meta.dirname, "../../operator/injection/golden");
@@ -142,6 +144,8 @@ const refusals: readonly (readonly [RefuseReason, KubeObject, KubeObject?])[] = 
       ],
     },
   ],
+  ["MeshSidecar", { containers: [container({}), container({ name: "istio-proxy" })] }],
+  ["ProxyPort", { containers: [container({ ports: [{ containerPort: 15_020 }] })] }],
   [
     "ConnectionSecret",
     { containers: [container({ envFrom: [{ secretRef: { name: "orders-db" } }] })] },
@@ -179,6 +183,70 @@ test("a pod that only looks injected does not pass without the webhook's doing",
     initContainers: [container({ name: "chaperone-proxy", restartPolicy: "Always" })],
   });
   assert.match(await refusedBy(dryRun({ ...pod, metadata })), /ContainerName: /);
+});
+
+test("without the webhook no labelled pod is admitted that lacks one of our containers, or has another in its place", async (t) => {
+  const redirected = async (change: (init: KubeObject[]) => unknown): Promise<KubeObject> => {
+    const init = values(spec(injected)["initContainers"]).map((one) => ({ ...asRecord(one) }));
+    return { ...injected, spec: { ...spec(injected), initContainers: change(init) ?? init } };
+  };
+  const where = await namespaceFor(t, "by-hand", "privileged");
+  const account = { serviceAccountName: "default" };
+  const whole = agentPod(where, "by-hand", { interception: "redirect", ...account });
+  const injected = asRecord(await dryRun(whole));
+  await webhookSleeps(t, where);
+  assert.match(await refusedBy(dryRun(whole)), /asks for chaperone\.dev\/inject and has no proxy/);
+  await dryRun(await redirected(() => undefined));
+  const changes: readonly (readonly [RegExp, (init: KubeObject[]) => unknown])[] = [
+    [/does not begin with chaperone-init/, ([, proxy, verify]) => [proxy, verify]],
+    [/does not begin with chaperone-init/, ([init, proxy]) => [init, proxy]],
+    [/does not begin with/, ([init, proxy, verify]) => [proxy, init, verify]],
+    [/run the proxy's image/, ([, , verify]) => void Object.assign(verify ?? {}, { image: "x:1" })],
+    [/run the proxy's image/, ([, proxy]) => void Object.assign(proxy ?? {}, { image: "x:1" })],
+    [
+      /chaperone-verify is not what/,
+      ([, , verify]) => void Object.assign(verify ?? {}, { command: ["true"] }),
+    ],
+    [
+      /chaperone-verify is not what/,
+      ([, , verify]) => void Object.assign(verify ?? {}, { restartPolicy: "Always" }),
+    ],
+    [
+      /chaperone-init is not what/,
+      ([init]) => void Object.assign(init ?? {}, { command: ["true"] }),
+    ],
+    [
+      /chaperone-init is not what/,
+      ([init]) =>
+        void Object.assign(init ?? {}, {
+          securityContext: { runAsUser: 0, capabilities: { drop: ["ALL"] } },
+        }),
+    ],
+  ];
+  for (const [message, change] of changes)
+    assert.match(await refusedBy(dryRun(await redirected(change))), message);
+});
+
+test("the API server takes the NetworkPolicy that agents get, whatever their Connections' addresses", async () => {
+  const addressesOf = (): readonly string[] => ["10.1.2.3", "fd00::1", "1.1.1.1", "2606:4700::1"];
+  const admitted = await dryRun({
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: { name: networkPolicyName, namespace },
+    spec: egressSpec({
+      namespace,
+      endpoints: [
+        { host: "postgres.data.svc.cluster.local", port: 5432 },
+        { host: "api.openai.com", port: 443 },
+        { host: "203.0.113.9", port: 8080 },
+      ],
+      addressesOf,
+      operatorNamespace: "chaperone-system",
+      operatorPort: 8443,
+      resolvers: ["169.254.20.10", "fd00::53"],
+    }),
+  });
+  assert.equal(values(spec(admitted)["egress"]).length, 8);
 });
 
 test("nobody takes a token for the proxy's audience, neither by a volume nor by asking for one", async () => {

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { TestContext } from "node:test";
 import { command, until } from "../cluster/command.ts";
+import { ask, collectionPath } from "./api-server.ts";
 import { readConfig } from "../cluster/config.ts";
 import { toolPath } from "../cluster/kubectl.ts";
 
@@ -71,8 +72,8 @@ export async function refusedBy(call: Promise<unknown>): Promise<string> {
 }
 
 export async function get(namespace: string, resource: string, name: string): Promise<KubeObject> {
-  const text = await kubectl(["--namespace", namespace, "get", resource, name, "-o", "json"]);
-  return JSON.parse(text) as KubeObject;
+  const path = `${collectionPath(namespace, resource)}/${name}`;
+  return (await ask("GET", path, { timeoutMs: callTimeoutMs })) as KubeObject;
 }
 
 export async function list(
@@ -80,9 +81,10 @@ export async function list(
   resource: string,
   selector = "",
 ): Promise<readonly KubeObject[]> {
-  const args = ["--namespace", namespace, "get", resource, "-o", "json"];
-  const text = await kubectl(selector === "" ? args : [...args, "--selector", selector]);
-  return (JSON.parse(text) as { readonly items: readonly KubeObject[] }).items;
+  const query = selector === "" ? "" : `?labelSelector=${encodeURIComponent(selector)}`;
+  const path = `${collectionPath(namespace, resource)}${query}`;
+  const found = await ask("GET", path, { timeoutMs: callTimeoutMs });
+  return (found as { readonly items: readonly KubeObject[] }).items;
 }
 
 export async function remove(namespace: string, resource: string, name: string): Promise<void> {
@@ -129,14 +131,6 @@ export async function namespaceFor(
   level: "restricted" | "baseline" | "privileged" = "restricted",
 ): Promise<string> {
   const name = `e2e-${stem}-${randomBytes(3).toString("hex")}`;
-  await apply({
-    apiVersion: "v1",
-    kind: "Namespace",
-    metadata: {
-      name,
-      labels: { "pod-security.kubernetes.io/enforce": level, "chaperone-e2e": "" },
-    },
-  });
   t.after(async () => {
     if (Object(t).passed !== true) t.diagnostic(await proxyLogs(name));
     await kubectl(["delete", "namespace", name, "--wait=false"]);
@@ -154,7 +148,7 @@ export async function namespaceOf(
   await until(
     `the service account of ${name}`,
     soonMs,
-    async () => (await kubectl(["--namespace", name, "get", "serviceaccount", "default"])) !== "",
+    async () => (await get(name, "serviceaccount", "default")) !== undefined,
   );
 }
 

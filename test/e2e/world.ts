@@ -1,16 +1,8 @@
 // A namespace with connections, policies and one agent in it: where most end-to-end tests begin.
 import type { TestContext } from "node:test";
 import { until } from "../cluster/command.ts";
-import {
-  apply,
-  create,
-  get,
-  kubectl,
-  namespaceFor,
-  ready,
-  soonMs,
-  type KubeObject,
-} from "./cluster.ts";
+import { apply, create, get, namespaceFor, ready, soonMs, type KubeObject } from "./cluster.ts";
+import { ask } from "./api-server.ts";
 import { images } from "./images.ts";
 import { databaseHost, ensureUpstreams, modelHost, type Upstreams } from "./upstreams.ts";
 
@@ -70,15 +62,17 @@ export async function worldFor(
     interception = "hosts",
     policies = [ordersPolicy(), modelPolicy()],
     pod = {},
+    annotations = {},
     ...container
   }: WorldOptions = {},
 ): Promise<World> {
   const upstreams = await ensureUpstreams();
-  // The rules need NET_ADMIN, which PodSecurity leaves to `privileged`.
-  const level = interception === "redirect" ? "privileged" : "restricted";
+  // An init container that loads the rules needs NET_ADMIN, which PodSecurity leaves to `privileged`.
+  const byInit = interception === "redirect" && annotations["chaperone.dev/redirect-by"] !== "node";
+  const level = byInit ? "privileged" : "restricted";
   const namespace = await namespaceFor(t, stem, level);
   await furnish(namespace, upstreams, policies);
-  await create(agentPod(namespace, "agent", { interception, ...container, ...pod }));
+  await create(agentPod(namespace, "agent", { interception, annotations, ...container, ...pod }));
   await ready(namespace, "agent");
   return { ...(await takingOrders(agentOf(namespace, "agent"))), upstreams };
 }
@@ -298,12 +292,7 @@ export function agentOf(namespace: string, pod: string): Agent {
     body: KubeObject = {},
     timeoutMs = 90_000,
   ): Promise<Answer<T>> =>
-    JSON.parse(
-      await kubectl(["create", "--raw", `${proxied}${path}`, "-f", "-"], {
-        input: JSON.stringify(body),
-        timeoutMs,
-      }),
-    ) as Answer<T>;
+    (await ask("POST", `${proxied}${path}`, { body, timeoutMs })) as Answer<T>;
   return {
     namespace,
     pod,

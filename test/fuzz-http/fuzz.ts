@@ -1,5 +1,6 @@
 // Plays cases from a seed, several at a time, for a number of runs or of seconds.
 import { METHODS } from "node:http";
+import { isDeepStrictEqual } from "node:util";
 
 import fc from "fast-check";
 
@@ -59,11 +60,14 @@ export async function fuzz(
   return { played, differing, arrived, failures };
 }
 
-function isSame({ line, body }: Arrived, reading: Reading | undefined): boolean {
+function isSame({ line, body, trailers }: Arrived, reading: Reading | undefined): boolean {
   return (
     reading !== undefined &&
     `${reading.method} ${reading.target}` === line &&
-    Buffer.from(reading.body, "base64").toString("latin1") === body
+    Buffer.from(reading.body, "base64").toString("latin1") === body &&
+    // nginx keeps none.
+    (reading.trailers === undefined ||
+      isDeepStrictEqual([...reading.trailers].toSorted(), [...trailers].toSorted()))
   );
 }
 

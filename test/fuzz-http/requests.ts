@@ -207,7 +207,10 @@ const chunkEnd = mostly("\r\n", "\n", "\r", "", "\r\n\r\n", "\r\r\n");
 const trailer = mostly(
   "",
   "X-T: 1\r\n",
+  "X-T: 1\r\nX-U: \r\nx-t: 2\r\n",
+  "X-T:1\r\nAuthorization: mine\r\n",
   "Content-Length: 5\r\n",
+  "Content-Type: b\r\n",
   "Host: b\r\n",
   "X-T: 1\n",
   "X T: 1\r\n",

@@ -8,6 +8,8 @@ export interface Reading {
   readonly host: string;
   /** Base64. */
   readonly body: string;
+  /** `name: value` in lower case names, where the server hands them out. */
+  readonly trailers?: readonly string[];
   /** Decoded, as the server would match it. */
   readonly path: string;
   /** Only Go: what path.Clean makes of it, and with which status a ServeMux answers (301: it would send the client elsewhere). */

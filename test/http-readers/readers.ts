@@ -34,9 +34,17 @@ async function startNode(): Promise<Reader> {
     target: request.url ?? "",
     host: request.headers.host ?? "",
     body,
+    trailers: pairs(request.rawTrailers),
     ...standardReading(request.url ?? ""),
   }));
   return { name: "node", port: await listening(server), close: () => closed(server) };
+}
+
+function pairs(flat: readonly string[]): string[] {
+  const lines: string[] = [];
+  for (let at = 0; at + 1 < flat.length; at += 2)
+    lines.push(`${(flat[at] ?? "").toLowerCase()}: ${flat[at + 1]}`);
+  return lines;
 }
 
 /** As the URL standard reads a target. */

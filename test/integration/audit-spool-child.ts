@@ -1,10 +1,14 @@
 // A process that records until it is killed (audit-spool.test.ts): every number it prints was durable before.
 import { writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { openSpool } from "../../proxy/audit/spool.ts";
 
 const [directory = "", stream = ""] = process.argv.slice(2);
 const spool = openSpool({ directory, stream, limits: { segmentBytes: 16 * 1024 } });
 writeSync(1, `open ${spool.lastSeq} ${spool.stream}\n`);
+
+// It is killed, which leaves the cache unwritten.
+flushCompileCache();
 
 async function durable(worker: number): Promise<never> {
   for (let n = 0; ; n += 1) {

@@ -1,5 +1,6 @@
 // A process that ingests until it is killed (audit-store.test.ts): every number it prints was acknowledged before.
 import { writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import { openStore } from "../../operator/audit/store.ts";
 import { Recorder, statement } from "./audit-recorder.ts";
 
@@ -10,6 +11,8 @@ const held = await store.db
   .select(["seq", "hash"])
   .where("stream", "=", stream)
   .executeTakeFirst();
+// It is killed, which leaves the cache unwritten.
+flushCompileCache();
 let head = held === undefined ? undefined : { stream, ...held };
 for (;;) {
   const recorder = new Recorder(stream, head);

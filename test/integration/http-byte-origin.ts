@@ -11,6 +11,8 @@ export interface Arrived {
   readonly headers: readonly string[];
   /** Without framing, one character for each byte. */
   readonly body: string;
+  /** `name: value`, of the last chunk. */
+  readonly trailers: readonly string[];
   /** Only the beginning arrived before the proxy gave up. */
   readonly cut: boolean;
   readonly bytes: string;
@@ -104,9 +106,17 @@ export function readRequest(bytes: string): Arrived | undefined {
     host,
     headers: headers.filter((line) => !line.startsWith("host: ")),
     body: body.text,
+    trailers: body.trailers,
     cut: body.end < 0,
     bytes: body.end < 0 ? bytes : bytes.slice(0, body.end),
   };
+}
+
+interface Body {
+  readonly text: string;
+  /** Below 0: it is not whole. */
+  readonly end: number;
+  readonly trailers: readonly string[];
 }
 
 function readBody(
@@ -114,7 +124,7 @@ function readBody(
   from: number,
   lengths: readonly string[],
   codings: readonly string[],
-): { readonly text: string; readonly end: number } {
+): Body {
   const [length] = lengths;
   if (lengths.length + codings.length > 1) throw new Unreadable("two framings");
   if (codings.length === 1) {
@@ -123,22 +133,32 @@ function readBody(
   }
   if (length !== undefined && !/^(0|[1-9]\d*)$/.test(length)) throw new Unreadable("a length");
   const end = from + Number(length ?? 0);
-  return { text: bytes.slice(from, end), end: bytes.length < end ? -1 : end };
+  return { text: bytes.slice(from, end), end: bytes.length < end ? -1 : end, trailers: [] };
 }
 
-function readChunks(bytes: string, from: number): { text: string; end: number } {
+function readChunks(bytes: string, from: number): Body {
   let text = "";
   for (let at = from; ;) {
     const lineEnd = bytes.indexOf("\r\n", at);
-    if (lineEnd < 0) return { text, end: -1 };
+    if (lineEnd < 0) return { text, end: -1, trailers: [] };
     const size = bytes.slice(at, lineEnd);
     if (!/^(0|[1-9a-f][0-9a-f]*)$/i.test(size)) throw new Unreadable("a chunk size");
     const length = Number.parseInt(size, 16);
+    if (length === 0) return { text, ...readTrailers(bytes, lineEnd) };
     const end = lineEnd + 2 + length;
-    if (bytes.length < end + 2) return { text, end: -1 };
+    if (bytes.length < end + 2) return { text, end: -1, trailers: [] };
     if (!bytes.startsWith("\r\n", end)) throw new Unreadable("a chunk's end");
     text += bytes.slice(lineEnd + 2, end);
     at = end + 2;
-    if (length === 0) return { text, end: at };
   }
+}
+
+/** @param from where the line of the last chunk ends */
+function readTrailers(bytes: string, from: number): Omit<Body, "text"> {
+  const end = bytes.indexOf("\r\n\r\n", from);
+  if (end < 0) return { end: -1, trailers: [] };
+  const trailers = end === from ? [] : bytes.slice(from + 2, end).split("\r\n");
+  for (const line of trailers)
+    if (!headerLine.test(line)) throw new Unreadable(`the trailer ${JSON.stringify(line)}`);
+  return { end: end + 4, trailers };
 }

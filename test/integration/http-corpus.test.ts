@@ -206,6 +206,7 @@ function checkOne(arrived: Arrived | undefined, seen: Seen): void {
   assert.equal(arrived.cut, seen.cut ?? false);
   assert.match(arrived.host, /^127\.0\.0\.1:\d+$/);
   if (seen.cut !== true && seen.anyBody !== true) assert.equal(arrived.body, seen.body ?? "");
+  if (seen.cut !== true) assert.deepEqual(arrived.trailers, seen.trailers ?? []);
   for (const line of seen.has ?? []) assert.ok(arrived.headers.includes(line), line);
   for (const name of seen.lacks ?? [])
     assert.ok(!arrived.headers.some((line) => line.startsWith(`${name}:`)), name);

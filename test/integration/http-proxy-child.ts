@@ -1,4 +1,6 @@
 // The HTTP room in a process of its own, so that what an attack costs it can be measured; told what to do by messages of its parent.
+import { flushCompileCache } from "node:module";
+
 import type { BundleRule, RecordingDetail } from "../../policy/bundle.ts";
 import type { Protocol } from "../../policy/operation.ts";
 import { startRoom } from "./http-proxy-fixture.ts";
@@ -33,4 +35,6 @@ process.on("message", (message) => {
   }
 });
 process.on("disconnect", () => process.exit());
+// It ends by a signal, which leaves the cache unwritten.
+flushCompileCache();
 process.send?.({ port: room.port });

@@ -271,6 +271,8 @@ test("a field that no reader would take is not passed on, and a name with capita
     stream += 2;
   }
   assert.equal(seen.length, 0);
+  await eventually("every one of them left an event", () => room.refusals.length === fields.length);
+  assert.match(room.refusals[0]?.message ?? "", /its fields break the rules of HTTP\/2/);
   for (const field of [
     ["x y", "spoken"],
     ["x-line", "spoken\r\nx-smuggled: 1"],
@@ -287,6 +289,56 @@ test("a field that no reader would take is not passed on, and a name with capita
     stream += 2;
   }
   assert.ok(seen.every((text) => !text.includes("spoken") && !text.includes("smuggled")));
+});
+
+test("a request that breaks its framing leaves an event, also on a connection that closes at once", async (t) => {
+  const port = await plainOrigin(t, (request, response) => {
+    request.resume();
+    request.on("end", () => response.end("ok"));
+    request.on("error", () => {});
+  });
+  const room = await startH2Room(t, [{ upstream: { port } }]);
+  const socket = await room.socket();
+  const wire = new H2Wire(socket);
+  wire.open();
+  wire.headers(1, [...get, ["X-Capital", "1"]]);
+  await wire.until("it is reset", () => wire.resetOf(1) !== undefined);
+  socket.destroy();
+  await eventually("it left an event", () => room.refusals.length === 1);
+  assert.equal(room.refusals[0]?.code, "MalformedRequest");
+
+  const other = new H2Wire(await room.socket());
+  other.open();
+  other.headers(1, [...post, ["content-length", "3"]], false);
+  other.data(1, "hello");
+  await other.until("it is reset", () => other.resetOf(1) !== undefined);
+  await eventually(
+    "it left an event of its own",
+    () => room.refusals.length + room.operations().length === 2,
+  );
+  const codes = [
+    ...room.refusals.map(({ code }) => code),
+    ...room.operations().map(({ body }) => body.outcome?.error),
+  ];
+  assert.deepEqual(codes, ["MalformedRequest", "MalformedRequest"]);
+
+  const third = new H2Wire(await room.socket());
+  third.open();
+  const before = room.operations().length;
+  third.headers(1, post, false);
+  third.headers(1, [["X-Capital", "1"]]);
+  await third.until("the trailers are refused", () => third.resetOf(1) !== undefined);
+  third.headers(3, [...post, ["content-length", "5"]], false);
+  third.data(3, "hell", true);
+  await third.until("the length is not true", () => third.resetOf(3) !== undefined);
+  await eventually("both are recorded", () => room.operations().length === before + 2);
+  assert.deepEqual(
+    room
+      .operations()
+      .slice(before)
+      .map(({ body }) => body.outcome?.error),
+    ["MalformedRequest", "MalformedRequest"],
+  );
 });
 
 test("fields of the upstream come as they were sent, also twice where once is usual", async (t) => {

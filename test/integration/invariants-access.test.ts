@@ -11,7 +11,7 @@ import { databasePolicyYaml } from "./local-manifests.ts";
 import { findSecrets } from "./local-search.ts";
 import {
   createSystem,
-  eventually,
+  pendingRequest,
   startServers,
   type Dev,
   type LocalSystem,
@@ -167,11 +167,7 @@ test("the control socket gives no grant, takes no event and spends no approval w
 test("what people read over the control socket holds no credential", async () => {
   const client = await open();
   const held = failure(client.query("UPDATE orders SET refunds = 1 WHERE id = 5"));
-  await eventually(
-    "it is held",
-    async () => (await system.ask<unknown[]>("requests", "list")).length > 0,
-    5_000,
-  );
+  const name = await pendingRequest(system);
   const texts = await Promise.all(
     [
       "/v1/read/requests",
@@ -183,8 +179,7 @@ test("what people read over the control socket holds no credential", async () =>
       "/healthz",
     ].map(async (path) => (await call("GET", path)).text),
   );
-  const [row] = await system.ask<{ name: string }[]>("requests", "list");
-  await system.cli(["deny", row?.name ?? "", "--reason", "no", "--state", system.state]);
+  await (await system.backend()).decide("agents", name, "Denied", "no");
   assert.match((await held)?.message ?? "", /was denied/);
   await client.end();
   for (const secret of [servers.targets.databasePassword, servers.targets.openaiKey])

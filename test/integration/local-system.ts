@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
+import type { Backend } from "../../cli/backend.ts";
 import type { Script } from "../openai-server/script.ts";
 import { startOpenAiServer, type OpenAiServer } from "../openai-server/server.ts";
 import {
@@ -80,6 +81,8 @@ export interface LocalSystem {
   cli(args: readonly string[], options?: RunOptions): Promise<Ended>;
   /** The same for a state command with JSON. */
   ask<T>(...args: readonly string[]): Promise<T>;
+  /** What state commands are made of, without a process for each: for what is asked again and again. */
+  backend(): Promise<Backend>;
   close(): Promise<void>;
 }
 
@@ -152,6 +155,7 @@ export async function createSystem(targets: Targets): Promise<LocalSystem> {
   const state = join(directory, "state");
   await mkdir(manifests);
   const running = new Set<ChildProcess>();
+  let opened: Promise<Backend> | undefined;
   const write = async (file: string, text: string): Promise<void> => {
     const draft = join(directory, `${file}.draft`);
     await writeFile(draft, text, { mode: 0o600 });
@@ -180,6 +184,12 @@ export async function createSystem(targets: Targets): Promise<LocalSystem> {
       if (ended.code !== 0) throw new Error(`chaperone ${args.join(" ")}: ${ended.stderr}`);
       return JSON.parse(ended.stdout) as T;
     },
+    async backend() {
+      // Not every suite needs it, and it brings the store along.
+      const { openLocalBackend } = await import("../../cli/dev/backend.ts");
+      opened ??= openLocalBackend(state);
+      return opened;
+    },
     async dev(options: DevOptions = {}) {
       const args = ["dev", "--json", "-f", manifests, "--service-account", "invoice-agent"];
       const where = ["--state", options.state ?? state];
@@ -188,6 +198,7 @@ export async function createSystem(targets: Targets): Promise<LocalSystem> {
       return ready(process_, () => running.delete(process_.child));
     },
     async close() {
+      await (await opened?.catch(() => undefined))?.close();
       for (const child of running) child.kill("SIGKILL");
       await Promise.all([...running].map((child) => exited(child)));
       await rm(directory, { recursive: true, force: true });
@@ -293,6 +304,25 @@ async function until(
 
 async function exited(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, "close");
+}
+
+/** Waits until somebody's decision is asked for; returns the request's name. */
+export async function pendingRequest(
+  system: LocalSystem,
+  except: readonly string[] = [],
+): Promise<string> {
+  let found: string | undefined;
+  const backend = await system.backend();
+  await eventually(
+    "a request is open",
+    async () => {
+      const rows = await backend.requests(false);
+      found = rows.find(({ name, phase }) => phase === "Pending" && !except.includes(name))?.name;
+      return found !== undefined;
+    },
+    patienceMs,
+  );
+  return found ?? "";
 }
 
 /** Asks again until it holds, at most `withinMs`; returns how long it took. */

@@ -6,26 +6,32 @@ import { fuzz } from "../fuzz/fuzz.ts";
 import type { Mode } from "../fuzz/judge.ts";
 import { startWorld } from "../fuzz/world.ts";
 import type { World } from "../fuzz/world.ts";
+import { cases } from "./search-length.ts";
 
-/** A fixed seed and a fixed number of cases: the same search on every machine. About 5 s each; `make fuzz` searches longer. */
+/** A fixed seed and a fixed number of cases: the same search on every machine. `make fuzz` searches longer, with other seeds. */
 const searches: readonly { mode: Mode; seed: number; runs: number; title: string }[] = [
-  { mode: "valid", seed: 20, runs: 150, title: "any session is answered as by the server itself" },
+  {
+    mode: "valid",
+    seed: 20,
+    runs: cases(60),
+    title: "any session is answered as by the server itself",
+  },
   {
     mode: "hostile",
     seed: 4,
-    runs: 200,
+    runs: cases(80),
     title: "what is not the protocol ends alike, or with a sentence of ours, and never hangs",
   },
   {
     mode: "denied",
     seed: 2,
-    runs: 120,
+    runs: cases(50),
     title:
       "a denied statement fails like one that the server itself refuses, and takes its transaction with it",
   },
 ];
 /** Where a machine is so slow that the runs are not done by then, something hangs. */
-const maxSeconds = 120;
+const maxSeconds = cases(120);
 
 let world: World;
 

@@ -10,8 +10,10 @@ import { rawClient, rowsOf } from "./postgres-proxy-raw.ts";
 import type { Answer } from "./postgres-proxy-raw.ts";
 import { startPostgres } from "./postgres-server.ts";
 import type { PostgresServer } from "./postgres-server.ts";
+import { cases } from "./search-length.ts";
 
-const runs = 250;
+/** A pipeline has up to 25 steps, half of them those that matter most. */
+const runs = cases(80);
 const secret = "123-45-6789";
 /** Leaves a trace that no rollback takes away. */
 const forbidden = "SELECT nextval('public.forbidden')";

@@ -14,9 +14,10 @@ import { field, RawClient, rawClient, rowsOf } from "./postgres-proxy-raw.ts";
 import type { Answer } from "./postgres-proxy-raw.ts";
 import { startPostgres } from "./postgres-server.ts";
 import type { PostgresServer } from "./postgres-server.ts";
+import { cases } from "./search-length.ts";
 
-/** Each pair of runs takes about 10 ms. */
-const runs = 150;
+/** Of each setup; a pair of sessions takes about 10 ms. */
+const runs = cases(45);
 const texts = [
   "SELECT 1",
   "SELECT id, note FROM @ ORDER BY id",

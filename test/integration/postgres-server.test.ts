@@ -34,3 +34,31 @@ test("the test server is a real PostgreSQL 18 with TLS and SCRAM, and leaves not
   }
   assert.equal(existsSync(dirname(caFile)), false);
 });
+
+test("two servers start from one cluster and share nothing after that", async () => {
+  const servers = await Promise.all([startPostgres(), startPostgres()]);
+  const [first, second] = await Promise.all(
+    servers.map(async ({ superuserUrl }) => {
+      const client = new pg.Client({ connectionString: superuserUrl });
+      await client.connect();
+      return client;
+    }),
+  );
+  try {
+    assert.ok(first !== undefined && second !== undefined);
+    await first.query("CREATE TABLE mine (id int)");
+    await first.query("ALTER ROLE postgres PASSWORD 'mine'");
+    const { rows } = await second.query("SELECT to_regclass('mine') AS seen");
+    assert.deepEqual(rows, [{ seen: null }]);
+    const third = await startPostgres();
+    servers.push(third);
+    assert.equal(third.password, servers[1]?.password);
+    const again = new pg.Client({ connectionString: third.superuserUrl });
+    await again.connect();
+    await again.end();
+  } finally {
+    await first?.end();
+    await second?.end();
+    for (const server of servers) await server.stop();
+  }
+});

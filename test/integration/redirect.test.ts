@@ -7,8 +7,22 @@ import { agentUid, lacking, pod, PodNetwork, proxyUid, world } from "./redirect-
 
 const skip = (await lacking()) ?? false;
 
-async function guarded(t: TestContext, inbound = "tcp:15020") {
-  const network = await PodNetwork.create(t);
+interface Guarded {
+  readonly inbound?: string;
+  readonly families?: readonly (keyof typeof pod)[];
+  /** Rules of somebody else's, as nft reads them, that stand before ours or come after. */
+  readonly rulesBefore?: string;
+  readonly rulesAfter?: string;
+}
+
+async function guarded(
+  t: TestContext,
+  { inbound = "tcp:15020", families = ["v4", "v6"], rulesBefore, rulesAfter }: Guarded = {},
+) {
+  const network = await PodNetwork.create(t, families);
+  const load = (rules: string | undefined): void =>
+    rules === undefined ? undefined : network.shell("pod", [`nft -f - <<'END'\n${rules}END`]);
+  load(rulesBefore);
   const outside = await network.start("world", 0, "test/integration/redirect-world.ts");
   const loaded = network.run("pod", 0, "proxy/redirect/init.ts", [], {
     CHAPERONE_PROXY_UID: String(proxyUid),
@@ -16,8 +30,9 @@ async function guarded(t: TestContext, inbound = "tcp:15020") {
   });
   assert.equal(loaded.status, 0, loaded.stderr);
   const proxy = await network.start("pod", proxyUid, "test/integration/redirect-proxy.ts", [
-    world.v4,
+    families.includes("v4") ? world.v4 : world.v6,
   ]);
+  load(rulesAfter);
   return { network, outside, proxy };
 }
 
@@ -165,7 +180,7 @@ test(
 );
 
 test("from outside only declared ports are reached", { skip }, async (t) => {
-  const { network } = await guarded(t, "tcp:15020,tcp:80");
+  const { network } = await guarded(t, { inbound: "tcp:15020,tcp:80" });
   await network.start("pod", agentUid, "test/integration/redirect-server.ts", ["8080"]);
   await network.start("pod", 0, "test/integration/redirect-server.ts", ["80"]);
   const { stdout } = network.run("world", 0, "test/integration/redirect-agent.ts", [
@@ -207,3 +222,139 @@ test(
     assert.match(held.stdout, /"verified","attempts":\d\d/);
   },
 );
+
+/** What each family alone has to come to; the other has no way out at all. */
+const alone = [
+  {
+    families: ["v4"],
+    ways: [
+      `tcp|${world.v4}|80`,
+      "tcp|169.254.169.254|80",
+      `udp|${world.v4}|9`,
+      "icmp|1.1.1.1",
+      "udp|1.1.1.1|53",
+    ],
+    resolver: "1.1.1.1",
+    answers: ["198.18.64.1", "ENODATA"],
+    name: "198.18.64.1",
+    other: "2001:2::c612:4001",
+    upload: "198.18.64.2",
+  },
+  {
+    families: ["v6"],
+    ways: [
+      `tcp|${world.v6}|80`,
+      `tcp|${world.v6}|6443`,
+      `udp|${world.v6}|9`,
+      `icmp|${world.v6}`,
+      `udp|${world.v6}|53`,
+    ],
+    resolver: world.v6,
+    answers: ["ENODATA", "2001:2::c612:4001"],
+    name: "2001:2::c612:4001",
+    other: "198.18.64.1",
+    upload: "2001:2::c612:4002",
+  },
+] as const;
+
+for (const { families, ways, resolver, answers, name, other, upload } of alone)
+  test(
+    `a pod with IP${families[0]} alone meets the same rules, gets answers of that family, and is verified`,
+    { skip },
+    async (t) => {
+      const open = await PodNetwork.create(t, families);
+      await open.start("world", 0, "test/integration/redirect-world.ts");
+      const free = ["the world", "the world", "an echo", "sent", "a foreign resolver"];
+      assert.deepEqual(tried(open, agentUid, ways), free);
+
+      const { network, outside } = await guarded(t, { families, inbound: "tcp:15020,tcp:80" });
+      for (const uid of [agentUid, 0]) {
+        const [foreign, ...held] = tried(network, uid, ways).toReversed();
+        assert.deepEqual(held.toReversed(), ["ECONNRESET", "ECONNRESET", "EPERM", "refused"]);
+        assert.notEqual(foreign, "a foreign resolver");
+      }
+      assert.deepEqual(
+        tried(network, agentUid, [
+          `dns|${resolver}|db.example|A`,
+          `dns|${resolver}|db.example|AAAA`,
+          `tcp|${name}|5555`,
+          `tcp|${other}|5555`,
+        ]),
+        [...answers, "met db.example:5555", "ENETUNREACH"],
+      );
+      const sizes = [20_971_520, ...Array<number>(10).fill(1_572_864), 1];
+      tried(
+        network,
+        agentUid,
+        sizes.map((bytes) => `upload|${upload}|5555|${bytes}`),
+      );
+      await until("every upload ended", () => outside.lines.length > sizes.length);
+      assert.deepEqual(
+        outside.lines.slice(1).toSorted(),
+        sizes.map((bytes) => `uploaded ${bytes}`).toSorted(),
+      );
+      const [family] = families;
+      await network.start("pod", 0, "test/integration/redirect-server.ts", ["80"]);
+      await network.start("pod", agentUid, "test/integration/redirect-server.ts", ["8080"]);
+      const { stdout } = network.run("world", 0, "test/integration/redirect-agent.ts", [
+        `tcp|${pod[family]}|80`,
+        `tcp|${pod[family]}|8080`,
+      ]);
+      assert.deepEqual(stdout.trim().split("\n"), ["the pod", "silence"]);
+      const verified = network.run("pod", 64_536, "proxy/redirect/verify.ts", [], {
+        KUBERNETES_SERVICE_HOST: world[family],
+        KUBERNETES_SERVICE_PORT: "6443",
+        CHAPERONE_NODE_ADDRESSES: world[family],
+        CHAPERONE_POD_ADDRESSES: pod[family],
+      });
+      assert.equal(verified.status, 0, verified.stderr);
+    },
+  );
+
+const meshUid = 1337;
+
+/** As a mesh's init container loads them: its proxy's user goes anywhere, everybody else's connections come to its port. */
+const meshRules = `table inet mesh {
+  chain output {
+    type nat hook output priority -100; policy accept;
+    meta skuid ${meshUid} accept
+    oifname "lo" accept
+    meta l4proto tcp redirect to :4140
+  }
+  chain filter {
+    type filter hook output priority 0; policy accept;
+    meta skuid ${meshUid} accept
+  }
+}
+`;
+
+for (const [when, rules] of [
+  ["before", { rulesBefore: meshRules }],
+  ["after", { rulesAfter: meshRules }],
+] as const)
+  test(
+    `rules of a mesh that are loaded ${when} ours let nobody out, its own proxy's user neither`,
+    { skip },
+    async (t) => {
+      const { network } = await guarded(t, rules);
+      const outcomes = tried(network, meshUid, waysOut);
+      assert.deepEqual(outcomes.slice(0, 8), [
+        ...Array<string>(4).fill("ECONNRESET"),
+        "EPERM",
+        "EPERM",
+        "refused",
+        "refused",
+      ]);
+      assert.deepEqual(tried(network, meshUid, ["tcp|198.18.64.1|5555"]), ["met db.example:5555"]);
+      // The agent's come to the mesh's proxy or to ours, and what the mesh's then sends comes to ours.
+      await network.start("pod", meshUid, "test/integration/redirect-server.ts", ["4140"]);
+      for (const outcome of tried(network, agentUid, waysOut.slice(0, 4)))
+        assert.ok(["the pod", "ECONNRESET"].includes(outcome), outcome);
+      assert.deepEqual(tried(network, agentUid, waysOut.slice(4, 8)), [
+        "EPERM",
+        "EPERM",
+        "refused",
+        "refused",
+      ]);
+    },
+  );

@@ -32,7 +32,10 @@ export interface McpServer {
   close(): Promise<void>;
 }
 
-export async function startMcpServer(answer: Answerer = answerAs()): Promise<McpServer> {
+export async function startMcpServer(
+  answer: Answerer = answerAs(),
+  { host = "127.0.0.1", port = 0 }: { readonly host?: string; readonly port?: number } = {},
+): Promise<McpServer> {
   const received: Received[] = [];
   const http = createServer((request, response) => {
     void readAll(request).then((body) => {
@@ -47,7 +50,7 @@ export async function startMcpServer(answer: Answerer = answerAs()): Promise<Mcp
       server.answer(one, response);
     });
   });
-  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => http.listen(port, host, resolve));
   const server: McpServer = {
     port: (http.address() as AddressInfo).port,
     received,

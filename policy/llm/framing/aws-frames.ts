@@ -1,6 +1,8 @@
 // The AWS event stream (application/vnd.amazon.eventstream): frames of headers and a payload with two checksums, read and written.
 // https://smithy.io/2.0/aws/amazon-eventstream.html
 import { crc32 } from "node:zlib";
+import type { JsonObject } from "../json.ts";
+import type { NamedEvent } from "../provider.ts";
 import { maxEventLength } from "./sse.ts";
 
 /** Lengths of frame and headers, and the checksum of both. */
@@ -20,6 +22,11 @@ export interface FrameHeader {
 export interface Frame {
   readonly headers: readonly FrameHeader[];
   readonly payload: Uint8Array;
+}
+
+export interface ReceivedFrame extends Frame {
+  /** As it came, checksums included. */
+  readonly raw: Uint8Array;
 }
 
 /** A frame that nobody may read: a checksum that is wrong, a length that cannot be. */
@@ -57,13 +64,13 @@ export class FrameSplitter {
   #needed = preludeLength;
 
   /** Throws BadFrame; what stands behind a bad frame is lost with it. */
-  push(chunk: Uint8Array): Frame[] {
+  push(chunk: Uint8Array): ReceivedFrame[] {
     // A copy, since it may be a part of a socket's buffer that is read into again.
     this.#parts.push(new Uint8Array(chunk));
     this.#length += chunk.length;
     if (this.#length < this.#needed) return [];
     let bytes = concatenated(this.#parts);
-    const frames: Frame[] = [];
+    const frames: ReceivedFrame[] = [];
     for (;;) {
       const length = frameLength(bytes);
       this.#needed = length ?? preludeLength;
@@ -75,6 +82,11 @@ export class FrameSplitter {
     this.#parts = [bytes.slice()];
     this.#length = bytes.length;
     return frames;
+  }
+
+  /** What came of a frame that is not whole yet. */
+  rest(): Uint8Array {
+    return concatenated(this.#parts);
   }
 
   /** Nothing follows. Throws BadFrame where a frame was cut off. */
@@ -96,7 +108,7 @@ function frameLength(bytes: Uint8Array): number | undefined {
   return length;
 }
 
-function frameOf(bytes: Uint8Array): Frame {
+function frameOf(bytes: Uint8Array): ReceivedFrame {
   const end = bytes.length - crcLength;
   if (viewOf(bytes).getUint32(end) !== crc32(bytes.subarray(0, end)))
     throw new BadFrame("the checksum of a frame is wrong");
@@ -104,6 +116,7 @@ function frameOf(bytes: Uint8Array): Frame {
   return {
     headers: headersOf(bytes.subarray(preludeLength, headersEnd)),
     payload: bytes.slice(headersEnd, end),
+    raw: bytes,
   };
 }
 
@@ -163,6 +176,27 @@ export function writtenFrame({ headers, payload }: Frame): Uint8Array {
 
 export function headerValue({ headers }: Frame, name: string): string | undefined {
   return headers.find((header) => header.name === name)?.value;
+}
+
+/** The event, or the exception, that it holds. */
+export function frameName(frame: Frame): string | undefined {
+  return headerValue(frame, ":event-type") ?? headerValue(frame, ":exception-type");
+}
+
+/** A frame of our own with this event in it. */
+export function eventFrame({ name, data }: NamedEvent): Uint8Array {
+  return writtenFrame({
+    headers: [
+      stringHeader(":event-type", name ?? "chunk"),
+      stringHeader(":content-type", "application/json"),
+      stringHeader(":message-type", "event"),
+    ],
+    payload: payloadOf(data),
+  });
+}
+
+export function payloadOf(data: JsonObject): Uint8Array {
+  return encoder.encode(JSON.stringify(data));
 }
 
 export function concatenated(parts: readonly Uint8Array[]): Uint8Array {

@@ -3,12 +3,14 @@
 import { NotMaskable } from "../../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../../mask/stream.ts";
 import { isObject } from "../json.ts";
-import type { EventMasker, NamedEvent } from "../provider.ts";
+import type { EventMasker } from "../provider.ts";
 import {
   BadFrame,
   concatenated,
+  eventFrame,
   FrameSplitter,
-  headerValue,
+  frameName,
+  payloadOf,
   stringHeader,
   writtenFrame,
   type Frame,
@@ -45,7 +47,7 @@ export class FramesMasker {
   end(): Uint8Array {
     return read(() => {
       this.#splitter.finish();
-      return concatenated(this.#events.end().map((event) => ofOurs(event)));
+      return concatenated(this.#events.end().map((event) => eventFrame(event)));
     });
   }
 
@@ -55,13 +57,12 @@ export class FramesMasker {
     const value = parsed(frame.payload);
     if (!isObject(value))
       throw new NotMaskable("a frame of the answer holds no JSON, so nobody can look into it");
-    const kind = headerValue(frame, ":event-type") ?? headerValue(frame, ":exception-type");
-    const events = this.#events.event(value, kind);
+    const events = this.#events.event(value, frameName(frame));
     // The event itself keeps the headers it came with.
     return events.map((event, index) =>
       index === events.length - 1
-        ? writtenFrame({ headers, payload: payloadOf(event) })
-        : ofOurs(event),
+        ? writtenFrame({ headers, payload: payloadOf(event.data) })
+        : eventFrame(event),
     );
   }
 
@@ -72,21 +73,6 @@ export class FramesMasker {
     const shown = this.#masker.whole(value, this.#counts);
     return shown === value ? header : stringHeader(name, shown);
   }
-}
-
-function ofOurs(event: NamedEvent): Uint8Array {
-  return writtenFrame({
-    headers: [
-      stringHeader(":event-type", event.name ?? "chunk"),
-      stringHeader(":content-type", "application/json"),
-      stringHeader(":message-type", "event"),
-    ],
-    payload: payloadOf(event),
-  });
-}
-
-function payloadOf({ data }: NamedEvent): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(data));
 }
 
 function parsed(payload: Uint8Array): unknown {

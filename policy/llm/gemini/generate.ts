@@ -1,6 +1,6 @@
 // The bodies of generateContent, countTokens and embedContent; the model is the path's.
 import type { JsonObject } from "../json.ts";
-import { addTool, NotUnderstood, readLimit, wordOf } from "../reading.ts";
+import { addTool, countOf, NotUnderstood, readLimit, wordOf } from "../reading.ts";
 import type { Reading } from "../reading.ts";
 import { readContents } from "./content.ts";
 import { messageOf, optionalMessage, repeatedOf } from "./proto.ts";
@@ -49,7 +49,7 @@ function sameModel(reading: Reading, model: unknown): void {
 }
 
 /** A tool of the provider's own is named by its field: `google_search`. */
-function readTool(reading: Reading, tool: JsonObject): void {
+export function readTool(reading: Reading, tool: JsonObject): void {
   for (const [name, value] of Object.entries(tool)) {
     if (name !== "functionDeclarations") {
       addTool(reading, snakeOf(name), "offered");
@@ -67,11 +67,7 @@ function snakeOf(name: string): string {
 /** `candidateCount` asks for several answers at once; the limit is of each, what is asked for is all of them. */
 function readConfig(reading: Reading, config: JsonObject): void {
   readLimit(reading, config, ["maxOutputTokens"]);
-  const count = config["candidateCount"] ?? 1;
-  if (typeof count !== "number" || !Number.isSafeInteger(count) || count < 1)
-    throw new NotUnderstood("candidateCount is no whole number above 0");
-  if (reading.maxOutputTokens !== null)
-    reading.maxOutputTokens = Math.min(reading.maxOutputTokens * count, Number.MAX_SAFE_INTEGER);
+  reading.answers = countOf(config["candidateCount"], "candidateCount");
   if (config["responseSchema"] !== undefined || config["responseJsonSchema"] !== undefined)
     reading.responseFormat = "json_schema";
   else if (config["responseMimeType"] === "application/json") reading.responseFormat = "json";

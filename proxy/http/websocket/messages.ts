@@ -1,10 +1,11 @@
 // What happens to the messages of one direction on their way: masked whole where a policy's detectors look at text, kept for the record
 // where it asks for all. What is not masked passes piece by piece.
 import type { ByteBudget } from "../byte-budget.ts";
+import { Gathered } from "../gathered.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
-import { maxContentBytes } from "../../pipeline.ts";
 import type { Content } from "../../pipeline.ts";
 import { closeCodes, WebSocketViolation } from "./frame.ts";
+import { KeptLines } from "./kept-lines.ts";
 import type { MessageKind } from "./frame.ts";
 
 export interface Piece {
@@ -21,37 +22,6 @@ export interface MessageWork {
 /** A text that is masked is held whole. */
 export const maxMaskedBytes = 1024 * 1024;
 
-/** Bytes put together in one piece of memory: a peer that cuts them into crumbs makes them no larger. */
-class Gathered {
-  #bytes: Buffer = Buffer.alloc(0);
-  #length = 0;
-
-  get length(): number {
-    return this.#length;
-  }
-
-  add(piece: Buffer): void {
-    const needed = this.#length + piece.length;
-    if (needed > this.#bytes.length) {
-      const grown = Buffer.alloc(Math.max(needed, this.#bytes.length * 2));
-      this.#bytes.copy(grown, 0, 0, this.#length);
-      this.#bytes = grown;
-    }
-    piece.copy(this.#bytes, this.#length);
-    this.#length = needed;
-  }
-
-  /** Valid until the next `add` or `clear`. */
-  whole(): Buffer {
-    return this.#bytes.subarray(0, this.#length);
-  }
-
-  clear(): void {
-    this.#bytes = Buffer.alloc(0);
-    this.#length = 0;
-  }
-}
-
 export interface MessagesOptions {
   readonly part: "request" | "response";
   /** Asked at the beginning of each message: policies change under an open connection. */
@@ -67,14 +37,14 @@ export interface MessagesOptions {
 export class Messages implements MessageWork {
   readonly #options: MessagesOptions;
   readonly #detected: Record<string, number> = {};
-  readonly #kept = new Gathered();
-  #keptBytes = 0;
+  readonly #kept: KeptLines;
   #isKept = false;
   #masker: TextMasker | undefined;
   readonly #held = new Gathered();
 
   constructor(options: MessagesOptions) {
     this.#options = options;
+    this.#kept = new KeptLines(options.part);
   }
 
   get #what(): string {
@@ -87,10 +57,7 @@ export class Messages implements MessageWork {
   }
 
   content(): Content | undefined {
-    if (this.#keptBytes === 0) return undefined;
-    const text = this.#kept.whole().toString("utf8");
-    const isCut = this.#keptBytes > maxContentBytes;
-    return { part: this.#options.part, text, ...(isCut && { truncated: true }) };
+    return this.#kept.content();
   }
 
   /** Gives back what is held of a message that will never end. */
@@ -105,7 +72,7 @@ export class Messages implements MessageWork {
       this.#isKept = kind === "text" && this.#options.isKept();
     }
     if (this.#masker === undefined) {
-      this.#keep(bytes, isLast);
+      if (this.#isKept) this.#kept.add(bytes, isLast);
       return bytes.length === 0 && !isFirst && !isLast ? [] : [{ bytes, isFirst, isLast }];
     }
     if (kind === "binary")
@@ -143,16 +110,7 @@ export class Messages implements MessageWork {
       this.#detected[name] = (this.#detected[name] ?? 0) + count;
     if (text !== undefined) this.#options.onDetected?.(this.#detected);
     const bytes = text === undefined ? whole : Buffer.from(text);
-    this.#keep(bytes, true);
+    if (this.#isKept) this.#kept.add(bytes, true);
     return { bytes, isFirst: true, isLast: true };
-  }
-
-  /** A line for each message. */
-  #keep(bytes: Buffer, isLast: boolean): void {
-    if (!this.#isKept) return;
-    const line = isLast ? Buffer.concat([bytes, Buffer.from("\n")]) : bytes;
-    const room = maxContentBytes - this.#keptBytes;
-    this.#keptBytes += line.length;
-    if (room > 0) this.#kept.add(line.subarray(0, room));
   }
 }

@@ -90,7 +90,46 @@ export const chunks: readonly Entry[] = [
     `POST /c HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\nTrailer: Authorization\r\n\r\n5\r\nhello\r\n0\r\nAuthorization: mine\r\nX-Api-Key: mine\r\n\r\n`,
     { ...hello, lacks: ["trailer", "authorization", "x-api-key"] },
   ),
+  reaches(
+    "a request with trailers that it did not announce",
+    `${start}5\r\nhello\r\n0\r\nX-Sum: 1\r\nX-Empty:\r\nx-sum:  2 \r\n\r\n`,
+    {
+      ...hello,
+      has: ["transfer-encoding: chunked"],
+      lacks: ["trailer"],
+      trailers: ["x-sum: 1", "x-empty: ", "x-sum: 2"],
+    },
+  ),
+  reaches(
+    "a request with trailers alone, and another behind it",
+    `${start}0\r\nX-Sum: 1\r\n\r\nGET /next HTTP/1.1\r\n${H}\r\n`,
+    { line: "POST /c", trailers: ["x-sum: 1"] },
+    { line: "GET /next" },
+  ),
+  reaches(
+    "a body that streams, with trailers of which not all may go on",
+    `POST /c HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\nConnection: X-Hop\r\nTrailer: X-Sum, X-Hop\r\nTrailer: Host, Cookie\r\n\r\n11170\r\n${"x".repeat(70_000)}\r\n0\r\nX-Sum: 1\r\nX-Hop: 2\r\nCookie: a=b\r\nRange: bytes=1-2\r\n\r\n`,
+    {
+      line: "POST /c",
+      body: "x".repeat(70_000),
+      has: ["transfer-encoding: chunked", "trailer: x-sum"],
+      trailers: ["x-sum: 1"],
+    },
+  ),
   ...["Content-Length: 50", "Transfer-Encoding: chunked", "Host: b", "Connection: close"].map(
     (line) => broken(`a trailer with ${line}`, `5\r\nhello\r\n0\r\n${line}\r\n\r\n`),
+  ),
+  ...[
+    "Content-Type: text/plain",
+    "X-HTTP-Method-Override: DELETE",
+    "X-Original-URL: /denied",
+    "Content_Length: 5",
+    "Transfer_Encoding: chunked",
+    "X_Api_Key: mine",
+  ].map((line) =>
+    broken(
+      `a trailer with ${line}, which some would add to the head`,
+      `5\r\nhello\r\n0\r\n${line}\r\n\r\n`,
+    ),
   ),
 ];

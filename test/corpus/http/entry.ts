@@ -6,6 +6,8 @@ export interface Seen {
   readonly line: string;
   /** The body without its framing; absent: none. */
   readonly body?: string;
+  /** What follows it, exactly; absent: nothing. */
+  readonly trailers?: readonly string[];
   /** Whatever its body is. */
   readonly anyBody?: true;
   /** Header lines that have to be there, lower-case name. */

@@ -94,6 +94,12 @@ const orders: Readonly<Record<string, (order: Order) => Promise<unknown>>> = {
     });
     return { status: response.status, body: await response.text() };
   },
+  /** How many bytes a server gave that closes the connection with the last of them. */
+  "/download": async ({ url = "" }) => {
+    const headers = { connection: "close" };
+    const response = await fetch(url, { headers, signal: AbortSignal.timeout(maxWaitMs) });
+    return (await response.arrayBuffer()).byteLength;
+  },
   /** As an agent that got hold of a token would: an exchange under a key of its own. */
   "/exchange": async ({ url = "", ca = "", token = "" }) => {
     const key = await ProofKey.create(Date.now);
@@ -145,7 +151,16 @@ async function count(request: IncomingMessage): Promise<number> {
 
 createServer((request, response) => {
   if (request.url?.endsWith("/count") === true) {
-    void count(request).then((bytes) => response.end(`${bytes}`));
+    void count(request).then(
+      (bytes) => response.end(`${bytes}`),
+      () => response.destroy(), // whoever sent it left
+    );
+    return;
+  }
+  const [, asked] = /^\/give\/(\d{1,9})$/.exec(request.url ?? "") ?? [];
+  if (asked !== undefined) {
+    response.shouldKeepAlive = false;
+    response.end(Buffer.alloc(Number(asked), "d"));
     return;
   }
   void answer(request).then((result) => {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path"
+	"strings"
 )
 
 type reading struct {
@@ -18,6 +19,7 @@ type reading struct {
 	Host   string `json:"host"`
 	Body   []byte `json:"body"`
 	// Decoded, and as a ServeMux takes it: what it redirects to, or the same.
+	Trailers []string `json:"trailers"`
 	Path  string   `json:"path"`
 	Clean string   `json:"clean"`
 	Mux   int      `json:"mux"`
@@ -43,6 +45,12 @@ func main() {
 		one := reading{
 			Method: r.Method, Target: r.RequestURI, Host: r.Host, Body: body,
 			Path: r.URL.Path, Clean: path.Clean(r.URL.Path), Mux: recorder.Code, Query: []string{},
+		}
+		one.Trailers = []string{}
+		for name, values := range r.Trailer {
+			for _, value := range values {
+				one.Trailers = append(one.Trailers, strings.ToLower(name)+": "+value)
+			}
 		}
 		for name, values := range r.URL.Query() {
 			for _, value := range values {
