@@ -9,6 +9,17 @@ const fileHeader = Buffer.from("PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", "latin1");
 const trailer = -1;
 const isNull = -1;
 
+const trailerAlone = Buffer.of(0xff, 0xff);
+const emptyFile = Buffer.concat([fileHeader, trailerAlone]);
+
+/** The end of a binary COPY, which is no row: no line of text or CSV is the same. */
+export function endsBinaryCopy(buffer: Buffer, start: number, end: number): boolean {
+  const length = end - start - headerBytes;
+  if (length !== trailerAlone.length && length !== emptyFile.length) return false;
+  const body = buffer.subarray(start + headerBytes, end);
+  return body.equals(trailerAlone) || body.equals(emptyFile);
+}
+
 /** One CopyData of the server's: a row or the trailer, and before the first of them, or by itself, the header. */
 export interface BinaryCopyData {
   readonly buffer: Buffer;

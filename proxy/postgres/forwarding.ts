@@ -69,6 +69,8 @@ export class Forwarding {
       this.drop(segment, at, "not sent because a statement of the same pipeline was refused");
       const replaced = segment[at];
       const forgetsUnnamed = replaced?.kind === "parse" && replaced.name === "";
+      // The server drops the unnamed statement at a Query, whatever comes of it (exec_simple_query), and nothing before it is unanswered.
+      if (byQuery && replaced?.callsFunction === false) this.#x.registry.forgetUnnamed();
       if (!this.#unknownToServer || at > 0)
         this.#refuseThere(segment, at, { answer, forgetsUnnamed }, ends);
       else {

@@ -11,6 +11,7 @@ import {
   readTarget,
 } from "./decode.ts";
 import type { ParseBody } from "./decode.ts";
+import { apart } from "./chunks.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import { headerBytes, WireError } from "./framer.ts";
@@ -30,7 +31,7 @@ export interface Read {
   readonly waits: boolean;
 }
 
-/** Bytes of a chunk that parameters may keep in memory beside themselves; below it a copy costs more. */
+/** Bytes of a chunk that the parameters of an unnamed portal may keep in memory beside themselves; below it a copy costs more. */
 const maxKeptBesides = 4 * 1024;
 
 type Unsettled = "wait" | "settle";
@@ -154,7 +155,7 @@ export class Reader {
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
-    const kept = parametersToKeep(buffer, body.parametersAt, end);
+    const kept = parametersToKeep(body.portal, buffer, body.parametersAt, end);
     const exact = (): string => `${statement.declared}\0${kept.toString("base64")}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
@@ -306,10 +307,11 @@ function executionOf(
   return portal.execution;
 }
 
-/** The parameters stay as long as their portal; the chunk they came in does not, where it is much more than they are. */
-function parametersToKeep(buffer: Buffer, start: number, end: number): Buffer {
+/** The parameters stay as long as their portal; of what they came in, a session keeps a little for its unnamed portal and nothing for others. */
+function parametersToKeep(portal: string, buffer: Buffer, start: number, end: number): Buffer {
   const range = buffer.subarray(start, end);
-  return buffer.length - range.length > maxKeptBesides ? Buffer.from(range) : range;
+  const isAlone = buffer.length - range.length <= maxKeptBesides;
+  return portal === "" && isAlone ? range : apart(range);
 }
 
 /** Names are bytes spelled as latin1. */

@@ -1,7 +1,7 @@
 // Rows on their way to the client: counted, limited, masked, kept for the recording, and ended early where a limit or a mask says so.
 import { ProxyError } from "../errors.ts";
 import type { FrontendSide } from "./backend.ts";
-import { maskBinaryCopyRow } from "./copy-binary.ts";
+import { endsBinaryCopy, maskBinaryCopyRow } from "./copy-binary.ts";
 import { maskCopyRow } from "./copy-rows.ts";
 import { readCopyResponse } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
@@ -114,6 +114,10 @@ export class Results {
     if ((type === backend.functionCallResponse) !== head.callsFunction)
       throw new WireError(`the server answered ${head.kind} with type ${type}`);
     if (this.#x.muted) return;
+    if (type === backend.copyData && endsBinaryCopy(buffer, start, end)) {
+      this.#x.client.pass(buffer, start, end);
+      return;
+    }
     if (!execution.admitRow(end - start)) {
       this.#failLimit(execution);
       return;

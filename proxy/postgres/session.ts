@@ -5,6 +5,7 @@ import { TLSSocket } from "node:tls";
 import { ProxyError } from "../errors.ts";
 import type { Gate, GateSession, LiveGrant } from "../pipeline.ts";
 import { ConnectionEnded } from "./byte-reader.ts";
+import { Chunks } from "./chunks.ts";
 import { cancelUpstream } from "./cancel.ts";
 import type { CancelKey } from "./cancel.ts";
 import { startClient } from "./client-startup.ts";
@@ -184,17 +185,11 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   }
 }
 
-/**
- * Bytes of a plain connection are read into the buffer of all and handed on as copies, since they may wait; not as parts of Node's pool, of which
- * each would keep a whole slab. Those of TLS come as `data`.
- */
+/** Bytes of a plain connection are read into the buffer of all and handed on as copies, since they may wait. Those of TLS come as `data`. */
 function reading(room: Room, socket: Socket, deliver: (bytes: Buffer) => void): Socket {
   if (socket instanceof TLSSocket) return socket;
-  const taken = room.reads.take(socket, (bytes) => {
-    const own = Buffer.allocUnsafeSlow(bytes.length);
-    bytes.copy(own);
-    deliver(own);
-  });
+  const chunks = new Chunks();
+  const taken = room.reads.take(socket, (bytes) => deliver(chunks.keep(bytes)));
   return taken ?? socket;
 }
 

@@ -134,6 +134,8 @@ export async function startHarness(
     dial: async (host, port, signal) => {
       dialled += 1;
       const socket = connect({ host, port });
+      // One that is reset after nobody waits for it any more must not end the process.
+      socket.on("error", () => undefined);
       await once(socket, "connect", { signal });
       return socket;
     },

@@ -17,7 +17,7 @@ export interface ProxyProcess {
 const asInjected = [
   "--liftoff-only",
   "--single-threaded-gc",
-  "--max-semi-space-size=8",
+  "--max-semi-space-size=4",
   "--max-old-space-size=128",
 ];
 

@@ -251,3 +251,18 @@ test("an answer is on its way before its event is written: nobody waits for that
   assert.deepEqual(order, ["answer", event, "answer", event]);
   await raw.end();
 });
+
+test("the end of a binary COPY is no row: not to a limit, and not in the record", async () => {
+  proxy.setRules(everything, { limits: { rowsPerResult: 2 } });
+  const raw = await rawClient(proxy.port);
+  for (const rows of [0, 1, 2]) {
+    raw.send(
+      serialize.query(`COPY (SELECT generate_series(1, ${rows})) TO STDOUT (FORMAT binary)`),
+    );
+    assert.deepEqual(errorsOf(await raw.ready()), []);
+    assert.equal(proxy.operations().at(-1)?.body.outcome?.rows, rows);
+  }
+  raw.send(serialize.query("COPY (SELECT generate_series(1, 3)) TO STDOUT (FORMAT binary)"));
+  assert.deepEqual(errorsOf(await raw.ready()), ["54000"]);
+  await raw.end();
+});
