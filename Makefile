@@ -50,7 +50,7 @@ fuzz-tests: node_modules/.installed ## The random searches among the integration
 fuzz-http: node_modules/.installed ## Random HTTP requests to the proxy, Node, Go and nginx, compared (FUZZ_SECONDS=60 FUZZ_SEED=…)
 	@$(NODE) test/fuzz-http/run.ts
 
-regress: node_modules/.installed ## PostgreSQL's own regression files, direct and proxied (Debian with apt and psql; about 4 minutes)
+regress: node_modules/.installed ## PostgreSQL's own regression files, direct and proxied (Debian with apt and psql; about 4 minutes; a third of them is in test)
 	@$(NODE) test/regress/run.ts
 
 bench: dist/.built ## The table of numbers, each as a ratio against a peer in the same run

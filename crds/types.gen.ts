@@ -361,7 +361,7 @@ export interface PassthroughRule {
 
 /** All fields must match; lists are any of. */
 export interface LlmRule {
-  /** chat, responses, completions, embeddings, images, speech, transcriptions, translations, moderations, models, count-tokens, batches, files, realtime; one word for what every provider calls otherwise. */
+  /** chat, responses, completions, embeddings, images, speech, transcriptions, translations, moderations, models, count-tokens, batches, files, caches, realtime; one word for what every provider calls otherwise. */
   readonly operations?: readonly string[];
   /** Model names, `*` is a wildcard. */
   readonly models?: readonly string[];

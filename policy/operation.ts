@@ -303,6 +303,8 @@ export interface LlmOperation extends OperationBase {
   readonly members?: Readonly<Record<string, unknown>>;
   /** Answers asked for at once; absent: one. */
   readonly answers?: number;
+  /** Requests that it brings for later, in the file of a batch: each has to be allowed, too. */
+  readonly requests?: readonly LlmOperation[];
 }
 
 export interface McpOperation extends OperationBase {

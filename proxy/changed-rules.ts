@@ -8,13 +8,14 @@ type Passed = Extract<Passage, { go: true }>;
 /**
  * Asked at every piece that passes; free while nothing changed.
  *
+ * @param operation what goes on; a function where it grows
  * @param live the grant that it began under
  * @param onGrant another grant is in force
  */
 export function changedRules(
   gate: Pick<Gate, "current">,
   session: Pick<GateSession, "marks" | "refusalNow">,
-  operation: Operation,
+  operation: Operation | (() => Operation),
   { decision, marks }: Passed,
   live: LiveGrant,
   onGrant?: (now: LiveGrant) => void,
@@ -30,6 +31,6 @@ export function changedRules(
       onGrant?.(now);
     }
     carried = session.marks;
-    return session.refusalNow(operation, decision);
+    return session.refusalNow(typeof operation === "function" ? operation() : operation, decision);
   };
 }

@@ -6,6 +6,7 @@ import type { DetectMask } from "../policy/bundle.ts";
 import { DecisionMemo } from "../policy/decision-memo.ts";
 import type { Decision } from "../policy/decision.ts";
 import { masksThatHold } from "../policy/mask/conditional.ts";
+import type { KeptThinking } from "../policy/llm/anthropic/kept-thinking.ts";
 import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { FoundMark } from "../policy/marks.ts";
 import type { ConnectionId, Operation, Subject } from "../policy/operation.ts";
@@ -44,6 +45,7 @@ export interface Shared {
   readonly rate: MinuteCount;
   readonly admissions: Admissions;
   readonly vault: TokenVault;
+  readonly thinking: KeptThinking;
 }
 
 export class Session implements GateSession {
@@ -62,6 +64,7 @@ export class Session implements GateSession {
   readonly #release: () => void;
 
   readonly vault: TokenVault;
+  readonly thinking: KeptThinking;
 
   constructor(
     options: GateOptions,
@@ -74,6 +77,7 @@ export class Session implements GateSession {
     this.#options = options;
     this.#connection = connection;
     this.vault = shared.vault;
+    this.thinking = shared.thinking;
     this.#rate = shared.rate;
     this.#admissions = shared.admissions;
     this.#onClose = onClose;

@@ -1,6 +1,7 @@
 // One connection of this pod, as its protocol sees it: opens sessions, counts them, ends them when the grant does.
 // Protocol folders call it and nothing else; it never sees a socket.
 import { randomBytes } from "node:crypto";
+import { KeptThinking } from "../policy/llm/anthropic/kept-thinking.ts";
 import { TokenVault } from "../policy/mask/token-vault.ts";
 import { Admissions } from "./budget/admission.ts";
 import { ProxyError } from "./errors.ts";
@@ -25,7 +26,7 @@ export function createGate(options: GateOptions): ManagedGate {
   const admissions = new Admissions(name, { ...systemClock(), now }, options.askBudgets);
   // In memory alone: what a token stands for is nobody's to find on a disk.
   const vault = new TokenVault(randomBytes(32));
-  const shared = { rate, admissions, vault };
+  const shared = { rate, admissions, vault, thinking: new KeptThinking() };
   return {
     connection: options.connection,
     admissions,

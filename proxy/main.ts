@@ -6,6 +6,7 @@ import { version } from "../contract/version.ts";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
 import { startProxy } from "./start.ts";
+import { releaseStartMemory } from "./start-memory.ts";
 import { keepOutOfCoreDumps, openings } from "./surface.ts";
 
 const logger = pino({ name: "chaperone-proxy", level: process.env.CHAPERONE_LOG_LEVEL ?? "info" });
@@ -46,11 +47,24 @@ try {
     connections: config.addresses.connections.length,
     interception: config.addresses.interception,
   });
+  const stayAsStarted = releaseStartMemory({
+    isBusy: () => [...proxy.gates.values()].some(({ sessions }) => sessions > 0),
+    libc: async () => (await import("./redirect/libc.ts")).openLibc(),
+    // It goes on as large as it is.
+    onDone: (problem) => {
+      if (problem !== undefined)
+        logger.info({
+          event: "start-memory-kept",
+          error: problem.message,
+        });
+    },
+  });
   let ending = false;
   const end = (signal: string): void => {
     if (ending) return;
     ending = true;
     logger.info({ event: "ending", signal });
+    stayAsStarted();
     proxy
       .close()
       .then(() => admin.close())

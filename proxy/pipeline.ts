@@ -13,6 +13,7 @@ import type { Bundle, DetectMask } from "../policy/bundle.ts";
 import type { PreparedBundle } from "../policy/decide.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { FoundMark } from "../policy/marks.ts";
+import type { KeptThinking } from "../policy/llm/anthropic/kept-thinking.ts";
 import type { TokenVault } from "../policy/mask/token-vault.ts";
 import type { ConnectionId, Operation } from "../policy/operation.ts";
 import type { Spending } from "./budget/spending.ts";
@@ -67,6 +68,8 @@ export interface GateSession {
   masksNow(masks: readonly DetectMask[]): readonly DetectMask[];
   /** Reversible tokens that were sent on this connection, and what they stand for. */
   readonly vault: TokenVault;
+  /** Thinking that was masked on this connection, as its model signed it. */
+  readonly thinking: KeptThinking;
   /** Another list as soon as the pod's session carries another mark. */
   readonly marks: readonly string[];
   /** Calls at each new mark of the pod's session, until the returned function is called. */

@@ -1,5 +1,5 @@
-// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm, the store's worker and the
-// door to libc (koffi's binary for this platform).
+// Bundles each program into one file in dist/, beside it only what cannot be bundled: the SQL grammar's wasm, the store's worker, the
+// script that nodes run as a CNI plugin, and the door to libc (koffi's binary for this platform).
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { build, type BuildOptions } from "esbuild";
@@ -47,6 +47,10 @@ const programs: { name: string; options: BuildOptions }[] = [
     options: { entryPoints: { verify: "proxy/redirect/verify.ts" }, banner: { js: banner } },
   },
   {
+    name: "node-agent",
+    options: { entryPoints: { "node-agent": "proxy/node/main.ts" }, banner: { js: banner } },
+  },
+  {
     name: "operator",
     options: { entryPoints: { operator: "operator/main.ts" }, banner: { js: banner } },
   },
@@ -89,6 +93,7 @@ for (const program of programs) {
 
 const require = createRequire(import.meta.url);
 await copyFile(require.resolve("libpg-query/wasm/libpg-query.wasm"), `${outdir}/libpg-query.wasm`);
+await copyFile("proxy/node/plugin.sh", `${outdir}/plugin.sh`);
 // Only Linux has what it is for; the images' C library is glibc.
 const native = `@koromix/koffi-linux-${process.arch}/linux_${process.arch}/koffi.node`;
 if (process.platform === "linux") await copyFile(require.resolve(native), `${outdir}/koffi.node`);

@@ -301,6 +301,61 @@ const checks: Readonly<Record<string, Check>> = {
     assert.equal(kinds(objects, "PersistentVolumeClaim").length, 0);
     assert.ok(JSON.stringify(one(objects, "Deployment")).includes('"claimName":"mine"'));
   },
+  "a node's agent is asked for: nothing of it is there otherwise, and the operator hears of it":
+    async (helm) => {
+      const plain = await rendered(helm);
+      assert.equal(kinds(plain, "DaemonSet").length, 0);
+      assert.equal(kinds(plain, "ServiceAccount").length, 1);
+      const operatorSays = (objects: readonly JsonObject[], name: string): unknown =>
+        listAt(
+          listAt(one(objects, "Deployment"), "spec", "template", "spec", "containers")[0],
+          "env",
+        ).find((variable) => fieldAt(variable, "name") === name);
+      assert.equal(fieldAt(operatorSays(plain, "CHAPERONE_NODE_RULES"), "value"), "false");
+      assert.equal(fieldAt(operatorSays(plain, "CHAPERONE_REDIRECT_BY"), "value"), "init");
+      const objects = await rendered(helm, "node.enabled=true", "redirect.by=node");
+      assert.equal(fieldAt(operatorSays(objects, "CHAPERONE_NODE_RULES"), "value"), "true");
+      assert.equal(fieldAt(operatorSays(objects, "CHAPERONE_REDIRECT_BY"), "value"), "node");
+      await assert.rejects(rendered(helm, "redirect.by=node"), /set node\.enabled to true/);
+    },
+  "a node's agent has two capabilities, four folders of the node, one question to the API server, and no port":
+    async (helm) => {
+      const objects = await rendered(helm, "node.enabled=true");
+      const { spec } = one(objects, "DaemonSet", "chaperone-node");
+      const pod = fieldAt(spec, "template", "spec");
+      assert.equal(fieldAt(pod, "hostPID"), undefined);
+      assert.equal(fieldAt(pod, "hostIPC"), undefined);
+      const [agent, ...more] = listAt(pod, "containers");
+      assert.equal(more.length, 0);
+      assert.equal(fieldAt(agent, "ports"), undefined);
+      const context = fieldAt(agent, "securityContext");
+      assert.deepEqual(fieldAt(context, "capabilities"), {
+        drop: ["ALL"],
+        add: ["SYS_ADMIN", "NET_ADMIN"],
+      });
+      assert.equal(fieldAt(context, "privileged"), false);
+      assert.equal(fieldAt(context, "allowPrivilegeEscalation"), false);
+      assert.equal(fieldAt(context, "readOnlyRootFilesystem"), true);
+      assert.deepEqual(
+        listAt(pod, "volumes").map((volume) => fieldAt(volume, "hostPath", "path")),
+        ["/etc/cni/net.d", "/opt/cni/bin", "/var/run/netns", "/run/chaperone-node"],
+      );
+      assert.deepEqual(listAt(one(objects, "Role", "chaperone-node"), "rules"), [
+        {
+          apiGroups: ["apps"],
+          resources: ["daemonsets"],
+          resourceNames: ["chaperone-node"],
+          verbs: ["get"],
+        },
+      ]);
+      assert.equal(
+        kinds(objects, "ClusterRoleBinding").filter((binding) =>
+          JSON.stringify(binding).includes("chaperone-node"),
+        ).length,
+        0,
+      );
+      assert.equal(fieldAt(spec, "selector", "matchLabels", "app.kubernetes.io/component"), "node");
+    },
   "unknown and wrong values are refused by the schema": async (helm) => {
     for (const wrong of [
       "replicas=2",
@@ -308,6 +363,9 @@ const checks: Readonly<Record<string, Check>> = {
       "logLevel=loud",
       "image.digest=latest",
       "trust.extraCAs=none",
+      "redirect.by=Istio",
+      "node.mailboxDirectory=/run/my mail",
+      "node.cni.confFile=../passwd",
     ])
       await assert.rejects(
         rendered(helm, wrong),

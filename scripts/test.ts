@@ -6,6 +6,7 @@ import { lacking } from "../test/integration/redirect-network.ts";
 import { reasonWithoutPython } from "../test/clients/python.ts";
 import { reasonWithoutGo, reasonWithoutJava } from "../test/clients/toolchains.ts";
 import { providerOf } from "../test/cluster/provider.ts";
+import { reasonWithoutRegress } from "../test/regress/files.ts";
 import { runAll, type Step } from "./steps.ts";
 
 const node = process.execPath;
@@ -34,6 +35,11 @@ const local: Step[] = [
     name: "clients",
     command: ["npm", "run", "--silent", "test:clients"],
     leftOut: withoutPostgres ?? reasonWithoutPython(),
+  },
+  {
+    name: "a third of PostgreSQL's regression files",
+    command: [node, "test/regress/run.ts", "third"],
+    leftOut: withoutPostgres ?? reasonWithoutRegress(),
   },
   { name: "demo", command: [node, "examples/demo/demo.ts"], leftOut: withoutPostgres },
 ];

@@ -48,11 +48,10 @@ export async function openPostgresStore(
   options: StoreOptions = {},
 ): Promise<AuditStore> {
   const { Pool } = await import("pg");
-  return openOn(
-    new PostgresDialect({ pool: new Pool({ connectionString: dsn, max: maxPostgresConnections }) }),
-    "bigint",
-    options,
-  );
+  const pool = new Pool({ connectionString: dsn, max: maxPostgresConnections });
+  // An idle session that the database ends, as its restart does, is out of the pool by now; without a listener it would end this process.
+  pool.on("error", () => undefined);
+  return openOn(new PostgresDialect({ pool }), "bigint", options);
 }
 
 async function openOn(

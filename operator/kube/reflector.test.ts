@@ -222,11 +222,14 @@ test("a half-open watch is noticed by its silence and left for another, which go
   assert.equal(api.requests.filter(({ isWatch }) => !isWatch).length, 1);
 });
 
+const many = (step: Step): Step[] => Array.from({ length: 100 }, () => step);
+
 test("a server that sends no bookmarks is watched on from the last event, and listed again when that is too old", async (t) => {
   const { api, until, names } = await run(
     t,
-    [(answer) => answer.list("10", []), (answer) => answer.list("90", [pod("b", 80)])],
-    [silent, (answer) => answer.status(410, "Expired"), silent],
+    [(answer) => answer.list("10", []), ...many((answer) => answer.list("90", [pod("b", 80)]))],
+    // On a busy machine the idle time may be over before an answer is read: the same is said again.
+    [silent, ...many((answer) => answer.status(410, "Expired"))],
     { idleTimeoutMs: 100 },
   );
   await until(() => names().join() === "b@80");

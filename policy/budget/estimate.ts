@@ -4,7 +4,7 @@ import type { LlmFacts, LlmOperation } from "../operation.ts";
 import type { Price } from "./price.ts";
 
 /** English has four bytes of UTF-8 a token, most other languages about as many. */
-const bytesPerToken = 4;
+export const bytesPerToken = 4;
 /** A run this long without a space is an image or a file in base64, which is not read as text. */
 const longRun = /[A-Za-z0-9+/=_-]{1024,}/g;
 /** What providers make of a large image. */

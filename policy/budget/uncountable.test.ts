@@ -4,7 +4,10 @@ import type { Bundle } from "../bundle.ts";
 import { ask, bundleOf, llm, rule } from "../fixture.ts";
 import type { HttpFacts, LlmOperation } from "../operation.ts";
 
-const limited: Bundle = { ...bundleOf([rule("all", "Allow", {})]), limits: { tokensPerDay: 5 } };
+const limited: Bundle = {
+  ...bundleOf([rule("all", "Allow", { llm: { operations: ["*"] } })]),
+  limits: { tokensPerDay: 5 },
+};
 const costly: Bundle = {
   ...limited,
   limits: { costPerDay: 5 },
@@ -23,7 +26,13 @@ const asked = (
 for (const [what, bundle, operation, verdict] of [
   ["a batch", limited, asked("batches", ""), "deny"],
   ["a batch, by its cost", costly, asked("batches", ""), "deny"],
-  ["a realtime session", limited, asked("realtime", "gpt-5", { method: "GET" }), "deny"],
+  ["a realtime session", limited, asked("realtime", "gpt-5", { method: "GET" }), "allow"],
+  [
+    "a session with a model without a price",
+    costly,
+    asked("realtime", "o3", { method: "GET" }),
+    "deny",
+  ],
   ["a look at a batch", limited, asked("batches", "", { method: "GET" }), "allow"],
   ["the end of a batch", limited, asked("batches", "", { path: "/v1/batches/b/cancel" }), "allow"],
   ["a model without a price", costly, asked("chat", "o3"), "deny"],

@@ -7,8 +7,8 @@ import { priceOf } from "./price.ts";
 
 /** Operations in which no model is asked, or whose use of it is not billed in tokens. */
 const free: ReadonlySet<string> = new Set(["models", "files", "count-tokens", "moderations"]);
-/** Their usage comes hours later in a file, or inside a session that is not read. */
-const unseen: ReadonlySet<string> = new Set(["batches", "realtime"]);
+/** Their usage comes hours later in a file. */
+const unseen: ReadonlySet<string> = new Set(["batches"]);
 
 /** True for what a model is asked, and paid for. */
 export function usesTokens({ facts, http }: LlmOperation): boolean {

@@ -1,11 +1,14 @@
 // Masks the body of an answer or a request as it comes: JSON, server-sent events, forms or text, of a model's provider or of any server.
 import { FormMasker } from "../mask/mask-form.ts";
-import { JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
+import { everything, JsonStream, maskJson, NotMaskable, type Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
+import type { KeptThinking } from "./anthropic/kept-thinking.ts";
+import { MarkedBody } from "./anthropic/marked-body.ts";
 import { mediaOf } from "./answer.ts";
 import { ArrayMasker } from "./framing/mask-array.ts";
 import { FramesMasker } from "./framing/mask-frames.ts";
 import { EventsMasker, type DataMasker, type Sent } from "./framing/mask-sse.ts";
+import { SimilarJson } from "./framing/similar-json.ts";
 import { maxEventLength } from "./framing/sse.ts";
 import { isObject } from "./json.ts";
 import type { EventMasker, Framing, LlmProvider, NamedEvent } from "./provider.ts";
@@ -31,6 +34,8 @@ export function bodyMasker(
   masker: StreamMasker,
   counts: Counts,
   of: Whose = "answer",
+  /** Keeps thinking that is masked, where its provider signs it. */
+  kept?: KeptThinking,
 ): BodyMasker | { readonly problem: string } | "nothing to mask" {
   const media = mediaOf(contentType);
   const found = provider?.framing(media) ?? framingOf(media);
@@ -40,11 +45,13 @@ export function bodyMasker(
   if (charset !== undefined && charset !== "utf-8" && charset !== "utf8" && charset !== "us-ascii")
     return { problem: `it is written in ${printableName(charset)}, and only UTF-8 is read` };
   const otherwise = of === "restored" ? "lenient" : "refuse";
+  const keeping = provider?.signsThinking === true ? kept : undefined;
+  const eventsOf = (): EventMasker | undefined => provider?.maskEvents(masker, counts, keeping);
   if (framing === "frames") {
-    const events = provider?.maskEvents(masker, counts);
+    const events = eventsOf();
     if (events !== undefined) return new FramesMasker(events, masker, counts);
   }
-  const masked = framing && textMasker(framing, provider, masker, counts, otherwise);
+  const masked = framing && textMasker(framing, { provider, masker, counts, otherwise, eventsOf });
   if (masked === undefined)
     return {
       problem: `${media === "" ? "it names no content-type" : `${printableName(media)} is no text`}, so nobody can look into it`,
@@ -58,9 +65,11 @@ export function bodyMasker(
       throw new NotMaskable("it is no UTF-8");
     }
   };
+  const shown =
+    keeping !== undefined && framing === "json" ? new MarkedBody(masked, keeping) : masked;
   return {
-    push: (chunk) => masked.push(decode(chunk)),
-    end: () => masked.push(decode()) + masked.end(),
+    push: (chunk) => shown.push(decode(chunk)),
+    end: () => shown.push(decode()) + shown.end(),
   };
 }
 
@@ -90,24 +99,29 @@ interface Masked {
   end(): string;
 }
 
+interface TextMasking {
+  readonly provider: LlmProvider | undefined;
+  readonly masker: StreamMasker;
+  readonly counts: Counts;
+  readonly otherwise: "refuse" | "lenient";
+  readonly eventsOf: () => EventMasker | undefined;
+}
+
 function textMasker(
   framing: Framing | "form" | "text",
-  provider: LlmProvider | undefined,
-  masker: StreamMasker,
-  counts: Counts,
-  otherwise: "refuse" | "lenient",
+  { provider, masker, counts, otherwise, eventsOf }: TextMasking,
 ): Masked | undefined {
   const shape = provider?.shape ?? everything;
   const whole = (text: string): string => maskedData(text, shape, masker, counts);
   switch (framing) {
     case "events": {
-      const events = provider?.maskEvents(masker, counts);
+      const events = eventsOf();
       return new EventsMasker(masker, counts, events ? eventData(events, whole) : alone(whole));
     }
     case "json":
       return new JsonStream({ masker, counts, shape, otherwise });
     case "lines": {
-      const events = provider?.maskEvents(masker, counts);
+      const events = eventsOf();
       return linesOf(events ? eventLines(events, whole) : bodyLines(whole));
     }
     case "bodies":
@@ -118,7 +132,7 @@ function textMasker(
       return masker.open(counts);
     case "array": {
       const masking = { masker, counts, shape, otherwise };
-      const events = provider?.maskEvents(masker, counts);
+      const events = eventsOf();
       return events ? new ArrayMasker(events, whole, masking) : new JsonStream(masking);
     }
     case "frames":
@@ -130,8 +144,6 @@ function textMasker(
 
 /** Of one line, as of one event. */
 const maxLine = maxEventLength;
-
-const everything: Shape = () => "text";
 
 function isText(media: string): boolean {
   return /^(?:text\/|image\/svg\+xml$|application\/(?:xml|yaml|x-yaml|graphql|javascript|[a-z0-9.+-]+\+xml)$)/.test(
@@ -154,13 +166,15 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
     ...(name !== undefined && { name }),
     data: JSON.stringify(data),
   });
+  const json = new SimilarJson();
   return {
     event: (data) => {
       if (data.trim() === "[DONE]") return [...events.end().map(sent), { data }];
-      const value = parsed(data);
+      const value = parsed(data, json);
       if (!isObject(value)) return [{ data: whole(data) }];
       const shown = events.event(value, undefined);
       // The event itself keeps the name it came with.
+      if (shown.length === 1) return [{ data: JSON.stringify(shown[0]?.data) }];
       return shown.map((event, index) =>
         index === shown.length - 1 ? { data: JSON.stringify(event.data) } : sent(event),
       );
@@ -169,9 +183,9 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
   };
 }
 
-function parsed(data: string): unknown {
+function parsed(data: string, json: Pick<JSON, "parse"> | SimilarJson = JSON): unknown {
   try {
-    return JSON.parse(data);
+    return json.parse(data);
   } catch {
     return undefined;
   }

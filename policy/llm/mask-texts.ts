@@ -18,8 +18,11 @@ export interface PieceOf<Event> {
   carry(rest: string): Event;
 }
 
-interface Running<Event> extends Pick<PieceOf<Event>, "part" | "carry"> {
+interface Running<Event> {
   readonly stream: TextStream;
+  readonly part: string;
+  /** Of the last piece. */
+  carry: PieceOf<Event>["carry"];
 }
 
 export class RunningTexts<Event> {
@@ -37,7 +40,11 @@ export class RunningTexts<Event> {
     const known = this.#running.get(key);
     if (known === undefined && this.#running.size >= maxTexts)
       throw new NotMaskable(`the stream carries more than ${maxTexts} texts at a time`);
-    const stream = known?.stream ?? this.#values.open(path);
+    if (known !== undefined) {
+      known.carry = carry;
+      return known.stream.push(value);
+    }
+    const stream = this.#values.open(path);
     if (stream === undefined) return value;
     this.#running.set(key, { stream, part, carry });
     return stream.push(value);

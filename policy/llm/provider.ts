@@ -6,6 +6,7 @@
 import type { HttpFacts, LlmProtocol } from "../operation.ts";
 import type { Shape } from "../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../mask/stream.ts";
+import type { KeptThinking } from "./anthropic/kept-thinking.ts";
 import type { Gathering } from "./gathering.ts";
 import type { JsonObject } from "./json.ts";
 import type { Reading } from "./reading.ts";
@@ -29,8 +30,10 @@ export interface LlmProvider {
   readonly shape: Shape;
   /** How a body of this media type is framed; undefined for what is read as that of any server. */
   framing(media: string): Framing | undefined;
-  /** Masks the events of one streamed answer. */
-  maskEvents(masker: StreamMasker, counts: Counts): EventMasker;
+  /** Masks the events of one streamed answer. @param kept keeps thinking that is signed, where the provider's is */
+  maskEvents(masker: StreamMasker, counts: Counts, kept?: KeptThinking): EventMasker;
+  /** Its models sign what they think, and take it back only as they wrote it. */
+  readonly signsThinking?: true;
   /** Reads a whole answer. Never throws. */
   readBody(gathered: Gathering, body: JsonObject): void;
   /** Reads one event of a streamed answer. Never throws. */

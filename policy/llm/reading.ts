@@ -1,5 +1,5 @@
 // What is gathered while the body of a model request is read: shared by the shapes of all providers.
-import type { LlmAttachment, LlmMessage } from "../operation.ts";
+import type { LlmAttachment, LlmMessage, LlmOperation } from "../operation.ts";
 import { isObject } from "./json.ts";
 import type { JsonObject } from "./json.ts";
 
@@ -44,6 +44,8 @@ export interface Reading {
   deployment: string;
   /** Members that the body goes on with in the place of its own. */
   readonly members: Record<string, unknown>;
+  /** Requests that it brings for later, each to be decided on like one of its own. */
+  requests: readonly LlmOperation[];
 }
 
 export function startReading(): Reading {
@@ -67,6 +69,7 @@ export function startReading(): Reading {
     answers: 1,
     deployment: "",
     members: {},
+    requests: [],
   };
 }
 

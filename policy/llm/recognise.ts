@@ -1,7 +1,7 @@
 // A request to a language model -> facts: operation, model, messages, tools offered and called, limits. What differs between
 // providers is behind provider.ts.
 import { printable } from "../describe.ts";
-import type { Access, HttpOperation, LlmFacts, LlmOperation } from "../operation.ts";
+import type { Access, HttpFacts, HttpOperation, LlmFacts, LlmOperation } from "../operation.ts";
 import { parseForm } from "./form.ts";
 import { parseStrict } from "./json.ts";
 import type { LlmProvider, Route } from "./provider.ts";
@@ -41,7 +41,7 @@ export function recogniseLlm(provider: LlmProvider, request: LlmRequest): LlmOpe
     if (!(error instanceof NotUnderstood)) throw error;
     problem = error.message;
   }
-  return llmOperation(request.http, operation, reading, problem);
+  return llmOperation(request.http.facts, operation, reading, problem);
 }
 
 /** Headers by which gateways (Portkey, Helicone, LiteLLM, Cloudflare) take another model, provider or server than the body names. */
@@ -96,8 +96,9 @@ function jsonBody(contentType: string, body: Uint8Array | string | undefined): u
   return parsed.value;
 }
 
-function llmOperation(
-  http: HttpOperation,
+/** @param problem why it is not understood */
+export function llmOperation(
+  http: HttpFacts,
   operation: string,
   reading: Reading,
   problem: string | undefined,
@@ -119,15 +120,17 @@ function llmOperation(
     ),
     accesses: [request, ...facts.tools.map((tool): Access => ({ kind: "tool", tool }))],
     facts,
-    http: http.facts,
+    http,
     ...(Object.keys(members).length > 0 && { members }),
     ...(reading.answers > 1 && { answers: reading.answers }),
+    ...(reading.requests.length > 0 && { requests: reading.requests }),
     ...(problem !== undefined && { unrecognised: problem }),
   };
 }
 
 function factsOf(operation: string, reading: Reading): LlmFacts {
-  const { tools, offered, called, answers, deployment: _path, members: _set, ...read } = reading;
+  const { tools, offered, called, answers, deployment: _path, members: _set, ...rest } = reading;
+  const { requests: _requests, ...read } = rest;
   const { promptsUnreadable, modelUnsaid, toolsUnreadable, maxOutputTokens, ...known } = read;
   return {
     operation,

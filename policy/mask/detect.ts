@@ -2,9 +2,10 @@
 import { RE2JS } from "re2js";
 import type { DetectMask, Transform } from "../bundle.ts";
 import { stricterTransform } from "../strictness.ts";
+import { anyText, bitOf, type Suspects } from "./detector-bits.ts";
 import { detectorNames, detectors, isDetectorName, type Detector } from "./detectors.ts";
 import type { Span } from "./spans.ts";
-import { anyText, bitOf, createLook, type Look, type Suspects } from "./suspects.ts";
+import { createLook, type Look } from "./suspects.ts";
 import { createTransform } from "./transform.ts";
 
 export interface MaskedText {

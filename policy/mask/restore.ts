@@ -1,5 +1,7 @@
 // Puts values back where their tokens stand, in texts that come in pieces: the same engine that masks answers drives it, so a token may be cut over any
 // deltas, chunks and escapes. Only the end of a text that could still become a token is held back: some sixty characters at most, mostly none.
+import { JsonParts } from "./json-marks.ts";
+import { createMarker } from "./suspects.ts";
 import type { Counts, StreamMasker, TextStream } from "./stream.ts";
 import { tokenForm, type TokenForm, type TokenVault } from "./token-vault.ts";
 
@@ -14,7 +16,8 @@ export function createRestorer(vault: TokenVault): StreamMasker {
     open: (counts) => new RestoringStream({ vault, form, counts }),
     whole: (text, counts) =>
       suspects(text) ? read({ vault, form, counts }, text, true).shown : text,
-    suspects,
+    // Of tokens it knows nothing: each string is looked at.
+    parts: new JsonParts(createMarker([]), false),
   };
 }
 

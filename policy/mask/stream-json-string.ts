@@ -1,11 +1,11 @@
 // One string of JSON that comes in pieces: decoded, masked by its treatment, and written again where that changed it.
-import { namedContext, type Counts, type StreamMasker, type TextStream } from "./stream.ts";
+import type { Counts, StreamMasker, TextStream } from "./stream.ts";
 
 export interface StringMasking {
   readonly masker: StreamMasker;
   readonly counts: Counts;
-  /** Of the member it is the value of. */
-  readonly name: string;
+  /** What detectors see before it. */
+  readonly context: string;
   readonly treatment: "text" | "json" | "keep" | "opaque";
   readonly inner: () => TextStream;
   /** It is masked whole, and may have so many characters. */
@@ -132,9 +132,9 @@ export class StringBody {
   }
 
   #masked(): string {
-    const { masker, counts, name, treatment } = this.#options;
+    const { masker, counts, context, treatment } = this.#options;
     if (this.#isLeftAlone(this.#value, true)) return this.#value;
-    if (treatment !== "json") return masker.whole(this.#value, counts, namedContext(name));
+    if (treatment !== "json") return masker.whole(this.#value, counts, context);
     const inner = this.#open();
     return inner.push(this.#value) + inner.end();
   }
@@ -146,8 +146,8 @@ export class StringBody {
   }
 
   #open(): TextStream {
-    const { masker, counts, name, treatment, inner } = this.#options;
-    return treatment === "json" ? inner() : masker.open(counts, namedContext(name));
+    const { masker, counts, context, treatment, inner } = this.#options;
+    return treatment === "json" ? inner() : masker.open(counts, context);
   }
 }
 

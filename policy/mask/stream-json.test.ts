@@ -127,6 +127,26 @@ describe("JSON that comes in pieces", () => {
       });
   });
 
+  test("hides short numbers that a pattern of the policy's own finds, as they come and in pieces", () => {
+    const own = createStreamMasker(
+      [
+        {
+          detector: "pin",
+          pattern: String.raw`\b\d{4}\b`,
+          transform: { kind: "redact" },
+          policy: "a/b",
+        },
+      ],
+      Buffer.alloc(32),
+    );
+    const text = '{"pin":4711,"other":[12, 9999 ],"name":"4711"}';
+    for (const parts of [[text], text.split("")]) {
+      const stream = new JsonStream({ ...options(), masker: own });
+      const shown = parts.map((part) => stream.push(part)).join("") + stream.end();
+      assert.equal(shown, '{"pin":null,"other":[12, null ],"name":"[redacted]"}');
+    }
+  });
+
   test("that is none is refused, or masked as the text it is", () => {
     for (const text of [
       "{",

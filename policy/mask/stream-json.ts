@@ -1,6 +1,7 @@
 // Masks the strings, names and numbers of JSON that comes in pieces, as the values they decode to: `\u0034` hides nothing.
 // What is not changed goes out as it was written; what goes out is JSON where what came in was.
-import { StringBody } from "./stream-json-string.ts";
+import { longestPart, type JsonPart } from "./json-marks.ts";
+import { isOpaque, StringBody } from "./stream-json-string.ts";
 import { namedContext, type Counts, type StreamMasker, type TextStream } from "./stream.ts";
 
 /**
@@ -11,6 +12,9 @@ export type Treatment = "text" | "json" | "keep" | "opaque" | "drop";
 
 /** @param path names of the members that lead to a value, its own last; lists add none */
 export type Shape = (path: readonly string[]) => Treatment;
+
+/** Of what has no identifiers: no path is kept for it. */
+export const everything: Shape = () => "text";
 
 /** Thrown where nothing may be given out, because nobody knows how it will be read. */
 export class NotMaskable extends Error {
@@ -38,13 +42,11 @@ const maxName = 16_384;
 /** Of one number. */
 const maxWord = 1_024;
 
-/** Shorter pieces have few strings. */
-const worthALook = 256;
-
 interface Level {
   readonly isObject: boolean;
   /** Names that lead here. */
   readonly depth: number;
+  readonly context: string;
 }
 
 /** What may come next; bits, so that a mark can say where it belongs in one. */
@@ -56,31 +58,43 @@ const colon = 16;
 const commaOrEnd = 32;
 const nothing = 64;
 
-const blank = 1;
-const mark = 2;
-const ofToken = 0;
+const quote = 0x22;
+const backslash = 0x5c;
+const comma = 0x2c;
+const openBrace = 0x7b;
+const openBracket = 0x5b;
 const closingBrace = 0x7d;
 const closingBracket = 0x5d;
 
-const kinds = new Uint8Array(128);
-for (const character of " \t\n\r") kinds[character.charCodeAt(0)] = blank;
-for (const character of '{}[],:"') kinds[character.charCodeAt(0)] = mark;
+/** By character: where it may stand; 0 for what is no mark. */
+const placesOf = new Uint8Array(256);
+placesOf[openBrace] = value | valueOrEnd;
+placesOf[openBracket] = value | valueOrEnd;
+placesOf[closingBrace] = nameOrEnd | commaOrEnd;
+placesOf[closingBracket] = valueOrEnd | commaOrEnd;
+placesOf[comma] = commaOrEnd;
+placesOf[0x3a] = colon;
+placesOf[quote] = value | valueOrEnd | name | nameOrEnd;
 
-function kindOf(text: string, at: number): number {
-  return kinds[text.charCodeAt(at)] ?? ofToken;
-}
+const blanks = new Uint8Array(256);
+for (const character of " \t\n\r") blanks[character.charCodeAt(0)] = 1;
 
 const literal = /^(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)$/;
 
 export class JsonStream implements TextStream {
   readonly #options: JsonMasking;
   readonly #levels: Level[] = [];
+  /** Kept where the shape asks for it. */
   readonly #path: string[] = [];
+  readonly #isShaped: boolean;
+  /** What a detector sees before a value that is read here: the name of the member it belongs to. */
+  #context = "";
   #expects = value;
-  /** Came, and is not read yet: a token, a name. */
+  /** Came, and is not read yet: the beginning of a token, or of an escape. */
   #rest = "";
   /** A token that was read, as it came, until what follows it shows that it stood in its place. */
   #token = "";
+  #isTokenQuiet = false;
   #string: StringBody | undefined;
   #isName = false;
   #plain: TextStream | undefined;
@@ -88,32 +102,27 @@ export class JsonStream implements TextStream {
   /** Levels above the value that is dropped; -1 outside of one. */
   #dropped = -1;
   #shown = "";
-  /** Nothing is found in what is read. */
-  #isQuiet = false;
-  #isTokenQuiet = false;
+  /** What is being read, where of it the next mark is, and up to where it was shown, changed or dropped. */
+  #part: JsonPart;
+  #mark = 0;
+  #from = 0;
 
   constructor(options: JsonMasking) {
     this.#options = options;
+    this.#isShaped = options.shape !== everything;
+    this.#part = options.masker.parts.none;
   }
 
   push(piece: string): string {
     if (this.#isCut || piece === "") return "";
     if (this.#plain !== undefined) return this.#plain.push(piece);
-    const text = this.#rest + piece;
-    this.#rest = "";
-    // One look at all of it spares one at each of its strings, if they are written as what they say.
-    this.#isQuiet =
-      text.length > worthALook && !/\\|aws|key/i.test(text) && !this.#options.masker.suspects(text);
-    this.#read(text, false);
-    this.#isQuiet = false;
+    this.#read(piece, false);
     return this.#taken();
   }
 
   end(): string {
     if (this.#isCut) return "";
-    const rest = this.#rest;
-    this.#rest = "";
-    if (this.#plain === undefined) this.#read(rest, true);
+    if (this.#plain === undefined) this.#read("", true);
     if (this.#plain === undefined) this.#finish();
     const shown = this.#taken();
     return shown + (this.#plain?.end() ?? "");
@@ -139,180 +148,292 @@ export class JsonStream implements TextStream {
       throw new NotMaskable("its JSON ends before it is whole");
   }
 
-  #read(text: string, isEnd: boolean): void {
+  #read(piece: string, isEnd: boolean): void {
+    const { parts } = this.#options.masker;
+    const part = parts.take();
+    this.#part = part;
+    try {
+      let at = 0;
+      do {
+        const room = at + longestPart - this.#rest.length;
+        part.read(this.#rest + piece.slice(at, room));
+        this.#rest = "";
+        at = room;
+        this.#readPart(part.text.length, isEnd);
+      } while (at < piece.length && this.#plain === undefined && !this.#isCut);
+      if (at < piece.length && this.#plain !== undefined)
+        this.#shown += this.#plain.push(piece.slice(at));
+    } finally {
+      this.#part = parts.none;
+      parts.giveBack(part);
+    }
+  }
+
+  #readPart(length: number, isEnd: boolean): void {
+    this.#mark = 0;
+    this.#from = 0;
     let at = 0;
-    while (at < text.length) {
-      if (this.#string !== undefined) {
-        at = this.#readString(this.#string, text, at, isEnd);
-        continue;
-      }
-      if (kindOf(text, at) === blank) {
-        const begin = at;
-        while (at < text.length && kindOf(text, at) === blank) at += 1;
-        this.#blank(text.slice(begin, at));
-        if (at >= text.length) return;
-      }
-      const next = this.#readMark(text, at, isEnd);
-      if (next === undefined) return;
-      at = next;
+    while (at < length)
+      at =
+        this.#string === undefined
+          ? this.#readNext(at, isEnd)
+          : this.#readString(this.#string, at, isEnd);
+    this.#keep(length);
+  }
+
+  /** One mark or token at this place, or blanks: where reading goes on. */
+  #readNext(at: number, isEnd: boolean): number {
+    const code = this.#part.codes[at] ?? 0;
+    const places = placesOf[code] ?? 0;
+    if (places === 0) return blanks[code] === 1 ? this.#blank(at) : this.#word(at, isEnd);
+    if (!this.#mayStand(code)) return this.#break(at);
+    if (this.#token !== "") this.#giveToken();
+    switch (code) {
+      case quote:
+        return this.#quote(at);
+      case comma:
+        this.#expects = this.#levels.at(-1)?.isObject === true ? name : value;
+        return at + 1;
+      case openBrace:
+      case openBracket:
+        return this.#open(at, code === openBrace);
+      case closingBrace:
+      case closingBracket:
+        return this.#close(at);
+      default:
+        this.#expects = value;
+        return at + 1;
     }
   }
 
-  #blank(text: string): void {
-    if (this.#token === "") this.#write(text);
-    else this.#token += text;
+  #mayStand(code: number): boolean {
+    if (((placesOf[code] ?? 0) & this.#expects) === 0) return false;
+    if (code !== closingBrace && code !== closingBracket) return true;
+    return this.#levels.at(-1)?.isObject === (code === closingBrace);
   }
 
-  /** One mark or token at this place; undefined when the rest is no business of ours, or must wait. */
-  #readMark(text: string, at: number, isEnd: boolean): number | undefined {
-    if (kindOf(text, at) === mark) {
-      const reader = readers[text.charCodeAt(at)];
-      if (reader === undefined || (reader.at & this.#expects) === 0 || !this.#fits(text, at))
-        return this.#break(text, at);
-      if (this.#token !== "") this.#giveToken();
-      return this[reader.read](text, at);
+  #blank(at: number): number {
+    const end = this.#blanksEnd(at);
+    if (this.#token !== "") {
+      this.#token += this.#part.text.slice(at, end);
+      this.#from = end;
     }
-    let end = at;
-    while (end < text.length && kindOf(text, end) === ofToken) end += 1;
-    const word = text.slice(at, end);
-    if (word.length > maxWord) return this.#break(text, at);
-    if (end === text.length && !isEnd) {
-      this.#rest = word;
-      return undefined;
-    }
-    if (!this.#expectsValue() || !literal.test(word)) return this.#break(text, at);
-    this.#token = word;
-    this.#isTokenQuiet = this.#isQuiet;
-    this.#afterValue();
     return end;
+  }
+
+  #blanksEnd(at: number): number {
+    const { codes, text } = this.#part;
+    let end = at;
+    while (end < text.length && blanks[codes[end] ?? 0] === 1) end += 1;
+    return end;
+  }
+
+  /** A number, or true, false, null. */
+  #word(at: number, isEnd: boolean): number {
+    const { codes, text } = this.#part;
+    let end = at + 1;
+    while (end < text.length && isOfWord(codes[end] ?? 0)) end += 1;
+    if (end - at > maxWord) return this.#break(at);
+    if (end === text.length && !isEnd) {
+      this.#keep(at);
+      this.#from = end;
+      this.#rest = text.slice(at);
+      return end;
+    }
+    if (!this.#expectsValue() || !literal.test(text.slice(at, end))) return this.#break(at);
+    const isQuiet = !this.#isMarked(at, end);
+    this.#afterValue(end);
+    const next = this.#blanksEnd(end);
+    if (next < text.length && this.#mayStand(codes[next] ?? 0)) {
+      if (!isQuiet && this.#isHidden(text.slice(at, end))) this.#instead(at, end, "null");
+      return next;
+    }
+    this.#keep(at);
+    this.#from = end;
+    this.#token = text.slice(at, end);
+    this.#isTokenQuiet = isQuiet;
+    return end;
+  }
+
+  /** Whether something may be found between two places. Asked from the left to the right. */
+  #isMarked(from: number, end: number): boolean {
+    if (!this.#options.masker.parts.seesFindings) return true;
+    const { at } = this.#part;
+    let mark = this.#mark;
+    while ((at[mark] ?? 0) < from) mark += 1;
+    this.#mark = mark;
+    return (at[mark] ?? 0) < end;
   }
 
   #expectsValue(): boolean {
     return (this.#expects & (value | valueOrEnd)) !== 0;
   }
 
-  #fits(text: string, at: number): boolean {
-    const code = text.charCodeAt(at);
-    if (code !== closingBrace && code !== closingBracket) return true;
-    return this.#levels.at(-1)?.isObject === (code === closingBrace);
-  }
-
-  open(text: string, at: number): number {
+  #open(at: number, isObject: boolean): number {
     if (this.#levels.length >= maxDepth)
-      return this.#tooMuch(text, `is nested deeper than ${maxDepth} levels`);
-    const isObject = text[at] === "{";
-    this.#startDropping(isObject ? "null" : "[]");
-    this.#write(text[at] ?? "");
-    this.#levels.push({ isObject, depth: this.#path.length });
+      return this.#tooMuch(at, `is nested deeper than ${maxDepth} levels`);
+    if (this.#dropped < 0 && this.#treatment() === "drop") this.#drop(at, isObject ? "null" : "[]");
+    this.#levels.push({ isObject, depth: this.#path.length, context: this.#context });
     this.#expects = isObject ? nameOrEnd : valueOrEnd;
     return at + 1;
   }
 
-  close(text: string, at: number): number {
+  #close(at: number): number {
     const level = this.#levels.pop();
-    if (level !== undefined) this.#path.length = level.depth;
-    this.#write(text[at] ?? "");
-    this.#afterValue();
+    this.#context = level?.context ?? "";
+    this.#leave(level?.depth ?? 0);
+    this.#afterValue(at + 1);
     return at + 1;
   }
 
-  comma(_text: string, at: number): number {
-    this.#write(",");
-    this.#expects = this.#levels.at(-1)?.isObject === true ? name : value;
-    return at + 1;
+  #leave(depth: number): void {
+    while (this.#path.length > depth) this.#path.pop();
   }
 
-  colon(_text: string, at: number): number {
-    this.#write(":");
-    this.#expects = value;
-    return at + 1;
-  }
-
-  quote(text: string, at: number): number {
+  /** Most strings are there whole and have no escapes. */
+  #quote(at: number): number {
+    const { codes, at: marks, text } = this.#part;
     this.#isName = !this.#expectsValue();
-    if (!this.#isName) this.#startDropping("null");
-    const next = this.#readShort(text, at);
-    if (next !== undefined) return next;
+    let mark = this.#mark;
+    while ((marks[mark] ?? 0) <= at) mark += 1;
+    const isQuiet = codes[marks[mark] ?? 0] === quote && this.#options.masker.parts.seesFindings;
+    while ((marks[mark] ?? 0) < text.length && !endsPlain(codes[marks[mark] ?? 0])) mark += 1;
+    this.#mark = mark;
+    const end = marks[mark] ?? 0;
+    if (end < text.length && codes[end] === quote) {
+      if (this.#isName) this.#wholeName(at, end, isQuiet);
+      else this.#wholeValue(at, end, isQuiet);
+      return end + 1;
+    }
+    this.#startString(at);
+    return at + 1;
+  }
+
+  #wholeName(at: number, end: number, isQuiet: boolean): void {
+    if (isQuiet && !this.#isShaped) return this.#isNamed("", "");
+    const came = this.#part.text.slice(at + 1, end);
+    if (!isQuiet && this.#dropped < 0) {
+      const { masker, counts } = this.#options;
+      const masked = masker.whole(came, counts);
+      if (masked !== came) this.#instead(at, end + 1, JSON.stringify(masked));
+    }
+    this.#isNamed(came, isQuiet ? "" : namedContext(came));
+  }
+
+  #wholeValue(at: number, end: number, isQuiet: boolean): void {
+    const treatment = this.#treatment();
+    const context = this.#context;
+    if (this.#dropped >= 0) return this.#afterValue(end + 1);
+    if (treatment === "drop") this.#instead(at, end + 1, "null");
+    else if (!isQuiet || context !== "" || treatment === "json") {
+      const came = this.#part.text.slice(at + 1, end);
+      const masked = this.#masked(came, treatment, context);
+      if (masked !== came) this.#instead(at, end + 1, JSON.stringify(masked));
+    }
+    this.#afterValue(end + 1);
+  }
+
+  #masked(came: string, treatment: Treatment, context: string): string {
+    const { masker, counts } = this.#options;
+    if (treatment === "keep" || (treatment === "opaque" && isOpaque(came))) return came;
+    if (treatment !== "json") return masker.whole(came, counts, context);
+    const inner = this.#inner();
+    return inner.push(came) + inner.end();
+  }
+
+  #inner(): JsonStream {
+    return new JsonStream({ ...this.#options, shape: everything, otherwise: "text" });
+  }
+
+  /** Of a string that has escapes, or does not end here. */
+  #startString(at: number): void {
     const { masker, counts } = this.#options;
     const treatment = this.#isName ? "text" : this.#treatment();
+    if (treatment === "drop" && this.#dropped < 0) this.#drop(at, "null");
+    this.#keep(at);
+    this.#from = at + 1;
     this.#string = new StringBody({
       masker,
       counts,
-      name: this.#isName ? "" : (this.#path.at(-1) ?? ""),
+      context: this.#isName ? "" : this.#context,
       treatment: treatment === "drop" ? "keep" : treatment,
-      inner: () => new JsonStream({ ...this.#options, shape: everything, otherwise: "text" }),
+      inner: () => this.#inner(),
       ...(this.#isName && { whole: maxName }),
     });
-    return at + 1;
   }
 
-  /** A string that is there whole, without escapes, and stays as it is: nearly every one. */
-  #readShort(text: string, at: number): number | undefined {
-    const end = text.indexOf('"', at + 1);
-    if (end < 0 || end - at > maxName) return undefined;
-    const value = text.slice(at + 1, end);
-    if (value.includes("\\") || !this.#isPlain(value)) return undefined;
-    this.#write(text.slice(at, end + 1));
-    this.#isRead(value);
-    return end + 1;
-  }
-
-  #isPlain(text: string): boolean {
-    if (!this.#isName && this.#treatment() === "json") return false;
-    const context = this.#isName ? "" : namedContext(this.#path.at(-1) ?? "");
-    if (this.#isQuiet && context === "") return true;
-    return !this.#options.masker.suspects(text, context);
-  }
-
-  #isRead(value: string): void {
-    if (this.#isName) {
-      this.#path.length = this.#levels.at(-1)?.depth ?? 0;
-      this.#path.push(value);
-      this.#expects = colon;
-    } else this.#afterValue();
-  }
-
-  #readString(body: StringBody, text: string, at: number, isEnd: boolean): number {
+  #readString(body: StringBody, at: number, isEnd: boolean): number {
+    const { text } = this.#part;
     const { shown, next, isOver, isTooLong, rest } = body.read(text, at, isEnd);
-    if (isTooLong) return this.#tooMuch(text, "has a name that is too long");
+    this.#from = next;
+    if (isTooLong) return this.#tooMuch(next, "has a name that is too long");
     this.#write(shown);
     if (!isOver) {
+      this.#from = text.length;
       this.#rest = rest;
       return text.length;
     }
     this.#string = undefined;
-    this.#isRead(body.name());
+    const came = body.name();
+    if (this.#isName) this.#isNamed(came, namedContext(came));
+    else this.#afterValue(next);
     return next;
+  }
+
+  #isNamed(came: string, context: string): void {
+    this.#context = context;
+    this.#expects = colon;
+    if (!this.#isShaped) return;
+    this.#leave(this.#levels.at(-1)?.depth ?? 0);
+    this.#path.push(came);
   }
 
   #treatment(): Treatment {
     return this.#options.shape(this.#path);
   }
 
-  #startDropping(instead: string): void {
-    if (this.#dropped >= 0 || this.#treatment() !== "drop") return;
-    this.#write(instead);
+  #drop(at: number, instead: string): void {
+    this.#keep(at);
+    this.#shown += instead;
     this.#dropped = this.#levels.length;
   }
 
-  #afterValue(): void {
-    if (this.#dropped === this.#levels.length) this.#dropped = -1;
+  /** @param at where it ends */
+  #afterValue(at: number): void {
+    if (this.#dropped === this.#levels.length) {
+      this.#keep(at);
+      this.#dropped = -1;
+    }
     this.#expects = this.#levels.length === 0 ? nothing : commaOrEnd;
   }
 
-  /** A number that something is found in has no other form than null. */
   #giveToken(): void {
     const came = this.#token;
     if (came === "") return;
     this.#token = "";
-    const { masker, counts } = this.#options;
     const word = came.trimEnd();
-    const isHidden =
-      word.length > 8 &&
-      !this.#isTokenQuiet &&
-      masker.whole(word, counts) !== word &&
-      this.#treatment() !== "keep";
+    const isHidden = !this.#isTokenQuiet && this.#isHidden(word);
     this.#write(isHidden ? `null${came.slice(word.length)}` : came);
+  }
+
+  /** A number that something is found in has no other form than null. */
+  #isHidden(word: string): boolean {
+    const { masker, counts } = this.#options;
+    if (this.#dropped >= 0 || this.#treatment() === "keep") return false;
+    return masker.whole(word, counts) !== word;
+  }
+
+  /** What was read up to here stays as it came. */
+  #keep(upTo: number): void {
+    if (upTo <= this.#from) return;
+    this.#write(this.#part.text.slice(this.#from, upTo));
+    this.#from = upTo;
+  }
+
+  #instead(from: number, to: number, shown: string): void {
+    this.#keep(from);
+    this.#write(shown);
+    this.#from = to;
   }
 
   #write(text: string): void {
@@ -320,43 +441,37 @@ export class JsonStream implements TextStream {
   }
 
   /** What came is no JSON from here on, nor was the token before it in its place. */
-  #break(text: string, at: number): undefined {
+  #break(at: number): number {
     if (this.#options.otherwise === "refuse")
       throw new NotMaskable("it is no JSON, so nobody knows what its strings say");
     const { masker, counts } = this.#options;
+    const { text } = this.#part;
+    this.#keep(at);
+    this.#from = text.length;
     this.#plain = masker.open(counts);
-    const shown = this.#plain.push(this.#token + text.slice(at));
-    this.#token = "";
     this.#dropped = -1;
-    this.#write(shown);
-    return undefined;
-  }
-
-  #tooMuch(text: string, what: string): number {
-    if (this.#options.otherwise !== "text") throw new NotMaskable(`its JSON ${what}`);
-    this.#isCut = true;
+    this.#write(this.#plain.push(this.#token + text.slice(at)));
+    this.#token = "";
     return text.length;
   }
+
+  #tooMuch(at: number, what: string): number {
+    if (this.#options.otherwise !== "text") throw new NotMaskable(`its JSON ${what}`);
+    this.#keep(at);
+    this.#from = this.#part.text.length;
+    this.#isCut = true;
+    return this.#from;
+  }
 }
 
-const everything: Shape = () => "text";
-
-interface Reader {
-  /** Where it may stand. */
-  readonly at: number;
-  readonly read: "open" | "close" | "comma" | "colon" | "quote";
+function isOfWord(code: number): boolean {
+  return placesOf[code] === 0 && blanks[code] === 0;
 }
 
-/** By character. */
-const readers: Readonly<Record<number, Reader>> = {
-  0x7b: { at: value | valueOrEnd, read: "open" },
-  0x5b: { at: value | valueOrEnd, read: "open" },
-  0x7d: { at: nameOrEnd | commaOrEnd, read: "close" },
-  0x5d: { at: valueOrEnd | commaOrEnd, read: "close" },
-  0x2c: { at: commaOrEnd, read: "comma" },
-  0x3a: { at: colon, read: "colon" },
-  0x22: { at: value | valueOrEnd | name | nameOrEnd, read: "quote" },
-};
+/** Where a string ends, or is written otherwise than it reads. */
+function endsPlain(code: number | undefined): boolean {
+  return code === quote || code === backslash;
+}
 
 /** The whole of a text that is there. */
 export function maskJson(options: JsonMasking, text: string): string {

@@ -4,13 +4,14 @@
 // (stream-ends.ts, stream-long.ts, stream-pattern.ts state the bounds). What stands before it is masked by the very detectors
 // that mask whole texts, and never looked at again.
 import type { DetectMask, Transform } from "../bundle.ts";
-import { stricterTransform } from "../strictness.ts";
+import { bitOf, type Suspects } from "./detector-bits.ts";
 import { detectorNames, detectors, isDetectorName, type DetectorName } from "./detectors.ts";
-import type { Span } from "./spans.ts";
+import { JsonParts } from "./json-marks.ts";
+import { stopOf, united, type Found, type Union } from "./stream-findings.ts";
 import { endsPlan, OpenEnds, type EndsPlan } from "./stream-ends.ts";
 import { privateKeys, webTokens, type LongFinder } from "./stream-long.ts";
 import { compilePattern } from "./stream-pattern.ts";
-import { bitOf, createLook, type Suspects } from "./suspects.ts";
+import { createLook, createMarker } from "./suspects.ts";
 import type { TokenVault } from "./token-vault.ts";
 import { createTransform, redactedText, type MaskValue } from "./transform.ts";
 
@@ -32,12 +33,9 @@ export interface StreamMasker {
   open(counts: Counts, context?: string): TextStream;
   /** The same of a text that is there whole. */
   whole(text: string, counts: Counts, context?: string): string;
-  /** False when nothing is found in this text. */
-  suspects(text: string, context?: string): boolean;
+  /** What readers of JSON read with. */
+  readonly parts: JsonParts;
 }
-
-/** Findings that overlap become one, which grows by no more than this over the longest of them. */
-const longestChain = 1_024;
 
 /** UTF-16 units of texts that are looked at without a buffer of their own. */
 const shortText = 1_024;
@@ -58,25 +56,6 @@ export function namedContext(name: string): string {
 
 /** A context that makes what follows it a finding. */
 const speaking = /aws|key/i;
-
-interface Found extends Span {
-  readonly transform: Transform;
-  readonly detector: string;
-  /** Of a long finding only. */
-  readonly isLong?: boolean;
-  readonly resumes?: boolean;
-}
-
-interface Union {
-  readonly start: number;
-  end: number;
-  transform: Transform;
-  isLong: boolean;
-  /** Of the findings in it. */
-  longest: number;
-  /** Its beginning was given out, masked. */
-  resumes: boolean;
-}
 
 interface Bounded {
   readonly detector: DetectorName;
@@ -128,8 +107,12 @@ export function createStreamMasker(
     open: (counts, context = "") => new Stream(plan, counts, context),
     whole: (text, counts, context = "") =>
       suspects(text, context) ? new Stream(plan, counts, context).all(text) : text,
-    suspects: (text, context = "") => suspects(text, context),
+    parts: new JsonParts(createMarker(masks.map(nameOf).filter(isDetectorName)), !hasPatterns),
   };
+}
+
+function nameOf({ detector }: DetectMask): string {
+  return detector;
 }
 
 function planOf(
@@ -372,41 +355,4 @@ class Stream implements TextStream {
           ],
     );
   }
-}
-
-/** A finding is masked whole or not yet, but for a long one, of which nothing is shown. */
-function stopOf(last: Union | undefined, open: number): number {
-  if (last === undefined || last.isLong || last.start >= open || open >= last.end) return open;
-  return last.start;
-}
-
-/** Findings that overlap become one, under the stricter transform; those before `held` are over, but for a long one. */
-function united(found: readonly Found[], held: number): Union[] {
-  const unions: Union[] = [];
-  const inOrder = found.toSorted((a, b) => a.start - b.start || b.end - a.end);
-  for (const { start, end, transform, isLong = false, resumes = false } of inOrder) {
-    const last = unions.at(-1);
-    const touches = last !== undefined && (start < last.end || (resumes && start === last.end));
-    if (last === undefined || !touches) {
-      unions.push({ start, end, transform, isLong, resumes, longest: end - start });
-      continue;
-    }
-    if (isFull(last)) {
-      if (end > last.end)
-        unions.push({ start: last.end, end, transform, isLong, resumes, longest: end - start });
-      continue;
-    }
-    last.end = Math.max(last.end, end);
-    last.longest = Math.max(last.longest, end - start);
-    last.transform = stricterTransform(last.transform, transform);
-    last.isLong ||= isLong;
-    // The same one, told before it was given out.
-    if (isLong && !resumes && start >= held) last.resumes = false;
-  }
-  return unions;
-}
-
-/** Findings that overlap one after the other without end are cut; a long one is hidden whole anyway. */
-function isFull({ start, end, longest, isLong }: Union): boolean {
-  return !isLong && end - start > longest + longestChain;
 }

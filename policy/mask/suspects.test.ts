@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import { bitOf } from "./detector-bits.ts";
 import { detectorNames, detectors } from "./detectors.ts";
-import { bitOf, createLook } from "./suspects.ts";
+import { namedContext } from "./stream.ts";
+import { createLook, createMarker, type Marks } from "./suspects.ts";
 
 /** What findings are made of, whole and in pieces, and what joins them. */
 const pieces = fc.constantFrom(
@@ -83,5 +85,44 @@ describe("a first look", () => {
     assert.equal(createLook(["email"])(bytes, 0, bytes.length), bitOf("email"));
     assert.equal(createLook(["credit-card"])(bytes, 0, bytes.length), bitOf("credit-card"));
     assert.equal(createLook([])(bytes, 0, bytes.length), 0);
+  });
+});
+
+describe("marks in a JSON text", () => {
+  const marker = createMarker(detectorNames);
+
+  function marked(text: string): { at: number[]; characters: Uint8Array } {
+    const characters = Buffer.from(text, "latin1");
+    const into: Marks = { at: new Int32Array(characters.length), count: 0 };
+    marker(characters, characters.length, into);
+    return { at: [...into.at.subarray(0, into.count)], characters };
+  }
+
+  test("stand in every string that something is found in, whatever stands around it", () => {
+    const latin = texts.map((text) => text.replaceAll(/[^\0-\u00ff]/g, "\u00ff"));
+    fc.assert(
+      fc.property(fc.array(latin, { minLength: 1, maxLength: 4 }), (strings) => {
+        const parts = strings.map((text) => text.replaceAll(/["\\]/g, ""));
+        const { at } = marked(parts.map((part) => `"${part}"`).join(""));
+        let from = 0;
+        for (const part of parts) {
+          const end = from + 1 + part.length;
+          const isMarked = at.some((place) => place > from && place < end);
+          const found = detectorNames.filter((name) => detectors[name](part).length > 0);
+          assert.ok(isMarked || found.length === 0, `${found.join(", ")} in ${part}`);
+          assert.ok(isMarked || namedContext(part) === "", part);
+          from = end + 1;
+        }
+      }),
+      { numRuns: 6_000 },
+    );
+  });
+
+  test("stand at quotes and backslashes, and nowhere in words, dates and amounts", () => {
+    const text = String.raw`{"at":"2026-11-30T12:30:45.123Z","note":"a\nb, c","total":129.5}`;
+    const { at, characters } = marked(text);
+    const expected = [...text.matchAll(/["\\]/g)].map(({ index }) => index);
+    assert.deepEqual(at, expected);
+    assert.ok(at.every((place) => characters[place] === 0x22 || characters[place] === 0x5c));
   });
 });

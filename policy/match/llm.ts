@@ -91,6 +91,7 @@ export const plainOperations: ReadonlySet<string> = new Set([
   "models",
   "count-tokens",
   "files",
+  "caches",
   "moderations",
   "images",
   "speech",

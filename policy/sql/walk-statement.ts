@@ -117,7 +117,7 @@ const specials: Readonly<Record<string, Special>> = {
   DeclareCursorStmt: nested,
   ExecuteStmt: (_body, { sink }) =>
     sink.refuse(
-      "EXECUTE is decided only as a statement of its own, sent as a simple query with bare literals as arguments; otherwise use the protocol's prepared statements",
+      "EXECUTE is decided only as a statement of its own with bare literals as arguments; otherwise use the protocol's prepared statements",
     ),
   DoStmt: (_body, { sink }) => sink.statement("do", { opaque: true }),
   CallStmt: call,

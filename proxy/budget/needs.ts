@@ -4,7 +4,7 @@ import type { BudgetName } from "../../policy/budget/budget.ts";
 import { expectedOutput } from "../../policy/budget/estimate.ts";
 import { usesTokens } from "../../policy/budget/uncountable.ts";
 import { costOf, priceOf, type Price, type Tokens } from "../../policy/budget/price.ts";
-import type { Operation } from "../../policy/operation.ts";
+import type { LlmOperation, Operation } from "../../policy/operation.ts";
 
 export interface Need {
   readonly budget: BudgetName;
@@ -46,7 +46,7 @@ export function needsOf(
   const { tokens, isNamed } = expectedOutput(operation, maxOutputTokens, entry);
   const expected = { input: input(), output: tokens };
   const least =
-    !isNamed && operation.facts.stream ? { input: expected.input, output: 1 } : expected;
+    !isNamed && comesInPieces(operation) ? { input: expected.input, output: 1 } : expected;
   for (const budget of counted)
     needs.push({
       budget,
@@ -54,6 +54,11 @@ export function needsOf(
       atLeast: amountOf(budget, least, price),
     });
   return { needs, expected, price, isBounded: isNamed };
+}
+
+/** Counted while it passes, and cut. */
+function comesInPieces({ facts }: LlmOperation): boolean {
+  return facts.stream || facts.operation === "realtime";
 }
 
 function countedOf({ limits }: Bundle, price: Price | undefined): readonly BudgetName[] {

@@ -23,8 +23,9 @@ export class Spending {
   readonly #expected: Tokens;
   /** A request that names its limit will not go beyond, so nothing is asked for beforehand. */
   readonly #ahead: number;
-  #held: number;
-  #counted: number | undefined;
+  /** What the parts of each add up to. */
+  readonly #held = new Map<BudgetName, number>();
+  #counted: Tokens | undefined;
   #isAsking = false;
   #over: BudgetName | undefined;
 
@@ -41,22 +42,26 @@ export class Spending {
     this.#price = price;
     this.#expected = expected;
     this.#ahead = isBounded ? 0 : aheadTokens;
-    this.#held = this.#keep(parts);
+    this.#keep(parts);
   }
 
   /** The budget that is used up by so many tokens of answer, if one is. */
   count(output: number): BudgetName | undefined {
-    this.#counted = output;
-    if (output + this.#ahead > this.#held && this.#over === undefined && !this.#isAsking)
-      this.#grow(output);
-    if (output <= this.#held) return undefined;
-    if (this.#over !== undefined) return this.#over;
-    return output > this.#held + graceTokens ? this.#parts.keys().next().value : undefined;
+    return this.countAll({ input: this.#expected.input, output });
+  }
+
+  /** The same of what goes on to be asked, too: each answer of a session has its own input. */
+  countAll(used: Tokens): BudgetName | undefined {
+    this.#counted = used;
+    if (this.#over === undefined && !this.#isAsking && this.#short(this.#ahead) !== undefined)
+      this.#grow(used);
+    if (this.#short(0) === undefined) return undefined;
+    return this.#over ?? this.#short(-graceTokens);
   }
 
   /** What was counted so far, for an answer that ends here. */
   get tokens(): Tokens {
-    return { input: this.#expected.input, output: this.#counted ?? 0 };
+    return this.#counted ?? { input: this.#expected.input, output: 0 };
   }
 
   settle(outcome: EventOutcome): void {
@@ -73,29 +78,37 @@ export class Spending {
     // Providers do not bill what they refused, and nothing was sent of what never got there.
     if (httpStatus === undefined ? status !== "unknown" : httpStatus >= 400)
       return { input: 0, output: 0 };
-    return this.#counted === undefined ? undefined : this.tokens;
+    return this.#counted;
   }
 
-  /** Returns the tokens of answer that everything held by now pays for. */
-  #keep(added: readonly Part[]): number {
-    for (const part of added)
-      this.#parts.set(part.budget, [...(this.#parts.get(part.budget) ?? []), part]);
-    return Math.min(...[...this.#parts].map(([budget, parts]) => this.#outputFor(budget, parts)));
+  #keep(added: readonly Part[]): void {
+    for (const part of added) {
+      const { budget, reservation } = part;
+      this.#parts.set(budget, [...(this.#parts.get(budget) ?? []), part]);
+      this.#held.set(budget, (this.#held.get(budget) ?? 0) + reservation.amount);
+    }
   }
 
-  #outputFor(budget: BudgetName, parts: readonly Part[]): number {
-    const held = parts.reduce((sum, { reservation }) => sum + reservation.amount, 0);
-    const { input } = this.#expected;
-    if (budget !== "costPerDay") return held - input;
-    const { input: each = 0, output = 0 } = this.#price ?? {};
-    return output === 0 ? Infinity : Math.floor((held - input * each) / output);
+  /** The budget of which not enough is held for what was counted and so many more tokens of answer. */
+  #short(more: number): BudgetName | undefined {
+    const used = this.#with(this.tokens, more);
+    for (const [budget, held] of this.#held)
+      if (amountOf(budget, used, this.#price) > held) return budget;
+    return undefined;
   }
 
-  #grow(output: number): void {
-    const wanted = Math.max(growTokens, output - this.#held + this.#ahead);
-    const needs: Need[] = [...this.#parts.keys()].map((budget) => ({
+  #with({ input, output }: Tokens, more: number): Tokens {
+    return { input, output: Math.max(0, output + more) };
+  }
+
+  #grow(used: Tokens): void {
+    const wanted = this.#with(used, this.#ahead);
+    const needs: Need[] = [...this.#held].map(([budget, held]) => ({
       budget,
-      amount: amountOf(budget, { input: 0, output: wanted }, this.#price),
+      amount: Math.max(
+        amountOf(budget, { input: 0, output: growTokens }, this.#price),
+        amountOf(budget, wanted, this.#price) - held,
+      ),
       atLeast: 1,
     }));
     const taking = this.#purses.take(needs);
@@ -111,7 +124,7 @@ export class Spending {
   }
 
   #add(taken: Awaited<ReturnType<Purses["take"]>>): void {
-    if ("parts" in taken) this.#held = this.#keep(taken.parts);
+    if ("parts" in taken) this.#keep(taken.parts);
     else this.#over = "away" in taken ? taken.short[0] : taken.short.budget;
   }
 }

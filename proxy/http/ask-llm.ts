@@ -1,6 +1,8 @@
 // What a request to a language model asks for: its JSON body is read before the decision, and the answer on its way back.
 import { formTokens, inputTokens } from "../../policy/budget/estimate.ts";
 import type { DetectMask, RecordingDetail } from "../../policy/bundle.ts";
+import { maskedMark, withThinking } from "../../policy/llm/anthropic/kept-thinking.ts";
+import type { KeptThinking } from "../../policy/llm/anthropic/kept-thinking.ts";
 import { answerReader } from "../../policy/llm/answer.ts";
 import type { AnswerReader } from "../../policy/llm/answer.ts";
 import type { Answer } from "../../policy/llm/gathering.ts";
@@ -12,15 +14,15 @@ import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
 import type { LlmOperation } from "../../policy/operation.ts";
 import type { Counts } from "../../policy/mask/stream.ts";
-import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import { ProxyError } from "../errors.ts";
 import { maxContentBytes } from "../pipeline.ts";
-import type { Content, LiveGrant } from "../pipeline.ts";
+import type { Content, GateSession, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import type { Exchange, Observer } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
 import { maskRequest } from "./mask-request.ts";
+import { strictestOf } from "./batch-requests.ts";
 import { decodedBody, decodedHead, settledJson, settledType } from "./request-text.ts";
 
 /** Prompts with images in them run to a few megabytes; what is decided on has to be held while it is. */
@@ -34,9 +36,10 @@ export async function askLlm(
   received: RequestHead,
   live: LiveGrant,
   masks: readonly DetectMask[],
-  vault: TokenVault,
+  session: Pick<GateSession, "vault" | "thinking" | "decideNow">,
 ): Promise<Asked> {
   const { endpoint, bundle } = live;
+  const { vault, thinking } = session;
   const sent = await wholeBody(exchange, received);
   const type = sent === undefined ? undefined : settledType(received, sent);
   const head =
@@ -52,13 +55,14 @@ export async function askLlm(
     target: head.target,
     headers: head.all,
   });
-  const operation = recogniseLlm(provider, {
+  const asked = recogniseLlm(provider, {
     http,
     basePath: endpoint.basePath,
     contentType: String(head.all["content-type"] ?? ""),
     headers: Object.keys(head.all),
     ...(body !== undefined && { body }),
   });
+  const operation = strictestOf(asked, (one) => session.decideNow(one));
   if (masks.length > 0) refuseTokens(operation);
   return {
     operation,
@@ -73,7 +77,9 @@ export async function askLlm(
     form: "readable",
     body: ({ maxOutputTokens }) => {
       if (body === undefined) return null;
-      return rewritten(provider, body, operation, maxOutputTokens);
+      const sent = rewritten(provider, body, asked, maxOutputTokens);
+      // Behind the decision and the record: what the model thought is the provider's own, and only it hears it again.
+      return provider.signsThinking === true ? thoughtOf(sent, thinking) : sent;
     },
     observer: () =>
       new AnswerObserver(provider, requestContents(operation, body, bundle.recording.detail)),
@@ -127,7 +133,7 @@ function rewritten(
   maxOutputTokens: number | undefined,
 ): Buffer {
   const limit =
-    maxOutputTokens === undefined
+    maxOutputTokens === undefined || http.contentType !== "application/json"
       ? {}
       : limitOf(body, (value) =>
           provider.limited(facts.operation, value, maxOutputTokens, http.path),
@@ -136,6 +142,13 @@ function rewritten(
   return Object.keys(set).length === 0
     ? body
     : Buffer.from(withMembers(body.toString("utf8"), set));
+}
+
+/** The request with the thinking that was masked as its model signed it. */
+function thoughtOf(body: Buffer, thinking: KeptThinking): Buffer {
+  return body.includes(maskedMark)
+    ? Buffer.from(withThinking(body.toString("utf8"), thinking))
+    : body;
 }
 
 /** The members that differ in the body with the limit. */

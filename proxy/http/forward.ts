@@ -234,7 +234,7 @@ function ask(
     case "passthrough":
       throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
     default:
-      return askLlm(providers[protocol], exchange, head, live, masks, session.vault);
+      return askLlm(providers[protocol], exchange, head, live, masks, session);
   }
 }
 

@@ -1,6 +1,7 @@
 // Masks an answer between upstream and agent: its headers as texts, its body by what it is (policy/llm/mask-answer.ts). What cannot be
 // masked is refused: before its head went out with a sentence, after that by breaking it off.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
+import type { KeptThinking } from "../../policy/llm/anthropic/kept-thinking.ts";
 import { bodyMasker, type BodyMasker } from "../../policy/llm/mask-answer.ts";
 import type { LlmProvider } from "../../policy/llm/provider.ts";
 import { NotMaskable } from "../../policy/mask/stream-json.ts";
@@ -46,7 +47,7 @@ const reversibles = new WeakMap<TokenVault, WeakMap<readonly DetectMask[], Strea
 
 /** Undefined where nothing is masked. */
 export function answerMask(
-  session: Pick<GateSession, "mark" | "masksNow">,
+  session: Pick<GateSession, "mark" | "masksNow" | "thinking">,
   bundle: Bundle,
   { provider, operation }: { readonly provider?: LlmProvider; readonly operation: Operation },
   method: string,
@@ -54,7 +55,7 @@ export function answerMask(
   const masks = session.masksNow(bundle.detectMasks);
   if (masks.length === 0) return undefined;
   const see = findings(masks, session, operation);
-  return new AnswerMask(maskerOf(masks, bundle), provider, method, see);
+  return new AnswerMask(maskerOf(masks, bundle), provider, method, see, session.thinking);
 }
 
 /** By the list of masks, which is one object as long as the bundle lives. */
@@ -124,13 +125,17 @@ export class AnswerMask implements AnswerGuard {
   readonly counts: Counts = {};
   #body: BodyMasker | undefined;
   readonly #see: SeeFindings | undefined;
+  readonly #thinking: KeptThinking | undefined;
 
+  /** @param thinking keeps what is masked of it, where it is signed */
   constructor(
     masker: StreamMasker,
     provider: LlmProvider | undefined,
     method: string,
     see?: SeeFindings,
+    thinking?: KeptThinking,
   ) {
+    this.#thinking = thinking;
     this.#see = see;
     this.#masker = masker;
     this.#provider = provider;
@@ -155,6 +160,8 @@ export class AnswerMask implements AnswerGuard {
       this.#provider,
       this.#masker,
       this.counts,
+      "answer",
+      this.#thinking,
     );
     if (body === "nothing to mask") return this.headers(headers);
     if ("problem" in body) throw refused(body.problem);

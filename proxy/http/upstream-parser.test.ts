@@ -279,3 +279,28 @@ test("random damage: no crash, pieces never matter, and nothing is read that Nod
     { numRuns: 1_000 },
   );
 });
+
+test("small chunks that one read brings go on as one piece, and none waits for the next read", () => {
+  const told: string[] = [];
+  const parser = new AnswerParser({
+    head: () => told.push("head"),
+    data: (chunk) => told.push(chunk.toString("latin1")),
+    end: () => told.push("end"),
+  });
+  parser.expect("GET");
+  parser.push(
+    bytes(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n04;x=y\r\n two\r\n6\r\n thr",
+    ),
+  );
+  assert.deepEqual(told.splice(0), ["head", "one two thr"]);
+  parser.push(bytes("ee\r\n"));
+  assert.deepEqual(told.splice(0), ["ee"]);
+  parser.push(bytes("1\r\n!\r\n0\r\n\r\n"));
+  assert.deepEqual(told, ["!", "end"]);
+  parser.expect("GET");
+  assert.throws(() =>
+    parser.push(bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nnone\r\n")),
+  );
+  assert.deepEqual(told, ["!", "end", "head", "hi"]);
+});

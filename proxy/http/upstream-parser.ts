@@ -26,6 +26,29 @@ const maxChunkLine = 4 * 1024;
 
 const statusLinePattern = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
 const chunkLinePattern = /^([0-9a-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/i;
+/** More than a read brings; longer sizes, and those with extensions, are read by the pattern. */
+const shortChunkDigits = 6;
+const noDigit = 16;
+const hexDigits = new Uint8Array(256).fill(noDigit);
+for (const [value, digits] of [
+  "0",
+  "1",
+  "2",
+  "3",
+  "4",
+  "5",
+  "6",
+  "7",
+  "8",
+  "9",
+  "aA",
+  "bB",
+  "cC",
+  "dD",
+  "eE",
+  "fF",
+].entries())
+  for (const byte of Buffer.from(digits)) hexDigits[byte] = value;
 const versionStart = "HTTP/1.";
 const lengthPattern = /^\d{1,15}$/;
 
@@ -49,6 +72,10 @@ export class AnswerParser {
   /** Bytes of a head or chunk line that is not whole yet. */
   #rest: Buffer = nothing;
   #left = 0;
+  /** Of what the chunks of this read carry: where it stands, in the bytes of the read as long as it is one piece; -1 where there is none. */
+  #gathered: Buffer | undefined;
+  #from = 0;
+  #to = -1;
   #isHead = false;
   #informational = 0;
   #keepsAlive = true;
@@ -82,6 +109,14 @@ export class AnswerParser {
       chunk = Buffer.concat([this.#rest, bytes]);
       this.#rest = nothing;
     }
+    try {
+      this.#read(chunk);
+    } finally {
+      this.#tell(chunk);
+    }
+  }
+
+  #read(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
       const next = this.#step(chunk, at);
@@ -91,6 +126,31 @@ export class AnswerParser {
       }
       at = next;
     }
+  }
+
+  /** What the chunks of one read carry goes on in one piece: a stream of small ones costs no more than a large one. */
+  #gather(chunk: Buffer, from: number, end: number): void {
+    if (this.#to < 0) {
+      this.#from = from;
+      this.#to = end;
+      return;
+    }
+    if (this.#gathered === undefined) {
+      this.#gathered = Buffer.allocUnsafe(chunk.length - this.#from);
+      chunk.copy(this.#gathered, 0, this.#from, this.#to);
+      this.#to -= this.#from;
+      this.#from = 0;
+    }
+    chunk.copy(this.#gathered, this.#to, from, end);
+    this.#to += end - from;
+  }
+
+  #tell(chunk: Buffer): void {
+    if (this.#to < 0) return;
+    const bytes = (this.#gathered ?? chunk).subarray(this.#from, this.#to);
+    this.#gathered = undefined;
+    this.#to = -1;
+    this.#sink.data(bytes);
   }
 
   /** The server closed its side. True when that ends an answer, false when it cuts one off. */
@@ -171,14 +231,32 @@ export class AnswerParser {
   #readCounted(chunk: Buffer, at: number): number {
     const end = Math.min(chunk.length, at + this.#left);
     this.#left -= end - at;
+    if (this.#state === "chunk") {
+      this.#gather(chunk, at, end);
+      if (this.#left === 0) this.#state = "chunk-end";
+      return end;
+    }
     this.#sink.data(at === 0 && end === chunk.length ? chunk : chunk.subarray(at, end));
-    if (this.#left > 0) return end;
-    if (this.#state === "chunk") this.#state = "chunk-end";
-    else this.#end(noHeaders);
+    if (this.#left === 0) this.#end(noHeaders);
     return end;
   }
 
   #readChunkLine(chunk: Buffer, at: number): number {
+    let digitsEnd = at;
+    let size = 0;
+    for (; digitsEnd - at <= shortChunkDigits; digitsEnd += 1) {
+      const digit = hexDigits[chunk[digitsEnd] ?? 0] ?? noDigit;
+      if (digit === noDigit) break;
+      size = size * 16 + digit;
+    }
+    const isPlain = chunk[digitsEnd] === 0x0d && chunk[digitsEnd + 1] === 0x0a && digitsEnd > at;
+    if (!isPlain) return this.#readLongChunkLine(chunk, at);
+    this.#left = size;
+    this.#state = size === 0 ? "trailers" : "chunk";
+    return digitsEnd + 2;
+  }
+
+  #readLongChunkLine(chunk: Buffer, at: number): number {
     const end = chunk.indexOf("\r\n", at, "latin1");
     if (end < 0) return needMore(chunk, at, maxChunkLine);
     const [, digits] = chunkLinePattern.exec(chunk.toString("latin1", at, end)) ?? [];
@@ -198,6 +276,7 @@ export class AnswerParser {
 
   #readTrailers(chunk: Buffer, at: number): number {
     if (chunk.length - at < 2) return -1;
+    this.#tell(chunk);
     if (chunk[at] === 0x0d && chunk[at + 1] === 0x0a) {
       this.#end(noHeaders);
       return at + 2;

@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -11,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { setTimeout } from "node:timers/promises";
 
 import { chainIn, unchainIn } from "./conf-directory.ts";
 
@@ -100,4 +102,23 @@ test("a list is chosen by name where the installation names it", async (t) => {
     chainIn({ directory, file: "30-none.conflist" }),
     /has no 30-none.conflist yet/,
   );
+});
+
+test("what somebody writes while the agent works is never replaced by what stood there before", async (t) => {
+  const { directory, read } = folder(t, { "10-pods.conflist": list });
+  const versions = 300;
+  const writing = (async () => {
+    for (let version = 1; version <= versions; version += 1) {
+      const fresh = join(directory, "fresh");
+      writeFileSync(fresh, list.replace("ptp", `ptp-${version}`));
+      renameSync(fresh, join(directory, "10-pods.conflist"));
+      // Some rounds of the agent see it, others are in the middle.
+      await setTimeout(version % 3);
+    }
+  })();
+  let isOver = false;
+  void writing.then(() => (isOver = true));
+  while (!isOver) await chainIn({ directory }).catch(() => undefined);
+  await chainIn({ directory });
+  assert.deepEqual(typesIn(read("10-pods.conflist")), [`ptp-${versions}`, "chaperone"]);
 });

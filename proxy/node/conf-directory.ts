@@ -1,6 +1,6 @@
 // A runtime's folder of CNI configurations: our plugin in the list that the runtime takes, whoever writes that list, and out of all of them again.
-import { constants } from "node:fs";
-import { chown, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { constants, readFileSync, renameSync } from "node:fs";
+import { chown, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 
 import { chained, listFrom, unchained } from "./conflist.ts";
@@ -42,7 +42,7 @@ export async function chainIn({ directory, file }: ConfDirectory): Promise<Chain
   const edited = isList ? chained(before) : listFrom(before);
   if ("refused" in edited)
     throw new Error(`${source} of the CNI folder is left as it is: ${edited.refused}`);
-  const present = names.includes(target) ? await readConfig(join(directory, target)) : undefined;
+  const present = isList ? before : await readOwn(join(directory, target));
   const isNew = present !== edited.text;
   if (isNew) await replace(directory, target, { text: edited.text, present, like: source });
   await removeAll(directory, names, target);
@@ -87,6 +87,19 @@ async function configsIn(directory: string): Promise<readonly string[]> {
     .toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 }
 
+/** Of a list that we made before; undefined when there is none. */
+async function readOwn(file: string): Promise<string | undefined> {
+  return await readConfig(file).catch(() => undefined);
+}
+
+function textNow(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
 async function readConfig(file: string): Promise<string> {
   const { size } = await stat(file);
   if (size > maxConfigBytes) throw new Error(`${file} is larger than ${maxConfigBytes} bytes`);
@@ -109,12 +122,13 @@ async function replace(
   } finally {
     await handle.close();
   }
-  await chown(temporary, uid, gid);
-  // Somebody else may have written since we read: then theirs counts, and we come again.
-  const now = present === undefined ? undefined : await readConfig(join(directory, name));
-  if (now !== present) {
-    await rm(temporary, { force: true });
-    throw new Error(`${name} of the CNI folder has changed at this moment`);
+  // Another owner than root would be told by its mode alone; that the list can be read is what counts.
+  await chown(temporary, uid, gid).catch(() => undefined);
+  // Somebody else may have written since we read: then theirs counts, and we come again. Looked at and replaced in one breath.
+  if (textNow(join(directory, name)) === present) {
+    renameSync(temporary, join(directory, name));
+    return;
   }
-  await rename(temporary, join(directory, name));
+  await rm(temporary, { force: true });
+  throw new Error(`${name} of the CNI folder has changed at this moment`);
 }

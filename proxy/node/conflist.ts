@@ -8,7 +8,7 @@ import { elementsOf, membersOf, rootOf, type Span } from "./json-spans.ts";
 export const pluginType = "chaperone";
 
 /**
- * How runtimes hand annotations of pods to plugins that ask for them (containerd 1.6, CRI-O 1.20 and newer): so neither plugin nor agent needs a right to
+ * How runtimes hand annotations of pods to plugins that ask for them (containerd 1.6 and newer, CRI-O): so neither plugin nor agent needs a right to
  * read pods, and none can come too early for the API server to know the pod.
  */
 export const annotationsCapability = "io.kubernetes.cri.pod-annotations";

@@ -1,8 +1,9 @@
 // The folder in which a node's plugins leave requests and find answers: files, because what a plugin is made of (plugin.sh) can write and read nothing else.
 // Root's alone on either side. A request is a file that appears whole, an answer too; each plugin takes its own away.
-import { watch, type FSWatcher } from "node:fs";
 import { chmod, mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+
+import { watchFolder, type FolderWatch } from "./folder.ts";
 
 /** Each is a call of nft or two; more at once would only wait for the kernel's one lock. */
 const maxAtOnce = 4;
@@ -10,8 +11,8 @@ const maxAtOnce = 4;
 const maxRequestBytes = 2 * 1024 * 1024;
 /** Longer than any plugin waits: nobody comes for it. */
 const forgottenMs = 5 * 60_000;
-/** The kernel tells of new files at once; this is for what it could not tell, after an overflow of its queue. */
-const lookMs = 2_000;
+/** Where the kernel tells nothing, a pod waits this much longer to start. */
+const lookMs = 500;
 
 /** A plugin's three files, as plugin.sh names them. */
 const suffixes = { fresh: ".new", request: ".request", answer: ".answer" } as const;
@@ -21,9 +22,9 @@ export class Mailbox {
   readonly #answerTo: (request: string) => Promise<string>;
   readonly #onError: (error: unknown) => void;
   readonly #taken = new Map<string, Promise<void>>();
-  #watcher: FSWatcher | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #watch: FolderWatch | undefined;
   #looking = Promise.resolve();
+  #isWaiting = false;
 
   /** @param answerTo one line; must not throw */
   constructor(
@@ -39,22 +40,27 @@ export class Mailbox {
   async open(): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     await chmod(this.#directory, 0o700);
-    this.#watcher = watch(this.#directory, () => this.#look());
-    this.#watcher.on("error", this.#onError);
-    this.#timer = setInterval(() => this.#look(), lookMs);
+    this.#watch = watchFolder(this.#directory, lookMs, () => this.#look(), this.#onError);
     this.#look();
   }
 
   /** Requests that came are answered still. */
   async close(): Promise<void> {
-    this.#watcher?.close();
-    clearInterval(this.#timer);
+    this.#watch?.close();
     await this.#looking;
     await Promise.all(this.#taken.values());
   }
 
+  /** However many files come meanwhile, one round more sees them all. */
   #look(): void {
-    this.#looking = this.#looking.then(() => this.#takeAll()).catch(this.#onError);
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    this.#looking = this.#looking
+      .then(() => {
+        this.#isWaiting = false;
+        return this.#takeAll();
+      })
+      .catch(this.#onError);
   }
 
   async #takeAll(): Promise<void> {
@@ -65,13 +71,9 @@ export class Mailbox {
       ),
     );
     for (const letter of letters)
-      if (!this.#taken.has(letter) && this.#open() < maxAtOnce && !isIn(names, letter))
+      if (!this.#taken.has(letter) && this.#taken.size < maxAtOnce && !isIn(names, letter))
         this.#take(letter);
     for (const name of names) await this.#forget(name);
-  }
-
-  #open(): number {
-    return this.#taken.size;
   }
 
   #take(letter: string): void {
@@ -107,15 +109,15 @@ function isIn(names: readonly string[], letter: string): boolean {
   return names.includes(`${letter}${suffixes.answer}`);
 }
 
-/** Undefined when it is not there any more. @throws Error when it is too long */
+/** What is too long is cut, so that it is answered: with an error, since it is no configuration any more. Undefined when it is not there any more. */
 async function readBounded(file: string): Promise<string | undefined> {
   const handle = await open(file, "r").catch(() => undefined);
   if (handle === undefined) return undefined;
   try {
     const { size } = await handle.stat();
-    if (size > maxRequestBytes)
-      throw new Error(`a request of ${size} bytes is no plugin's; ${maxRequestBytes} are allowed`);
-    return await handle.readFile("utf8");
+    const buffer = Buffer.alloc(Math.min(size, maxRequestBytes));
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
+    return buffer.toString("utf8", 0, bytesRead);
   } finally {
     await handle.close();
   }

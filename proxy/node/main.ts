@@ -1,11 +1,11 @@
 // A node's agent (DaemonSet chaperone-node): keeps the plugin in the node's list of CNI plugins, and loads the rules of the pods that it is asked for.
-import { watch } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { chainIn, unchainIn } from "./conf-directory.ts";
 import { readNodeConfig } from "./config.ts";
 import { isGone, readDaemonSet } from "./daemon-set.ts";
+import { watchFolder } from "./folder.ts";
 import { Mailbox } from "./mailbox.ts";
 import { answerTo, type Log } from "./networks.ts";
 import { installPlugin, type Seen } from "./plugin-files.ts";
@@ -67,13 +67,12 @@ const keepOn = (): void => {
     return keep();
   });
 };
-const watcher = watch(config.confDirectory, keepOn);
-watcher.on("error", (error) => log({ event: "watch-failed", error: error.message }));
-const timer = setInterval(keepOn, keepMs);
+const watched = watchFolder(config.confDirectory, keepMs, keepOn, (error) =>
+  log({ event: "watch-failed", error: textOf(error) }),
+);
 
 async function end(): Promise<void> {
-  watcher.close();
-  clearInterval(timer);
+  watched.close();
   await kept;
   await rm(ready, { force: true });
   try {

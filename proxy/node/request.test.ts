@@ -48,6 +48,11 @@ for (const [what, value] of [
     );
   });
 
+test("a configuration that was cut is refused as such", () => {
+  const text = asking({ "chaperone.dev/rules": rulesAsked(64_535, "tcp:15020") });
+  assert.throws(() => readRequest(text.slice(0, -4)), /is not JSON, or longer/);
+});
+
 test("any request is read or refused with an error, and any answer to it is one line of JSON of its version", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (text, why) => {

@@ -24,12 +24,10 @@ export function readRequest(text: string): Request {
   const [command = "", namespaceFile = "", args = "", ...config] = text.split("\n");
   if (command !== "ADD" && command !== "CHECK")
     throw new Error("only ADD and CHECK are asked of the agent");
-  const annotation = fieldAt(
-    jsonOf(config.join("\n")),
-    "runtimeConfig",
-    annotationsCapability,
-    rulesAnnotation,
-  );
+  const given = jsonOf(config.join("\n"));
+  if (given === undefined)
+    throw new Error("the plugin's configuration is not JSON, or longer than 2 MiB");
+  const annotation = fieldAt(given, "runtimeConfig", annotationsCapability, rulesAnnotation);
   if (typeof annotation !== "string")
     throw new Error(`the pod has no annotation ${rulesAnnotation}`);
   return { command, namespaceFile, pod: podOf(args), rules: readRulesAsked(annotation) };

@@ -10,6 +10,7 @@ import {
 } from "./decode.ts";
 import type { Field } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
+import type { Execution } from "./execution.ts";
 import { Framer, headerBytes, maxInspectedBytes, tooLong, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
@@ -49,6 +50,8 @@ export class Backend implements FrameSink {
   readonly #frontend: FrontendSide;
   readonly #hooks: BackendHooks;
   readonly #results: Results;
+  /** Recorded as soon as their answers are on their way. */
+  readonly #complete: Execution[] = [];
   /** The server said FATAL: its closing needs no word of ours. */
   saidFatal = false;
 
@@ -60,12 +63,16 @@ export class Backend implements FrameSink {
   }
 
   push(chunk: Buffer): void {
-    this.framer.push(chunk);
-    this.#passedOn();
+    this.#handOver(() => this.framer.push(chunk));
   }
 
-  #passedOn(): void {
-    this.#x.client.flush();
+  #handOver(run: () => void): void {
+    try {
+      run();
+      this.#x.client.flush();
+    } finally {
+      this.#record();
+    }
     this.#x.progress();
     this.#frontend.wake();
   }
@@ -80,8 +87,14 @@ export class Backend implements FrameSink {
   resume(): void {
     if (!this.blocked) return;
     this.blocked = false;
-    this.framer.resume();
-    this.#passedOn();
+    this.#handOver(() => this.framer.resume());
+  }
+
+  /** The client need not wait for it. */
+  #record(): void {
+    if (this.#complete.length === 0) return;
+    for (const execution of this.#complete) execution.finish("ok", execution.completedAt);
+    this.#complete.length = 0;
   }
 
   limit(type: number): number {
@@ -231,9 +244,14 @@ export class Backend implements FrameSink {
     this.#pass(buffer, start, end);
     if (head.kind === "query") return;
     if (head.changesNames) this.#x.registry.applied(head);
-    execution.finish("ok", this.#x.now());
-    this.#x.options.masks.executed(execution);
+    this.#done(execution);
     this.#shift(head);
+  }
+
+  #done(execution: Execution): void {
+    execution.completedAt = this.#x.now();
+    this.#complete.push(execution);
+    this.#x.options.masks.executed(execution);
   }
 
   #ready(buffer: Buffer, start: number, end: number): void {
@@ -248,10 +266,7 @@ export class Backend implements FrameSink {
     x.copyIn = undefined;
     if (status === "I") x.registry.transactionEnded();
     if (head.changesNames && head.kind === "query") x.registry.applied(head);
-    if (head.execution !== undefined && head.kind === "query") {
-      head.execution.finish("ok", x.now());
-      x.options.masks.executed(head.execution);
-    }
+    if (head.execution !== undefined && head.kind === "query") this.#done(head.execution);
     x.muted = false;
     x.stopped = undefined;
     if (!head.own) x.client.pass(buffer, start, end);

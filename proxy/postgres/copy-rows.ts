@@ -32,12 +32,13 @@ interface Notation {
   readonly write: (value: Buffer | null) => Buffer;
 }
 
-export type CopyNotation = "text" | "csv";
+export type CopyNotation = "text" | "csv" | "binary";
+type TextNotation = Exclude<CopyNotation, "binary">;
 
 /** One CopyData of the server's, which holds exactly one row (CopySendEndOfRow), as a new message. */
 export function maskCopyRow(
   cells: RowPlan["cells"],
-  notation: CopyNotation,
+  notation: TextNotation,
   buffer: Buffer,
   start: number,
   end: number,
@@ -140,7 +141,7 @@ function escaped(value: Buffer): Buffer {
   return Buffer.from(bytes);
 }
 
-const notations: Readonly<Record<CopyNotation, Notation>> = {
+const notations: Readonly<Record<TextNotation, Notation>> = {
   text: {
     delimiter: tab,
     split: splitText,

@@ -43,6 +43,8 @@ export class Execution {
   bytesIn = 0;
   bytesOut = 0;
   startedAt = 0;
+  /** When its answer was there. */
+  completedAt = 0;
   #finished = false;
   /** Of the pod's session when it was last asked. */
   #marks: readonly string[] | undefined;

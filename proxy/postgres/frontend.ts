@@ -184,7 +184,8 @@ export class Frontend implements FrameSink, FrontendSide {
       this.#afterBatchSoFar(again);
       return;
     }
-    const read = this.#reader.read(type, buffer, start, end);
+    const first = this.#segment.length === 0 && this.#x.queue.size === 0;
+    const read = this.#reader.read(type, buffer, start, end, first);
     if (read === "wait") {
       this.#waitFor("all", again);
       return;

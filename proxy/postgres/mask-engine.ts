@@ -109,7 +109,7 @@ function compile(
         memo.keep(shape.text, fields, plan);
       return plan;
     },
-    copyPlan: (columns, shape) => planCopy(compiled, columns, shape),
+    copyPlan: (columns, binary, shape) => planCopy(compiled, columns, binary, shape),
   };
 }
 

@@ -17,6 +17,7 @@ import type { MaskedColumn } from "../../policy/mask/masked-columns.ts";
 import type { FoundMark } from "../../policy/marks.ts";
 import type { MaskProver } from "../../policy/mask/prove.ts";
 import type { Field } from "./decode.ts";
+import type { CopyNotation } from "./copy-rows.ts";
 import { createDetectingMask } from "./detecting-mask.ts";
 import type { CellConstant, CellMask, Detected, Plan, ResultShape, RowPlan } from "./masking.ts";
 
@@ -202,8 +203,17 @@ function isUnknown(
   return field.attribute > 0 && !relation.columns.some(({ number }) => number === field.attribute);
 }
 
-/** Of COPY's columns neither table nor type are said: what was computed is NULL, the column itself has its catalog's type. */
-export function planCopy(compiled: Compiled, count: number, shape: ResultShape): Plan {
+/**
+ * Of COPY's columns neither table nor type are said: what was computed is NULL, the column itself has its catalog's type.
+ *
+ * @param binary what the server says of the rows
+ */
+export function planCopy(
+  compiled: Compiled,
+  count: number,
+  binary: boolean,
+  shape: ResultShape,
+): Plan {
   const { prover } = compiled;
   if (prover === undefined) return undefined;
   const proof = prover.prove(shape.text);
@@ -212,28 +222,31 @@ export function planCopy(compiled: Compiled, count: number, shape: ResultShape):
   if (shown.rows === undefined) return undefined;
   const copy = copyOf(shown.copies);
   if (typeof copy === "string") return { refused: copy };
+  if (binary !== (copy.notation === "binary")) return "unknown";
   const columns = placed({ ...shown.rows, columns: byPlace(shown.rows) }, count);
   if (columns === undefined) return "unknown";
   const draft: Draft = { cells: [], columns: new Set() };
+  const plain: Field = { ...unknownField, format: copy.notation === "binary" ? 1 : 0 };
   for (const { taint, identity } of columns) {
     if (taint.size === 0) draft.cells.push(undefined);
-    else if (identity === undefined) draft.cells.push(constant(taint, unknownField, draft));
-    else {
-      const field = { ...unknownField, type: identity.type };
-      draft.cells.push(itself(compiled, field, identity, draft));
-    }
+    else if (identity === undefined) draft.cells.push(constant(taint, plain, draft));
+    else draft.cells.push(itself(compiled, { ...plain, type: identity.type }, identity, draft));
   }
   return { cells: draft.cells, ...told(draft), copy };
 }
 
 const unknownField: Field = { name: "", table: 0, attribute: 0, type: 0, format: 0 };
 
+function isNotation(format: string): format is CopyNotation {
+  return format === "text" || format === "csv" || format === "binary";
+}
+
 /** How its rows are written, or why they cannot be masked. */
 export function copyOf(copies: CopyFormat | undefined): NonNullable<RowPlan["copy"]> | string {
   const format = copies?.format ?? "another";
-  if (copies === undefined || (format !== "text" && format !== "csv"))
-    return `COPY TO in ${format} format cannot be masked; use text or csv, or SELECT`;
+  if (copies === undefined || !isNotation(format))
+    return `COPY TO in ${format} format cannot be masked; use text, csv or binary, or SELECT`;
   return copies.special === undefined
     ? { notation: format, header: copies.header }
-    : `COPY TO with the option ${copies.special} cannot be masked; use text or csv without it, or SELECT`;
+    : `COPY TO with the option ${copies.special} cannot be masked; leave it out, or use SELECT`;
 }

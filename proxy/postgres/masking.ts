@@ -57,6 +57,6 @@ export interface Masking {
   fields(text: string, buffer: Buffer, start: number, end: number): readonly Field[];
   /** Undefined: nothing to mask in this shape. */
   plan(fields: readonly Field[], detected: Detected, shape: ResultShape): Plan;
-  /** The same for COPY TO in text and CSV, of which the server says only the number of columns. */
-  copyPlan(columns: number, shape: ResultShape): Plan;
+  /** The same for COPY TO, of which the server says only the number of columns, and whether they are binary. */
+  copyPlan(columns: number, binary: boolean, shape: ResultShape): Plan;
 }

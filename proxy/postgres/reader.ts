@@ -1,6 +1,7 @@
 // Turns client messages into requests: looks up the names they use, understands the texts they bring, and notes what they will change.
 import { ProxyError } from "../errors.ts";
 import type { SqlOperation } from "../../policy/operation.ts";
+import type { SqlNameUse } from "../../policy/sql/sql-names.ts";
 import {
   readBind,
   readExecute,
@@ -47,19 +48,23 @@ export class Reader {
     this.#x = exchange;
   }
 
-  /** A name it uses is being changed by an earlier batch (`wait`) or by this one (`settle`); ask again when that is answered. */
-  read(type: number, buffer: Buffer, start: number, end: number): Read | Unsettled {
+  /**
+   * A name it uses is being changed by an earlier batch (`wait`) or by this one (`settle`); ask again when that is answered.
+   *
+   * @param first everything before it is answered
+   */
+  read(type: number, buffer: Buffer, start: number, end: number, first: boolean): Read | Unsettled {
     switch (type) {
       case frontend.query:
         return this.#query(buffer, start, end);
       case frontend.parse:
         return this.#parse(buffer, start, end);
       case frontend.bind:
-        return this.#bind(buffer, start, end);
+        return this.#bind(buffer, start, end, first);
       case frontend.describe:
         return this.#describe(buffer, start, end);
       case frontend.execute:
-        return this.#execute(buffer, start, end);
+        return this.#execute(buffer, start, end, first);
       case frontend.close:
         return this.#close(buffer, start, end);
       case frontend.flush:
@@ -135,22 +140,28 @@ export class Reader {
     return flows(request);
   }
 
-  #bind(buffer: Buffer, start: number, end: number): Read | Unsettled {
+  #bind(buffer: Buffer, start: number, end: number, first: boolean): Read | Unsettled {
     const body = readBind(buffer, start, end);
     if (isTooLong(body.portal) || isTooLong(body.statement)) return refused(this.#tooLongName());
-    const statement = this.#x.registry.statements.find(body.statement);
+    const statement = this.#x.registry.statement(body.statement);
     if (statement === "wait" || statement === "settle") return statement;
     if (statement === undefined) return refused(unknownStatement(body.statement));
+    const { nameUse } = statement.understood;
+    const bySql = statement.bySql !== undefined || nameUse?.kind === "execute";
+    // What is still to run might give the name to another statement.
+    if (bySql && !first) return "settle";
     if (!this.#x.registry.hasRoomFor(end - start)) return refused(this.#noRoom());
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
     const kept = parametersToKeep(buffer, body.parametersAt, end);
-    const exact = (): string => `${statement.declaredTypes.join(",")}\0${kept.toString("base64")}`;
+    const exact = (): string => `${statement.declared}\0${kept.toString("base64")}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;
     request.portal = new Portal(body.portal, statement, bound, exact, end - start);
+    if (nameUse?.kind === "execute")
+      request.portal.runs = this.#x.registry.preparedAs(protocolName(nameUse.name));
     this.#x.registry.sent(request);
     return flows(request);
   }
@@ -159,7 +170,7 @@ export class Reader {
     const target = readTarget(buffer, start, end);
     if (isTooLong(target.name)) return refused(this.#tooLongName());
     if (target.statement) {
-      const statement = this.#x.registry.statements.find(target.name);
+      const statement = this.#x.registry.statement(target.name);
       if (statement === "wait" || statement === "settle") return statement;
       if (statement === undefined) return refused(unknownStatement(target.name));
       const request = new Request("describe-statement", buffer, start, end);
@@ -176,7 +187,7 @@ export class Reader {
     return flows(request);
   }
 
-  #execute(buffer: Buffer, start: number, end: number): Read | Unsettled {
+  #execute(buffer: Buffer, start: number, end: number, first: boolean): Read | Unsettled {
     const { portal: name } = readExecute(buffer, start, end);
     if (isTooLong(name)) return refused(this.#tooLongName());
     const portal = this.#x.registry.portals.find(name);
@@ -185,11 +196,29 @@ export class Reader {
     const request = new Request("execute", buffer, start, end);
     request.portal = portal;
     request.statement = portal.statement;
-    request.execution = executionOf(portal, this.#x.generation, this.#x.now());
-    const { understood } = portal.statement;
-    request.changesNames = understood.changesNames;
+    const { nameUse } = portal.statement.understood;
+    const executes = nameUse?.kind === "execute" ? nameUse : undefined;
+    if (executes !== undefined && !first) return "settle";
+    const run = executes === undefined ? undefined : this.#runByPortal(portal, executes);
+    request.execution = executionOf(portal, this.#x.generation, this.#x.now(), run);
+    const { understood } = request.execution;
+    request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
     return { request, waits: understood.copies || (this.#limited && understood.returnsFromWrite) };
+  }
+
+  /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */
+  #runByPortal(
+    portal: Portal,
+    { name, values }: SqlNameUse & { readonly kind: "execute" },
+  ): () => Execution {
+    const known = protocolName(name);
+    const prepared = this.#x.registry.preparedAs(known);
+    const { understood } = portal.statement;
+    if (prepared !== undefined && prepared === portal.runs)
+      return () => executionBySql(prepared, values, understood.text, portal);
+    const unknown = { ...understood, syntaxError: unknownStatement(known) };
+    return () => new Execution(unknown, understood.operation, portal);
   }
 
   /** A result that a limit cuts off must not commit what its statement wrote: its Sync waits for its answer. */
@@ -255,7 +284,12 @@ export class Reader {
 }
 
 /** Decided at Bind already or continued under one approval, while the same rules are in force; else decided now. */
-function executionOf(portal: Portal, generation: string | undefined, now: number): Execution {
+function executionOf(
+  portal: Portal,
+  generation: string | undefined,
+  now: number,
+  run: (() => Execution) | undefined,
+): Execution {
   const { execution } = portal;
   if (execution?.passage !== undefined && execution.generation === generation) {
     const continues = execution.passage.decision.verdict === "hold";
@@ -268,7 +302,7 @@ function executionOf(portal: Portal, generation: string | undefined, now: number
   const { statement } = portal;
   statement.executed = true;
   portal.executed = true;
-  portal.execution = new Execution(statement.understood, portal.operation, portal);
+  portal.execution = run?.() ?? new Execution(statement.understood, portal.operation, portal);
   return portal.execution;
 }
 

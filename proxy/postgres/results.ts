@@ -1,6 +1,7 @@
 // Rows on their way to the client: counted, limited, masked, kept for the recording, and ended early where a limit or a mask says so.
 import { ProxyError } from "../errors.ts";
 import type { FrontendSide } from "./backend.ts";
+import { maskBinaryCopyRow } from "./copy-binary.ts";
 import { maskCopyRow } from "./copy-rows.ts";
 import { readCopyResponse } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
@@ -14,8 +15,6 @@ import { RowWriter } from "./row-writer.ts";
 
 /** A row under masks is looked at whole; a longer one cannot be shown. */
 export const maxMaskedRowBytes = 8 * 1024 * 1024;
-
-const copyBinary = "COPY TO in binary format cannot be masked; use text or csv, or SELECT";
 
 export class Results {
   readonly #x: Exchange;
@@ -62,10 +61,7 @@ export class Results {
     const { masking } = execution;
     if (masking === undefined) return;
     const { format, columns } = readCopyResponse(buffer, start, end);
-    this.#take(
-      execution,
-      format === 0 ? masking.copyPlan(columns, this.#of(execution)) : { refused: copyBinary },
-    );
+    this.#take(execution, masking.copyPlan(columns, format !== 0, this.#of(execution)));
   }
 
   #detected(execution: Execution, masking: Masking): Detected {
@@ -139,7 +135,12 @@ export class Results {
     const { cells, copy } = execution.plan ?? {};
     const names = copy?.header === true && execution.quota.rows === 1;
     if (cells === undefined || copy === undefined || names) this.#x.client.pass(buffer, start, end);
-    else this.#x.client.send(maskCopyRow(cells, copy.notation, buffer, start, end));
+    else if (copy.notation !== "binary")
+      this.#x.client.send(maskCopyRow(cells, copy.notation, buffer, start, end));
+    else {
+      const first = execution.quota.rows === 1;
+      this.#x.client.send(maskBinaryCopyRow(cells, { buffer, start, end, first }));
+    }
   }
 
   #masked(execution: Execution, buffer: Buffer, start: number, end: number): void {

@@ -15,6 +15,7 @@ import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
 import { followRules } from "./session-follow.ts";
+import type { Statement } from "./statements.ts";
 
 /** Where a segment stops: everything from `at` on is not forwarded, and the client gets `answer`. */
 export interface Refused {
@@ -117,13 +118,15 @@ export class Settlement {
         return request.execution?.passage === undefined ? request.execution : undefined;
       case "parse": {
         const { statement } = request;
-        if (statement === undefined || statement.executed) return undefined;
+        if (statement === undefined || statement.executed || runsByName(statement))
+          return undefined;
         if (!this.#deniedRegardless(statement.understood)) return undefined;
         return new Execution(statement.understood, statement.understood.operation, undefined);
       }
       case "bind": {
         const { portal } = request;
-        if (portal === undefined || portal.executed) return undefined;
+        if (portal === undefined || portal.executed || runsByName(portal.statement))
+          return undefined;
         portal.execution = new Execution(portal.statement.understood, portal.operation, portal);
         return portal.execution;
       }
@@ -313,6 +316,11 @@ export class Settlement {
     const answer = this.#answerTo(execution, passage.error);
     return { at: startOf(segment, index), answer };
   }
+}
+
+/** An EXECUTE of SQL: what it runs is known when it runs, and nothing runs before. */
+function runsByName({ understood }: Statement): boolean {
+  return understood.nameUse?.kind === "execute";
 }
 
 /** Rules that look at parameters, chains or the moment: only Execute can tell. */

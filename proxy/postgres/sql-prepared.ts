@@ -1,7 +1,7 @@
 // Statements that a session prepared by SQL (PREPARE), so that an EXECUTE is decided by what it runs. They share the server's names with the protocol's.
 import type { SqlOperation } from "../../policy/operation.ts";
 import { Execution } from "./execution.ts";
-import type { Statement } from "./statements.ts";
+import type { Portal, Statement } from "./statements.ts";
 import type { Understood } from "./understanding.ts";
 
 export interface Prepared {
@@ -9,6 +9,8 @@ export interface Prepared {
   readonly understood: Understood;
   /** The whole PREPARE, with the types it declares. */
   readonly text: string;
+  /** As the protocol binds it. */
+  readonly statement: Statement;
 }
 
 /** As the protocol spells names: bytes as latin1. */
@@ -47,10 +49,11 @@ export function executionBySql(
   prepared: Prepared | Statement,
   values: readonly (string | null)[],
   text: string,
+  portal?: Portal,
 ): Execution {
   const { understood } = prepared;
   const operation: SqlOperation = { ...understood.operation, params: values };
   const preparedAs =
-    "text" in prepared ? prepared.text : `${understood.text}\0${prepared.declaredTypes.join(",")}`;
-  return new Execution(understood, operation, undefined, `${preparedAs}\0${text}`);
+    "text" in prepared ? prepared.text : `${understood.text}\0${prepared.declared}`;
+  return new Execution(understood, operation, portal, `${preparedAs}\0${text}`);
 }

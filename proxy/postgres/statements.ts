@@ -24,18 +24,30 @@ export class Statement {
   readonly understood: Understood;
   /** As the server described them, once it has. */
   parameterTypes: readonly number[];
-  /** As Parse declared them: with other types the same bytes are other values. */
-  readonly declaredTypes: readonly number[];
+  /** The whole PREPARE of a statement that SQL prepared. */
+  readonly bySql: string | undefined;
+  readonly #declaredTypes: readonly number[];
   readonly bytes: number;
   /** Some Execute of the segment being read runs it: it is decided there, with its parameters. */
   executed = false;
 
-  constructor(name: string, understood: Understood, parameterTypes: readonly number[]) {
+  constructor(
+    name: string,
+    understood: Understood,
+    parameterTypes: readonly number[],
+    bySql?: string,
+  ) {
     this.name = name;
     this.understood = understood;
     this.parameterTypes = parameterTypes;
-    this.declaredTypes = parameterTypes;
+    this.#declaredTypes = parameterTypes;
+    this.bySql = bySql;
     this.bytes = understood.text.length + namedOverheadBytes;
+  }
+
+  /** What its Parse or PREPARE said of parameters: with other types the same bytes are other values. */
+  get declared(): string {
+    return this.bySql ?? this.#declaredTypes.join(",");
   }
 }
 
@@ -60,6 +72,8 @@ export class Portal {
   fields: readonly Field[] | undefined = undefined;
   execution: Execution | undefined = undefined;
   executed = false;
+  /** Of an EXECUTE of SQL: what its name stood for when the server described it. */
+  runs: Prepared | Statement | undefined = undefined;
 
   constructor(
     name: string,
@@ -212,6 +226,11 @@ export class Registry {
     this.statements.forget("");
   }
 
+  /** What Bind and Describe mean by a name, whichever way it was prepared. */
+  statement(name: string): Statement | "wait" | "settle" | undefined {
+    return this.statements.find(name) ?? this.#inSql.get(name)?.statement;
+  }
+
   /** What `EXECUTE name` runs; undefined when no such statement is known, or its name may just be changing. */
   preparedAs(name: string): Prepared | Statement | undefined {
     if (!this.statements.settledAll) return undefined;
@@ -235,7 +254,9 @@ export class Registry {
         else {
           const name = protocolName(nameUse.name);
           this.#forgetNamed(name);
-          this.#inSql.add(name, { text, understood: study(nameUse.query) });
+          const understood = study(nameUse.query);
+          const statement = new Statement(name, understood, [], text);
+          this.#inSql.add(name, { text, understood, statement });
           this.#count(text.length);
         }
         break;

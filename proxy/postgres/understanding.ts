@@ -119,7 +119,9 @@ export function understand(
     changesNames: opaque || namesPattern.test(text),
     nameUse,
     runsCode: operation.accesses.some(isForeignCode),
-    changesSchema: opaque || statements.some((kind) => schemaKinds.has(kind)),
+    // A text of blanks and comments, as drivers ping with, is of kind "other" and does nothing.
+    changesSchema:
+      opaque || (operation.facts.count > 0 && statements.some((kind) => schemaKinds.has(kind))),
     onlyTransaction:
       !opaque &&
       operation.accesses.length > 0 &&

@@ -1,4 +1,4 @@
-// The one door to libc, for what Node does not offer. Its library (koffi) is loaded from its own file, so that nothing but redirected pods pays for it.
+// The one door to libc, for what Node does not offer. Its library (koffi) is loaded from its own file, so that who has no use for it does not pay for it.
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";

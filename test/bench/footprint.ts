@@ -64,7 +64,7 @@ export async function footprint(): Promise<Row[]> {
           floor: floor === undefined ? "" : `${floor} MiB`,
           goal: `${goal} MiB`,
           verdict: verdict(floor === undefined ? undefined : rss <= floor, rss <= goal),
-          why: "more than half of it is pages of Node's own program file, which all proxies of a machine share; the rest is V8's heap, the compiled bundle, TLS and, with postgres, the SQL grammar (12 MiB).",
+          why: "half of it is V8's heap, the compiled bundle, TLS and, with postgres, the SQL grammar (12 MiB); the rest is pages of Node's own program file, of which those that only its start read are given back a second after it is ready (proxy/start-memory.ts).",
         },
         {
           what: `start to ready, ${name}`,

@@ -1,7 +1,12 @@
-// pgjdbc, scene by scene; prints one JSON object of scene -> result. usage: PgjdbcScenes host port database user password caFile [scene ...]
+// pgjdbc, scene by scene. usage: PgjdbcScenes; reads plays from its input, fields parted by tabs a line: number host port database user
+// password caFile [scene ...]; prints for each its number, a tab and one JSON object of scene -> result.
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
 import java.io.StringReader;
 import java.io.StringWriter;
 import java.math.BigDecimal;
+import java.nio.charset.StandardCharsets;
 import java.sql.*;
 import java.time.OffsetDateTime;
 import java.time.ZoneOffset;
@@ -283,7 +288,6 @@ public class PgjdbcScenes {
   }
 
   public static void main(String[] arguments) throws Exception {
-    way = arguments;
     TimeZone.setDefault(TimeZone.getTimeZone("UTC"));
     Map<String, Scene> scenes = new LinkedHashMap<>();
     scenes.put("types", PgjdbcScenes::types);
@@ -298,7 +302,16 @@ public class PgjdbcScenes {
     scenes.put("notifications", PgjdbcScenes::notifications);
     scenes.put("settings", PgjdbcScenes::settings);
     scenes.put("policy", PgjdbcScenes::policy);
-    List<String> wanted = new ArrayList<>(Arrays.asList(arguments).subList(6, arguments.length));
+    PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+    for (String line : (Iterable<String>) new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)).lines()::iterator) {
+      String[] fields = line.split("\t");
+      way = Arrays.copyOfRange(fields, 1, 7);
+      out.println(fields[0] + "\t" + json(play(scenes, Arrays.asList(fields).subList(7, fields.length))));
+    }
+  }
+
+  static Map<String, Object> play(Map<String, Scene> scenes, List<String> asked) throws Exception {
+    List<String> wanted = new ArrayList<>(asked);
     if (wanted.isEmpty()) for (String name : scenes.keySet()) if (!name.equals("policy")) wanted.add(name);
     Map<String, Object> results = new LinkedHashMap<>();
     for (String name : wanted)
@@ -307,7 +320,7 @@ public class PgjdbcScenes {
       } catch (SQLException error) {
         results.put(name, told(error));
       }
-    System.out.println(json(results));
+    return results;
   }
 
   static String json(Object value) {

@@ -4,6 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { cached } from "../integration/user-cache.ts";
+import { goVersion, javaVersion } from "./toolchains.ts";
 
 const run = promisify(execFile);
 /** A few packages from a slow index. */
@@ -50,8 +51,7 @@ export async function goProgram(
   const source = join(beside, name);
   const files = (await readdir(source)).toSorted();
   const texts = await Promise.all(files.map((file) => readFile(join(source, file), "utf8")));
-  const { stdout: version } = await run("go", ["version"]);
-  const folder = await cached("go", [version, ...texts], (fresh) =>
+  const folder = await cached("go", [goVersion(), ...texts], (fresh) =>
     run("go", ["build", "-o", join(fresh, name), "."], { cwd: source, timeout: installTimeoutMs }),
   );
   return join(folder, name);
@@ -59,8 +59,7 @@ export async function goProgram(
 
 /** The program of a published Go module, built from `module@version`. */
 export async function goInstalled(program: string, module: string): Promise<string> {
-  const { stdout: version } = await run("go", ["version"]);
-  const folder = await cached("go", [version, module], (fresh) =>
+  const folder = await cached("go", [goVersion(), module], (fresh) =>
     run("go", ["install", module], {
       env: { ...process.env, GOBIN: fresh, GOFLAGS: "-mod=mod" },
       timeout: installTimeoutMs,
@@ -72,8 +71,7 @@ export async function goInstalled(program: string, module: string): Promise<stri
 /** The classes of a source file beside this one; compiled anew when it or the jar changes. */
 export async function javaClasses(name: string, jar: string): Promise<string> {
   const source = join(import.meta.dirname, name);
-  const { stdout: version } = await run("javac", ["--version"]);
-  return cached("java", [version, jar, await readFile(source, "utf8")], (fresh) =>
+  return cached("java", [javaVersion(), jar, await readFile(source, "utf8")], (fresh) =>
     run("javac", ["-nowarn", "-cp", jar, "-d", fresh, source], { timeout: installTimeoutMs }),
   );
 }

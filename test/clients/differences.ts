@@ -126,7 +126,7 @@ export const maskDifferences: readonly Difference[] = [
     proxied: /public\.people\.ssn is masked/,
   },
   {
-    what: "`COPY … TO STDOUT` of a masked column in binary format, or with delimiters of its own, is refused; as `pg_dump` and `\\copy` ask for it, it is masked",
+    what: "`COPY … TO STDOUT` of a masked column with delimiters of its own is refused; as `pg_dump` and `\\copy` ask for it, and in binary, it is masked",
     why: "Rows are taken apart in the text and CSV formats as they are by default",
     lines: ["COPY people TO STDOUT (DELIMITER '|');"],
     direct: /219-09-9999$/,

@@ -1,9 +1,9 @@
-// Every client of the list before one older PostgreSQL: scenes played straight and through the proxy, and what a policy does to each.
+// Every client of the list before older PostgreSQLs: scenes played straight and through the proxy, and what a policy does to each.
 import assert from "node:assert/strict";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import { npmPackages } from "./cache.ts";
 import { pgjdbc, pgx, type Play } from "./compiled.ts";
 import { nodeDrivers, olderScenes, pythonDrivers, type OlderClient } from "./drivers.ts";
@@ -64,7 +64,7 @@ const players: Readonly<Record<OlderClient, Player>> = {
         room,
         way,
         benchArguments(mode, 50),
-        mode === modes[0],
+        mode === modes[0] ? "made" : "left",
       );
     return seen;
   },
@@ -103,14 +103,23 @@ async function gatherTools(): Promise<Tools> {
   };
 }
 
-/** Defines the tests of one major version; a file for each lets two run at a time. */
-export function everyClientBefore(major: number): void {
+/** Defines the tests of these major versions, one after the other; a file for some of them lets two run at a time. */
+export function everyClientBefore(...majors: readonly number[]): void {
   let tools: Tools;
+
+  before(async () => {
+    tools = await gatherTools();
+  });
+
+  for (const major of majors)
+    describe(`PostgreSQL ${major}`, () => everyClientBeforeOne(major, () => tools));
+}
+
+function everyClientBeforeOne(major: number, tools: () => Tools): void {
   let folder: string;
   let room: ClientRoom;
 
   before(async () => {
-    tools = await gatherTools();
     folder = await mkdtemp(join(tmpdir(), "chaperone-servers-"));
     await chmod(folder, 0o755);
     room = await openRoom(await olderServer(major, folder));
@@ -129,7 +138,7 @@ export function everyClientBefore(major: number): void {
       optionsOf(client),
       async () => {
         const result = await sameBothWays(room, [...shop, ...notes], async (way) =>
-          players[client](tools, room, way, scenes),
+          players[client](tools(), room, way, scenes),
         );
         assert.equal(scenesOf(result).length, results, "every scene was played");
         if (client === "pg_dump") assert.ok(JSON.stringify(result).includes('"status":0'));
@@ -143,7 +152,7 @@ export function everyClientBefore(major: number): void {
       optionsOf(client),
       async () => {
         if (index === 0) await setPolicyScene(room);
-        assertPolicyScene(await players[client](tools, room, room.proxied, ["policy"]));
+        assertPolicyScene(await players[client](tools(), room, room.proxied, ["policy"]));
       },
     );
   }

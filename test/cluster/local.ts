@@ -1,11 +1,11 @@
 /** A one-node Kubernetes from plain processes on this machine: bringing it up, looking after it, and taking it down again. */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { NODE_NAME, OWN_NAME } from "./config.ts";
 import type { ClusterConfig } from "./config.ts";
 import { buildTools } from "./build.ts";
-import { step, until } from "./command.ts";
+import { command, step, until } from "./command.ts";
 import type { Report } from "./command.ts";
 import { nodeArchives, importArchive } from "./images.ts";
 import { kubectl } from "./kubectl.ts";
@@ -17,6 +17,9 @@ import { runningPid, start, stop } from "./processes.ts";
 import { PROGRAM_NAMES, programs } from "./programs.ts";
 import type { ProgramName } from "./programs.ts";
 import { pathsOf, settings } from "./settings.ts";
+
+/** Where Debian puts CNI plugins. */
+const MACHINE_PLUGINS = "/usr/lib/cni";
 
 /** A node is ready some ten seconds after its kubelet starts; a busy machine takes longer. */
 const NODE_READY_MS = 120_000;
@@ -116,6 +119,13 @@ async function prepare(config: ClusterConfig): Promise<void> {
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, text);
   }
+  await mkdir(paths.cniPlugins, { recursive: true });
+  for (const name of readdirSync(MACHINE_PLUGINS))
+    await symlink(path.join(MACHINE_PLUGINS, name), path.join(paths.cniPlugins, name));
+  // As under systemd, where /run is shared: what is mounted later is seen by containers that ask for it.
+  await mkdir(paths.netns, { recursive: true });
+  await command("mount", ["--bind", paths.netns, paths.netns]);
+  await command("mount", ["--make-shared", paths.netns]);
   for (const hierarchy of cgroupHierarchies())
     await mkdir(path.join(hierarchy, OWN_NAME), { recursive: true });
   await writeFile(config.kubeconfig, await readFile(path.join(paths.pki, "admin.kubeconfig")), {

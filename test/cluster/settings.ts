@@ -20,6 +20,12 @@ export interface Paths {
   readonly containerdSocket: string;
   readonly containerdConfig: string;
   readonly cniFolder: string;
+  /** The node's own folder of CNI plugins: links to the machine's, so that what is added here goes with the cluster. */
+  readonly cniPlugins: string;
+  /** Where containerd mounts network namespaces. */
+  readonly netns: string;
+  /** Of the agent that loads rules of pods. */
+  readonly mailbox: string;
   readonly kubeletConfig: string;
   readonly kubeletRoot: string;
   readonly proxyConfig: string;
@@ -38,6 +44,9 @@ export function pathsOf({ state, run }: ClusterConfig): Paths {
     containerdSocket: path.join(run, "containerd.sock"),
     containerdConfig: path.join(etc, "containerd.toml"),
     cniFolder: path.join(etc, "cni"),
+    cniPlugins: path.join(etc, "cni-plugins"),
+    netns: path.join(run, "containerd/io.containerd.grpc.v1.cri/netns"),
+    mailbox: path.join(run, "mailbox"),
     kubeletConfig: path.join(etc, "kubelet.json"),
     kubeletRoot: path.join(state, "kubelet"),
     proxyConfig: path.join(etc, "kube-proxy.json"),
@@ -110,7 +119,7 @@ state = "${run}/containerd"
         SystemdCgroup = false
         Root = "${run}/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "${paths.cniPlugins}"
     conf_dir = "${paths.cniFolder}"
 `;
 }

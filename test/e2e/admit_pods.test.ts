@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, test, type TestContext } from "node:test";
+import { after, before, test } from "node:test";
 import fastJsonPatch from "fast-json-patch";
 import { parse } from "yaml";
 import { ordersDb, openai } from "../../operator/injection/fixture.ts";
@@ -19,11 +19,9 @@ import {
   namespaceOf,
   refusedBy,
   remove,
-  soonMs,
   type KubeObject,
 } from "./cluster.ts";
-import { until } from "../cluster/command.ts";
-import { proxySettings } from "./installation.ts";
+import { proxySettings, webhookSleeps } from "./installation.ts";
 import { agentPod, restrictedContainer } from "./world.ts";
 
 const golden = path.join(import.meta.dirname, "../../operator/injection/golden");
@@ -237,18 +235,6 @@ test("without the webhook no labelled pod is admitted that lacks one of our cont
   ];
   for (const [message, change] of changes)
     assert.match(await refusedBy(dryRun(await redirected(change))), message);
-  // Where the node loads the rules there is no chaperone-init, and the verifier is demanded all the same.
-  const byNode = async (names: readonly string[]): Promise<unknown> => {
-    const pod = await redirected((init) => init.filter(({ name }) => names.includes(String(name))));
-    const metadata = asRecord(pod["metadata"]);
-    const said = { ...asRecord(metadata["annotations"]), "chaperone.dev/redirect-by": "node" };
-    return await dryRun({ ...pod, metadata: { ...metadata, annotations: said } });
-  };
-  await byNode(["chaperone-proxy", "chaperone-verify"]);
-  assert.match(
-    await refusedBy(byNode(["chaperone-proxy"])),
-    /does not begin with chaperone-proxy, /,
-  );
 });
 
 test("the API server takes the NetworkPolicy that agents get, whatever their Connections' addresses", async () => {
@@ -378,23 +364,6 @@ for (const [what, message, changes] of debuggers)
     ]);
     assert.match(await refusedBy(patched), message);
   });
-
-/** For a namespace of its own, the API server asks nobody to inject until the test is over; admission policies hold what they hold. */
-async function webhookSleeps(t: TestContext, where: string): Promise<void> {
-  const name = "mutatingwebhookconfiguration/chaperone";
-  const patch = (operation: KubeObject): Promise<string> =>
-    kubectl(["patch", name, "--type=json", "--patch", JSON.stringify([operation])]);
-  const at = "/webhooks/0/matchConditions";
-  const expression = `request.namespace != '${where}'`;
-  await patch({ op: "add", path: `${at}/-`, value: { name: "asleep", expression } });
-  t.after(() => patch({ op: "remove", path: `${at}/1` }));
-  // The API server takes up a webhook's change within moments.
-  await until("the webhook to be asleep", soonMs, async () => {
-    const pod = agentPod(where, "asleep", { serviceAccountName: "default" });
-    const said = await dryRun(pod).then(() => "", String);
-    return said.includes("has no proxy");
-  });
-}
 
 function inNamespace(pod: KubeObject): KubeObject {
   return { ...pod, metadata: { ...asRecord(pod["metadata"]), namespace } };

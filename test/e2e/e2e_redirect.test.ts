@@ -5,7 +5,7 @@ import { until } from "../cluster/command.ts";
 import { apply, create, get, kubectl, logs, ready, soonMs, type KubeObject } from "./cluster.ts";
 import { images } from "./images.ts";
 import { asRecord, spec, values } from "./read.ts";
-import { outside, pinging, refusedAndTold, unguarded } from "./surroundings.ts";
+import { chat, outside, pinging, refusedAndTold, unguarded } from "./surroundings.ts";
 import { databaseHost } from "./upstreams.ts";
 import {
   agentOf,
@@ -21,15 +21,6 @@ import {
 async function guarded(t: TestContext, stem: string, pod: KubeObject = {}): Promise<World> {
   return await worldFor(t, stem, { interception: "redirect", pod });
 }
-
-const chat = {
-  url: "https://api.openai.com/v1/chat/completions",
-  init: {
-    method: "POST",
-    headers: { "content-type": "application/json", authorization: "Bearer anything" },
-    body: JSON.stringify({ model: "gpt-5-mini", messages: [{ role: "user", content: "hi" }] }),
-  },
-};
 
 test("a redirected pod reaches its database and its model by their usual names, and is locked", async (t) => {
   const world = await guarded(t, "redirect");

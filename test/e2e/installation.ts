@@ -1,8 +1,19 @@
 // What the installed operator writes into pods, read from the cluster, and the operator itself: away, and back.
+import type { TestContext } from "node:test";
 import { defaultProxyUid, type InjectionSettings } from "../../operator/injection/settings.ts";
 import { until } from "../cluster/command.ts";
-import { get, kubectl, list, operatorNamespace, podTimeoutMs, soonMs } from "./cluster.ts";
+import {
+  dryRun,
+  get,
+  kubectl,
+  list,
+  operatorNamespace,
+  podTimeoutMs,
+  soonMs,
+  type KubeObject,
+} from "./cluster.ts";
 import { asRecord, spec, values } from "./read.ts";
+import { agentPod } from "./world.ts";
 
 export async function proxySettings(): Promise<InjectionSettings> {
   const deployment = await get(operatorNamespace, "deployment", "chaperone");
@@ -33,6 +44,39 @@ export async function proxySettings(): Promise<InjectionSettings> {
     hasNodeRules: true,
     isIPv6Only: false,
   };
+}
+
+/** For a namespace of its own, the API server asks nobody to inject until the test is over; admission policies hold what they hold. */
+export async function webhookSleeps(t: TestContext, namespace: string): Promise<void> {
+  const configuration = "mutatingwebhookconfiguration/chaperone";
+  const at = "/webhooks/0/matchConditions";
+  const condition = {
+    name: `asleep-${namespace}`,
+    expression: `request.namespace != '${namespace}'`,
+  };
+  const patch = (...operations: readonly KubeObject[]): Promise<string> =>
+    kubectl(["patch", configuration, "--type=json", "--patch", JSON.stringify(operations)]);
+  await patch({ op: "add", path: `${at}/-`, value: condition });
+  t.after(async () => {
+    // Others may sleep and wake up at the same time.
+    await until("the webhook to be awake", soonMs, async () => {
+      const { webhooks } = JSON.parse(await kubectl(["get", configuration, "-o", "json"])) as {
+        readonly webhooks: readonly { readonly matchConditions: readonly { name: string }[] }[];
+      };
+      const path = `${at}/${webhooks[0]?.matchConditions.findIndex(({ name }) => name === condition.name)}`;
+      await patch(
+        { op: "test", path: `${path}/name`, value: condition.name },
+        { op: "remove", path },
+      );
+      return true;
+    });
+  });
+  // The API server takes up a webhook's change within moments.
+  await until("the webhook to be asleep", soonMs, async () => {
+    const pod = agentPod(namespace, "asleep", { serviceAccountName: "default" });
+    const said = await dryRun(pod).then(() => "", String);
+    return said.includes("has no proxy");
+  });
 }
 
 export async function operatorAway(): Promise<void> {

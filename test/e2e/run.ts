@@ -16,7 +16,7 @@ const testTimeoutMs = 10 * 60_000;
 /** Most of their time they wait for the kubelet; each has namespaces of its own. */
 const suitesAtOnce = 3;
 
-const solitary = new Set(["admit_down", "e2e_live", "e2e_operator"]);
+const solitary = new Set(["admit_down", "e2e_live", "e2e_node", "e2e_operator"]);
 
 await main(async () => {
   const config = readConfig();

@@ -120,3 +120,13 @@ export async function refusedAndTold(
     return wanted.every((one) => said.includes(one));
   });
 }
+
+/** Of the model that the tests know, by its usual name. */
+export const chat = {
+  url: "https://api.openai.com/v1/chat/completions",
+  init: {
+    method: "POST",
+    headers: { "content-type": "application/json", authorization: "Bearer anything" },
+    body: JSON.stringify({ model: "gpt-5-mini", messages: [{ role: "user", content: "hi" }] }),
+  },
+};

@@ -62,15 +62,17 @@ export async function worldFor(
     interception = "hosts",
     policies = [ordersPolicy(), modelPolicy()],
     pod = {},
+    annotations = {},
     ...container
   }: WorldOptions = {},
 ): Promise<World> {
   const upstreams = await ensureUpstreams();
-  // The rules need NET_ADMIN, which PodSecurity leaves to `privileged`.
-  const level = interception === "redirect" ? "privileged" : "restricted";
+  // An init container that loads the rules needs NET_ADMIN, which PodSecurity leaves to `privileged`.
+  const byInit = interception === "redirect" && annotations["chaperone.dev/redirect-by"] !== "node";
+  const level = byInit ? "privileged" : "restricted";
   const namespace = await namespaceFor(t, stem, level);
   await furnish(namespace, upstreams, policies);
-  await create(agentPod(namespace, "agent", { interception, ...container, ...pod }));
+  await create(agentPod(namespace, "agent", { interception, annotations, ...container, ...pod }));
   await ready(namespace, "agent");
   return { ...(await takingOrders(agentOf(namespace, "agent"))), upstreams };
 }

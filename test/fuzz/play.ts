@@ -53,8 +53,8 @@ export async function play(
     const mark = burst.ends === "end" ? "the end" : `mark ${index}`;
     const bytes = Buffer.concat([burst.bytes, closing(mark)]);
     await pieces.write(raw, bytes);
-    // Bytes that end inside a message would be waited for for ever.
-    if (!isFramed(bytes)) raw.socket.end();
+    // Bytes that end inside a message would be waited for for ever; and so would the mark where a message that says it is longer has swallowed its Sync.
+    if (!isFramed(bytes, burst.bytes.length)) raw.socket.end();
     const arrived = raw.until((all) => raw.closed || isMarked(all, mark));
     if (burst.ends === "cancel") await cancelUntil(player, arrived);
     answers.push(...(await arrived));
@@ -133,8 +133,8 @@ const aboutNames: ReadonlySet<string> = new Set(["26000", "34000"]);
 /** The server names the bytes; the proxy does not repeat them. */
 const notUtf8 = "22021";
 
-/** What SQL prepared or declared is not run through the protocol; only where the server knows no such name either, both say the same. */
-const madeBySql = /only statements prepared through the protocol|cursors of SQL are read by FETCH/;
+/** What SQL declared is not run through the protocol; only where the server knows no such name either, both say the same. */
+const madeBySql = /cursors of SQL are read by FETCH/;
 
 function said(answer: Answer, firstOwnOid: number): Said {
   const whole = Buffer.concat([Buffer.alloc(headerBytes), answer.body]);

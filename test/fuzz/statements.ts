@@ -191,6 +191,10 @@ const names = fc.constantFrom(
   "CLOSE ALL",
   "PREPARE a AS SELECT 1",
   "PREPARE b (int) AS SELECT $1 + 1",
+  "PREPARE b (text, int) AS INSERT INTO ta (id, note) VALUES ($2, $1) RETURNING *",
+  "EXECUTE a",
+  "EXECUTE b(41)",
+  "EXECUTE b('x', 40)",
   "DEALLOCATE a",
   "DEALLOCATE ALL",
 );

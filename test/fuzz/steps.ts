@@ -179,14 +179,20 @@ function int32(value: number): Buffer {
 /** Types a client may send, as the server knows them (SocketBackend of PostgreSQL 18). */
 const clientTypes: ReadonlySet<number> = new Set(Buffer.from("QPBECDHSXdcfF"));
 
-/** Whether the stream is nothing but whole messages of known types: then everything behind it is read as what it is. */
-export function isFramed(stream: Buffer): boolean {
+/**
+ * Whether the stream is nothing but whole messages of known types: then everything behind it is read as what it is.
+ *
+ * @param begins where one of them must begin
+ */
+export function isFramed(stream: Buffer, begins: number): boolean {
   let at = 0;
+  let begun = false;
   while (at < stream.length) {
+    begun ||= at === begins;
     if (!clientTypes.has(stream[at] ?? 0) || at + 5 > stream.length) return false;
     const length = stream.readInt32BE(at + 1);
     if (length < 4) return false;
     at += 1 + length;
   }
-  return at === stream.length;
+  return begun && at === stream.length;
 }

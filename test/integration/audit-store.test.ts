@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import pg from "pg";
 import { openReader } from "../../operator/audit/reader.ts";
 import { openPostgresStore, openStore } from "../../operator/audit/store.ts";
 import { Recorder } from "./audit-recorder.ts";
@@ -47,6 +48,21 @@ if (postgresAvailable()) {
       .execute();
     assert.equal(rows.length, 120);
     for (const replica of replicas) await replica.close();
+  });
+
+  test("idle sessions that the database ends, as a restart does, end no process; the next batch is taken", async () => {
+    const store = await openPostgresStore(dsn);
+    const admin = new pg.Client({ connectionString: dsn });
+    await admin.connect();
+    const recorder = new Recorder("agents/ended/uid").add({}, {});
+    await store.ingest(recorder.batch(1, 1));
+    const { rowCount } = await admin.query(
+      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    );
+    assert.ok(rowCount !== null && rowCount > 0, "there was an idle session");
+    await admin.end();
+    assert.deepEqual(await store.ingest(recorder.batch()), { acknowledged: 2 });
+    await store.close();
   });
 
   storeSuite("the audit store in PostgreSQL", () => openPostgresStore(dsn));

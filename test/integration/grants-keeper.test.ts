@@ -319,10 +319,18 @@ describe("a keeper and its operator", () => {
 
   it("gives up waiting with its caller, while the exchange goes on for others", async () => {
     let release = (): void => undefined;
-    api.view.onSecretRead = () => new Promise<void>((resolve) => (release = resolve));
+    const reading = new Promise<void>((begun) => {
+      api.view.onSecretRead = () => {
+        begun();
+        return new Promise<void>((resolve) => (release = resolve));
+      };
+    });
     const patient = proxy.keeper.acquire(ordersDb, never);
-    const impatient = proxy.keeper.acquire(ordersDb, AbortSignal.timeout(20));
-    await assert.rejects(impatient, { name: "TimeoutError" });
+    const caller = new AbortController();
+    const impatient = proxy.keeper.acquire(ordersDb, caller.signal);
+    await reading;
+    caller.abort();
+    await assert.rejects(impatient, { name: "AbortError" });
     release();
     assert.ok((await patient).id);
   });

@@ -157,9 +157,15 @@ test("pictures, sound and recordings go through, what is said of them masked", a
 test("moderations, files and batches go through, and are what rules call them", async (t) => {
   const { client, room } = await start(t);
   await client.moderations.create({ input: "hi" });
+  const line = {
+    custom_id: "1",
+    method: "POST",
+    url: "/v1/chat/completions",
+    body: { model: "gpt-5", messages: [{ role: "user", content: "hi" }] },
+  };
   const file = await client.files.create({
     purpose: "batch",
-    file: await toFile(Buffer.from("{}"), "a.jsonl"),
+    file: await toFile(Buffer.from(JSON.stringify(line)), "a.jsonl"),
   });
   assert.equal(file.id, "file-1");
   assert.equal((await client.files.list()).data.length, 1);

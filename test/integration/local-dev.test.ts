@@ -8,12 +8,15 @@ import {
   createSystem,
   eventually,
   startServers,
+  type Dev,
   type LocalSystem,
   type Servers,
 } from "./local-system.ts";
 
 let servers: Servers;
 let system: LocalSystem;
+/** Runs from the first test to the last. */
+let dev: Dev;
 
 before(async () => {
   servers = await startServers({
@@ -41,7 +44,7 @@ const run = (...command: string[]): string[] => [
 ];
 
 test("dev --json prints one line with exactly what the contract says, and its environment works", async () => {
-  const dev = await system.dev({ args: ["--port-base", "24310"] });
+  dev = await system.dev({ args: ["--port-base", "24310"] });
   const parsed: unknown = JSON.parse(dev.line);
   const key = dev.openaiKey;
   assert.match(key, /^held-by-chaperone-[0-9a-f]{24}$/);
@@ -81,15 +84,13 @@ test("dev --json prints one line with exactly what the contract says, and its en
   assert.equal(chat.status, 200, await chat.clone().text());
   assert.match(await readFile(dev.caFile, "utf8"), /BEGIN CERTIFICATE/);
   assert.equal((await stat(dev.stateDir)).mode & 0o777, 0o700);
-  const ended = await dev.stop();
-  assert.deepEqual([ended.code, ended.signal], [0, undefined]);
-  assert.equal(ended.stdout, `${dev.line}\n`, "nothing but the line goes to stdout");
 });
 
 test("dev without --json prints a table and ready, and logs nothing there", async () => {
   let out = "";
+  const other = join(system.directory, "other");
   const ended = await system.cli(
-    ["dev", "-f", system.manifests, "--service-account", "invoice-agent", "--state", system.state],
+    ["dev", "-f", system.manifests, "--service-account", "invoice-agent", "--state", other],
     {
       started: (child) =>
         child.stdout?.on("data", (chunk: Buffer) => {
@@ -108,7 +109,6 @@ test("dev without --json prints a table and ready, and logs nothing there", asyn
 });
 
 test("a second dev in the same state directory is refused and the first goes on", async () => {
-  const dev = await system.dev();
   const second = await system.cli(["dev", "-f", system.manifests, "--state", system.state]);
   assert.equal(second.code, 1);
   assert.match(second.stderr, new RegExp(`is in use by process ${dev.pid}; stop it, or choose`));
@@ -117,7 +117,6 @@ test("a second dev in the same state directory is refused and the first goes on"
   await client.connect();
   await client.query("SELECT 1");
   await client.end();
-  assert.equal((await dev.stop()).code, 0);
 });
 
 test("wrong use ends with 2, what cannot be done with 1, each with one line of what to do", async () => {
@@ -231,13 +230,13 @@ test("explain ends with 0 when allowed, 1 when denied, and names the rule", asyn
 });
 
 test("SIGTERM ends dev while an agent is connected, and the last events are in the store", async () => {
-  const dev = await system.dev();
   const client = new pg.Client({ connectionString: dev.databaseUrl });
   const gone = new Promise<Error>((resolve) => client.on("error", resolve));
   await client.connect();
   await client.query("SELECT id FROM orders WHERE id = 17");
   const ended = await dev.stop();
-  assert.equal(ended.code, 0, ended.stderr);
+  assert.deepEqual([ended.code, ended.signal], [0, undefined], ended.stderr);
+  assert.equal(ended.stdout, `${dev.line}\n`, "nothing but the line goes to stdout");
   assert.match((await gone).message, /ending|terminat/i);
   const events = await system.cli(["events", "--state", system.state, "-o", "json"]);
   assert.ok(events.stdout.includes("WHERE id = 17"), events.stderr);

@@ -17,7 +17,8 @@ const adminPassword = "lessor-password-1";
 
 let servers: Servers;
 let system: LocalSystem;
-const running: Dev[] = [];
+/** The running one, which the next test finds as this one left it. */
+let running: Dev | undefined;
 const clients: pg.Client[] = [];
 
 before(async () => {
@@ -26,28 +27,35 @@ before(async () => {
     CREATE ROLE lessor LOGIN CREATEROLE PASSWORD '${adminPassword}';
     GRANT USAGE ON SCHEMA public TO lessor WITH GRANT OPTION;
     GRANT ALL ON ALL TABLES IN SCHEMA public TO lessor WITH GRANT OPTION`);
+  system = await createSystem(servers.targets);
+  await system.write("connections.yaml", rolesYaml(adminPassword));
 });
 
 after(async () => {
+  await running?.stop();
+  await system?.close();
   await servers?.close();
 });
 
 afterEach(async () => {
   for (const client of clients.splice(0)) await client.end().catch(() => undefined);
-  for (const dev of running.splice(0)) await dev.stop().catch(() => undefined);
-  await system?.close();
 });
 
-async function begin(password = adminPassword): Promise<Dev> {
-  system = await createSystem(servers.targets);
-  await system.write("connections.yaml", rolesYaml(password));
-  return await dev();
+async function begin(): Promise<Dev> {
+  running ??= await system.dev();
+  return running;
 }
 
-async function dev(): Promise<Dev> {
-  const started = await system.dev();
-  running.push(started);
-  return started;
+async function end(signal?: NodeJS.Signals): Promise<void> {
+  await running?.stop(signal);
+  running = undefined;
+}
+
+/** Until the manifests that were written are in force. */
+async function reload(file: string, text: string): Promise<void> {
+  const from = running?.stderr().length;
+  await system.write(file, text);
+  await running?.said("manifests reloaded", from);
 }
 
 function rolesYaml(password: string): string {
@@ -104,33 +112,8 @@ test("an agent works under a role of its own, which is dropped when local mode e
   const granted = events.stdout.split("\n").filter((line) => line.includes('"type":"grant"'));
   assert.match(granted.join("\n"), new RegExp(`"role":"${role}"`), "the grant names it");
   assert.doesNotMatch(events.stdout, new RegExp(adminPassword));
-  await started.stop();
+  await end();
   assert.deepEqual(await roles(), []);
-});
-
-test("a quarantine ends the sessions in the database itself", async () => {
-  const started = await begin();
-  const client = await connect(started);
-  await client.query("SELECT id FROM orders WHERE id = 1");
-  const args = ["quarantine", "add", "--service-account", "invoice-agent", "--reason", "test"];
-  const added = await system.cli([...args, "--state", system.state]);
-  assert.equal(added.code, 0, added.stderr);
-  await eventually("no session is left", async () => (await sessions()) === 0, soonMs);
-  await eventually("no role is left", async () => (await roles()).length === 0, soonMs);
-  await assert.rejects(connect(started));
-});
-
-test("what a killed process left is swept by the next one", async () => {
-  const started = await begin();
-  const client = await connect(started);
-  await client.query("SELECT id FROM orders WHERE id = 1");
-  const [orphan = ""] = await roles();
-  await started.stop("SIGKILL");
-  assert.deepEqual(await roles(), [orphan], "the kill left it behind");
-  const again = await dev();
-  await eventually("the orphan is gone", async () => !(await roles()).includes(orphan), soonMs);
-  const fresh = await connect(again);
-  assert.equal((await fresh.query("SELECT id FROM orders WHERE id = 1")).rows.length, 1);
 });
 
 test("a policy that changes changes what the role may do, on the open connection", async () => {
@@ -156,6 +139,7 @@ test("a policy that changes changes what the role may do, on the open connection
     soonMs,
   );
   assert.deepEqual(await roles(), [role]);
+  await reload("database.yaml", databasePolicyYaml());
 });
 
 test("what a rule about functions lets through, the database refuses", async () => {
@@ -175,17 +159,18 @@ spec:
   subjects: [{serviceAccounts: [invoice-agent]}]
   rules:
 ${rules.map((rule) => `    - ${rule}\n`).join("")}`;
-  await system.write("database.yaml", policy);
-  await started.said("manifests reloaded");
+  await reload("database.yaml", policy);
   const client = await connect(started);
   const codeOf = (sql: string): Promise<string | undefined> =>
     client.query(sql).then(
       () => undefined,
       (error: Error & { code?: string }) => error.code,
     );
+  // Under the policy before it no rule lets a function through: 42501.
+  const isInForce = async (): Promise<boolean> => (await codeOf("SELECT scribble()")) === "25006";
+  await eventually("a volatile function that writes", isInForce, soonMs);
   assert.equal(await codeOf("SELECT id FROM orders WHERE id = 1"), undefined);
   assert.equal(await codeOf("SELECT number_of(1)"), "42501", "a function that reads customers");
-  assert.equal(await codeOf("SELECT scribble()"), "25006", "a volatile function that writes");
   for (const sql of [
     "SET default_transaction_read_only = off",
     "BEGIN READ WRITE",
@@ -194,11 +179,45 @@ ${rules.map((rule) => `    - ${rule}\n`).join("")}`;
   ])
     assert.equal(await codeOf(sql), "42501", sql);
   assert.deepEqual(await servers.superuser("SELECT id FROM orders WHERE id = 999"), []);
+  await reload("database.yaml", databasePolicyYaml());
+});
+
+test("a quarantine ends the sessions in the database itself", async () => {
+  const started = await begin();
+  const client = await connect(started);
+  await client.query("SELECT id FROM orders WHERE id = 1");
+  const args = ["quarantine", "add", "--service-account", "invoice-agent", "--reason", "test"];
+  const added = await system.cli([...args, "--state", system.state]);
+  assert.equal(added.code, 0, added.stderr);
+  await eventually("no session is left", async () => (await sessions()) === 0, soonMs);
+  await eventually("no role is left", async () => (await roles()).length === 0, soonMs);
+  await assert.rejects(connect(started));
+  const backend = await system.backend();
+  for (const { namespace, name } of await backend.quarantines())
+    await backend.liftQuarantine(namespace, name);
+  const isBack = async (): Promise<boolean> =>
+    connect(started).then(
+      () => true,
+      () => false,
+    );
+  await eventually("it is back", isBack, soonMs);
+});
+
+test("what a killed process left is swept by the next one", async () => {
+  const started = await begin();
+  const client = await connect(started);
+  await client.query("SELECT id FROM orders WHERE id = 1");
+  const [orphan = ""] = await roles();
+  await end("SIGKILL");
+  assert.deepEqual(await roles(), [orphan], "the kill left it behind");
+  const again = await begin();
+  await eventually("the orphan is gone", async () => !(await roles()).includes(orphan), soonMs);
+  const fresh = await connect(again);
+  assert.equal((await fresh.query("SELECT id FROM orders WHERE id = 1")).rows.length, 1);
+  await end();
 });
 
 test("`chaperone run` leaves no role behind", async () => {
-  system = await createSystem(servers.targets);
-  await system.write("connections.yaml", rolesYaml(adminPassword));
   const script = `
     const { default: pg } = await import(${JSON.stringify(import.meta.resolve("pg"))});
     const client = new pg.Client({ connectionString: process.env.DATABASE_URL });
@@ -222,7 +241,8 @@ test("`chaperone run` leaves no role behind", async () => {
 });
 
 test("an administrator that the database refuses is told to the agent with the connection, without a secret", async () => {
-  const started = await begin("wrong-password-9");
+  await system.write("connections.yaml", rolesYaml("wrong-password-9"));
+  const started = await begin();
   const failure = await connect(started).then(
     () => undefined,
     (error: Error) => error,

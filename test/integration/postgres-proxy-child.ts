@@ -2,7 +2,7 @@
 import { flushCompileCache } from "node:module";
 import { startHarness } from "./postgres-proxy-harness.ts";
 
-const [port = "0", password = ""] = process.argv.slice(2);
+const [port = "0", password = "", startupDeadlineMs] = process.argv.slice(2);
 const server = {
   host: "127.0.0.1",
   port: Number(port),
@@ -14,7 +14,10 @@ const server = {
   stop: async () => undefined,
 };
 // A third of what production has; the same happens sooner.
-const harness = await startHarness(server, { memoryPatienceMs: 3_000, startupDeadlineMs: 2_000 });
+const harness = await startHarness(server, {
+  memoryPatienceMs: 3_000,
+  ...(startupDeadlineMs === undefined ? {} : { startupDeadlineMs: Number(startupDeadlineMs) }),
+});
 /** Why sessions ended and operations failed, each once counted; the events themselves would be what is measured. */
 const causes = new Map<string, number>();
 const gather = (): void => {

@@ -124,6 +124,6 @@ test(
       assert.deepEqual(seen?.rows, []);
       await reading;
     }
-    await Promise.all([changes, ...others].map(async (client) => client?.end()));
+    for (const client of [changes, ...others]) await client?.end();
   },
 );

@@ -296,7 +296,7 @@ test("a cursor is masked by what declared it, and one that nobody here declared 
   await raw.end();
 });
 
-test("COPY TO in text and CSV is masked field by field; binary and other delimiters are refused", async () => {
+test("COPY TO in text and CSV is masked field by field; other delimiters are refused", async () => {
   proxy.setRules(everything, {
     columnMasks: [
       ...(ssnMask.columnMasks ?? []),
@@ -345,12 +345,7 @@ test("COPY TO in text and CSV is masked field by field; binary and other delimit
     await copied("COPY (SELECT id, ssn FROM customers WHERE id < 2) TO STDOUT (HEADER)"),
     ["id\tssn\n", `1\t${masked}\n`],
   );
-  for (const options of [
-    "(FORMAT binary)",
-    "(DELIMITER ';')",
-    "(NULL 'x')",
-    "(FORMAT csv, FORCE_QUOTE *)",
-  ]) {
+  for (const options of ["(DELIMITER ';')", "(NULL 'x')", "(FORMAT csv, FORCE_QUOTE *)"]) {
     raw.send(serialize.query(`COPY customers TO STDOUT ${options}`));
     const answers = await raw.ready();
     assert.deepEqual(errorsOf(answers), ["42501"], options);
@@ -358,6 +353,50 @@ test("COPY TO in text and CSV is masked field by field; binary and other delimit
       answers.filter(({ type }) => type === "d"),
       [],
     );
+  }
+  await raw.end();
+});
+
+test("COPY TO in binary is masked field by field, and is the server's own to the byte but for that", async () => {
+  const raw = await rawClient(proxy.port);
+  const bytesOf = async (...messages: readonly Buffer[]): Promise<Buffer> => {
+    raw.send(...messages);
+    const answers = await raw.ready();
+    assert.deepEqual(errorsOf(answers), []);
+    return Buffer.concat(answers.flatMap(({ type, body }) => (type === "d" ? [body] : [])));
+  };
+  const copied = async (text: string): Promise<Buffer> => {
+    const simple = await bytesOf(serialize.query(text));
+    const extended = await bytesOf(
+      serialize.parse({ text, types: [] }),
+      serialize.bind({}),
+      serialize.execute({}),
+      serialize.sync(),
+    );
+    assert.deepEqual(extended, simple);
+    return simple;
+  };
+  const columns = "id, name, 7::int8, now()::date, NULL::text";
+  for (const [shown, direct] of [
+    [
+      `COPY (SELECT ${columns}, ssn, upper(ssn) FROM customers) TO STDOUT (FORMAT binary)`,
+      `COPY (SELECT ${columns}, overlay(ssn PLACING '*******' FROM 1 FOR 7), NULL::text FROM customers) TO STDOUT (FORMAT binary)`,
+    ],
+    [
+      "COPY customers (ssn, id) TO STDOUT BINARY",
+      "COPY (SELECT overlay(ssn PLACING '*******' FROM 1 FOR 7), id FROM customers) TO STDOUT BINARY",
+    ],
+    [
+      "COPY customers TO STDOUT (FORMAT binary)",
+      "COPY (SELECT id, name, overlay(ssn PLACING '*******' FROM 1 FOR 7), date_trunc('year', born)::date, NULL::int FROM customers) TO STDOUT BINARY",
+    ],
+    ["COPY (SELECT ssn FROM customers WHERE false) TO STDOUT BINARY", undefined],
+    ["COPY (SELECT id FROM customers) TO STDOUT BINARY", undefined],
+  ] as const) {
+    proxy.setRules(everything, ssnMask);
+    const masks = await copied(shown);
+    proxy.setRules(everything);
+    assert.deepEqual(masks, await copied(direct ?? shown), shown);
   }
   await raw.end();
 });

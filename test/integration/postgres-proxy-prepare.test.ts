@@ -232,3 +232,135 @@ test("a timeout that is switched off is an hour, a path of public keeps temporar
   const { rows: lock } = await db.query("SHOW lock_timeout");
   assert.deepEqual(lock, [{ lock_timeout: "1h" }]);
 });
+
+const run = (statement: string, values: readonly string[] = []): Buffer =>
+  Buffer.concat([
+    serialize.bind({ statement, values: [...values] }),
+    serialize.describe({ type: "P" }),
+    serialize.execute({}),
+  ]);
+const execute = (text: string, name = ""): Buffer =>
+  Buffer.concat([serialize.parse({ name, text, types: [] }), run(name)]);
+
+test("what SQL prepared is bound and described by the protocol, decided and masked as itself", async () => {
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("PREPARE p (int) AS SELECT note FROM orders WHERE id = $1"));
+  await raw.ready();
+  raw.send(serialize.describe({ type: "S", name: "p" }), run("p", ["2"]), serialize.sync());
+  const answers = await raw.ready();
+  assert.equal(typesOf(answers), "tT2TDCZ");
+  assert.deepEqual(rowsOf(answers), [["two"]]);
+  assert.equal(
+    proxy.operations().at(-1)?.body.operation?.summary,
+    "SELECT note FROM orders WHERE id = $1",
+  );
+  proxy.setRules([{ ...allow({ statements: ["select"] }), when: 'params[0] == "2"' }]);
+  raw.send(run("p", ["2"]), serialize.sync(), run("p", ["1"]), serialize.sync());
+  assert.deepEqual(errorsOf(await raw.ready(2)), ["42501"]);
+  proxy.setRules([...everything, deny({ relations: ["public.orders"] })]);
+  raw.send(run("p", ["2"]), serialize.sync());
+  assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
+  await raw.end();
+});
+
+test("EXECUTE through the protocol runs what its name stands for, decided as that", async () => {
+  const raw = await rawClient(proxy.port);
+  raw.send(
+    serialize.query("PREPARE p (int) AS SELECT note FROM orders WHERE id = $1"),
+    execute("EXECUTE p(2)"),
+    serialize.sync(),
+    execute("EXECUTE p(2)", "three"),
+    run("three"),
+    serialize.sync(),
+  );
+  const answers = await raw.ready(3);
+  assert.deepEqual(errorsOf(answers), []);
+  assert.deepEqual(rowsOf(answers), [["two"], ["two"], ["two"]]);
+  assert.equal(
+    proxy.operations().at(-1)?.body.operation?.summary,
+    "SELECT note FROM orders WHERE id = $1",
+  );
+  proxy.setRules([...everything, deny({ relations: ["public.orders"] })]);
+  raw.send(run("three"), serialize.sync(), execute("EXECUTE p(1)"), serialize.sync());
+  const refused = await raw.ready(2);
+  assert.deepEqual(errorsOf(refused), ["42501", "42501"]);
+  assert.deepEqual(rowsOf(refused), []);
+  await raw.end();
+});
+
+test("an EXECUTE through the protocol never runs what its name came to stand for since Bind", async () => {
+  const raw = await rawClient(proxy.port);
+  proxy.setRules([...everything, deny({ relations: ["public.secrets"] })]);
+  const stolen = async (...messages: readonly Buffer[]): Promise<void> => {
+    raw.send(serialize.query("DEALLOCATE ALL"));
+    raw.send(serialize.query("PREPARE p AS SELECT note FROM orders"));
+    await raw.ready(2);
+    raw.send(...messages, serialize.sync());
+    const answers = await raw.ready();
+    assert.equal(
+      JSON.stringify(answers.map(({ body }) => body.toString("latin1"))).includes("canary"),
+      false,
+    );
+    assert.notDeepEqual(errorsOf(answers), []);
+  };
+  const swaps = [
+    "DO $$ BEGIN EXECUTE 'DEALLOCATE p'; EXECUTE 'PREPARE p AS SELECT value FROM secrets'; END $$",
+    "SELECT public.run('DEALLOCATE p'), public.run('PREPARE p AS SELECT value FROM secrets')",
+  ];
+  for (const swap of swaps) {
+    const swapped = Buffer.concat([
+      serialize.parse({ name: "swap", text: swap, types: [] }),
+      serialize.bind({ portal: "swap", statement: "swap" }),
+      serialize.execute({ portal: "swap" }),
+      serialize.close({ type: "S", name: "swap" }),
+    ]);
+    await stolen(swapped, execute("EXECUTE p"));
+    await stolen(swapped, run("p"));
+    const bound = Buffer.concat([
+      serialize.parse({ text: "EXECUTE p", types: [] }),
+      serialize.bind({ portal: "x" }),
+    ]);
+    await stolen(bound, swapped, serialize.execute({ portal: "x" }));
+    await stolen(bound, serialize.flush(), swapped, serialize.execute({ portal: "x" }));
+  }
+  await raw.end();
+});
+
+test("the rows of an EXECUTE through the protocol are masked, in text and binary, whoever describes them", async () => {
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("PREPARE m AS SELECT id, value FROM secrets"));
+  await raw.ready();
+  proxy.setRules(everything, {
+    columnMasks: [{ column: "public.secrets.value", transform: { kind: "redact" }, policy: "p" }],
+  });
+  for (const binary of [false, true])
+    for (const described of [[], [serialize.describe({ type: "P" })]])
+      for (const text of [undefined, "EXECUTE m"]) {
+        raw.send(
+          ...(text === undefined ? [] : [serialize.parse({ name: "e", text, types: [] })]),
+          serialize.bind({ statement: text === undefined ? "m" : "e", binary }),
+          ...described,
+          serialize.execute({}),
+          ...(text === undefined ? [] : [serialize.close({ type: "S", name: "e" })]),
+          serialize.sync(),
+        );
+        const answers = await raw.ready();
+        assert.deepEqual(errorsOf(answers), []);
+        assert.equal(rowsOf(answers)[0]?.[1], "[redacted]");
+      }
+  await raw.end();
+});
+
+test("an approval of an EXECUTE through the protocol is for the prepared text and its arguments, and passes once", async () => {
+  await db.query("PREPARE retitle (int) AS UPDATE orders SET note = 'titled' WHERE id = $1");
+  proxy.setRules([hold({ statements: ["update"] }, 1), allow({ statements: ["utility"] })]);
+  const asked = proxy.requests.length;
+  const send = (text: string): Promise<pg.QueryResult> =>
+    db.query({ text, queryMode: "extended" } as pg.QueryConfig);
+  await assert.rejects(send("EXECUTE retitle(1)"), { message: /held for a person/ });
+  proxy.answerRequest("Approved");
+  assert.equal((await send("EXECUTE retitle(1)")).rowCount, 1);
+  await assert.rejects(send("EXECUTE retitle(1)"), { code: "42501" });
+  await assert.rejects(send("EXECUTE retitle(2)"), { message: /held for a person/ });
+  assert.equal(proxy.requests.length, asked + 2);
+});

@@ -23,11 +23,16 @@ const asInjected = [
 
 export const canMeasure: boolean = process.platform === "linux";
 
-export function startProxyProcess(upstream: {
-  readonly port: number;
-  readonly password?: string;
-}): Promise<ProxyProcess> {
-  return startChild("./postgres-proxy-child.ts", [String(upstream.port), upstream.password ?? ""]);
+/** @param startupDeadlineMs what production has when absent: a busy machine needs it for whoever is to be served beside an attack */
+export function startProxyProcess(
+  upstream: { readonly port: number; readonly password?: string },
+  startupDeadlineMs?: number,
+): Promise<ProxyProcess> {
+  return startChild("./postgres-proxy-child.ts", [
+    String(upstream.port),
+    upstream.password ?? "",
+    ...(startupDeadlineMs === undefined ? [] : [String(startupDeadlineMs)]),
+  ]);
 }
 
 /** @param program beside this file; it sends `{ port }` once it listens, and its causes when it is asked for `causes` */

@@ -34,7 +34,7 @@ before(async () => {
 afterEach(async () => {
   if (skip !== false) return;
   await direct.query(
-    "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active_pid IS NOT NULL",
+    "SELECT pg_terminate_backend(active_pid, 30000) FROM pg_replication_slots WHERE active_pid IS NOT NULL",
   );
   await direct.query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots");
   harness.events.length = 0;

@@ -1,9 +1,9 @@
 // Odds and ends of the wire: messages at unexpected times, ends in the middle of things, bytes before TLS.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect, createServer } from "node:net";
-import type { AddressInfo, Socket } from "node:net";
-import { after, before, beforeEach, test } from "node:test";
+import { connect, createServer, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
+import { after, before, beforeEach, mock, test } from "node:test";
 import type { TestContext } from "node:test";
 import { connect as connectTls } from "node:tls";
 import pg from "pg";
@@ -222,4 +222,32 @@ test("direct TLS without ALPN postgresql is refused, and so is TLS within TLS", 
   again.send(startupMessage({ user: "agent" }));
   assert.equal(statusOf(await again.ready()), "I");
   await again.end();
+});
+
+test("an answer is on its way before its event is written: nobody waits for that", async () => {
+  const raw = await rawClient(proxy.port);
+  const order: string[] = [];
+  const { write } = Socket.prototype;
+  const watched = mock.method(Socket.prototype, "write", function (this: Socket, bytes: unknown) {
+    if (Buffer.isBuffer(bytes) && bytes.includes("SELECT 3\0")) order.push("answer");
+    return write.call(this, bytes instanceof Uint8Array ? bytes : String(bytes));
+  });
+  const { push } = proxy.events;
+  proxy.events.push = (...events) => {
+    for (const { body } of events) order.push(`event of ${body.operation?.summary}`);
+    return push.apply(proxy.events, events);
+  };
+  try {
+    const parsed = [serialize.parse({ text: "SELECT generate_series(1, 3)" }), serialize.bind()];
+    raw.send(...parsed, serialize.execute(), serialize.sync());
+    await raw.ready();
+    raw.send(serialize.query("SELECT generate_series(1, 3)"));
+    await raw.ready();
+  } finally {
+    watched.mock.restore();
+    proxy.events.push = push;
+  }
+  const event = "event of SELECT generate_series(1, 3)";
+  assert.deepEqual(order, ["answer", event, "answer", event]);
+  await raw.end();
 });

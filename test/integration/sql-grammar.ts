@@ -210,6 +210,8 @@ const written = (names: fc.Arbitrary<string>): fc.Arbitrary<string> =>
       `EXPLAIN (VERBOSE, COSTS OFF) SELECT ${name} FROM people p`,
       `COPY (SELECT p.id, ${name} FROM people p) TO STDOUT`,
       `COPY people TO STDOUT`,
+      `COPY people TO STDOUT (FORMAT binary)`,
+      `COPY (SELECT p.id, ${name}, p.name FROM people p) TO STDOUT (FORMAT binary)`,
       `COPY (SELECT ${name}, p.id FROM people p) TO STDOUT (FORMAT csv, HEADER)`,
       `SELECT 1; SELECT ${name} FROM people p; SELECT p.id, ${name} FROM people p`,
       `DECLARE k CURSOR FOR SELECT p.id, ${name} FROM people p; FETCH 2 FROM k; FETCH ALL FROM k`,

@@ -1,5 +1,5 @@
 // PostgreSQL's own regression files, from Debian's source package, kept in the user's cache: they are not ours to carry.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   existsSync,
@@ -19,10 +19,24 @@ const sourcePackage = "postgresql-15";
 
 /** The directory with `sql/` and `data/`; fetched through apt when it is not there yet. */
 export function regressDirectory(): string {
-  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
-  const kept = join(cache, "chaperone", `${sourcePackage}-regress`);
+  const kept = keptDirectory();
   if (!existsSync(join(kept, "sql"))) fetch(kept);
   return kept;
+}
+
+/** Why they cannot be played on this machine; undefined when they can. */
+export function reasonWithoutRegress(): string | undefined {
+  const runs = (program: string): boolean =>
+    spawnSync(program, ["--version"], { stdio: "ignore" }).status === 0;
+  if (!runs("psql")) return "this needs psql";
+  return existsSync(join(keptDirectory(), "sql")) || runs("apt-get")
+    ? undefined
+    : "this needs apt-get, to fetch PostgreSQL's source package";
+}
+
+function keptDirectory(): string {
+  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+  return join(cache, "chaperone", `${sourcePackage}-regress`);
 }
 
 function fetch(kept: string): void {

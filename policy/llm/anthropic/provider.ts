@@ -16,7 +16,8 @@ export const anthropic: LlmProvider = {
   // The results of a batch are lines, each an answer of its own: as those of any server.
   framing: (media) =>
     media === "text/event-stream" ? "events" : media.endsWith("jsonl") ? "bodies" : undefined,
-  maskEvents: (masker, counts) => new AnthropicEvents(masker, counts),
+  maskEvents: (masker, counts, kept) => new AnthropicEvents(masker, counts, kept),
+  signsThinking: true,
   readBody: readAnthropicBody,
   readEvent: readAnthropicEvent,
   error: anthropicError,

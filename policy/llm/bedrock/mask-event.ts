@@ -2,6 +2,7 @@
 // them carries. What the pieces of one text spell together is masked as if it came whole.
 import type { Counts, StreamMasker } from "../../mask/stream.ts";
 import { NotMaskable } from "../../mask/stream-json.ts";
+import type { KeptThinking } from "../anthropic/kept-thinking.ts";
 import { AnthropicEvents } from "../anthropic/mask-event.ts";
 import { isObject, maxDepth, type JsonObject } from "../json.ts";
 import { RunningTexts } from "../mask-texts.ts";
@@ -14,8 +15,11 @@ export class BedrockEvents implements EventMasker {
   readonly #counts: Counts;
   readonly #converse: EventMasker;
   #model: EventMasker | undefined;
+  readonly #kept: KeptThinking | undefined;
 
-  constructor(masker: StreamMasker, counts: Counts) {
+  /** @param kept keeps thinking of Claude's that is masked, where its own events come in chunks */
+  constructor(masker: StreamMasker, counts: Counts, kept?: KeptThinking) {
+    this.#kept = kept;
     this.#masker = masker;
     this.#counts = counts;
     this.#converse = new TextEvents(masker, counts);
@@ -28,7 +32,7 @@ export class BedrockEvents implements EventMasker {
     const inner = decoded(event["bytes"]);
     this.#model ??=
       typeof inner["type"] === "string"
-        ? new AnthropicEvents(this.#masker, this.#counts)
+        ? new AnthropicEvents(this.#masker, this.#counts, this.#kept)
         : new TextEvents(this.#masker, this.#counts);
     const shown = this.#model.event(inner, undefined).map(carried);
     const { bytes: _, ...rest } = event;

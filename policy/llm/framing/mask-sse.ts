@@ -1,7 +1,7 @@
 // Masks server-sent events (HTML standard, section 9.2.6) that come in pieces: their data by whoever knows it, the rest as text.
 import { NotMaskable } from "../../mask/stream-json.ts";
 import type { Counts, StreamMasker } from "../../mask/stream.ts";
-import { maxEventLength } from "./sse.ts";
+import { eachLine, maxEventLength } from "./sse.ts";
 
 /** One event to send. */
 export interface Sent {
@@ -15,8 +15,6 @@ export interface DataMasker {
   event(data: string): readonly Sent[];
   end(): readonly Sent[];
 }
-
-const lineEnd = /\r\n|\n|\r/g;
 
 export class EventsMasker {
   readonly #data: DataMasker;
@@ -41,15 +39,11 @@ export class EventsMasker {
     const text = this.#isAfterReturn && piece.startsWith("\n") ? piece.slice(1) : piece;
     if (piece !== "") this.#isAfterReturn = piece.endsWith("\r");
     let shown = "";
-    let at = 0;
-    lineEnd.lastIndex = 0;
-    for (let match = lineEnd.exec(text); match !== null; match = lineEnd.exec(text)) {
-      const line = this.#line + text.slice(at, match.index);
+    const rest = eachLine(text, (line) => {
+      shown += this.#take(this.#line + line);
       this.#line = "";
-      at = lineEnd.lastIndex;
-      shown += this.#take(line);
-    }
-    this.#line += text.slice(at);
+    });
+    this.#line += rest;
     if (this.#line.length + this.#length > maxEventLength)
       throw new NotMaskable(`an event is longer than ${maxEventLength} characters`);
     return shown;
@@ -68,6 +62,10 @@ export class EventsMasker {
     this.#length += line.length;
     if (this.#length > maxEventLength)
       throw new NotMaskable(`an event is longer than ${maxEventLength} characters`);
+    if (line.startsWith("data: ")) {
+      this.#lines.push(line.slice(6));
+      return "";
+    }
     const colon = line.indexOf(":");
     if (colon === 0) return `${this.#whole(line)}\n`;
     const field = colon < 0 ? line : line.slice(0, colon);
@@ -79,7 +77,7 @@ export class EventsMasker {
   }
 
   #close(): string {
-    const fields = this.#fields.map((field) => `${field}\n`).join("");
+    const fields = this.#fields.length === 0 ? "" : `${this.#fields.join("\n")}\n`;
     const name = this.#name;
     const lines = this.#lines;
     this.#length = 0;
@@ -88,8 +86,9 @@ export class EventsMasker {
     this.#fields = [];
     this.#lines = [];
     if (lines.length === 0) return `${fields}${name === undefined ? "" : `event: ${name}\n`}\n`;
-    const events = this.#data.event(lines.join("\n"));
-    return fields + events.map((sent) => written(sent, name)).join("");
+    let shown = fields;
+    for (const sent of this.#data.event(lines.join("\n"))) shown += written(sent, name);
+    return shown;
   }
 
   #whole(text: string): string {

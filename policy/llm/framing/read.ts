@@ -4,6 +4,7 @@ import type { JsonObject } from "../json.ts";
 import type { Framing } from "../provider.ts";
 import { BadFrame, FrameSplitter, frameName } from "./aws-frames.ts";
 import { ArrayElements, NotAnArray } from "./json-array.ts";
+import { SimilarJson } from "./similar-json.ts";
 import { eventStream, maxEventLength } from "./sse.ts";
 
 /** Largest JSON body kept to be read; larger ones, embeddings mostly, are counted as truncated. */
@@ -12,7 +13,7 @@ export const maxBodyLength = 4 * 1024 * 1024;
 export interface FrameEvents {
   /** A whole answer. */
   readonly body: (value: JsonObject) => void;
-  /** A part of an answer that streams. */
+  /** A part of an answer that streams, valid only while this is called. */
   readonly event: (value: JsonObject, name: string | undefined) => void;
   /** Something is too long, or not understood. */
   readonly lost: () => void;
@@ -24,18 +25,20 @@ export interface FrameReader {
 }
 
 export function frameReader(framing: Framing, events: FrameEvents): FrameReader {
+  // Of events that follow each other.
+  const similar = new SimilarJson();
   switch (framing) {
     case "events":
       return eventStream(
         (data) => {
           if (data.trim() !== "[DONE]")
-            read(data, (value) => events.event(value, undefined), events);
+            read(data, (value) => events.event(value, undefined), events, similar);
         },
         () => events.lost(),
       );
     case "lines":
       return lineReader(
-        (line) => read(line, (value) => events.event(value, undefined), events),
+        (line) => read(line, (value) => events.event(value, undefined), events, similar),
         events,
       );
     case "bodies":
@@ -151,10 +154,15 @@ function join(chunks: readonly Uint8Array[], length: number): string {
   return new TextDecoder().decode(whole);
 }
 
-function read(text: string, take: (value: JsonObject) => void, events: FrameEvents): void {
+function read(
+  text: string,
+  take: (value: JsonObject) => void,
+  events: FrameEvents,
+  json: Pick<JSON, "parse"> | SimilarJson = JSON,
+): void {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = json.parse(text);
   } catch {
     events.lost();
     return;

@@ -42,23 +42,15 @@ export function eventStream(onData: (data: string) => void, onDropped: () => voi
     line = dropping ? "…" : line + piece;
   }
 
-  function read(text: string): void {
-    let start = 0;
-    for (let at = 0; at < text.length; at++) {
-      const character = text[at];
-      if (character !== "\n" && character !== "\r") {
-        afterReturn = false;
-        continue;
-      }
-      const second = character === "\n" && afterReturn && at === start;
-      if (!second) {
-        addToLine(text.slice(start, at));
-        endLine();
-      }
-      afterReturn = character === "\r";
-      start = at + 1;
-    }
-    addToLine(text.slice(start));
+  function read(piece: string): void {
+    // The second half of a line end.
+    const text = afterReturn && piece.startsWith("\n") ? piece.slice(1) : piece;
+    if (piece !== "") afterReturn = piece.endsWith("\r");
+    const rest = eachLine(text, (end) => {
+      addToLine(end);
+      endLine();
+    });
+    addToLine(rest);
   }
 
   return {
@@ -67,4 +59,23 @@ export function eventStream(onData: (data: string) => void, onDropped: () => voi
       if (dropping) onDropped();
     },
   };
+}
+
+const lineEnd = /\r\n|\n|\r/g;
+
+/** Calls `line` with each line of a text (HTML standard, section 9.2.6) that has an end, without it. What follows the last of them. */
+export function eachLine(text: string, line: (line: string) => void): string {
+  let from = 0;
+  if (!text.includes("\r")) {
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", from)) {
+      line(text.slice(from, end));
+      from = end + 1;
+    }
+    return text.slice(from);
+  }
+  for (const match of text.matchAll(lineEnd)) {
+    line(text.slice(from, match.index));
+    from = match.index + match[0].length;
+  }
+  return text.slice(from);
 }

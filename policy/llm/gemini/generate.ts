@@ -49,7 +49,7 @@ function sameModel(reading: Reading, model: unknown): void {
 }
 
 /** A tool of the provider's own is named by its field: `google_search`. */
-function readTool(reading: Reading, tool: JsonObject): void {
+export function readTool(reading: Reading, tool: JsonObject): void {
   for (const [name, value] of Object.entries(tool)) {
     if (name !== "functionDeclarations") {
       addTool(reading, snakeOf(name), "offered");

@@ -24,7 +24,7 @@ export class GeminiEvents implements EventMasker {
 
   event(event: JsonObject): readonly NamedEvent[] {
     const { candidates, ...rest } = event;
-    const shown = this.#values.members(rest, []);
+    const shown = { ...this.#values.members(rest, []) };
     if (!Array.isArray(candidates)) return [{ data: shown }];
     shown["candidates"] = candidates.map((candidate: unknown, position) =>
       isObject(candidate)
@@ -49,7 +49,7 @@ export class GeminiEvents implements EventMasker {
       ? listOf(content["parts"]).flatMap((part) => this.#part(part, index))
       : [];
     if (typeof candidate["finishReason"] === "string") parts.push(...this.#rest(index, ""));
-    const shown = this.#values.members(rest, ["candidates"]);
+    const shown = { ...this.#values.members(rest, ["candidates"]) };
     if (!isObject(content))
       return parts.length === 0 ? shown : { ...shown, content: { role: "model", parts } };
     const { parts: came, ...about } = content;

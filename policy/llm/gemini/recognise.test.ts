@@ -168,11 +168,94 @@ test("what the provider stored is a prompt that no rule sees", () => {
   );
 });
 
+test("files that the provider keeps are an operation, and what is in them no rule sees", () => {
+  for (const request of [
+    "GET /v1beta/files?pageSize=5",
+    "GET /v1beta/files/abc",
+    "GET /v1beta/files/abc:download?alt=media",
+    "DELETE /v1beta/files/abc",
+    "POST /upload/v1beta/files",
+    "POST /upload/v1beta/files?upload_id=x&upload_protocol=resumable",
+  ]) {
+    const [method = "", target = ""] = request.split(" ");
+    const { unrecognised, facts: read } = recognise(method, target, undefined);
+    assert.deepEqual([unrecognised, read.operation], [undefined, "files"], request);
+    assert.equal(read.promptsUnreadable, method === "POST" ? true : undefined);
+  }
+});
+
+test("a cache is read like the beginning of the requests that will name it", () => {
+  const { toolConfig: _, generationConfig: __, ...terms } = conversation as Record<string, unknown>;
+  for (const model of [
+    "models/gemini-2.5-flash",
+    "projects/p/locations/l/publishers/google/models/gemini-2.5-flash",
+  ])
+    for (const spelt of [terms, snake(terms) as object]) {
+      const target = model.startsWith("projects")
+        ? "/v1/projects/p/locations/l/cachedContents"
+        : "/v1beta/cachedContents";
+      const read = recognise("POST", target, { ...spelt, model, ttl: "300s" });
+      assert.equal(read.unrecognised, undefined);
+      assert.deepEqual([read.facts.operation, read.facts.model], ["caches", "gemini-2.5-flash"]);
+      assert.deepEqual(read.facts.prompts, facts.prompts);
+      assert.deepEqual(read.facts.toolsOffered, facts.toolsOffered);
+    }
+  for (const request of [
+    "GET /v1beta/cachedContents",
+    "GET /v1beta/cachedContents/x",
+    "DELETE /v1beta/cachedContents/x",
+  ]) {
+    const [method = "", target = ""] = request.split(" ");
+    assert.equal(recognise(method, target, undefined).facts.operation, "caches");
+  }
+  const patch = (body: object) =>
+    recognise("PATCH", "/v1beta/cachedContents/x?updateMask=ttl", body);
+  assert.equal(patch({ ttl: "60s" }).unrecognised, undefined);
+  assert.match(patch({ contents: [] }).unrecognised ?? "", /"contents", which a cache keeps/);
+  assert.match(
+    recognise("POST", "/v1beta/cachedContents", {}).unrecognised ?? "",
+    /model is missing/,
+  );
+});
+
+test("a batch of embeddings has the texts of all its requests, and one model", () => {
+  const requests = ["one", "two"].map((text) => ({
+    model: "models/m",
+    content: { parts: [{ text }] },
+  }));
+  const target = "/v1beta/models/m:batchEmbedContents";
+  assert.deepEqual(recognise("POST", target, { requests }).facts.prompts, ["one", "two"]);
+  const other = [...requests, { model: "models/n", content: {} }];
+  assert.match(recognise("POST", target, { requests: other }).unrecognised ?? "", /another model/);
+});
+
+test("a count has the texts of the request that it is of", () => {
+  const target = "/v1beta/models/m:countTokens";
+  const contents = [{ parts: [{ text: "one" }] }];
+  assert.deepEqual(recognise("POST", target, { contents }).facts.prompts, ["one"]);
+  const generateContentRequest = { model: "models/m", contents, tools: [{ googleSearch: {} }] };
+  const { facts: read } = recognise("POST", target, { generateContentRequest });
+  assert.deepEqual([read.prompts, read.tools], [["one"], ["google_search"]]);
+});
+
+for (const [target, why] of [
+  ["/v1beta/interactions", /Interactions API/],
+  ["/v1beta/interactions/x/cancel", /Interactions API/],
+  ["/v1beta/models/m:batchGenerateContent", /batches of the Gemini API/],
+  ["/v1beta/models/m:predict", /predictions/],
+  [
+    "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+    /live sessions/,
+  ],
+] as const)
+  test(`${target} is refused by its name, with what to do instead`, () => {
+    assert.match(recognise("POST", target, {}).unrecognised ?? "", why);
+  });
+
 test("everything else of the API is no operation that rules know", () => {
   for (const target of [
-    "/v1beta/models/m:predict",
+    "/v1beta/corpora",
     "/v1beta/files",
-    "/v1beta/cachedContents",
     "/v1beta/models/m/n:generateContent",
     "/v1/projects/p/locations/l/publishers/anthropic/models/m:rawPredict",
   ])

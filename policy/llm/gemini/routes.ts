@@ -3,9 +3,10 @@ import { nameOf } from "../reading.ts";
 import type { Reading } from "../reading.ts";
 import type { Route, RoutedRequest } from "../provider.ts";
 import { readCount, readEmbedding, readEmbeddings, readGenerate } from "./generate.ts";
+import { storedRoute } from "./stored.ts";
 
 /** Its version stands in the endpoint's url or in the request. */
-const version = /^\/v\d+(?:alpha|beta)?\d*(?=\/)/;
+const version = /^(\/upload)?\/v\d+(?:alpha|beta)?\d*(?=\/)/;
 const modelPath =
   /^\/(?:projects\/[^/]+\/locations\/[^/]+\/publishers\/google\/)?models(?:\/([^/:]+))?$/;
 const methodPath =
@@ -27,7 +28,7 @@ const methods: ReadonlyMap<string, Method> = new Map<string, Method>([
 ]);
 
 export function geminiRoute({ http, path }: RoutedRequest): Route | undefined {
-  const local = path.replace(version, "");
+  const local = path.replace(version, "$1");
   const listed = http.method === "GET" ? modelPath.exec(local) : null;
   if (listed !== null)
     return {
@@ -39,7 +40,7 @@ export function geminiRoute({ http, path }: RoutedRequest): Route | undefined {
     };
   const asked = http.method === "POST" ? methodPath.exec(local) : null;
   const method = asked === null ? undefined : methods.get(asked[4] ?? "");
-  if (asked === null || method === undefined) return undefined;
+  if (asked === null || method === undefined) return storedRoute(http.method, local);
   return {
     operation: method.operation,
     body: "json",

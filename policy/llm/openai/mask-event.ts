@@ -1,15 +1,13 @@
 // Masks the events of a streamed chat completion or response: what the deltas of one text spell together is masked as if it came
 // whole, and what was held back goes out as a delta of its own before the text is said to be over.
 import type { Counts, StreamMasker } from "../../mask/stream.ts";
-import { isObject, maxDepth, type JsonObject } from "../json.ts";
+import { isObject, type JsonObject } from "../json.ts";
 import { RunningTexts } from "../mask-texts.ts";
-import { tooDeep, ValueMasker } from "../mask-value.ts";
+import { rewritten, rewrittenList, ValueMasker } from "../mask-value.ts";
 import type { EventMasker, NamedEvent } from "../provider.ts";
 import { OllamaLines } from "./mask-lines.ts";
+import { Places, type Head, type Place } from "./mask-places.ts";
 import { openAiShape } from "./mask-shape.ts";
-
-/** A member, or an item of a list with what tells it from the others: its index, or its id. */
-type Step = string | JsonObject;
 
 /** Lists in a delta whose items come whole, each in a list of its own. */
 const wholeLists: ReadonlySet<string> = new Set(["annotations", "citations"]);
@@ -18,6 +16,7 @@ export class OpenAiEvents implements EventMasker {
   readonly #values: ValueMasker;
   readonly #texts: RunningTexts<JsonObject>;
   readonly #lines: OllamaLines;
+  readonly #places = new Places();
   /** Events of ours so far, and the number of the last event that went out: `sequence_number` counts ours, too. */
   #added = 0;
   #last = 0;
@@ -40,98 +39,90 @@ export class OpenAiEvents implements EventMasker {
   }
 
   #chatEvent(event: JsonObject): readonly JsonObject[] {
-    const { choices, ...rest } = event;
-    const shown: Record<string, unknown> = this.#values.members(rest, []);
-    if (!Array.isArray(choices)) return [shown];
-    const { usage: _usage, ...head } = shown;
     const over: string[] = [];
-    shown["choices"] = choices.map((choice: unknown, position) => {
-      if (!isObject(choice)) return this.#values.value(choice, ["choices"]);
-      const index = typeof choice["index"] === "number" ? choice["index"] : position;
-      if (typeof choice["finish_reason"] === "string") over.push(`choice ${index}`);
-      return this.#choice(choice, index, head);
+    const head: Head = { event };
+    const shown = this.#values.members(event, [], 0, {
+      name: "choices",
+      masked: (choices) =>
+        Array.isArray(choices)
+          ? rewrittenList(choices, (choice, position) => this.#choice(choice, position, head, over))
+          : this.#values.value(choices, ["choices"]),
     });
-    if (over.length === 0) return [shown];
-    return [...this.#flush((part) => over.includes(part)), shown];
+    head.event = shown;
+    return over.length === 0 ? [shown] : [...this.#flush((part) => over.includes(part)), shown];
   }
 
-  #choice(choice: JsonObject, index: number, head: JsonObject): JsonObject {
-    const result: Record<string, unknown> = {};
-    const carry = (steps: readonly Step[], rest: string): JsonObject => ({
-      ...head,
-      choices: [{ index, finish_reason: null, ...nested(steps, rest) }],
-    });
+  #choice(choice: unknown, position: number, head: Head, over: string[]): unknown {
+    if (!isObject(choice)) return this.#values.value(choice, ["choices"]);
+    const index = typeof choice["index"] === "number" ? choice["index"] : position;
+    const part = `choice ${index}`;
     const isLast = typeof choice["finish_reason"] === "string";
-    for (const [name, value] of Object.entries(choice)) {
+    if (isLast) over.push(part);
+    return rewritten(choice, (name, value) => {
       // `text` is what the older completions call it.
-      result[name] =
-        name === "delta" || name === "text"
-          ? this.#delta(value, [name], { part: `choice ${index}`, isLast, carry })
-          : this.#values.value(value, ["choices", name]);
-    }
-    return result;
+      if (name !== "delta" && name !== "text") return this.#values.value(value, ["choices", name]);
+      const place = this.#places.of(part, name, (carried) => ({
+        choices: [{ index, finish_reason: null, ...carried }],
+      }));
+      return this.#delta(value, place, { head, isLast });
+    });
   }
 
   /** Every string in a delta goes on with what the same place said before. */
-  #delta(
-    value: unknown,
-    steps: readonly Step[],
-    to: {
-      part: string;
-      isLast: boolean;
-      carry: (steps: readonly Step[], rest: string) => JsonObject;
-    },
-  ): unknown {
-    if (steps.length > maxDepth) throw tooDeep();
-    const path = steps.filter((step) => typeof step === "string");
+  #delta(value: unknown, place: Place, at: { head: Head; isLast: boolean }): unknown {
+    const { path } = place;
     if (typeof value === "string") {
-      const carry = (rest: string): JsonObject => to.carry(steps, rest);
-      const of = { key: `${to.part} ${JSON.stringify(steps)}`, part: to.part, carry };
-      return to.isLast ? this.#texts.last(value, path, of) : this.#texts.piece(value, path, of);
+      const of = place.goesOn(at.head);
+      return at.isLast ? this.#texts.last(value, path, of) : this.#texts.piece(value, path, of);
     }
     if (Array.isArray(value) && wholeLists.has(path.at(-1) ?? ""))
       return this.#values.value(value, path);
     if (Array.isArray(value))
-      return value.map((one: unknown, position) => {
-        return this.#delta(one, [...steps, itemOf(one, position)], to);
-      });
+      return rewrittenList(value, (one, position) =>
+        this.#delta(one, place.item(itemOf(one, position)), at),
+      );
     if (!isObject(value)) return this.#values.value(value, path);
     if (openAiShape(path) === "drop") return null;
-    return Object.fromEntries(
-      Object.entries(value).map(([name, one]) => [name, this.#delta(one, [...steps, name], to)]),
-    );
+    return rewritten(value, (name, one) => this.#delta(one, place.member(name), at));
   }
 
   #responseEvent(event: JsonObject, type: string): readonly JsonObject[] {
-    const { delta, ...rest } = event;
     const base = type.replace(/\.(?:delta|done)$/, "");
     const key = `${base} ${partOf(event)}`;
-    const shown = this.#values.members(rest, []);
-    if (type.endsWith(".delta") && typeof delta === "string") {
-      const carry = (held: string): JsonObject => ({ ...shown, delta: held });
-      const said = this.#texts.piece(delta, pathOf(base), { key, part: key, carry });
-      return [this.#number({ ...shown, delta: said })];
-    }
+    const isDelta = type.endsWith(".delta") && typeof event["delta"] === "string";
+    if (isDelta) return [this.#responseDelta(event, base, key)];
+    const { delta, ...rest } = event;
+    const shown = { ...this.#values.members(rest, []) };
     const isLast = ends.has(type);
     const before = this.#flush((part) => isLast || (part === key && type.endsWith(".done")));
     if (delta !== undefined) {
-      const carry = (steps: readonly Step[], rest: string): JsonObject => ({
-        ...shown,
-        ...nested(steps, rest),
-      });
-      shown["delta"] = this.#delta(delta, ["delta"], { part: key, isLast, carry });
+      const head: Head = { event: shown };
+      const place = this.#places.of(key, "delta", (carried) => carried);
+      shown["delta"] = this.#delta(delta, place, { head, isLast });
     }
     return [...before, this.#number(shown)];
   }
 
-  #number(event: Record<string, unknown>): JsonObject {
+  #responseDelta(event: JsonObject, base: string, key: string): JsonObject {
+    const head: Head = { event };
+    const carry = (held: string): JsonObject => ({ ...head.event, delta: held });
+    head.event = this.#values.members(event, [], 0, {
+      name: "delta",
+      masked: (delta) => this.#texts.piece(String(delta), pathOf(base), { key, part: key, carry }),
+    });
+    return this.#number(head.event);
+  }
+
+  #number(event: JsonObject): JsonObject {
     const number = event["sequence_number"];
     if (typeof number !== "number") return event;
     this.#last = number + this.#added;
+    if (this.#added === 0) return event;
     return { ...event, sequence_number: this.#last };
   }
 
   #flush(isOver: (part: string) => boolean): readonly JsonObject[] {
+    this.#places.leave(isOver);
     return this.#texts.flush(isOver).map((event) => {
       if (typeof event["sequence_number"] !== "number") return event;
       this.#added += 1;
@@ -164,15 +155,6 @@ function partOf(event: JsonObject): string {
 function pathOf(base: string): readonly string[] {
   if (base.endsWith("arguments")) return ["arguments"];
   return base.endsWith("audio") ? ["data"] : ["text"];
-}
-
-function nested(steps: readonly Step[], value: unknown): JsonObject {
-  const inner = steps.reduceRight<unknown>(
-    (below, step) =>
-      typeof step === "string" ? { [step]: below } : [{ ...step, ...(isObject(below) && below) }],
-    value,
-  );
-  return isObject(inner) ? inner : {};
 }
 
 /** Servers that give whole calls at once leave their index away; each has its id. */

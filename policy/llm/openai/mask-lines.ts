@@ -55,7 +55,7 @@ export class OllamaLines {
     const others = Object.entries(object).filter(
       ([name, value]) => !running.has(name) || typeof value !== "string",
     );
-    const shown = this.#values.members(Object.fromEntries(others), path);
+    const shown = { ...this.#values.members(Object.fromEntries(others), path) };
     for (const [name, value] of texts) {
       const place = [...path, name].join(".");
       shown[name] = this.#texts.piece(value, [...path, name], {

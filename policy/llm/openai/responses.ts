@@ -81,7 +81,7 @@ function readInput(reading: Reading, input: unknown, what: string, role: string)
 }
 
 /** @param otherwise the role of an item that names none */
-function readItem(reading: Reading, value: unknown, otherwise: string): void {
+export function readItem(reading: Reading, value: unknown, otherwise: string): void {
   const item = objectOf(value, "an input item", itemNames);
   const type = item["type"] ?? "message";
   if (typeof type !== "string") throw new NotUnderstood("the type of an input item is no text");
@@ -107,7 +107,7 @@ function readCall(reading: Reading, type: string, item: JsonObject): void {
   else if (type.endsWith("_call")) addTool(reading, type.slice(0, -"_call".length), "called");
 }
 
-function readTool(reading: Reading, value: unknown, depth: number): void {
+export function readTool(reading: Reading, value: unknown, depth: number): void {
   if (depth > maxToolDepth) throw new NotUnderstood("tools are nested too deep");
   const tool = objectOf(value, "a tool", toolNames);
   const type = tool["type"];

@@ -152,7 +152,7 @@ const understood: readonly (readonly [
   [
     "uploads",
     "POST /v1/files",
-    form(["purpose", "batch"], ["file", "{}", "a.jsonl"]),
+    form(["purpose", "user_data"], ["file", "{}", "a.jsonl"]),
     { operation: "files", model: "", promptsUnreadable: true },
     asForm,
   ],
@@ -196,7 +196,6 @@ const understood: readonly (readonly [
     {
       operation: "realtime",
       model: "gpt-realtime",
-      toolsUnreadable: true,
       promptsUnreadable: true,
     },
     { upgrade: "websocket" },
@@ -212,7 +211,7 @@ const understood: readonly (readonly [
     "a session without a model",
     "GET /v1/realtime?call_id=c",
     undefined,
-    { operation: "realtime", model: "", modelUnsaid: true },
+    { operation: "realtime", model: "", modelUnsaid: true, toolsUnreadable: true },
     { upgrade: "websocket" },
   ],
   [

@@ -28,7 +28,6 @@ const posts: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/audio/speech", { operation: "speech", body: "json", read: readSpeech }],
   ["/audio/transcriptions", { operation: "transcriptions", body: "form", read: readTranscription }],
   ["/audio/translations", { operation: "translations", body: "form", read: readTranscription }],
-  ["/files", { operation: "files", body: "form", read: readUpload }],
   ["/batches", { operation: "batches", body: "json", read: readBatch }],
 ]);
 
@@ -73,6 +72,7 @@ function routeAt(http: HttpFacts, local: string): Route | undefined {
   if (upgrade !== undefined) return local === "/realtime" ? realtime(http) : undefined;
   const posted = method === "POST" ? posts.get(local) : undefined;
   if (posted !== undefined) return posted;
+  if (method === "POST" && local === "/files") return upload(http);
   const [, operation] = kept.find(([pattern]) => pattern.test(`${method} ${local}`)) ?? [];
   if (operation !== undefined) return { operation, body: "none", read: () => {} };
   const model = method === "GET" ? /^\/models(?:\/(.+))?$/.exec(local) : null;
@@ -83,6 +83,16 @@ function routeAt(http: HttpFacts, local: string): Route | undefined {
     read: (reading) => {
       reading.model = model[1] ?? "";
     },
+  };
+}
+
+/** The file of a batch has requests to the same API. */
+function upload(http: HttpFacts): Route {
+  return {
+    operation: "files",
+    body: "form",
+    read: (reading, value) =>
+      readUpload(reading, value, http, (line) => openAiRoute({ http: line, path: line.path })),
   };
 }
 
@@ -101,7 +111,7 @@ function refuseQueriedModel({ query }: HttpFacts, operation: string): void {
       );
 }
 
-/** A session: what is said in it is decided with the upgrade that opens it. */
+/** A session: what is said in it is decided as it is said (realtime.ts), but for sound; one that was set up elsewhere may have tools already. */
 function realtime({ query }: HttpFacts): Route {
   return {
     operation: "realtime",
@@ -115,7 +125,7 @@ function realtime({ query }: HttpFacts): Route {
         throw new NotUnderstood("the query names several models");
       if (names[0] === undefined) reading.modelUnsaid = true;
       else reading.model = nameOf(names[0], "model");
-      reading.toolsUnreadable = true;
+      reading.toolsUnreadable = query["call_id"] !== undefined;
       reading.promptsUnreadable = true;
     },
   };

@@ -42,7 +42,7 @@ export function askWebSocket(
   };
 }
 
-/** A session with a model: decided as a whole, since what is said in it is not looked into. */
+/** A session with a model: what is said in it is decided on as it is said (realtime.ts). */
 function sessionOf(protocol: Protocol, http: HttpOperation, live: LiveGrant): LlmOperation {
   const provider = providerOf(protocol);
   const { basePath } = live.endpoint;
@@ -51,12 +51,6 @@ function sessionOf(protocol: Protocol, http: HttpOperation, live: LiveGrant): Ll
     throw new ProxyError(
       "NotSupported",
       `WebSockets are for connections of protocol http, and for realtime sessions with a model; what is said on one to ${protocol} could not be decided`,
-    );
-  const { detectMasks, requestMasks } = live.bundle;
-  if (detectMasks.length > 0 || requestMasks !== undefined)
-    throw new ProxyError(
-      "MaskNotProvable",
-      "a session cannot be masked: its texts come in pieces over many messages, which are not put together. Masks apply to everything of this connection",
     );
   return operation;
 }

@@ -3,9 +3,9 @@
 import type { ByteBudget } from "../byte-budget.ts";
 import { Gathered } from "../gathered.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
-import { maxContentBytes } from "../../pipeline.ts";
 import type { Content } from "../../pipeline.ts";
 import { closeCodes, WebSocketViolation } from "./frame.ts";
+import { KeptLines } from "./kept-lines.ts";
 import type { MessageKind } from "./frame.ts";
 
 export interface Piece {
@@ -37,14 +37,14 @@ export interface MessagesOptions {
 export class Messages implements MessageWork {
   readonly #options: MessagesOptions;
   readonly #detected: Record<string, number> = {};
-  readonly #kept = new Gathered();
-  #keptBytes = 0;
+  readonly #kept: KeptLines;
   #isKept = false;
   #masker: TextMasker | undefined;
   readonly #held = new Gathered();
 
   constructor(options: MessagesOptions) {
     this.#options = options;
+    this.#kept = new KeptLines(options.part);
   }
 
   get #what(): string {
@@ -57,10 +57,7 @@ export class Messages implements MessageWork {
   }
 
   content(): Content | undefined {
-    if (this.#keptBytes === 0) return undefined;
-    const text = this.#kept.whole().toString("utf8");
-    const isCut = this.#keptBytes > maxContentBytes;
-    return { part: this.#options.part, text, ...(isCut && { truncated: true }) };
+    return this.#kept.content();
   }
 
   /** Gives back what is held of a message that will never end. */
@@ -75,7 +72,7 @@ export class Messages implements MessageWork {
       this.#isKept = kind === "text" && this.#options.isKept();
     }
     if (this.#masker === undefined) {
-      this.#keep(bytes, isLast);
+      if (this.#isKept) this.#kept.add(bytes, isLast);
       return bytes.length === 0 && !isFirst && !isLast ? [] : [{ bytes, isFirst, isLast }];
     }
     if (kind === "binary")
@@ -113,16 +110,7 @@ export class Messages implements MessageWork {
       this.#detected[name] = (this.#detected[name] ?? 0) + count;
     if (text !== undefined) this.#options.onDetected?.(this.#detected);
     const bytes = text === undefined ? whole : Buffer.from(text);
-    this.#keep(bytes, true);
+    if (this.#isKept) this.#kept.add(bytes, true);
     return { bytes, isFirst: true, isLast: true };
-  }
-
-  /** A line for each message. */
-  #keep(bytes: Buffer, isLast: boolean): void {
-    if (!this.#isKept) return;
-    const line = isLast ? Buffer.concat([bytes, Buffer.from("\n")]) : bytes;
-    const room = maxContentBytes - this.#keptBytes;
-    this.#keptBytes += line.length;
-    if (room > 0) this.#kept.add(line.subarray(0, room));
   }
 }

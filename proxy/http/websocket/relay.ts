@@ -80,6 +80,11 @@ export class WebSocketRelay {
     this.#upstream.stream.resume();
   }
 
+  /** A text of ours for the agent, between two messages of the upstream's. */
+  tell(text: string): void {
+    if (!this.#isEnding) this.#say(this.#agent, opcodes.text, true, Buffer.from(text));
+  }
+
   /** Both sides are told, with a code each, and have a moment to say goodbye. */
   end(cause: ProxyError, code: number): void {
     this.#end(cause, code, closeCodes.goingAway);

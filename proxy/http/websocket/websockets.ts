@@ -2,13 +2,15 @@
 import { randomBytes } from "node:crypto";
 import type { Duplex } from "node:stream";
 
+import type { EventTokens } from "../../../contract/event.ts";
 import type { Bundle, DetectMask } from "../../../policy/bundle.ts";
 import { createTextMasker } from "../../../policy/mask/detect.ts";
 import type { TextMasker } from "../../../policy/mask/detect.ts";
+import type { Counts } from "../../../policy/mask/stream.ts";
 import type { Operation } from "../../../policy/operation.ts";
 import { changedRules } from "../../changed-rules.ts";
 import { ProxyError } from "../../errors.ts";
-import type { Gate, GateSession, LiveGrant } from "../../pipeline.ts";
+import type { Content, Gate, GateSession, LiveGrant } from "../../pipeline.ts";
 import { sentTarget } from "../credential/target.ts";
 import type { Exchange, Granted } from "../exchange.ts";
 import type { RequestHead } from "../head.ts";
@@ -23,8 +25,11 @@ import { acceptance, checkAccepted, requestText, withoutHandshake } from "./hand
 import type { WebSocketOffer } from "./handshake.ts";
 import { ByteBudget } from "../byte-budget.ts";
 import { Messages } from "./messages.ts";
+import type { MessageWork } from "./messages.ts";
 import { openAt } from "./opening.ts";
 import type { Opened } from "./opening.ts";
+import { Realtime } from "./realtime.ts";
+import type { RealtimeOptions } from "./realtime.ts";
 import { WebSocketRelay } from "./relay.ts";
 
 export interface WebSocketOpening {
@@ -41,6 +46,22 @@ export interface WebSocketOpening {
   readonly live: LiveGrant;
   readonly upstreams: Upstreams;
 }
+
+/** What is said over an open WebSocket, both ways. */
+interface Talk {
+  /** What goes on, as it stands: asked about again when the rules change. */
+  readonly operation: Operation;
+  readonly fromAgent: MessageWork;
+  readonly fromUpstream: MessageWork;
+  readonly detected: Counts;
+  readonly tokens: EventTokens | undefined;
+  /** The limit that ended it. */
+  readonly limit: string | undefined;
+  contents(): readonly Content[];
+  close(): void;
+}
+
+type TalkWays = Pick<RealtimeOptions, "live" | "tell" | "end">;
 
 /** Where no policy says otherwise: as long as an answer may take for its next byte. */
 const defaultIdleMs = 600_000;
@@ -110,17 +131,79 @@ export class WebSockets {
   }
 
   async #carry(opening: WebSocketOpening, agent: Duplex, upstream: Duplex, first: Buffer) {
-    const { gate, session, operation } = opening;
+    const { gate, session } = opening;
     let live = opening.live;
+    let relay: WebSocketRelay | undefined;
+    const talk = this.#talk(opening, {
+      live: () => live,
+      tell: (text) => relay?.tell(text),
+      end: (cause) => relay?.end(cause, closeCodes.policyViolation),
+    });
+    const { idleTimeoutSeconds, bytesPerResult } = live.bundle.limits;
+    const opened = new WebSocketRelay({
+      agent,
+      upstream,
+      first,
+      idleMs: idleTimeoutSeconds === undefined ? defaultIdleMs : idleTimeoutSeconds * 1000,
+      maxBytesOut: bytesPerResult ?? Number.POSITIVE_INFINITY,
+      fromAgent: talk.fromAgent,
+      fromUpstream: talk.fromUpstream,
+      check: changedRules(
+        gate,
+        session,
+        () => talk.operation,
+        opening.passage,
+        opening.live,
+        (now) => {
+          live = now;
+        },
+      ),
+    });
+    relay = opened;
+    this.#open.add(opened);
+    const onEnd = (): void => endWith(opened, session.ended.reason);
+    session.ended.addEventListener("abort", onEnd, { once: true });
+    opened.start();
+    if (session.ended.aborted) onEnd();
+    const { bytesIn, bytesOut, cause } = await opened.ended;
+    session.ended.removeEventListener("abort", onEnd);
+    this.#open.delete(opened);
+    talk.close();
+    const { masked } = detected(talk.detected);
+    const { tokens } = talk;
+    return {
+      outcome: {
+        status: cause === undefined ? ("ok" as const) : ("error" as const),
+        bytesIn,
+        bytesOut,
+        ...(masked !== undefined && { masked }),
+        ...(tokens !== undefined && { tokens }),
+        ...(cause !== undefined && { error: cause.code }),
+        ...(talk.limit !== undefined && { limit: talk.limit }),
+      },
+      contents: talk.contents(),
+    };
+  }
+
+  /** What is said in it: to a model, which is decided on, or to anybody. */
+  #talk(opening: WebSocketOpening, ways: TalkWays): Talk {
+    const { operation, passage, session } = opening;
+    const budget = this.#budget;
+    return operation.kind === "llm"
+      ? new Realtime({ operation, passage, session, budget, ...ways })
+      : this.#plainTalk(opening, ways);
+  }
+
+  #plainTalk({ operation, session }: WebSocketOpening, { live }: TalkWays): Talk {
     let see: SeeFindings | undefined;
     let seeSent: SeeFindings | undefined;
-    const isKept = (): boolean => live.bundle.recording.detail === "Full";
+    const isKept = (): boolean => live().bundle.recording.detail === "Full";
     const fromAgent = new Messages({
       part: "request",
       masker: () => {
-        const masks = session.masksNow(live.bundle.requestMasks ?? noMasks);
+        const masks = session.masksNow(live().bundle.requestMasks ?? noMasks);
         seeSent = findings(masks, session, operation);
-        return this.#maskerOf(masks, live.bundle);
+        return this.#maskerOf(masks, live().bundle);
       },
       onDetected: (found) => seeSent?.(found),
       isKept,
@@ -129,47 +212,29 @@ export class WebSockets {
     const fromUpstream = new Messages({
       part: "response",
       masker: () => {
-        const masks = session.masksNow(live.bundle.detectMasks);
+        const masks = session.masksNow(live().bundle.detectMasks);
         see = findings(masks, session, operation);
-        return this.#maskerOf(masks, live.bundle);
+        return this.#maskerOf(masks, live().bundle);
       },
-      onDetected: (detected) => see?.(detected),
+      onDetected: (found) => see?.(found),
       isKept,
       budget: this.#budget,
     });
-    const { idleTimeoutSeconds, bytesPerResult } = live.bundle.limits;
-    const relay = new WebSocketRelay({
-      agent,
-      upstream,
-      first,
-      idleMs: idleTimeoutSeconds === undefined ? defaultIdleMs : idleTimeoutSeconds * 1000,
-      maxBytesOut: bytesPerResult ?? Number.POSITIVE_INFINITY,
+    return {
+      operation,
       fromAgent,
       fromUpstream,
-      check: changedRules(gate, session, operation, opening.passage, opening.live, (now) => {
-        live = now;
-      }),
-    });
-    this.#open.add(relay);
-    const onEnd = (): void => endWith(relay, session.ended.reason);
-    session.ended.addEventListener("abort", onEnd, { once: true });
-    relay.start();
-    if (session.ended.aborted) onEnd();
-    const { bytesIn, bytesOut, cause } = await relay.ended;
-    session.ended.removeEventListener("abort", onEnd);
-    this.#open.delete(relay);
-    fromAgent.close();
-    fromUpstream.close();
-    const { masked } = detected(fromAgent.detected, fromUpstream.detected);
-    return {
-      outcome: {
-        status: cause === undefined ? ("ok" as const) : ("error" as const),
-        bytesIn,
-        bytesOut,
-        ...(masked !== undefined && { masked }),
-        ...(cause !== undefined && { error: cause.code }),
+      tokens: undefined,
+      limit: undefined,
+      get detected() {
+        return detected(fromAgent.detected, fromUpstream.detected).masked?.detected ?? {};
       },
-      contents: [fromAgent.content(), fromUpstream.content()].filter((one) => one !== undefined),
+      contents: () =>
+        [fromAgent.content(), fromUpstream.content()].filter((one) => one !== undefined),
+      close: () => {
+        fromAgent.close();
+        fromUpstream.close();
+      },
     };
   }
 }

@@ -23,13 +23,13 @@ export function everyWay(room: HttpRoom): readonly Way[] {
 export async function playEveryWay(room: HttpRoom, play: Play): Promise<Seen> {
   const played = everyWay(room).map(async (way): Promise<[string, Scenes]> => {
     const container = await containerOf(room, way, play.env);
-    return [way.name, parsed(await runClient(room, container, play.command(way)))];
+    return [way.name, scenesIn(JSON.parse(await runClient(room, container, play.command(way))))];
   });
   return Object.fromEntries(await Promise.all(played));
 }
 
-export function parsed(text: string): Record<string, Scenes> {
-  const value: unknown = JSON.parse(text);
+/** What a client printed, as JSON. */
+export function scenesIn(value: unknown): Scenes {
   assert.ok(typeof value === "object" && value !== null);
   return { ...value };
 }
@@ -103,14 +103,13 @@ export async function trustReaches(
 export function probing(
   room: HttpRoom,
   command: readonly string[],
-  env: Readonly<Record<string, string>> = {},
 ): (containers: readonly Container[]) => Promise<Record<string, Probe>> {
   return async (containers) =>
     Object.fromEntries(
       await Promise.all(
         containers.map(async (one): Promise<[string, Probe]> => [
           one.name,
-          parsed(await runClient(room, { ...one, env: { ...one.env, ...env } }, command)),
+          scenesIn(JSON.parse(await runClient(room, one, command))),
         ]),
       ),
     );

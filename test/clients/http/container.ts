@@ -41,21 +41,13 @@ export async function containerOf(
   return { name: way.name, env: { ...way.env, ...env }, hostsFile };
 }
 
-export function runClient(
+export async function runClient(
   room: HttpRoom,
   { env, hostsFile }: Container,
   command: readonly string[],
 ): Promise<string> {
-  return output(room, ["unshare", "-m", "sh", "-c", enter, "sh", hostsFile, ...command], env);
-}
-
-/** For a program that enters the containers it is given by itself. */
-export async function output(
-  room: HttpRoom,
-  [program = "", ...args]: readonly string[],
-  env: Readonly<Record<string, string>>,
-): Promise<string> {
-  const { stdout } = await run(program, args, {
+  const inside = ["-m", "sh", "-c", enter, "sh", hostsFile, ...command];
+  const { stdout } = await run("unshare", inside, {
     env: { ...env },
     cwd: room.directory,
     timeout: clientTimeoutMs,

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { cached } from "../../integration/user-cache.ts";
 import { goProgram, installTimeoutMs } from "../cache.ts";
-import { reasonWithoutGo, reasonWithoutJavac, skipped } from "../toolchains.ts";
+import { javaVersion, reasonWithoutGo, reasonWithoutJavac, skipped } from "../toolchains.ts";
 import { probing, sameEveryWay, trustReaches } from "./compare.ts";
 import { reasonWithoutNamespaces } from "./container.ts";
 import { apiHost } from "./manifests.ts";
@@ -33,8 +33,7 @@ after(() => room?.close());
 /** The folder with the classes of a source beside this file. */
 async function compiled(source: string): Promise<string> {
   const file = join(import.meta.dirname, source);
-  const { stdout } = await run("javac", ["--version"]);
-  return cached("java", [stdout, await readFile(file, "utf8")], (folder) =>
+  return cached("java", [javaVersion(), await readFile(file, "utf8")], (folder) =>
     run("javac", ["-encoding", "UTF-8", "-d", folder, file], { timeout: installTimeoutMs }),
   );
 }
@@ -44,6 +43,7 @@ const java = (...args: readonly string[]): readonly string[] => [
   // A JVM for each way at a time, each for a second or two: little heap, no optimising compiler.
   "-Xmx128m",
   "-XX:TieredStopAtLevel=1",
+  "-XX:+UseSerialGC",
   "-Xshare:auto",
   "-cp",
   classes,

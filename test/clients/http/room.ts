@@ -211,9 +211,10 @@ async function startWhole(
   });
 }
 
-/** What a container's image brings, and nothing of this machine's own trust or proxies. */
+/** What a container's image brings, and nothing of this machine's own trust or proxies; what Node compiled is kept from play to play. */
 function imageEnvironment(directory: string): Record<string, string> {
-  return { PATH: process.env["PATH"] ?? "", HOME: directory, LANG: "C.UTF-8" };
+  const { PATH = "", NODE_COMPILE_CACHE = "" } = process.env;
+  return { PATH, NODE_COMPILE_CACHE, HOME: directory, LANG: "C.UTF-8" };
 }
 
 const inHosts = (names: readonly string[], address: string): readonly string[] =>

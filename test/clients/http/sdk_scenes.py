@@ -1,10 +1,10 @@
 """The SDKs of OpenAI and Anthropic for Python, as their environment tells them where and with which key."""
 
 import asyncio
+import json
 
 import anthropic
 import openai
-from forked import each
 
 HI = [{"role": "user", "content": "hi"}]
 GPT = {"model": "gpt-test", "messages": HI}
@@ -63,4 +63,4 @@ def with_anthropic():
     }
 
 
-each(lambda: {"openaiPython": with_openai(), "anthropicPython": with_anthropic()})
+print(json.dumps({"openaiPython": with_openai(), "anthropicPython": with_anthropic()}))

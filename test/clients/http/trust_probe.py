@@ -1,5 +1,6 @@
 """One request of every client of Python, to a name whose certificate only the pod's CA vouches for: true, or the class of the error."""
 
+import json
 import subprocess
 import sys
 
@@ -8,7 +9,6 @@ import httpx
 import openai
 import requests
 import urllib3
-from forked import each
 
 url = "https://api.example.test"
 
@@ -60,7 +60,7 @@ def tried(ask):
         return type(error).__name__
 
 
-each(lambda: {
+print(json.dumps({
     "requests": tried(with_requests),
     "urllib3": tried(with_urllib3),
     "httpx": tried(with_httpx),
@@ -68,4 +68,4 @@ each(lambda: {
     "aiohttp": tried(with_aiohttp),
     "openaiPython": tried(with_openai),
     "anthropicPython": tried(with_anthropic),
-})
+}))

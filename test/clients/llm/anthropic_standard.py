@@ -1,5 +1,11 @@
-"""LangChain's published standard tests on its model of Anthropic."""
+"""LangChain's published standard tests on its model of Anthropic.
 
+usage: anthropic_standard.py PYTEST-ARGUMENTS, with ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY; pytest reads it as a test file.
+"""
+
+import sys
+
+import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
@@ -19,3 +25,7 @@ class TestAnthropic(ChatModelIntegrationTests):
 
     # Those with pictures and documents fetch them from the network.
     enable_vcr_tests = False
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([*sys.argv[1:], __file__]))

@@ -6,7 +6,7 @@ import { pythonPackages, reasonWithoutPython } from "../python.ts";
 import { secretText, signature } from "./anthropic-server.ts";
 import { bedrockServer } from "./bedrock-server.ts";
 import { pythonSdks } from "./packages.ts";
-import { play, providerRoom, python } from "./programs.ts";
+import { playPython, providerRoom } from "./programs.ts";
 
 const skip = reasonWithoutPython() ?? false;
 const maskedText = "Ask [redacted], her card is [redacted].";
@@ -23,9 +23,9 @@ test(
     });
     const packages = await pythonPackages(pythonSdks);
     const seenFrom = async (port: number) =>
-      (await play(
-        python(packages, "bedrock_scenes.py", { TEST_BASE_URL: `http://127.0.0.1:${port}` }),
-      )) as Record<string, unknown>;
+      (await playPython(packages, "bedrock_scenes.py", {
+        TEST_BASE_URL: `http://127.0.0.1:${port}`,
+      })) as Record<string, unknown>;
     const { denied: _, ...plain } = await seenFrom(server.port);
     const direct = server.asked.length;
     const { denied, ...shown } = await seenFrom(room.port);

@@ -15,7 +15,7 @@ import { eventually } from "../../integration/http-proxy-fixture.ts";
 import type { ConnectionSetup } from "../../integration/http-proxy-fixture.ts";
 import { pythonPackages, reasonWithoutPython } from "../python.ts";
 import { pythonSdks } from "./packages.ts";
-import { everyDetector, play, providerRoom, python } from "./programs.ts";
+import { everyDetector, playPython, providerRoom } from "./programs.ts";
 import { scriptedServer, type Asked } from "./scripted.ts";
 
 const skip = reasonWithoutPython() ?? false;
@@ -92,10 +92,7 @@ async function seen(
   t.after(() => room.gate.admissions.close());
   const packages = await pythonPackages(pythonSdks);
   const env = { TEST_BASE_URL: `http://127.0.0.1:${room.port}`, TEST_SCENE: scene };
-  const events = (await play(python(packages, "budget_scenes.py", env))) as Record<
-    string,
-    unknown
-  >[];
+  const events = (await playPython(packages, "budget_scenes.py", env)) as Record<string, unknown>[];
   await eventually("the upstream sees the end", () => isAborted);
   const outcome = room.operations().at(-1)?.body.outcome;
   assert.equal(outcome?.error, "BudgetExceeded");

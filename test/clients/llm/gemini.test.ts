@@ -6,7 +6,7 @@ import { pythonPackages, reasonWithoutPython } from "../python.ts";
 import { secretText } from "./anthropic-server.ts";
 import { geminiKey, geminiServer, thoughtSignature } from "./gemini-server.ts";
 import { nodeSdks, pythonSdks } from "./packages.ts";
-import { node, play, providerRoom, python, type Environment } from "./programs.ts";
+import { playNode, playPython, providerRoom, type Environment } from "./programs.ts";
 
 const skip = reasonWithoutPython() ?? false;
 const maskedText = "Ask [redacted], her card is [redacted].";
@@ -30,15 +30,16 @@ for (const language of ["Python", "JavaScript"] as const)
       });
       const program =
         language === "Python"
-          ? { of: python, packages: await pythonPackages(pythonSdks), script: "gemini_scenes.py" }
-          : { of: node, packages: await npmPackages(nodeSdks), script: "gemini_scenes.mjs" };
+          ? {
+              play: playPython,
+              packages: await pythonPackages(pythonSdks),
+              script: "gemini_scenes.py",
+            }
+          : { play: playNode, packages: await npmPackages(nodeSdks), script: "gemini_scenes.mjs" };
       const [plain, shown] = await Promise.all(
         [env(server.port, geminiKey), env(room.port, "held-by-chaperone")].map(
           async (way) =>
-            (await play(program.of(program.packages, program.script, way))) as Record<
-              string,
-              unknown
-            >,
+            (await program.play(program.packages, program.script, way)) as Record<string, unknown>,
         ),
       );
       const { denied: _, ...expected } = JSON.parse(

@@ -9,7 +9,13 @@ import {
   type ConnectionSetup,
 } from "../../integration/http-proxy-fixture.ts";
 import { startOpenAiServer } from "../../openai-server/server.ts";
-import { everyDetector, node, play, python, standardTests, type Environment } from "./programs.ts";
+import {
+  everyDetector,
+  playNode,
+  playPython,
+  standardTests,
+  type Environment,
+} from "./programs.ts";
 
 const skip = reasonWithoutPython() ?? false;
 const realKey = "sk-real-and-never-with-the-agent";
@@ -93,10 +99,10 @@ for (const language of ["Python", "JavaScript"] as const)
       const { direct, proxied, room } = await start(t);
       const program = async (env: Environment) =>
         language === "Python"
-          ? python(await pythonPackages(pythonSdks), "openai_scenes.py", env)
-          : node(await npmPackages(nodeSdks), "openai_scenes.mjs", env);
-      const plain = await play(await program(direct));
-      const shown = await play(await program(proxied));
+          ? playPython(await pythonPackages(pythonSdks), "openai_scenes.py", env)
+          : playNode(await npmPackages(nodeSdks), "openai_scenes.mjs", env);
+      const plain = await program(direct);
+      const shown = await program(proxied);
       assert.ok(JSON.stringify(plain).includes(secretText));
       assert.deepEqual(shown, masked(plain));
       const operations = room.operations();
@@ -132,16 +138,13 @@ for (const [what, rules] of [
     async (t) => {
       const { denied, room, server } = await start(t, { rules });
       const code = what === "denial" ? "Denied" : "Pending";
-      const packages = await npmPackages(nodeSdks);
-      for (const program of [
-        python(await pythonPackages(pythonSdks), "openai_denied.py", denied),
-        { ...node(packages, "openai_scenes.mjs", denied) },
+      const [ofPython, ofNode] = [await pythonPackages(pythonSdks), await npmPackages(nodeSdks)];
+      for (const play of [
+        () => playPython(ofPython, "openai_denied.py", denied),
+        () => playNode(ofNode, "openai_scenes.mjs", denied, "denied"),
       ]) {
         const before = room.operations().length;
-        const isNode = program.command === process.execPath;
-        const seen = await play(
-          isNode ? { ...program, args: [...program.args, "denied"] } : program,
-        );
+        const seen = await play();
         assert.ok(Array.isArray(seen) && seen.length === 5);
         const kinds = seen.map((one: unknown[]) => one.slice(0, 3));
         assert.deepEqual(

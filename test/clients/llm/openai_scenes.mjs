@@ -99,7 +99,9 @@ const scenes = {
     return (await client.audio.transcriptions.create({ model: "whisper-1", file })).text;
   },
   files: async () => {
-    const file = await toFile(Buffer.from("{}"), "a.jsonl");
+    const body = { model: "gpt-test", messages: [{ role: "user", content: "hi" }] };
+    const line = { custom_id: "1", method: "POST", url: "/v1/chat/completions", body };
+    const file = await toFile(Buffer.from(JSON.stringify(line)), "a.jsonl");
     return (await client.files.create({ purpose: "batch", file })).id;
   },
   images: async () =>

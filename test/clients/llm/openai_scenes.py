@@ -106,7 +106,9 @@ def audio():
 
 
 def files():
-    kept = client.files.create(file=("a.jsonl", b"{}"), purpose="batch")
+    body = {"model": "gpt-test", "messages": [{"role": "user", "content": "hi"}]}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    kept = client.files.create(file=("a.jsonl", json.dumps(line).encode()), purpose="batch")
     batch = client.batches.create(input_file_id=kept.id, endpoint="/v1/chat/completions", completion_window="24h")
     return [kept.id, client.files.content(kept.id).text, batch.id, client.files.delete(kept.id).deleted]
 

@@ -3,6 +3,8 @@
 usage: openai_standard.py PYTEST-ARGUMENTS, with OPENAI_BASE_URL and OPENAI_API_KEY; pytest reads it as a test file.
 """
 
+import sys
+
 import pytest
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
@@ -53,3 +55,7 @@ class TestEmbeddings(EmbeddingsIntegrationTests):
     def embedding_model_params(self):
         # Otherwise it sends numbers of tokens, whose encoding it fetches from elsewhere.
         return {"model": "embedding-test", "check_embedding_ctx_length": False, "max_retries": 0}
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([*sys.argv[1:], __file__]))

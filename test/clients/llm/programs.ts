@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { TestContext } from "node:test";
 import type { Protocol } from "../../../policy/operation.ts";
+import { ownEnvironment, playScript, printedByPython } from "../python.ts";
+import type { Play } from "../python-stage.ts";
 import { detectorNames } from "../../../policy/mask/detectors.ts";
 import {
   startRoom,
@@ -25,39 +27,35 @@ export const everyDetector = detectorNames.map((detector) => ({
 
 export type Environment = Readonly<Record<string, string>>;
 
-export interface Program {
-  readonly command: string;
-  readonly args: readonly string[];
-  readonly env: Environment;
-}
-
-export const python = (packages: string, script: string, env: Environment): Program => ({
-  command: "python3",
-  args: [join(import.meta.dirname, script)],
-  env: { ...env, PYTHONPATH: packages },
-});
-
-export const node = (packages: string, script: string, env: Environment): Program => ({
-  command: process.execPath,
-  args: [join(import.meta.dirname, script), packages],
-  env,
-});
-
 /** Without what the machine may have set for the SDKs: they would prefer it. */
-function environment(more: Environment): NodeJS.ProcessEnv {
-  const known = Object.entries(process.env).filter(
+function environment(more: Environment): Record<string, string> {
+  const known = Object.entries(ownEnvironment()).filter(
     ([name]) => !/^(?:ANTHROPIC|GOOGLE|GEMINI|AWS|BEDROCK|LANGSMITH|LANGCHAIN)_/.test(name),
   );
   return { ...Object.fromEntries(known), LANGSMITH_TRACING: "false", ...more };
 }
 
-/** What it prints, read as JSON. */
-export async function play({ command, args, env }: Program): Promise<unknown> {
-  const { stdout } = await run(command, args, {
-    env: environment(env),
-    timeout: programTimeoutMs,
-    maxBuffer: 16 * 1024 * 1024,
-  });
+/** What a script of this folder prints, read as JSON. */
+export function playPython(packages: string, script: string, env: Environment): Promise<unknown> {
+  return printedByPython(packages, pythonPlay(script, env));
+}
+
+function pythonPlay(script: string, env: Environment, ...args: readonly string[]): Play {
+  const path = join(import.meta.dirname, script);
+  return { script: path, args, cwd: process.cwd(), env: environment(env) };
+}
+
+export async function playNode(
+  packages: string,
+  script: string,
+  env: Environment,
+  ...args: readonly string[]
+): Promise<unknown> {
+  const { stdout } = await run(
+    process.execPath,
+    [join(import.meta.dirname, script), packages, ...args],
+    { env: environment(env), timeout: programTimeoutMs, maxBuffer: 16 * 1024 * 1024 },
+  );
   return JSON.parse(stdout) as unknown;
 }
 
@@ -70,29 +68,15 @@ export async function standardTests(
   const folder = await mkdtemp(join(tmpdir(), "chaperone-standard-"));
   const report = join(folder, "report.xml");
   try {
-    await run(
-      "python3",
-      [
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--asyncio-mode=auto",
-        "--rootdir",
-        folder,
-        `--junitxml=${report}`,
-        join(import.meta.dirname, script),
-      ],
-      {
-        env: environment({ ...env, PYTHONPATH: packages }),
-        timeout: programTimeoutMs,
-        maxBuffer: 64 * 1024 * 1024,
-      },
-    ).catch((error: unknown) => {
-      // pytest ends with 1 where a test failed, which is an outcome like any other.
-      if (!(error instanceof Error && "code" in error && error.code === 1)) throw error;
-    });
+    const options = ["-q", "-p", "no:cacheprovider", "--asyncio-mode=auto", "--rootdir", folder];
+    // Outcomes are what is compared: to explain a failure by its sources takes longer than all tests do.
+    const plain = ["--tb=no", "--assert=plain", `--junitxml=${report}`];
+    const { code, stdout, stderr } = await playScript(
+      packages,
+      pythonPlay(script, env, ...options, ...plain),
+    );
+    // pytest ends with 1 where a test failed, which is an outcome like any other.
+    if (code !== 0 && code !== 1) throw new Error(`pytest ended with ${code}:\n${stdout}${stderr}`);
     return outcomes(await readFile(report, "utf8"));
   } finally {
     await rm(folder, { recursive: true, force: true });

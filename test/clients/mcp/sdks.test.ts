@@ -1,10 +1,15 @@
 // MCP's official SDKs, unmodified, on both ends: scene by scene the same through the proxy as straight from the server, over every
 // transport and in both generations of the protocol; and what a policy refuses, as an agent meets it.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { npmPackages } from "../cache.ts";
-import { pythonPackages, reasonWithoutPython } from "../python.ts";
+import {
+  ownEnvironment,
+  printedByPython,
+  pythonPackages,
+  pythonProgram,
+  reasonWithoutPython,
+} from "../python.ts";
 import { skipped } from "../toolchains.ts";
 import { play, script } from "./play.ts";
 import type { Scenes } from "./play.ts";
@@ -12,6 +17,8 @@ import { startMcpLocal, startServer } from "./room.ts";
 import type { McpLocal, Started } from "./room.ts";
 
 const options = skipped(reasonWithoutPython());
+/** A Connection for each. */
+const streams = ["mcp", "json", "sse"];
 const everything = `    - {name: all, action: Allow, mcp: {methods: ["*"]}}\n`;
 const little = `    - {name: tools, action: Allow, mcp: {tools: [test_simple_text, test_sampling, add, echo], arguments: {}}}
     - {name: orders, action: Allow, mcp: {resources: ["data://orders/*", "test://static-text"]}}
@@ -21,21 +28,17 @@ const little = `    - {name: tools, action: Allow, mcp: {tools: [test_simple_tex
 let packages: string;
 let newer: string;
 let python: string;
-let env: NodeJS.ProcessEnv;
-let newerEnv: NodeJS.ProcessEnv;
+let newerPython: string;
 let server: Started;
 let modern: Started;
-const rooms: McpLocal[] = [];
+const rooms = new Map<string, Promise<McpLocal>>();
 
-async function room(
-  port: number,
-  paths: readonly string[],
-  rules: string,
-  more?: string,
-): Promise<McpLocal> {
-  const local = await startMcpLocal(port, paths, rules, more);
-  rooms.push(local);
-  return local;
+/** Opened once for each server and policy; every client brings sessions of its own. */
+function room(port: number, rules: string, paths: readonly string[] = ["mcp"]): Promise<McpLocal> {
+  const key = [port, rules, ...paths].join();
+  const opened = rooms.get(key) ?? startMcpLocal(port, paths, rules);
+  rooms.set(key, opened);
+  return opened;
 }
 
 before(async () => {
@@ -45,35 +48,39 @@ before(async () => {
     "@modelcontextprotocol/client@2.4.0",
     "@modelcontextprotocol/server@2.4.0",
   ]);
-  env = { PYTHONPATH: await pythonPackages(["mcp==1.30.0"]) };
-  newerEnv = { PYTHONPATH: await pythonPackages(["mcp==2.3.0"]) };
-  python = execFileSync("python3", ["-c", "import sys; print(sys.executable)"]).toString().trim();
+  python = await pythonPackages(["mcp==1.30.0"]);
+  newerPython = await pythonPackages(["mcp==2.3.0"]);
   server = await startServer([process.execPath, script("server.mjs"), packages]);
-  modern = await startServer([python, script("server_modern.py")], newerEnv);
+  modern = await startServer([pythonProgram(), script("server_modern.py")], {
+    PYTHONPATH: newerPython,
+  });
 });
 
 after(async () => {
-  for (const one of rooms) await one.close();
+  for (const one of rooms.values()) await (await one).close();
   await server?.close();
   await modern?.close();
 });
 
+async function byPython(packages: string, name: string, ...args: string[]): Promise<Scenes> {
+  const play = { script: script(name), args, cwd: process.cwd(), env: ownEnvironment() };
+  return (await printedByPython(packages, play)) as Scenes; // an object of scenes, as each prints
+}
+
 const typescript = (url: string, transport: string): Promise<Scenes> =>
   play([process.execPath, script("sdk_scenes.mjs"), packages, url, transport]);
 const pythonOne = (url: string, transport: string): Promise<Scenes> =>
-  play([python, script("sdk_scenes.py"), url, transport], env);
+  byPython(python, "sdk_scenes.py", url, transport);
 const typescriptTwo = (url: string): Promise<Scenes> =>
   play([process.execPath, script("modern_scenes.mjs"), newer, url]);
-const pythonTwo = (url: string): Promise<Scenes> =>
-  play([python, script("modern_scenes.py"), url], newerEnv);
+const pythonTwo = (url: string): Promise<Scenes> => byPython(newerPython, "modern_scenes.py", url);
 
 const said = (scenes: Scenes, name: string): string => JSON.stringify(scenes[name]);
 
 describe("with a policy that allows everything", () => {
   let allowing: McpLocal;
   before(async () => {
-    if (options.skip === false)
-      allowing = await room(server.port, ["mcp", "json", "sse"], everything);
+    if (options.skip === false) allowing = await room(server.port, everything, streams);
   });
 
   for (const [path, transport] of [
@@ -103,7 +110,7 @@ describe("with a policy that allows everything", () => {
       `${name} without a session sees what it sees straight from the server`,
       options,
       async () => {
-        const allowingModern = await room(modern.port, ["mcp"], everything);
+        const allowingModern = await room(modern.port, everything);
         const direct = await client(`http://127.0.0.1:${modern.port}/mcp`);
         assert.equal(direct["version"], "2026-07-28");
         assert.match(said(direct, "confirm"), /confirmed/);
@@ -128,7 +135,7 @@ describe("with a policy that allows little", () => {
         `${name} over ${transport} sees the tools it may use, and reads refusals as results`,
         options,
         async () => {
-          const strict = await room(server.port, ["mcp", "sse"], little);
+          const strict = await room(server.port, little, streams);
           const scenes = await client(strict.url(path), transport);
           assert.deepEqual(names(scenes), ["echo", "test_sampling", "test_simple_text"]);
           assert.match(said(scenes, "text"), /simple text response/);
@@ -154,7 +161,7 @@ describe("with a policy that allows little", () => {
       `${name} without a session sees the tools it may use, and reads refusals as results`,
       options,
       async () => {
-        const strict = await room(modern.port, ["mcp"], little);
+        const strict = await room(modern.port, little);
         const scenes = await client(strict.url("mcp"));
         assert.deepEqual(names(scenes), ["add", "echo"]);
         assert.match(said(scenes, "add"), /3/);
@@ -170,15 +177,12 @@ test(
   "langchain-mcp-adapters gets the tools an agent may use, and the refusal of another as its result",
   options,
   async () => {
-    const adapters = {
-      PYTHONPATH: await pythonPackages(["langchain-mcp-adapters==0.3.2", "mcp==1.30.0"]),
-    };
-    const scenes = (url: string): Promise<Scenes> =>
-      play([python, script("langchain_scenes.py"), url], adapters);
-    const allowing = await room(server.port, ["mcp"], everything);
+    const adapters = await pythonPackages(["langchain-mcp-adapters==0.3.2", "mcp==1.30.0"]);
+    const scenes = (url: string): Promise<Scenes> => byPython(adapters, "langchain_scenes.py", url);
+    const allowing = await room(server.port, everything, streams);
     const direct = await scenes(`http://127.0.0.1:${server.port}/mcp`);
     assert.deepEqual(await scenes(allowing.url("mcp")), direct);
-    const strict = await room(server.port, ["mcp"], little);
+    const strict = await room(server.port, little, streams);
     const seen = await scenes(strict.url("mcp"));
     assert.deepEqual(seen["tools"], ["echo", "test_sampling", "test_simple_text"]);
     assert.match(

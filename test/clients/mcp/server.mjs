@@ -57,7 +57,7 @@ function createMcp(transports) {
       "Tool execution completed",
     ]) {
       await sendNotification({ method: "notifications/message", params: { level: "info", data } });
-      await pause(20);
+      await pause(60);
     }
     return text("Tool with logging executed successfully");
   });
@@ -73,7 +73,7 @@ function createMcp(transports) {
           message: `Completed step ${progress} of 100`,
         },
       });
-      await pause(20);
+      await pause(60);
     }
     return text(String(progressToken));
   });

@@ -1,4 +1,0 @@
-// PostgreSQL 17 behind the proxy, before every client.
-import { everyClientBefore } from "./older-servers.ts";
-
-everyClientBefore(17);
