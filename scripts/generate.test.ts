@@ -29,7 +29,7 @@ test("the committed generated files are what the generator writes", async () => 
 test("a CRD that changed without its generated files fails the check", async () => {
   const copy = await mkdtemp(join(tmpdir(), "chaperone-generate-"));
   try {
-    for (const folder of ["crds", "scripts", "policy", "cli", "docs", "charts"])
+    for (const folder of ["contract", "crds", "scripts", "policy", "cli", "docs", "charts"])
       await cp(join(root, folder), join(copy, folder), { recursive: true });
     await cp(join(root, "package.json"), join(copy, "package.json"));
     await symlink(join(root, "node_modules"), join(copy, "node_modules"));

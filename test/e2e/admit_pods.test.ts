@@ -19,8 +19,10 @@ import {
   namespaceOf,
   refusedBy,
   remove,
+  soonMs,
   type KubeObject,
 } from "./cluster.ts";
+import { until } from "../cluster/command.ts";
 import { proxySettings, webhookSleeps } from "./installation.ts";
 import { agentPod, restrictedContainer } from "./world.ts";
 
