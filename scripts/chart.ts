@@ -160,7 +160,7 @@ const checks: Readonly<Record<string, Check>> = {
       const text = JSON.stringify(one(objects, "ValidatingAdmissionPolicy", "chaperone-injected"));
       for (const expected of [
         "c.image in ['ghcr.io/chaperone-dev/proxy:0.1.0', 'old:1']",
-        "['chaperone-proxy', 'chaperone-verify'] : ['chaperone-init', 'chaperone-proxy', 'chaperone-verify']",
+        "variables.init[0].name == 'chaperone-init' && variables.init[1].name == 'chaperone-proxy' && variables.init[2].name == 'chaperone-verify'",
         "c.securityContext.runAsUser == 70001",
       ])
         assert.ok(text.includes(expected), `${expected} is not in ${text}`);
