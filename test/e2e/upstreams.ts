@@ -94,7 +94,7 @@ async function make(): Promise<Upstreams> {
     password: `pw-${randomBytes(12).toString("hex")}`,
     apiKey: `sk-${randomBytes(12).toString("hex")}`,
   };
-  await apply({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } });
+  await created({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } });
   const isOurs = await created({
     apiVersion: "v1",
     kind: "Secret",
@@ -119,10 +119,10 @@ async function make(): Promise<Upstreams> {
   return upstreams;
 }
 
-/** False when another suite was faster: its authority and passwords count. */
-async function created(secret: KubeObject): Promise<boolean> {
+/** False when another suite was faster: then its authority and passwords count. */
+async function created(object: KubeObject): Promise<boolean> {
   try {
-    await create(secret);
+    await create(object);
     return true;
   } catch (error) {
     if (String(error).includes("AlreadyExists")) return false;
