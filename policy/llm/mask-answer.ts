@@ -172,7 +172,8 @@ function eventData(events: EventMasker, whole: (text: string) => string): DataMa
       if (data.trim() === "[DONE]") return [...events.end().map(sent), { data }];
       const value = parsed(data, json);
       if (!isObject(value)) return [{ data: whole(data) }];
-      const shown = events.event(value, undefined);
+      // A copy: what is held back remembers the event it came with, and the next one is written into the same object.
+      const shown = events.event({ ...value }, undefined);
       // The event itself keeps the name it came with.
       if (shown.length === 1) return [{ data: JSON.stringify(shown[0]?.data) }];
       return shown.map((event, index) =>

@@ -11,6 +11,8 @@ import type { Row } from "./table.ts";
 
 const deltas = 100_000;
 const rounds = 5;
+/** Of one megabyte: enough of them that compiling does not count. */
+const bodies = 20;
 const floorDeltas = 100_000;
 const floorMb = 60;
 /** As a socket hands it over. */
@@ -78,26 +80,33 @@ function parsed(chunks: readonly Buffer[]): void {
   }
 }
 
-/** Of something a microsecond of processor time. */
-function rate(amount: number, run: () => void): number {
-  run();
+/**
+ * Of something a microsecond of processor time, once Node has compiled what is hot.
+ *
+ * @param times how often it is run in each round, and before the first
+ */
+function rate(amount: number, times: number, run: () => void): number {
+  const repeated = (): void => {
+    for (let time = 0; time < times; time += 1) run();
+  };
+  repeated();
   return median(
     Array.from({ length: rounds }, () => {
       const before = process.cpuUsage();
-      run();
+      repeated();
       const { user, system } = process.cpuUsage(before);
-      return amount / (user + system);
+      return (amount * times) / (user + system);
     }),
   );
 }
 
 export function maskingAnswers(): Promise<Row[]> {
   const stream = streamed();
-  const events = 1e6 * rate(deltas, () => masked("text/event-stream", openAi, stream));
-  const alone = 1e6 * rate(deltas, () => parsed(stream));
+  const events = 1e6 * rate(deltas, 1, () => masked("text/event-stream", openAi, stream));
+  const alone = 1e6 * rate(deltas, 1, () => parsed(stream));
   const body = records();
   const bytes = body.reduce((sum, chunk) => sum + chunk.length, 0);
-  const megabytes = rate(bytes, () => masked("application/json", undefined, body));
+  const megabytes = rate(bytes, bodies, () => masked("application/json", undefined, body));
   return Promise.resolve([
     {
       what: "masked stream of a model: one chat delta an event, all detectors, a finding in every 200th",
@@ -114,7 +123,7 @@ export function maskingAnswers(): Promise<Row[]> {
       floor: `${floorMb} MB/s`,
       goal: "",
       verdict: megabytes >= floorMb ? "floor met" : "floor missed",
-      why: "the structure of JSON (names, brackets, escapes) is read character by character on the way; bodies of plain text run at several times that.",
+      why: "two passes over the bytes: one marks quotes, escapes and what could be a finding, one reads the structure between them; a busy machine shows here first.",
     },
   ]);
 }

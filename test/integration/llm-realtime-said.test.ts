@@ -46,7 +46,11 @@ interface Session {
   answer(events: readonly object[]): void;
 }
 
-async function open(t: TestContext, setup: Partial<ConnectionSetup> = {}): Promise<Session> {
+async function open(
+  t: TestContext,
+  setup: Partial<ConnectionSetup> = {},
+  prepared: (room: TestRoom) => void = () => undefined,
+): Promise<Session> {
   const http = createServer();
   const server = new WebSocketServer({ noServer: true });
   const heard: Event[] = [];
@@ -82,6 +86,7 @@ async function open(t: TestContext, setup: Partial<ConnectionSetup> = {}): Promi
     secure: (socket, accept) => terminator.accept(socket, accept),
   });
   t.after(() => room.gate.admissions.close());
+  prepared(room);
   const client = new OpenAI({ apiKey: "held", baseURL: `https://${host}:${room.port}/v1` });
   const options = { ca: authority.certificate, lookup: here };
   const session = new OpenAIRealtimeWS({ model: "gpt-realtime", options }, client);
@@ -266,6 +271,28 @@ test("a tool that a rule denies is not offered: the provider never hears of it, 
     .filter(({ body }) => body.decision?.verdict === "deny")
     .map(({ body }) => body.decision?.rule);
   assert.deepEqual(refused, ["no-mail", "no-mail"]);
+});
+
+test("a session that a person let begin goes on, and what another rule would hold in it is refused", async (t) => {
+  const session = await open(
+    t,
+    {
+      rules: [
+        { name: "sessions", llm: { operations: ["realtime"] } },
+        { name: "ask", action: "RequireApproval", llm: { operations: ["realtime"] } },
+        { name: "ask-mail", action: "RequireApproval", llm: { tools: ["send_mail"] } },
+      ],
+    },
+    (room) => {
+      room.gate.decide = () => "Approved";
+    },
+  );
+  assert.equal(session.room.gate.requests.length, 1);
+  session.say(offer("look_up"));
+  session.say(offer("send_mail"));
+  await eventually("the other is refused", () => session.told.length === 1);
+  assert.match(JSON.stringify(session.told[0]), /a session cannot wait/);
+  assert.deepEqual(session.heard, [offer("look_up")]);
 });
 
 for (const [what, event, reason] of [

@@ -76,6 +76,17 @@ test("a client holds a session where a rule names it, with the real key and reco
   assert.deepEqual([facts["operation"], facts["model"]], ["realtime", "gpt-realtime"]);
 });
 
+test("a key among the subprotocols, where browsers put it, is dropped like one in a header", async (t) => {
+  const { room, upgrades } = await start(t, { llm: { operations: ["realtime"] } });
+  const url = `ws://127.0.0.1:${room.port}/v1/realtime?model=gpt-realtime`;
+  const socket = new WebSocket(url, ["realtime", "openai-insecure-api-key.sk-of-the-agent"]);
+  await once(socket, "message");
+  socket.close();
+  const { headers } = upgrades.at(-1) ?? assert.fail();
+  assert.equal(headers["sec-websocket-protocol"], "realtime");
+  assert.equal(headers.authorization, "Bearer sk-real");
+});
+
 for (const [what, rule, target] of [
   ["another model", { llm: { operations: ["realtime"], models: ["gpt-realtime"] } }, "model=gpt-9"],
   ["an Allow that names no operation", {}, "model=gpt-realtime"],

@@ -12,17 +12,20 @@ const longestPause = 64;
 
 /** A JSON text with holes in it. */
 interface Form {
-  /** What stands before each hole, and behind the last. */
-  readonly parts: readonly string[];
   readonly holes: readonly Hole[];
+  /** What stands behind the last hole. */
+  readonly rest: string;
   readonly value: unknown;
 }
 
 interface Hole {
+  /** What stands before it, and behind the hole before it. */
+  readonly before: string;
   readonly isString: boolean;
   /** What it is a member or an item of, in `value`, and which. */
   readonly parent: Record<string, unknown>;
   readonly key: string;
+  found: string | number;
 }
 
 export class SimilarJson {
@@ -63,23 +66,20 @@ const outsidePlain = /[^ -[\]-\uffff]/;
 const digits = /(?:0|[1-9]\d{0,14})(?![\d.eE+-])/y;
 
 /** Puts what stands in the holes of this text into the value; false where the text is another. */
-function fills({ parts, holes }: Form, text: string): boolean {
-  const found: (string | number)[] = [];
+function fills({ holes, rest }: Form, text: string): boolean {
   let at = 0;
-  for (const [index, { isString }] of holes.entries()) {
-    const part = parts[index] ?? "";
-    if (!text.startsWith(part, at)) return false;
-    const from = at + part.length;
-    const end = isString ? text.indexOf('"', from) : endOfDigits(text, from);
-    if (end < 0) return false;
-    const hole = text.slice(from, end);
-    if (isString && outsidePlain.test(hole)) return false;
-    found.push(isString ? hole : Number(hole));
-    at = end;
+  for (const hole of holes) {
+    const from = at + hole.before.length;
+    // Far faster than startsWith.
+    if (text.slice(at, from) !== hole.before) return false;
+    at = hole.isString ? text.indexOf('"', from) : endOfDigits(text, from);
+    if (at < 0) return false;
+    const found = text.slice(from, at);
+    if (hole.isString && outsidePlain.test(found)) return false;
+    hole.found = hole.isString ? found : Number(found);
   }
-  const rest = parts.at(-1) ?? "";
-  if (text.length - at !== rest.length || !text.endsWith(rest)) return false;
-  for (const [index, { parent, key }] of holes.entries()) parent[key] = found[index];
+  if (text.slice(at) !== rest) return false;
+  for (const { parent, key, found } of holes) parent[key] = found;
   return true;
 }
 
@@ -124,9 +124,15 @@ function formOf(last: string, text: string): Form | undefined {
     const parent = valueAt(first.value, path.slice(0, -1));
     if (valueAt(second.value, path) !== second.marks[index] || !isContainer(parent))
       return undefined;
-    holes.push({ parent, key, isString: kinds[index] === "string" });
+    holes.push({
+      before: parts[index] ?? "",
+      isString: kinds[index] === "string",
+      parent,
+      key,
+      found: "",
+    });
   }
-  const form = { parts, holes, value: first.value };
+  const form = { holes, rest: parts.at(-1) ?? "", value: first.value };
   return fills(form, text) ? form : undefined;
 }
 
@@ -160,7 +166,8 @@ function partsOf(text: string, holes: readonly Token[]): string[] {
     from = end - quote;
   }
   parts.push(text.slice(from));
-  return parts;
+  // Copies: a part of a text keeps all of it, and is compared more slowly.
+  return parts.map((part) => String(JSON.parse(JSON.stringify(part))));
 }
 
 /** Where in a value this one stands. What is a name, or what another member of that name hides, stands nowhere. */

@@ -284,6 +284,26 @@ describe("a response", () => {
     ].map((event) => ({ ...event, sequence_number: number++ }));
   };
 
+  test("whose parts speak by turns gives out what was held of one under that part's own name", () => {
+    const delta = (item: number, text: string): string =>
+      `data: ${JSON.stringify({ type: "response.output_text.delta", item_id: `item_${item}`, delta: text })}\n\n`;
+    const done = `data: ${JSON.stringify({ type: "response.output_text.done", item_id: "item_0", text: "" })}\n\n`;
+    const events = [
+      // What such events have in common is read once, from the third on; each digit gives out the one that was held longest.
+      ...Array.from({ length: 400 }, () => [delta(0, "1"), delta(1, "and ")]).flat(),
+      done,
+    ].join("");
+    const { text } = maskedBody("text/event-stream", [Buffer.from(events)]);
+    const spelled: Record<string, string> = {};
+    for (const [, json = ""] of text.matchAll(/^data: (.*)$/gm)) {
+      const { type, item_id: item, delta: said } = JSON.parse(json) as Record<string, string>;
+      if (type?.endsWith(".delta") === true)
+        spelled[item ?? ""] = (spelled[item ?? ""] ?? "") + said;
+    }
+    assert.equal(spelled["item_0"], "1".repeat(400));
+    assert.match(spelled["item_1"] ?? "", /^(?:and )*(?:and)? ?$/);
+  });
+
   test("says in its deltas what its full texts say, numbered without a gap", () => {
     fc.assert(
       fc.property(texts, texts, cuts, cuts, (text, inner, deltas, chunks) => {

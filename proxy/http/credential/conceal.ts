@@ -8,6 +8,17 @@ const shortestTelling = 6;
 const concealed = "[credential]";
 
 export function concealCredential(lease: Lease): (text: string) => string {
+  const known = concealers.get(lease);
+  if (known !== undefined) return known;
+  const made = concealerOf(lease);
+  concealers.set(lease, made);
+  return made;
+}
+
+/** By lease, which serves many requests. */
+const concealers = new WeakMap<Lease, (text: string) => string>();
+
+function concealerOf(lease: Lease): (text: string) => string {
   const spellings = [...new Set(secretsOf(lease).flatMap(spellingsOf))]
     .filter((spelling) => spelling.length >= shortestTelling)
     .toSorted((a, b) => b.length - a.length);

@@ -226,6 +226,7 @@ const wrong: readonly (readonly [what: string, bytes: readonly number[], code: n
   ["a ping in pieces", [0x09, 0x80, ...mask([])], 1002],
   ["a ping of 126 bytes", [0x89, 0xfe, 0, 126, ...mask([])], 1002],
   ["a close of one byte", [0x88, 0x81, ...mask([3])], 1002],
+  ["a close of one byte that never comes", [0x88, 0x81, ...key], 1002],
   ...[0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535].map(
     (code) =>
       [`the close code ${code}`, [0x88, 0x82, ...mask([code >> 8, code & 255])], 1002] as const,

@@ -110,8 +110,11 @@ export class FrameReader {
       throw violation(
         isMasked ? "a frame of a server is masked" : "a frame of a client is not masked",
       );
-    if (((this.#head[0] ?? 0) & 0x0f) >= opcodes.close && (second & 0x7f) > maxControlBytes)
+    const opcode = (this.#head[0] ?? 0) & 0x0f;
+    if (opcode >= opcodes.close && (second & 0x7f) > maxControlBytes)
       throw violation(`a control frame has more than ${maxControlBytes} bytes`);
+    if (opcode === opcodes.close && (second & 0x7f) === 1)
+      throw violation("a Close frame has one byte");
   }
 
   #headLength(): number {
@@ -191,7 +194,6 @@ export class FrameReader {
       this.#sink.close(undefined, "");
       return;
     }
-    if (length === 1) throw violation("a Close frame has one byte");
     const code = payload.readUInt16BE(0);
     if (!isCloseCode(code)) throw violation(`a Close frame has the code ${code}`);
     this.#sink.close(code, reasonOf(payload.subarray(2)));

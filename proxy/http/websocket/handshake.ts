@@ -49,6 +49,13 @@ export function readOffer(head: RequestHead, isHttp1: boolean): WebSocketOffer {
   return { key, protocols: readProtocols(head.all["sec-websocket-protocol"]) };
 }
 
+/** Keys that browsers' clients of OpenAI put among the subprotocols, because they cannot set headers: the agent's own, and dropped like those in headers. */
+const keyProtocol = /^openai-(?:insecure-api-key|ephemeral-token)\./i;
+
+export function withoutKeys(offer: WebSocketOffer): WebSocketOffer {
+  return { ...offer, protocols: offer.protocols.filter((name) => !keyProtocol.test(name)) };
+}
+
 function readProtocols(value: string | readonly string[] | undefined): readonly string[] {
   if (value === undefined) return [];
   const names = (typeof value === "string" ? [value] : value)

@@ -3,6 +3,7 @@
 import { randomUUID } from "node:crypto";
 
 import type { DetectMask } from "../../../policy/bundle.ts";
+import type { HoldTerms } from "../../../policy/decision.ts";
 import type { Tokens } from "../../../policy/budget/price.ts";
 import type { Counts } from "../../../policy/mask/stream.ts";
 import { maskJson, NotMaskable } from "../../../policy/mask/stream-json.ts";
@@ -123,7 +124,17 @@ export class Realtime {
   }
 
   #refuses(operation: LlmOperation): boolean {
-    return this.#options.session.decideNow(operation)?.verdict !== "allow";
+    const decision = this.#options.session.decideNow(operation);
+    if (decision?.verdict !== "hold") return decision?.verdict !== "allow";
+    // A person who let the session begin was asked by these rules, and knows no more of each event in it.
+    return !(decision.approvals ?? []).every((asked) => this.#isApproved(asked));
+  }
+
+  #isApproved({ policy, rule }: HoldTerms): boolean {
+    const { verdict, approvals = [] } = this.#options.passage.decision;
+    return (
+      verdict === "hold" && approvals.some((one) => one.policy === policy && one.rule === rule)
+    );
   }
 
   /** What was refused is on record before the agent hears of it; the session goes on without it. */

@@ -21,7 +21,13 @@ import type { SeeFindings } from "../marks.ts";
 import { authorityOf } from "../upstreams.ts";
 import type { Upstreams } from "../upstreams.ts";
 import { closeCodes } from "./frame.ts";
-import { acceptance, checkAccepted, requestText, withoutHandshake } from "./handshake.ts";
+import {
+  acceptance,
+  checkAccepted,
+  requestText,
+  withoutHandshake,
+  withoutKeys,
+} from "./handshake.ts";
 import type { WebSocketOffer } from "./handshake.ts";
 import { ByteBudget } from "../byte-budget.ts";
 import { Messages } from "./messages.ts";
@@ -77,7 +83,8 @@ export class WebSockets {
 
   /** Throws ProxyError as long as the agent can still be told; resolves once it was answered, in whichever way. */
   async open(opening: WebSocketOpening): Promise<void> {
-    const { exchange, session, live, offer, head, passage } = opening;
+    const { exchange, session, live, head, passage } = opening;
+    const offer = opening.operation.kind === "llm" ? withoutKeys(opening.offer) : opening.offer;
     if (this.#open.size >= maxOpen)
       throw new ProxyError("LimitExceeded", `${maxOpen} WebSockets are open; close some first`);
     if (live.lease.kind === "awsSigV4")
