@@ -560,3 +560,20 @@ test("a pod that asks the node's resolvers is warned that the proxy has to find 
   assert.match(told({ dnsPolicy: "Default" }), /dnsPolicy Default .* find the operator/);
   assert.doesNotMatch(told({ dnsPolicy: "ClusterFirst" }), /dnsPolicy/);
 });
+
+test("a pod with name servers of its own is told the operator's whole name, and is injected all the same", () => {
+  const urlIn = (spec: JsonObject): unknown => {
+    const pod = patched(podOf(spec), contextOf());
+    assert.equal(notInjected(pod, contextOf().settings, now), undefined);
+    const proxy = listAt(pod, "spec", "initContainers")[0];
+    const entry = listAt(proxy, "env").find(
+      (one) => textAt(one, "name") === "CHAPERONE_OPERATOR_URL",
+    );
+    return textAt(entry, "value");
+  };
+  assert.equal(urlIn({}), "https://chaperone.chaperone-system.svc:8443");
+  assert.equal(
+    urlIn({ dnsPolicy: "None", dnsConfig: { nameservers: ["10.96.0.10"] } }),
+    "https://chaperone.chaperone-system.svc.cluster.local:8443",
+  );
+});

@@ -1,7 +1,7 @@
 // The containers of ours that a pod gets, in their order, and whether those that it has are these.
 import type { Interception } from "../../contract/addresses.ts";
 import { isInterception } from "../../contract/addresses.ts";
-import { fieldAt, isJsonObject, type JsonObject } from "../kube/objects.ts";
+import { fieldAt, isJsonObject, textAt, type JsonObject } from "../kube/objects.ts";
 import { annotations, containerNames } from "./names.ts";
 import { annotationOf, nameOf, objectsAt } from "./pod.ts";
 import { initContainer, verifyContainer } from "./redirect.ts";
@@ -17,11 +17,21 @@ export function interceptionOf(pod: JsonObject): Interception | undefined {
 
 /** As the template says. In the order in which they start: the rules stand before the proxy, and are tried before the agent. */
 export function ownTemplates(pod: JsonObject, settings: InjectionSettings): readonly JsonObject[] {
-  const proxy = proxyContainer(settings, annotationOf(pod, annotations.chain) !== undefined);
+  const proxy = proxyContainer(
+    { ...settings, operatorUrl: operatorUrlFor(pod, settings) },
+    annotationOf(pod, annotations.chain) !== undefined,
+  );
   if (interceptionOf(pod) !== "redirect") return [proxy];
   const by = rulesByOf(pod);
   const verify = verifyContainer(settings, by);
   return by === "init" ? [initContainer(settings, pod), proxy, verify] : [proxy, verify];
+}
+
+/** A pod that chooses its own name servers has no search list that would complete the name of a Service. */
+function operatorUrlFor(pod: JsonObject, { operatorUrl }: InjectionSettings): string {
+  return textAt(pod, "spec", "dnsPolicy") === "None"
+    ? operatorUrl.replace(/\.svc(?=:|$)/, ".svc.cluster.local")
+    : operatorUrl;
 }
 
 /** The same; of what is there already stay the additions that a cluster's own defaults make (LimitRanger, AlwaysPullImages). */

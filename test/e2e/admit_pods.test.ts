@@ -19,8 +19,10 @@ import {
   namespaceOf,
   refusedBy,
   remove,
+  soonMs,
   type KubeObject,
 } from "./cluster.ts";
+import { until } from "../cluster/command.ts";
 import { proxySettings, webhookSleeps } from "./installation.ts";
 import { agentPod, restrictedContainer } from "./world.ts";
 
@@ -62,6 +64,16 @@ after(async () => {
 
 /** The operator has seen both Connections when a pod that names them is injected; the API server takes up a new webhook within moments. */
 async function known(name: string): Promise<void> {
+  // A cluster that was made a moment ago takes up its webhooks and policies later than it says that they are there.
+  await until("the webhook to be asked", soonMs, async () => {
+    const { metadata, ...pod } = agentPod(name, "probe");
+    const annotations = { "chaperone.dev/connections": "nothing" };
+    const said = await dryRun({ ...pod, metadata: { ...asRecord(metadata), annotations } }).then(
+      () => "",
+      String,
+    );
+    return said.includes("ConnectionNotFound");
+  });
   for (let tries = 0; ; tries += 1) {
     const pod = agentPod(name, "probe");
     const metadata = asRecord(pod["metadata"]);

@@ -100,7 +100,6 @@ test("a pod's condition tells its tier, follows what is added to it, and is the 
   const nothingElse = /writes the condition chaperone\.dev\/Held of a pod and nothing else/;
   for (const status of [
     { phase: "Failed" },
-    { podIPs: [{ ip: "10.0.0.1" }] },
     { conditions: [{ type: "Ready", status: "False" }] },
     { containerStatuses: [{ name: "agent", ready: false }] },
     { message: "x", reason: "Evicted" },
