@@ -55,10 +55,11 @@ export function refuseAuthor(request: AdmissionRequest): AdmissionAnswer | undef
   };
 }
 
-/** For a pod that is created: whoever does it, unless a controller makes it from a template that says. */
+/** For a pod that is created, behind injection's own patch, which gives it annotations: whoever does it, unless a controller makes it from a template that says. */
 export function deployerPatch({ object, user }: AdmissionRequest): readonly Operation[] {
-  if (isController(user.username)) return [];
-  return stampPatch(object, [], annotations.deployedBy, user.username);
+  const path = [...metadataOf([]), annotations.deployedBy];
+  if (isController(user.username) || textAt(object, ...path) === user.username) return [];
+  return [{ op: "add", path: pointer(path), value: user.username }];
 }
 
 interface Place {

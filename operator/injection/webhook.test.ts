@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import fastJsonPatch, { type Operation } from "fast-json-patch";
 import fastify from "fastify";
 import type { AccessQuestion, AccessUser } from "../kube/access.ts";
 import type { EventBody } from "../../contract/event.ts";
@@ -72,6 +73,22 @@ test("a labelled pod is patched, and its warnings are told", async () => {
   const answer = await ask("/mutate", { ...pods, object: podOf() });
   assert.equal(answer.allowed, true);
   assert.ok(Array.isArray(answer.patch) && answer.patch.length > 3);
+});
+
+test("what says who made a pod does not wipe out what injection wrote, whether the pod had annotations or not", async () => {
+  const { metadata, ...rest } = podOf() as { metadata: JsonObject } & JsonObject;
+  const { annotations: _, ...bare } = metadata;
+  for (const object of [{ ...rest, metadata: bare }, annotated({ team: "data" })]) {
+    const { patch } = await ask("/mutate", { ...pods, object });
+    const made = fastJsonPatch.applyPatch(
+      structuredClone(object),
+      patch as Operation[],
+    ).newDocument;
+    const written = fieldAt(made, "metadata", "annotations");
+    assert.equal(textAt(written, "chaperone.dev/deployed-by"), "alice");
+    assert.equal(textAt(written, "chaperone.dev/version"), settings.version);
+    assert.notEqual(textAt(written, "chaperone.dev/addresses"), undefined);
+  }
 });
 
 test("a refused pod is answered with its reason and sentence, not with a failure", async () => {

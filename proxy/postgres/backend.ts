@@ -182,6 +182,7 @@ export class Backend implements FrameSink {
 
   #named(type: number, buffer: Buffer, start: number, end: number): void {
     const head = this.#head();
+    if (head.capture !== undefined) return;
     const fits =
       type === backend.parseComplete
         ? head.kind === "parse"

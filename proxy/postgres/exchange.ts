@@ -5,7 +5,7 @@ import type { Gathering, Share } from "./gathering.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TransactionStatus } from "./messages.ts";
 import { collectRows } from "./capture.ts";
-import { query } from "./messages.ts";
+import { namedQuery, query } from "./messages.ts";
 import { Request, RequestQueue } from "./requests.ts";
 import type { SessionSettings } from "./session-settings.ts";
 import type { Replication } from "./startup-parameters.ts";
@@ -67,6 +67,7 @@ export class Exchange {
   /** A CancelRequest is on its way: nothing new is forwarded that it could hit. */
   cancelling: Promise<void> | undefined = undefined;
   #onDrained: (() => void)[] = [];
+  #ownQueries = 0;
   /** `connection` as errors name it. */
   readonly connection: string;
 
@@ -121,10 +122,14 @@ export class Exchange {
     for (const resolve of this.#onDrained.splice(0)) resolve();
   }
 
-  /** A query of our own on the client's upstream connection; only while nothing is outstanding. */
+  /** A query of our own on the client's upstream connection, of one statement; only while nothing is outstanding. */
   ownQuery(text: string): Promise<Rows> {
-    // A walsender before PostgreSQL 15 does not know comments.
-    const bytes = query(this.options.replication === undefined ? `${ownMark}${text}` : text);
+    // A name for each: one that failed half-way is still taken. A walsender knows simple queries alone, and before PostgreSQL 15 no comments.
+    this.#ownQueries += 1;
+    const bytes =
+      this.options.replication === undefined
+        ? namedQuery(`${this.options.poisonPortal}:${this.#ownQueries}`, `${ownMark}${text}`)
+        : query(text);
     const request = new Request("query", bytes, 0, bytes.length);
     request.own = true;
     const collected = collectRows();

@@ -185,6 +185,25 @@ export function executePortal(portal: string): Buffer {
   return message(frontend.execute, Buffer.concat([name, Buffer.alloc(4)]));
 }
 
+/**
+ * One statement without parameters under a name of its own, from Parse to Sync (PostgreSQL 18 manual, section 54.2.3): unlike a simple Query it leaves
+ * the unnamed statement and the unnamed portal alone. The rows come as text, and nothing describes them.
+ *
+ * @param name of statement and portal; ASCII
+ */
+export function namedQuery(name: string, text: string): Buffer {
+  const nothing = Buffer.alloc(6);
+  const bind = Buffer.concat([Buffer.from(`${name}\0${name}\0`, "latin1"), nothing]);
+  return Buffer.concat([
+    parse(name, text, []),
+    message(frontend.bind, bind),
+    executePortal(name),
+    message(frontend.close, Buffer.from(`S${name}\0`, "latin1")),
+    message(frontend.close, Buffer.from(`P${name}\0`, "latin1")),
+    sync(),
+  ]);
+}
+
 export function message(type: number, body: Buffer): Buffer {
   const whole = Buffer.allocUnsafe(5 + body.length);
   whole[0] = type;
