@@ -57,7 +57,10 @@ export async function cancelUpstream(
   const signal = AbortSignal.timeout(cancelTimeoutMs);
   const socket = await openSocket({ ...request, signal });
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(() => socket.destroy(), cancelTimeoutMs);
+    const timer = setTimeout(() => {
+      socket.destroy();
+      resolve();
+    }, cancelTimeoutMs);
     socket.on("error", () => undefined);
     socket.once("close", () => {
       clearTimeout(timer);

@@ -34,6 +34,10 @@ const known = new Set([
   "http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream",
 ]);
 
+/** Seconds that a case waits for an answer. */
+const impatient = 2;
+const patient = 15;
+
 const casePattern =
   /<testcase package="([^"]+)" classname="([^"]+)"[^>]*>\s*(<(?:error|failure))?/g;
 
@@ -60,20 +64,22 @@ test(
     const folder = await mkdtemp(join(tmpdir(), "h2spec-"));
     t.after(() => rm(folder, { recursive: true }));
     const report = join(folder, "report.xml");
-    // It ends with 1 when a case failed, which the report says better.
-    await run(
-      h2spec,
-      ["-t", "-k", "-h", "localhost", "-p", String(room.port), "-o", "2", "-j", report],
-      { timeout: suiteTimeoutMs },
-    ).catch(() => {});
-    const played = [...(await readFile(report, "utf8")).matchAll(casePattern)];
-    assert.ok(played.length >= cases, `${played.length} cases were played`);
-    const found = played
-      .filter(([, , , failure]) => failure !== undefined)
-      .map(([, section = "", title = ""]) => `${section} ${title.replaceAll("&#34;", '"')}`);
-    assert.deepEqual(
-      found.filter((name) => !known.has(name)),
-      [],
-    );
+    const play = async (patience: number, ...sections: readonly string[]): Promise<string[]> => {
+      const where = ["-t", "-k", "-h", "localhost", "-p", String(room.port)];
+      const args = [...where, "-o", String(patience), "-j", report, ...sections];
+      // It ends with 1 when a case failed, which the report says better.
+      await run(h2spec, args, { timeout: suiteTimeoutMs }).catch(() => {});
+      const played = [...(await readFile(report, "utf8")).matchAll(casePattern)];
+      assert.ok(played.length >= (sections.length > 0 ? 1 : cases), `${played.length} played`);
+      return played
+        .filter(([, , , failure]) => failure !== undefined)
+        .map(([, section = "", title = ""]) => `${section} ${title.replaceAll("&#34;", '"')}`)
+        .filter((name) => !known.has(name));
+    };
+    let found = await play(impatient);
+    // On a busy machine an answer comes late, and a limit on streams at a time is not met when they are answered as they come.
+    for (let again = 0; found.length > 0 && again < 3; again += 1)
+      found = await play(patient, ...new Set(found.map((name) => name.split(/[ :]/)[0] ?? "")));
+    assert.deepEqual(found, []);
   },
 );
