@@ -152,12 +152,15 @@ test("takes simple queries only", { skip }, async () => {
   assert.equal(field(answer, "C"), "0A000");
 });
 
-/** A stream of decoded changes, with the first change received. */
+let slots = 0;
+
+/** A stream of decoded changes, with the first change received. Each has a slot of its own: the server drops that of a connection that ended a moment later. */
 async function streaming(): Promise<RawClient> {
   const raw = await rawClient(harness.port, { replication: "database" });
-  raw.send(query("CREATE_REPLICATION_SLOT s TEMPORARY LOGICAL test_decoding"));
-  await raw.ready();
-  raw.send(query("START_REPLICATION SLOT s LOGICAL 0/0"));
+  slots += 1;
+  raw.send(query(`CREATE_REPLICATION_SLOT s${slots} TEMPORARY LOGICAL test_decoding`));
+  assert.deepEqual(errorsOf(await raw.ready()), []);
+  raw.send(query(`START_REPLICATION SLOT s${slots} LOGICAL 0/0`));
   await raw.until((answers) => answers.some(({ type }) => type === "W"));
   await direct.query("INSERT INTO people VALUES ((SELECT count(*) FROM people), 'first change')");
   await raw.until((answers) => answers.some(({ body }) => body.includes("first change")));
