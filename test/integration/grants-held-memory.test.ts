@@ -1,15 +1,15 @@
-// What stays of a credential in the proxy's heap once its grant is over: nothing that a heap snapshot finds.
+// What stays of a credential in the proxy's heap once its grant is over: nothing that a heap snapshot finds. In a process of its own: snapshots of a large heap take seconds.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
 import { getHeapSnapshot, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { ProxyError } from "../errors.ts";
-import { OperatorClient } from "./client.ts";
-import { ManualClock, settled } from "./fixture.ts";
-import { HeldGrant } from "./held.ts";
-import { ProofKey } from "./keys.ts";
+import { ProxyError } from "../../proxy/errors.ts";
+import { OperatorClient } from "../../proxy/grant/client.ts";
+import { ManualClock, settled } from "../../proxy/grant/fixture.ts";
+import { HeldGrant } from "../../proxy/grant/held.ts";
+import { ProofKey } from "../../proxy/grant/keys.ts";
 
 /** An operator of another process, so that this one knows the credential from its answer alone; it tells it backwards. */
 const operator = `
