@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Connection } from "../../crds/types.gen.ts";
 import type { TlsSecrets } from "../grants/tls-secrets.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { spread } from "../kube/backoff.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
@@ -120,7 +121,7 @@ export function connectionController(options: ConnectionControllerOptions): Cont
         fieldManager,
         signal,
       );
-      return { requeueAfterMs: Math.round(lookAgainMs * (0.8 + 0.4 * random())) };
+      return { requeueAfterMs: spread(lookAgainMs, random) };
     },
   });
 

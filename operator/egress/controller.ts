@@ -7,6 +7,7 @@ import { parseAddressMap } from "../../contract/addresses.ts";
 import type { Connection } from "../../crds/types.gen.ts";
 import { connectionTarget } from "../connections/endpoint.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { spread } from "../kube/backoff.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { objectPath, textAt, type JsonObject, type KubeObject } from "../kube/objects.ts";
 import { addressesAnnotation } from "../kube/pod-standing.ts";
@@ -106,7 +107,7 @@ export function egressController(options: EgressControllerOptions): Controller {
         await write(client, namespace, owner, spec, signal);
         written.set(namespace, { spec, at: now() });
       }
-      return { requeueAfterMs: Math.round(resolveAgainMs * (0.8 + 0.4 * random())) };
+      return { requeueAfterMs: spread(resolveAgainMs, random) };
     },
   });
 

@@ -28,3 +28,13 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", done, { once: true });
   });
 }
+
+/**
+ * About this long, a fifth more or less, so that objects that are looked at again do not all come at once.
+ *
+ * @param random as Math.random
+ * @returns whole milliseconds
+ */
+export function spread(milliseconds: number, random: () => number): number {
+  return Math.round(milliseconds * (0.8 + 0.4 * random()));
+}

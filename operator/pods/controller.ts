@@ -2,6 +2,7 @@
 // installation trusts changes while pods live. It is never taken away.
 import type { KubeClient } from "../kube/client.ts";
 import { mergeConditions } from "../kube/conditions.ts";
+import { spread } from "../kube/backoff.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
@@ -48,7 +49,7 @@ export function podController(options: PodControllerOptions): Controller {
           signal,
         );
       }
-      return { requeueAfterMs: Math.round(lookAgainMs * (0.8 + 0.4 * random())) };
+      return { requeueAfterMs: spread(lookAgainMs, random) };
     },
   });
   // What was listed before we began to listen.

@@ -1,5 +1,6 @@
 // Keeps every ClusterAccessPolicy's status true as proxies come, go and take it up.
 import { govern } from "../grants/govern.ts";
+import { spread } from "../kube/backoff.ts";
 import { Controller } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
@@ -42,7 +43,7 @@ export function clusterPolicyController(options: PolicyControllerOptions): Contr
       );
       const waits = enforcement.current < enforcement.proxies;
       return {
-        requeueAfterMs: Math.round((waits ? countSoonMs : countAgainMs) * (0.8 + 0.4 * random())),
+        requeueAfterMs: spread(waits ? countSoonMs : countAgainMs, random),
       };
     },
   });

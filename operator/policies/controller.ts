@@ -3,6 +3,7 @@ import type { Validator } from "../../crds/validate.ts";
 import type { ProxyViews } from "../api/views.ts";
 import { govern, type Governing } from "../grants/govern.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { spread } from "../kube/backoff.ts";
 import { Controller, type ControllerLog } from "../kube/controller.ts";
 import { resourceTypes } from "../kube/resource-types.ts";
 import { applyStatus } from "../kube/status.ts";
@@ -67,7 +68,7 @@ export function policyController(options: PolicyControllerOptions): Controller {
       );
       const waits = counted.current < counted.proxies;
       return {
-        requeueAfterMs: Math.round((waits ? countSoonMs : countAgainMs) * (0.8 + 0.4 * random())),
+        requeueAfterMs: spread(waits ? countSoonMs : countAgainMs, random),
       };
     },
   });
