@@ -59,7 +59,9 @@ const maxExtensionBytes = 16 * 1024;
 /** Longer ones no registry has. */
 const maxMethodLength = 32;
 
-const requestLinePattern = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP\/(\d\.\d)$/;
+const requestLinePattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP\/\d\.\d$/;
+const versionMark = " HTTP/";
+const versionLength = " HTTP/1.1".length;
 /** Without the blanks around its marks that RFC 9112 section 7.1.1 has for recipients alone. */
 const chunkLinePattern =
   /^([0-9a-f]+)((?:;[!#$%&'*+\-.^_`|~0-9a-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9a-z]+|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*"))?)*)$/i;
@@ -333,10 +335,8 @@ export class RequestParser {
       expect: undefined,
       switches: false,
     };
-    this.#fieldLines.read(text, from, most, (name, value) => {
-      into.push(name, value);
-      frame(says, name, value);
-    });
+    this.#fieldLines.read(text, from, most, into);
+    for (let at = 0; at + 1 < into.length; at += 2) frame(says, into[at] ?? "", into[at + 1] ?? "");
     return says;
   }
 }
@@ -393,16 +393,25 @@ function closes(connection: string | undefined): boolean {
     .some((option) => option.trim() === "close");
 }
 
-function requestLine(line: string): { method: string; target: string; isOld: boolean } {
-  const [, method, target, version] = requestLinePattern.exec(line) ?? [];
-  if (method === undefined || target === undefined || version === undefined) throw notHttp();
+interface RequestLine {
+  readonly method: string;
+  readonly target: string;
+  readonly isOld: boolean;
+}
+
+function requestLine(line: string): RequestLine {
+  if (!requestLinePattern.test(line)) throw notHttp();
+  const methodEnd = line.indexOf(" ");
+  const targetEnd = line.length - versionLength;
+  const method = line.slice(0, methodEnd);
+  const version = line.slice(targetEnd + versionMark.length);
   if (method.length > maxMethodLength)
     throw new Unreadable(501, "NotSupported", "the method of the request is not known");
   if (method === "PRI" && version === "2.0")
     throw new Unreadable(505, "NotSupported", cleartextReason, cleartextRefusal());
   if (version !== "1.1" && version !== "1.0")
     throw new Unreadable(505, "NotSupported", "HTTP/1.1 is spoken here, and HTTP/1.0");
-  return { method, target, isOld: version === "1.0" };
+  return { method, target: line.slice(methodEnd + 1, targetEnd), isOld: version === "1.0" };
 }
 
 function notHttp(): Unreadable {
