@@ -16,6 +16,7 @@ import { Gathering } from "../../proxy/postgres/gathering.ts";
 import { CatalogCache, MaskSource } from "../../proxy/postgres/mask-source.ts";
 import { message } from "../../proxy/postgres/messages.ts";
 import { Outbox } from "../../proxy/postgres/outbox.ts";
+import { SchemaChanges } from "../../proxy/postgres/schema-changes.ts";
 import { OverloadCache, OverloadSource } from "../../proxy/postgres/overloads.ts";
 import { SessionSettings } from "../../proxy/postgres/session-settings.ts";
 import { NamedTotal } from "../../proxy/postgres/statements.ts";
@@ -129,6 +130,7 @@ function session(): (chunk: Buffer) => void {
   const opened = gate.open({});
   const current = (): LiveGrant => live;
   const cache = new CatalogCache(now);
+  const changes = new SchemaChanges();
   const masks = new MaskSource({
     engine: understanding.masks,
     cache,
@@ -136,11 +138,18 @@ function session(): (chunk: Buffer) => void {
     current,
     masksNow: (all) => all,
     now,
+    changes,
   });
-  masks.loaded([[accounts], [], [], [], []]);
+  masks.loaded([[accounts], [], [], [], []], true);
   const { callsOf, recognise } = understanding;
-  const overloads = new OverloadSource({ callsOf, cache: new OverloadCache(now), key: "", now });
-  overloads.loaded([]);
+  const overloads = new OverloadSource({
+    callsOf,
+    cache: new OverloadCache(now),
+    key: "",
+    now,
+    changes,
+  });
+  overloads.loaded([], true);
   const exchange = new Exchange({
     gate,
     session: opened,
@@ -148,6 +157,7 @@ function session(): (chunk: Buffer) => void {
     masks,
     overloads,
     replication: undefined,
+    changes,
     settings: new SessionSettings({ prepared: live.prepared, asked: false, reported: "on" }),
     client: new Outbox(client),
     upstream: new Outbox(upstream),
@@ -156,6 +166,9 @@ function session(): (chunk: Buffer) => void {
     now,
     holdNoticeMs: 60_000,
     cancel: async () => undefined,
+    openAside: async () => {
+      throw new Error("nothing stands beside");
+    },
     poisonPortal: "poison",
   });
   const ends = { client, upstream, ended: opened.ended, setChain: () => undefined };
