@@ -34,22 +34,21 @@ export function namedRoute(
   gateOf: (entry: ConnectionAddress) => Gate,
   guard: LocalGuard | undefined,
 ): HttpRoute {
-  const byLength = entries.toSorted((a, b) => b.path.length - a.path.length);
+  const byLength = entries
+    .toSorted((a, b) => b.path.length - a.path.length)
+    .map((entry) => ({ entry, base: spellTarget(entry.path) }));
   const scheme = entries[0]?.scheme === "https" ? "https" : "http";
   const defaultPort = scheme === "https" ? 443 : 80;
   return {
     scheme,
     select(host, path, port) {
       const there = byLength.filter(
-        (entry) => entry.names.includes(host) && (port ?? defaultPort) === entry.port,
+        ({ entry }) => entry.names.includes(host) && (port ?? defaultPort) === entry.port,
       );
       // Where the path says which Connection it is, it has to have one reading.
       if (there.length > 1 && "problem" in normalisePath(path)) return undefined;
-      const found = there.find((entry) => {
-        const base = spellTarget(entry.path);
-        return path === base || path.startsWith(`${base}/`);
-      });
-      return found === undefined ? undefined : gateOf(found);
+      const found = there.find(({ base }) => path === base || path.startsWith(`${base}/`));
+      return found === undefined ? undefined : gateOf(found.entry);
     },
     ...(guard === undefined
       ? {}

@@ -50,6 +50,25 @@ test("operations are counted by connection, kind, verdict and reason, however of
   }
 });
 
+test("one decision about two connections, or two kinds of operation, is counted for each", async () => {
+  const metrics = createMetrics(sources);
+  const allow = decision("allow");
+  const tunnel: Operation = { ...operation, kind: "passthrough", facts: { host: "a", port: 1 } };
+  for (const connection of ["agents/a", "agents/b", "agents/a", "agents/a"])
+    metrics.decided(connection, allow, operation);
+  metrics.decided("agents/a", allow, tunnel);
+  metrics.decided("agents/a", allow, operation);
+  const text = await metrics.text();
+  const count = (connection: string, kind: string): string | undefined =>
+    new RegExp(
+      `^chaperone_operations_total\\{connection="${connection}",kind="${kind}",.*\\} (\\d+)$`,
+      "m",
+    ).exec(text)?.[1];
+  assert.equal(count("agents/a", "http"), "4");
+  assert.equal(count("agents/b", "http"), "1");
+  assert.equal(count("agents/a", "passthrough"), "1");
+});
+
 test("the spool, the sessions and the process are told as they are when asked", async () => {
   const text = await createMetrics(sources).text();
   assert.match(text, /^chaperone_sessions_open\{connection="agents\/orders-db"\} 2$/m);

@@ -33,6 +33,8 @@ interface Decided {
 
 export function createMetrics(sources: MetricSources): ProxyMetrics {
   const decided = new Map<string, Decided>();
+  /** A rule answers with the same decision again and again: then its count is known without making a key. */
+  let last: { readonly decision: Decision; readonly counted: Decided } | undefined;
   const families: readonly Family[] = [
     {
       name: "chaperone_operations_total",
@@ -90,12 +92,21 @@ export function createMetrics(sources: MetricSources): ProxyMetrics {
   ];
 
   return {
-    decided(connection, { verdict, reason }, { kind }) {
+    decided(connection, decision, { kind }) {
+      const labels = last?.decision === decision ? last.counted.labels : undefined;
+      if (last !== undefined && labels?.connection === connection && labels.kind === kind) {
+        last.counted.count += 1;
+        return;
+      }
+      const { verdict, reason } = decision;
       const key = `${connection} ${kind} ${verdict} ${reason}`;
-      const known = decided.get(key);
-      if (known === undefined)
-        decided.set(key, { labels: { connection, kind, verdict, reason }, count: 1 });
-      else known.count += 1;
+      const counted = decided.get(key) ?? {
+        labels: { connection, kind, verdict, reason },
+        count: 0,
+      };
+      counted.count += 1;
+      decided.set(key, counted);
+      last = { decision, counted };
     },
     text: async () => exposition(families),
     contentType,

@@ -4,7 +4,7 @@ import type { PreparedRule } from "./rule.ts";
 
 export interface Coverage {
   readonly accesses: readonly Access[];
-  readonly covered: Uint8Array;
+  readonly covered: number[];
   /** How many accesses nothing covers yet. */
   open: number;
   /** Index of the first access that is not covered by session-basics; -1 when all are. */
@@ -20,15 +20,18 @@ const byRule = 1;
 const byBasics = 2;
 
 export function startCoverage(accesses: readonly Access[], basics: boolean): Coverage {
-  const covered = new Uint8Array(accesses.length);
+  const covered: number[] = [];
   let open = accesses.length;
   let first = -1;
   for (let index = 0; index < accesses.length; index++) {
     const access = accesses[index];
     if (basics && access && "basic" in access && access.basic) {
-      covered[index] = byBasics;
+      covered.push(byBasics);
       open -= 1;
-    } else if (first < 0) first = index;
+    } else {
+      covered.push(byNothing);
+      if (first < 0) first = index;
+    }
   }
   return { accesses, covered, open, first, speaker: undefined, maxOutputTokens: undefined };
 }
