@@ -60,6 +60,8 @@ export interface ChainLink {
   readonly hash: string;
   /** `pruned`: deleted by retention or erasure, which is no fault. */
   readonly body: EventBody | "pruned" | undefined;
+  /** Canonical forms of header and body, where whoever asks has them already: they are hashed as they stand. */
+  readonly canonical?: { readonly header: string; readonly body: string };
 }
 
 export type ChainFaultKind =
@@ -114,7 +116,10 @@ function faultOf(link: ChainLink, at: ChainPosition): ChainFault | undefined {
   return headerFault(link, at) ?? bodyFault(link, at.stream);
 }
 
-function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault | undefined {
+function headerFault(
+  { header, hash, canonical }: ChainLink,
+  at: ChainPosition,
+): ChainFault | undefined {
   const fault = (kind: ChainFaultKind, seq: number, message: string): ChainFault => ({
     stream: at.stream,
     seq,
@@ -124,7 +129,7 @@ function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault
   const expected = at.seq + 1;
   if (header.stream !== at.stream)
     return fault("altered-header", expected, `event ${expected} names another stream`);
-  if (!holds(() => hashHeader(header) === hash))
+  if (!holds(() => sha256(canonical?.header ?? canonicalHeader(header)) === hash))
     return fault(
       "altered-header",
       header.seq,
@@ -150,7 +155,7 @@ function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault
   return undefined;
 }
 
-function bodyFault({ header, body }: ChainLink, stream: string): ChainFault | undefined {
+function bodyFault({ header, body, canonical }: ChainLink, stream: string): ChainFault | undefined {
   if (body === "pruned") return undefined;
   if (body === undefined)
     return {
@@ -159,7 +164,8 @@ function bodyFault({ header, body }: ChainLink, stream: string): ChainFault | un
       kind: "missing-body",
       message: `event ${header.seq} has lost its body and no retention says so`,
     };
-  if (holds(() => hashBody(body) === header.bodyHash)) return undefined;
+  if (holds(() => sha256(canonical?.body ?? canonicalJson(body)) === header.bodyHash))
+    return undefined;
   return {
     stream,
     seq: header.seq,

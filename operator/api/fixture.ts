@@ -2,7 +2,7 @@
 import { generateKeyPairSync, randomUUID, type KeyObject } from "node:crypto";
 import { errors, jwtVerify, SignJWT } from "jose";
 import { pino } from "pino";
-import type { EventBatch } from "../../contract/control.ts";
+import { type CheckedBatch, checkDelivery } from "../audit/check.ts";
 import { podAudience } from "../../contract/control.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
 import type {
@@ -341,7 +341,7 @@ export interface TestApi extends Api {
   readonly issuer: LocalIssuer;
   readonly keys: SigningKeys;
   readonly recorded: Recorded[];
-  readonly batches: EventBatch[];
+  readonly batches: CheckedBatch[];
 }
 
 /** One connection with its Secret and policy, one pod, and the API on a loopback port unless told otherwise. */
@@ -360,7 +360,7 @@ export async function startTestApi(
     overrides.keys ??
     (await SigningKeys.open({ store: memoryKeyStore(), now }, AbortSignal.timeout(5_000)));
   const recorded: Recorded[] = [];
-  const batches: EventBatch[] = [];
+  const batches: CheckedBatch[] = [];
   if (overrides.resources === undefined) {
     view.put(connection());
     view.put(policy());
@@ -368,7 +368,8 @@ export async function startTestApi(
   }
   if (overrides.issuer === undefined) issuer.setPod(podIdentity());
   const sink: EventSink = {
-    async ingest(batch) {
+    async ingest(delivery) {
+      const batch = checkDelivery(delivery);
       batches.push(batch);
       return { acknowledged: batch.events.at(-1)?.header.seq ?? 0 };
     },

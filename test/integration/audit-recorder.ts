@@ -1,7 +1,7 @@
 // Makes chained events and batches for store tests, with the very code that the proxy records with.
 import { type ChainPosition, startOf } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
-import { batchOf } from "../../contract/delivery.ts";
+import { batchOf, openDelivery, type UnreadDelivery } from "../../contract/delivery.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
 import { makeRecord, type SpoolRecord } from "../../proxy/audit/record.ts";
 import type { Content } from "../../proxy/pipeline.ts";
@@ -47,16 +47,29 @@ export class Recorder {
 
   /** Events from number `from` to `to`, as the proxy would send them. */
   batch(from = this.records[0]?.event.header.seq ?? 1, to = this.#head.seq): EventBatch {
-    const records = this.records.filter(
-      ({ event }) => event.header.seq >= from && event.header.seq <= to,
-    );
-    const head = Buffer.from(records.at(-1)?.event.hash ?? "").toString("base64url");
+    const records = this.#between(from, to);
     return batchOf({
       stream: this.stream,
       records: records.map(({ event, contents }) => ({ ...event, contents })),
-      head: `e30.${head}.c2lnbmF0dXJl`,
+      head: signed(records),
     });
   }
+
+  /** The same as it comes over the wire. */
+  delivery(from = this.records[0]?.event.header.seq ?? 1, to = this.#head.seq): UnreadDelivery {
+    const records = this.#between(from, to);
+    const first = JSON.stringify({ stream: this.stream, head: signed(records) });
+    return openDelivery(Buffer.from([`${first}\n`, ...records.map(({ line }) => line)].join("")));
+  }
+
+  #between(from: number, to: number): readonly SpoolRecord[] {
+    return this.records.filter(({ event }) => event.header.seq >= from && event.header.seq <= to);
+  }
+}
+
+function signed(records: readonly SpoolRecord[]): string {
+  const head = Buffer.from(records.at(-1)?.event.hash ?? "").toString("base64url");
+  return `e30.${head}.c2lnbmF0dXJl`;
 }
 
 export const subject = {
