@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { canonicalJson, maxJsonDepth, NotCanonical } from "../../contract/chain.ts";
+import { canonicalJson, maxJsonDepth, NotCanonical } from "../../contract/canonical.ts";
 import { canonicalParsed } from "./canonical.ts";
 
 /** What either writer makes of it, or that it refuses. */

@@ -1,5 +1,5 @@
-// The canonical form of what JSON.parse has just made. It is what contract/chain.ts writes, found faster where the members stand in order already.
-import { canonicalJson, maxJsonDepth } from "../../contract/chain.ts";
+// The canonical form of what JSON.parse has just made. It is what contract/canonical.ts writes, found faster where the members stand in order already.
+import { canonicalJson, maxJsonDepth } from "../../contract/canonical.ts";
 
 /**
  * RFC 8785 form of parsed JSON. ECMAScript's own serialisation is that form but for the order of members (section 3.2.2

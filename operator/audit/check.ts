@@ -1,13 +1,10 @@
 // What can be said of a batch without the store: its form, whose it is, its own links, its bodies and texts. Pure.
+import { canonicalJson, NotCanonical, sha256 } from "../../contract/canonical.ts";
 import {
-  canonicalHeader,
-  canonicalJson,
   type ChainPosition,
   IngestRefused,
   type IngestRefusal,
   maxBatchEvents,
-  NotCanonical,
-  sha256,
   shadowsHeader,
   verifyChain,
 } from "../../contract/chain.ts";
@@ -119,7 +116,7 @@ function complete(
     throw malformed(stream, `event ${numberIn(given)} of ${stream} is not a complete event`);
   try {
     const canonical = {
-      header: spooled?.json ?? canonicalHeader(header),
+      header: spooled?.json ?? canonicalJson(header),
       body: canonicalBody(body),
     };
     return { header, hash, body, canonical };

@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { canonicalHeader } from "../../contract/chain.ts";
+import { canonicalJson } from "../../contract/canonical.ts";
 import { Recorder, statement } from "../../test/integration/audit-recorder.ts";
 import { readLine } from "./lines.ts";
+
+function plainLine(): string {
+  const [record] = new Recorder("agents/p/1").add({}).records;
+  return record?.line.toString() ?? assert.fail("no line");
+}
 
 test("a line as a spool writes it is read as JSON.parse reads it, and its header need not be written again", () => {
   fc.assert(
@@ -16,13 +21,14 @@ test("a line as a spool writes it is read as JSON.parse reads it, and its header
           body: statement("s1", summary),
           contents: texts.map((text) => ({ part: "rows", text })),
         });
-        const { event, line } = recorder.records[0] ?? assert.fail("nothing was recorded");
+        const { event, line: bytes } = recorder.records[0] ?? assert.fail("nothing was recorded");
+        const line = bytes.toString();
         const { spooled, ...read } = readLine(line.trimEnd());
         const { header, hash, body, contents } = JSON.parse(line) as Record<string, unknown>;
         assert.deepEqual(read, { header, hash, body, contents });
         // A name that needs an escape is read all the same, the slow way.
         if (spooled !== undefined) {
-          assert.equal(spooled.json, canonicalHeader(event.header));
+          assert.equal(spooled.json, canonicalJson(event.header));
           assert.deepEqual(spooled.header, event.header);
         } else assert.match(recorder.stream, /["\\]/);
       },
@@ -31,7 +37,7 @@ test("a line as a spool writes it is read as JSON.parse reads it, and its header
 });
 
 test("a line in any other form is read as JSON.parse reads it, and is not taken for a spool's", () => {
-  const { line } = new Recorder("agents/p/1").add({}).records[0] ?? assert.fail("no line");
+  const line = plainLine();
   const { header, hash, body } = JSON.parse(line) as Record<string, object>;
   for (const other of [
     { hash, header, body },
@@ -62,7 +68,7 @@ test("a line in any other form is read as JSON.parse reads it, and is not taken 
 });
 
 test("what follows a body, and a member that is given twice, are what JSON.parse says they are", () => {
-  const { line } = new Recorder("agents/p/1").add({}).records[0] ?? assert.fail("no line");
+  const line = plainLine();
   const open = line.trimEnd().slice(0, -1);
   for (const other of [
     `${open},"body":{"session":"other"}}`,

@@ -252,7 +252,13 @@ export class Backend implements FrameSink {
   #done(execution: Execution): void {
     execution.completedAt = this.#x.now();
     this.#complete.push(execution);
-    this.#x.options.masks.executed(execution);
+    if (execution.understood.changesSchema) this.#schemaChanged();
+  }
+
+  /** Whoever goes by what was read before reads it again. */
+  #schemaChanged(): void {
+    this.#x.options.masks.outdated();
+    this.#x.options.overloads.outdated();
   }
 
   #ready(buffer: Buffer, start: number, end: number): void {
@@ -274,7 +280,10 @@ export class Backend implements FrameSink {
     this.#shift(head);
     head.capture?.done();
     if (x.queue.size > 0) return;
-    if (status === "I") x.options.masks.cursors.transactionEnded();
+    if (status === "I") {
+      x.options.masks.cursors.transactionEnded();
+      if (x.changes.settled()) this.#schemaChanged();
+    }
     this.#hooks.settled();
   }
 

@@ -106,7 +106,7 @@ export class Reader {
       request.refusal = this.#noRoom();
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies };
+    return { request, waits: understood.copies || understood.addsFunctions };
   }
 
   #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
@@ -205,7 +205,8 @@ export class Reader {
     const { understood } = request.execution;
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies || (this.#limited && understood.returnsFromWrite) };
+    const { copies, addsFunctions, returnsFromWrite } = understood;
+    return { request, waits: copies || addsFunctions || (this.#limited && returnsFromWrite) };
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */
