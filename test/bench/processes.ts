@@ -15,6 +15,7 @@ export const proxyCore = 0;
 const loadCore = 1;
 /** sysconf(_SC_CLK_TCK) on every Linux that Node runs on. */
 const ticksPerSecond = 100;
+const lowestPriority = 19;
 const endTimeoutMs = 15_000;
 const listenAttempts = 200;
 const listenPauseMs = 25;
@@ -47,6 +48,16 @@ export function onProxyCore(
     env,
     stdio: ["ignore", "inherit", "inherit", ...(stdio === "ipc" ? (["ipc"] as const) : [])],
   });
+}
+
+/**
+ * Starts a program on the load's core that gives way to everything else there, all its threads with it. For what runs on
+ * another machine in a cluster.
+ */
+export async function givingWay(command: readonly string[]): Promise<ChildProcess> {
+  const lowest = (await installed("nice")) ? ["nice", "-n", String(lowestPriority)] : [];
+  const [program = "", ...rest] = [...lowest, ...command];
+  return spawn(program, rest, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
 }
 
 /** What the proxy's image sets (images/Dockerfile). */
