@@ -28,6 +28,7 @@ import {
   type ResourceView,
 } from "../resources.ts";
 import type { ApiReader, EventSink } from "./audit.ts";
+import { ProvenTokens } from "../kube/proven-tokens.ts";
 import { localPeople, type PeopleAuthenticator, type Person } from "./people.ts";
 import { startApi, type Api, type ApiOptions } from "./server.ts";
 
@@ -183,6 +184,8 @@ export class LocalIssuer implements IdentityVerifier {
   readonly #keys: { readonly publicKey: KeyObject; readonly privateKey: KeyObject } =
     generateKeyPairSync("ec", { namedCurve: "P-256" });
   readonly #pods = new Map<string, PodIdentity>();
+  /** As in a cluster (kube/token-claims.ts). */
+  readonly #proven = new ProvenTokens<string>(Date.now);
   readonly peers: string[] = [];
   isAway = false;
 
@@ -211,13 +214,21 @@ export class LocalIssuer implements IdentityVerifier {
       throw new TokenRefused("ApiServerAway", "the API server cannot be asked now", {
         temporary: true,
       });
-    let podUid: unknown;
+    const podUid = this.#proven.get(token) ?? (await this.#prove(token));
+    const pod = this.#pods.get(podUid);
+    if (pod === undefined) throw new TokenRefused("PodNotFound", "there is no such pod");
+    return pod;
+  }
+
+  async #prove(token: string): Promise<string> {
     try {
       const { payload } = await jwtVerify(token, this.#keys.publicKey, {
         audience: podAudience,
         issuer: "https://issuer.test",
       });
-      podUid = payload["pod"];
+      const podUid = String(payload["pod"]);
+      this.#proven.add(token, podUid, (payload.exp ?? 0) * 1000);
+      return podUid;
     } catch (cause) {
       if (cause instanceof errors.JWTExpired)
         throw new TokenRefused("TokenExpired", "the token has expired", { cause });
@@ -225,9 +236,6 @@ export class LocalIssuer implements IdentityVerifier {
         throw new TokenRefused("WrongAudience", "the token is for another audience", { cause });
       throw new TokenRefused("TokenInvalid", "the token is not ours", { cause });
     }
-    const pod = this.#pods.get(String(podUid));
-    if (pod === undefined) throw new TokenRefused("PodNotFound", "there is no such pod");
-    return pod;
   }
 }
 

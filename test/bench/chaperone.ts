@@ -6,6 +6,7 @@ import { bundledProxy } from "./bundle.ts";
 import type { ControlReady } from "./control-child.ts";
 import {
   containerEnv,
+  containerFlags,
   end,
   firstMessage,
   givingWay,
@@ -44,7 +45,7 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     nodeFile("control-child.ts", [join(directory, "manifests"), join(directory, "state")]),
   );
   const ready = await firstMessage<ControlReady>(control, "the control plane");
-  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], true), "ipc", {
+  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], containerFlags), "ipc", {
     ...process.env,
     ...containerEnv,
   });

@@ -66,7 +66,14 @@ export const containerEnv = {
   MALLOC_TRIM_THRESHOLD_: "131072",
 } as const;
 
-/** What the containers start Node with (images/Dockerfile). */
+/** What the operator's container starts Node with (images/Dockerfile). */
+export const operatorFlags = [
+  "--disable-sigusr1",
+  "--liftoff-only",
+  "--max-old-space-size=768",
+] as const;
+
+/** What the proxy's containers start Node with (images/Dockerfile). */
 export const containerFlags = [
   "--disable-sigusr1",
   "--liftoff-only",
@@ -76,12 +83,16 @@ export const containerFlags = [
 ] as const;
 
 /**
- * The command line of one of the files beside this one. What runs in a container gets its flags, and besides what
+ * The command line of one of the files beside this one. What runs in a container of ours gets its flags, and besides what
  * `BENCH_NODE_ARGS` says: `--cpu-prof`, for one.
  */
-export function nodeFile(file: string, args: readonly string[] = [], isOurs = false): string[] {
+export function nodeFile(
+  file: string,
+  args: readonly string[] = [],
+  flags?: readonly string[],
+): string[] {
   const asked = (process.env.BENCH_NODE_ARGS ?? "").split(" ").filter(Boolean);
-  const own = isOurs ? [...containerFlags, ...asked] : [];
+  const own = flags === undefined ? [] : [...flags, ...asked];
   return [process.execPath, ...own, resolve(import.meta.dirname, file), ...args];
 }
 
