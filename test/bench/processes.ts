@@ -78,6 +78,7 @@ export const containerFlags = [
   "--disable-sigusr1",
   "--liftoff-only",
   "--single-threaded-gc",
+  "--no-allocation-site-pretenuring",
   "--max-semi-space-size=4",
   "--max-old-space-size=128",
 ] as const;
