@@ -164,7 +164,8 @@ function session(): (chunk: Buffer) => void {
   const conversation = new Conversation(exchange, ends);
   conversation.start(Buffer.alloc(0), Buffer.alloc(0));
   let sent: Buffer[] = [];
-  upstream.sink = (bytes) => void sent.push(bytes);
+  // A copy, as the kernel makes one: what is written may be written over.
+  upstream.sink = (bytes) => void sent.push(Buffer.from(bytes));
   return (chunk) => {
     conversation.fromClient(chunks.client.keep(chunk));
     while (sent.length > 0) {
