@@ -1,4 +1,4 @@
-// Plays the test files of a folder, several in a process and two processes at a time. usage: node test/play.ts FOLDER
+// Plays the test files of a folder, several in a process and two processes at a time. usage: node scripts/play.ts FOLDER
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { globSync } from "node:fs";
@@ -57,7 +57,7 @@ async function play(folder: string): Promise<boolean> {
   };
   await Promise.all(Array.from({ length: processesAtOnce }, lane));
   for (const { files: group, told } of failed)
-    process.stdout.write(`${told}\nplay them again: node test/together.ts ${group.join(" ")}\n`);
+    process.stdout.write(`${told}\nplay them again: node scripts/together.ts ${group.join(" ")}\n`);
   return failed.length === 0;
 }
 
