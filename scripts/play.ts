@@ -1,4 +1,4 @@
-// Plays the test files of a folder, several in a process and two processes at a time. usage: node scripts/play.ts FOLDER
+// Plays the test files of folders, several in a process and two processes at a time. usage: node scripts/play.ts FOLDER...
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { globSync } from "node:fs";
@@ -42,10 +42,15 @@ async function playGroup(files: readonly string[]): Promise<Played> {
   return { files, isGood: code === 0, told: `${stdout}${stderr}` };
 }
 
-/** What failed is shown last, where it is looked for. */
-async function play(folder: string): Promise<boolean> {
+function testsOf(folder: string): string[] {
   const files = globSync(`${folder}/**/*.test.ts`).toSorted();
   if (files.length === 0) throw new Error(`no test file in ${folder}`);
+  return files;
+}
+
+/** What failed is shown last, where it is looked for. */
+async function play(folders: readonly string[]): Promise<boolean> {
+  const files = folders.flatMap(testsOf);
   const left = divide(files, alone);
   const failed: Played[] = [];
   const lane = async (): Promise<void> => {
@@ -61,4 +66,4 @@ async function play(folder: string): Promise<boolean> {
   return failed.length === 0;
 }
 
-if (import.meta.main) process.exitCode = (await play(process.argv[2] ?? "")) ? 0 : 1;
+if (import.meta.main) process.exitCode = (await play(process.argv.slice(2))) ? 0 : 1;
