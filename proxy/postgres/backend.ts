@@ -190,8 +190,10 @@ export class Backend implements FrameSink {
           ? head.kind === "bind"
           : head.kind === "close-statement" || head.kind === "close-portal";
     if (!fits) throw new WireError(`the server answered ${head.kind} with type ${type}`);
-    this.#x.registry.applied(head);
-    this.#pass(buffer, start, end);
+    if (!head.own) {
+      this.#x.registry.applied(head);
+      this.#pass(buffer, start, end);
+    }
     this.#shift(head);
   }
 

@@ -10,7 +10,7 @@ import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
-import { asProxyError, refusalMessage } from "./refusal.ts";
+import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
@@ -100,14 +100,24 @@ export class Settlement {
             .then(
               (taken) =>
                 this.#taken(segment, index, execution, taken) ??
+                this.#replaced(request, index) ??
                 this.#from(segment, index + 1, begun),
             );
         const refused = this.#taken(segment, index, execution, passage);
         if (refused !== undefined) return refused;
       }
       if (request.refusal !== undefined) return { at: index, answer: request.refusal };
+      const replaced = this.#replaced(request, index);
+      if (replaced !== undefined) return replaced;
     }
     return undefined;
+  }
+
+  /** A portal that unread code may have put another in the place of. */
+  #replaced(request: Request, at: number): Settled {
+    return this.#x.registry.unread.passes(request)
+      ? undefined
+      : { at, answer: replacedPortal(request.portal?.name ?? "") };
   }
 
   /** Execute and Query are decided here; Parse and Bind only where no Execute of them is in sight. */
