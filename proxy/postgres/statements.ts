@@ -136,8 +136,12 @@ export class Registry {
     return this.#batch;
   }
 
-  hasRoomFor(bytes: number): boolean {
-    return this.#bytes + bytes <= maxNamedBytes && this.#total.bytes + bytes <= maxNamedTogether;
+  /** Which bound would be exceeded by so many bytes more; undefined for none. */
+  exceeds(bytes: number): string | undefined {
+    if (this.#bytes + bytes > maxNamedBytes) return `of this session exceed ${maxNamedBytes} bytes`;
+    return this.#total.bytes + bytes > maxNamedTogether
+      ? `of all sessions of this pod exceed ${maxNamedTogether} bytes`
+      : undefined;
   }
 
   /** The session is over. */
