@@ -1,5 +1,4 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
-import { ulid } from "ulid";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody } from "../contract/event.ts";
 import type { DetectMask } from "../policy/bundle.ts";
@@ -23,6 +22,7 @@ import type { MinuteCount } from "./limits.ts";
 import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
 import { changesSomething, eventOperation, refusedContents } from "./record.ts";
 import { SessionEvents } from "./session-events.ts";
+import { newSessionId } from "./session-id.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
@@ -49,7 +49,7 @@ export interface Shared {
 }
 
 export class Session implements GateSession {
-  readonly id = ulid();
+  readonly id = newSessionId();
   readonly #options: GateOptions;
   readonly #connection: string;
   readonly #rate: MinuteCount;

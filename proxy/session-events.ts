@@ -1,5 +1,5 @@
 // The events of one session: who acts and on what stands in each, and an operation is closed once.
-import { stable } from "../contract/chain.ts";
+import { stable } from "../contract/canonical.ts";
 import type {
   EventBody,
   EventDecision,

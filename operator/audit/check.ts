@@ -1,12 +1,11 @@
 // What can be said of a batch without the store: its form, its own links, its bodies and texts. Pure.
+import { sha256, stable } from "../../contract/canonical.ts";
 import {
   type ChainPosition,
   IngestRefused,
   type IngestRefusal,
   maxBatchEvents,
-  sha256,
   shadowsHeader,
-  stable,
   verifyChain,
 } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";

@@ -1,5 +1,6 @@
 // The rows of a group of checked batches, in as few statements as there are tables.
-import { canonicalJson, type IngestRefusal } from "../../contract/chain.ts";
+import { canonicalJson } from "../../contract/canonical.ts";
+import type { IngestRefusal } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
 import { columnsOf, insertColumns } from "./bulk.ts";

@@ -1,7 +1,7 @@
 // The PostgreSQL room alone: processor time per statement of reading, deciding, masking and counting, without sockets and recording. It holds on
 // a machine that others use, too, where rates say nothing.
 //
-//   node test/bench/postgres-room.ts [statements]
+//   node test/bench/postgres-room.ts [statements [mode]]
 import { Socket } from "node:net";
 import { serialize } from "pg-protocol";
 import type { BundleRule } from "../../policy/bundle.ts";
@@ -25,6 +25,7 @@ import { createUnderstanding } from "../../proxy/postgres/understand.ts";
 import { allow, bundleOf, deny } from "../integration/postgres-proxy-harness.ts";
 
 const statements = Number(process.argv[2] ?? 50_000);
+const onlyMode = process.argv[3];
 const warm = 20_000;
 const rounds = 3;
 
@@ -199,6 +200,7 @@ const modes: Readonly<Record<string, (value: number) => Buffer>> = {
 };
 
 for (const [mode, make] of Object.entries(modes)) {
+  if (onlyMode !== undefined && mode !== onlyMode) continue;
   const play = session();
   play(Buffer.concat([serialize.parse({ name: "P0", text, types: [23] }), serialize.sync()]));
   const chunks = Array.from({ length: 1_000 }, (_, at) => make(100_000 + at * 7));

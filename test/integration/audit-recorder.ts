@@ -3,7 +3,8 @@ import { type ChainPosition, startOf } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import { batchOf } from "../../contract/delivery.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
-import { makeRecord, type SpoolRecord } from "../../proxy/audit/record.ts";
+import type { SpoolRecord } from "../../proxy/audit/record.ts";
+import { RecordWriter } from "../../proxy/audit/record-writer.ts";
 import type { Content } from "../../proxy/pipeline.ts";
 
 export interface Recorded {
@@ -19,6 +20,7 @@ export const firstTime = Date.parse("2026-11-20T10:00:00.000Z");
 export class Recorder {
   readonly stream: string;
   readonly records: SpoolRecord[] = [];
+  readonly #writer = new RecordWriter();
   #head: ChainPosition;
 
   constructor(stream: string, from: ChainPosition = startOf(stream)) {
@@ -33,14 +35,14 @@ export class Recorder {
       contents = [],
       at = this.records.length,
     } of events) {
-      const record = makeRecord(this.#head, {
+      const { event, contents: texts } = this.#writer.make(this.#head, {
         type,
         body,
         contents,
         time: new Date(firstTime + at).toISOString(),
       });
-      this.#head = { stream: this.stream, seq: record.event.header.seq, hash: record.event.hash };
-      this.records.push(record);
+      this.#head = { stream: this.stream, seq: event.header.seq, hash: event.hash };
+      this.records.push({ event, contents: texts });
     }
     return this;
   }

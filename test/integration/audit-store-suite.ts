@@ -3,13 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import { sql } from "kysely";
-import {
-  hashHeader,
-  type IngestRefusal,
-  IngestRefused,
-  sha256,
-  startOf,
-} from "../../contract/chain.ts";
+import { sha256 } from "../../contract/canonical.ts";
+import { hashHeader, type IngestRefusal, IngestRefused, startOf } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
 import { createAuditReader } from "../../operator/audit/queries.ts";
