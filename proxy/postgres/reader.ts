@@ -105,7 +105,10 @@ export class Reader {
     if (nameUse?.kind === "prepare") request.refusal = this.#noRoom(understood.text.length);
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies || understood.addsFunctions };
+    return {
+      request,
+      waits: understood.copies || understood.addsFunctions || this.#x.path.waitsBehind(understood),
+    };
   }
 
   #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
@@ -207,7 +210,8 @@ export class Reader {
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
     const { copies, addsFunctions, returnsFromWrite } = understood;
-    return { request, waits: copies || addsFunctions || (this.#limited && returnsFromWrite) };
+    const waits = copies || addsFunctions || this.#x.path.waitsBehind(understood);
+    return { request, waits: waits || (this.#limited && returnsFromWrite) };
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */

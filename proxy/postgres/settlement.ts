@@ -14,6 +14,7 @@ import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
+import { checkSearchPath } from "./search-path.ts";
 import { followRules } from "./session-follow.ts";
 import type { Statement } from "./statements.ts";
 
@@ -39,6 +40,14 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
+    const { path, status } = this.#x;
+    const askable = status === "I" ? !begun : status === "T";
+    if (path.doubtful && askable)
+      return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
+    return this.#knowing(segment, begun);
+  }
+
+  #knowing(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     // Where they cannot be read, the statements that need to know say so.
     const { overloads, replication } = this.#x.options;
     if (
@@ -115,6 +124,8 @@ export class Settlement {
 
   /** A portal that unread code may have put another in the place of. */
   #replaced(request: Request, at: number): Settled {
+    const { execution } = request;
+    if (execution?.passage !== undefined) this.#x.path.passes(execution.understood);
     return this.#x.registry.unread.passes(request)
       ? undefined
       : { at, answer: replacedPortal(request.portal?.name ?? "") };
@@ -191,6 +202,8 @@ export class Settlement {
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
+    const astray = this.#x.path.refuses(execution.understood);
+    if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
