@@ -369,7 +369,7 @@ test("a cursor of SQL is described through the protocol and read by FETCH, not b
   const raw = await rawClient(proxy.port);
   raw.send(
     serialize.query("BEGIN"),
-    serialize.query("DECLARE c CURSOR FOR SELECT note FROM orders ORDER BY id"),
+    serialize.query("DECLARE c CURSOR FOR VALUES ('one')"),
     serialize.describe({ type: "P", name: "c" }),
     serialize.sync(),
     serialize.query("FETCH 1 FROM c"),
