@@ -110,7 +110,7 @@ export class Backend implements FrameSink {
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
     this.#x.inPiece = !last;
     this.#pass(buffer, start, end);
-    this.#results.piece(type, end - start, last);
+    this.#results.piece(type, buffer, start, end, last);
   }
 
   message(type: number, buffer: Buffer, start: number, end: number): void {

@@ -4,6 +4,7 @@ import type { Bundle } from "../../policy/bundle.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant, Passage } from "../pipeline.ts";
 import { loadCatalog } from "./catalog-load.ts";
+import { CopyDigest } from "./copy-digest.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
@@ -213,7 +214,7 @@ export class Settlement {
     execution.generation = bundle.generation;
     execution.limits = bundle.limits;
     execution.masking = masking;
-    if (bundle.recording.detail === "Full") execution.recorder = new RowRecorder();
+    if (bundle.recording.detail === "Full") recordFully(execution);
     if (this.#mayShowAnother(masking, execution.understood)) {
       masks.stale();
       return this.#passAfterCatalog(execution, begun);
@@ -341,6 +342,11 @@ export class Settlement {
     const answer = this.#answerTo(execution, passage.error);
     return { at: startOf(segment, index), answer };
   }
+}
+
+function recordFully(execution: Execution): void {
+  execution.recorder = new RowRecorder();
+  if (execution.understood.copies) execution.copied = new CopyDigest();
 }
 
 const endsChangesWithMore =
