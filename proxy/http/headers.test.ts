@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { Endpoint, Lease } from "../../contract/control.ts";
-import { readHead } from "./head.ts";
-import { agentHeaders, answerRules, upstreamHeaders } from "./headers.ts";
+import { FieldMemory, readHead } from "./head.ts";
+import { agentHeaders, answerRules, SentHeaders, upstreamHeaders } from "./headers.ts";
 
 const endpoint: Endpoint = { host: "a", port: 80, tls: { mode: "Disable" }, basePath: "" };
 
@@ -28,6 +28,46 @@ test("the lease's headers replace the agent's of the same name, whatever their c
     "X-TOKEN",
     "real",
   ]);
+});
+
+test("what went out before is made anew for other headers, another credential, another endpoint and another form of answer", () => {
+  const sent = new SentHeaders();
+  const lease = (value: string): Lease => ({ kind: "headers", headers: [{ name: "k", value }] });
+  const old = lease("old");
+  const grant = { lease: old, endpoint };
+  const first = sent.of(head, grant, "as asked");
+  assert.equal(sent.of({ ...head, target: "/b" }, { ...grant }, "as asked"), first);
+  const kept = ["x-b", "2"];
+  const others = [
+    sent.of({ ...head, kept }, grant, "as asked"),
+    sent.of(head, { ...grant, lease: lease("new") }, "as asked"),
+    sent.of(
+      head,
+      { ...grant, endpoint: { ...endpoint, headers: [{ name: "p", value: "q" }] } },
+      "as asked",
+    ),
+    sent.of(head, grant, "readable"),
+  ];
+  assert.deepEqual(others, [
+    ["x-b", "2", "k", "old"],
+    [...first.slice(0, -2), "k", "new"],
+    [...first.slice(0, -2), "p", "q", "k", "old"],
+    ["x-token", "mine", "x-a", "1", "accept-encoding", "identity", "k", "old"],
+  ]);
+  assert.deepEqual(sent.of(head, grant, "as asked"), first);
+});
+
+test("headers that were refused are refused again, and what is remembered is another list's no more", () => {
+  const { read } = new FieldMemory();
+  const good = ["host", "a", "x-a", "1"];
+  const bad = ["host", "a", "x_api_key", "1"];
+  const kept = (headers: readonly string[]) => readHead("GET", "/", headers, undefined, read).kept;
+  for (const _ of [1, 2]) {
+    assert.deepEqual(kept(good), ["x-a", "1"]);
+    assert.throws(() => kept(bad), { code: "MalformedRequest" });
+    assert.throws(() => kept(bad), { code: "MalformedRequest" });
+    assert.deepEqual(kept(["host", "a", "x-a", "2"]), ["x-a", "2"]);
+  }
 });
 
 test("an answer that is read is asked for without encoding", () => {

@@ -92,6 +92,49 @@ test("reads requests one behind the other, with lower-case names, bodies and tra
   ]);
 });
 
+test("what a request says is the same whatever the ones before it on the connection said", () => {
+  const heads = [
+    "GET /a HTTP/1.1",
+    "GET /a HTTP/1.1\r\nHost: a",
+    "GET /b HTTP/1.1\r\nHost: a",
+    "POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 2",
+    "PUT /d HTTP/1.1\r\nHost: a\r\nContent-Length: 2",
+    "PUT /d HTTP/1.1\r\nHost: a\r\nContent-Length: 3",
+    "POST /e HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked",
+    "POST /f HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2",
+    "GET /g HTTP/1.1\r\nHost:  a",
+    "GET /h HTTP/1.1\r\nHost: a\r\n b",
+    "GET /i HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
+  ];
+  const whole = (head: string): string => {
+    const length = Number(/Content-Length: (\d)/.exec(head)?.[1] ?? 0);
+    const body = head.endsWith("chunked") ? "1\r\nx\r\n0\r\n\r\n" : "x".repeat(length);
+    return `${head}\r\n\r\n${body}`;
+  };
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...heads), { minLength: 2, maxLength: 5 }), (chosen) => {
+      const alone = chosen.map((head) => read(whole(head)));
+      const failure = alone.findIndex(({ error }) => error !== undefined);
+      const expected = alone.slice(0, failure < 0 ? undefined : failure + 1);
+      const together = read(chosen.map(whole).join(""));
+      assert.deepEqual(
+        together.messages,
+        expected.flatMap(({ messages }) => messages),
+      );
+      assert.deepEqual(together.error, expected.at(-1)?.error);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("the same header lines are the same list, so that what they say is worked out once", () => {
+  const same = "GET /a HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n";
+  const { messages } = read(`${same}${same.replace("/a", "/b")}${same.replace("A: 1", "A: 2")}`);
+  const [first, second, third] = messages;
+  assert.equal(first?.headers, second?.headers);
+  assert.deepEqual(third?.headers, ["host", "a", "x-a", "2"]);
+});
+
 test("every split point gives the same requests, and so do single bytes", () => {
   const bytes = Buffer.from(two, "latin1");
   const whole = readPieces([bytes]);
