@@ -8,6 +8,8 @@ import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 
+import { proxyNodeFlags } from "../../contract/node-flags.ts";
+
 export const run = promisify(execFile);
 
 /** The proxy under test, or its rival, has this core to itself; load, upstream and control plane share the other. */
@@ -55,22 +57,13 @@ export const containerEnv = {
   MALLOC_TRIM_THRESHOLD_: "131072",
 } as const;
 
-/** What the containers start Node with (images/Dockerfile). */
-export const containerFlags = [
-  "--disable-sigusr1",
-  "--liftoff-only",
-  "--single-threaded-gc",
-  "--max-semi-space-size=4",
-  "--max-old-space-size=128",
-] as const;
-
 /**
  * The command line of one of the files beside this one. What runs in a container gets its flags, and besides what
  * `BENCH_NODE_ARGS` says: `--cpu-prof`, for one.
  */
 export function nodeFile(file: string, args: readonly string[] = [], isOurs = false): string[] {
   const asked = (process.env.BENCH_NODE_ARGS ?? "").split(" ").filter(Boolean);
-  const own = isOurs ? [...containerFlags, ...asked] : [];
+  const own = isOurs ? [...proxyNodeFlags, ...asked] : [];
   return [process.execPath, ...own, resolve(import.meta.dirname, file), ...args];
 }
 
