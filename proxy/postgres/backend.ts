@@ -62,13 +62,11 @@ export class Backend implements FrameSink {
     this.#results = new Results(exchange, frontend);
   }
 
-  push(chunk: Buffer): void {
-    this.#handOver(() => this.framer.push(chunk));
-  }
-
-  #handOver(run: () => void): void {
+  /** The server sent a chunk; without one, what waits goes on. */
+  push(chunk?: Buffer): void {
     try {
-      run();
+      if (chunk === undefined) this.framer.resume();
+      else this.framer.push(chunk);
       this.#x.client.flush();
     } finally {
       this.#record();
@@ -87,7 +85,7 @@ export class Backend implements FrameSink {
   resume(): void {
     if (!this.blocked) return;
     this.blocked = false;
-    this.#handOver(() => this.framer.resume());
+    this.push();
   }
 
   /** The client need not wait for it. */

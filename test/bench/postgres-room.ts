@@ -10,6 +10,7 @@ import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import { createGate } from "../../proxy/gate.ts";
 import { PodMarks } from "../../proxy/marks.ts";
 import type { Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
+import { Chunks } from "../../proxy/postgres/chunks.ts";
 import { Conversation } from "../../proxy/postgres/conversation.ts";
 import { Exchange } from "../../proxy/postgres/exchange.ts";
 import { Gathering } from "../../proxy/postgres/gathering.ts";
@@ -173,16 +174,19 @@ function session(): (chunk: Buffer) => void {
     },
     poisonPortal: "poison",
   });
-  const ends = { client, upstream, ended: opened.ended, setChain: () => undefined };
-  new Conversation(exchange, ends).start(Buffer.alloc(0), Buffer.alloc(0));
+  const chunks = { client: new Chunks(), upstream: new Chunks() };
+  const ends = { client, upstream, chunks, ended: opened.ended, setChain: () => undefined };
+  const conversation = new Conversation(exchange, ends);
+  conversation.start(Buffer.alloc(0), Buffer.alloc(0));
   let sent: Buffer[] = [];
-  upstream.sink = (bytes) => void sent.push(bytes);
+  // A copy, as the kernel makes one: what is written may be written over.
+  upstream.sink = (bytes) => void sent.push(Buffer.from(bytes));
   return (chunk) => {
-    client.emit("data", chunk);
+    conversation.fromClient(chunks.client.keep(chunk));
     while (sent.length > 0) {
       const bytes = Buffer.concat(sent);
       sent = [];
-      upstream.emit("data", answerTo(bytes));
+      conversation.fromUpstream(chunks.upstream.keep(answerTo(bytes)));
     }
   };
 }
