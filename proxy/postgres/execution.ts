@@ -128,7 +128,7 @@ export class Execution {
     const masked = this.#masked();
     const copied = this.copied?.outcome();
     const whole =
-      masked === undefined && copied === undefined && error === undefined
+      masked === undefined && error === undefined && copied === undefined
         ? outcome
         : {
             ...outcome,
