@@ -117,9 +117,11 @@ export class MaskSource {
 
   #known(late: boolean): CachedCatalog | undefined {
     const { cache, key, now } = this.#options;
-    return this.#rereads
-      ? undefined
-      : (lasting(this.#within, now(), late) ?? cache.get(key, now(), late));
+    if (this.#rereads) return undefined;
+    const within = this.#within;
+    return within === undefined
+      ? cache.get(key, now(), late)
+      : (lasting(within, now(), late) ?? cache.get(key, now(), late));
   }
 
   get #current(): Bundle | undefined {
