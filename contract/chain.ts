@@ -1,5 +1,5 @@
 // The hash chain of audit events: hashes, the pure verifier, and the one-line form people read.
-import { hashCanonical, NotCanonical } from "./canonical.ts";
+import { hashCanonical, NotCanonical, sha256 } from "./canonical.ts";
 import type { EventBody, EventHeader, EventType, StoredEvent } from "./event.ts";
 
 /** `prev` of the first event of a stream. */
@@ -26,6 +26,8 @@ export interface ChainLink {
   readonly hash: string;
   /** `pruned`: deleted by retention or erasure, which is no fault. */
   readonly body: EventBody | "pruned" | undefined;
+  /** Canonical forms of header and body, where whoever asks has them already: they are hashed as they stand. */
+  readonly canonical?: { readonly header: string; readonly body: string };
 }
 
 export type ChainFaultKind =
@@ -80,7 +82,10 @@ function faultOf(link: ChainLink, at: ChainPosition): ChainFault | undefined {
   return headerFault(link, at) ?? bodyFault(link, at.stream);
 }
 
-function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault | undefined {
+function headerFault(
+  { header, hash, canonical }: ChainLink,
+  at: ChainPosition,
+): ChainFault | undefined {
   const fault = (kind: ChainFaultKind, seq: number, message: string): ChainFault => ({
     stream: at.stream,
     seq,
@@ -90,7 +95,9 @@ function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault
   const expected = at.seq + 1;
   if (header.stream !== at.stream)
     return fault("altered-header", expected, `event ${expected} names another stream`);
-  if (!holds(() => hashHeader(header) === hash))
+  const headerHash = (): string =>
+    canonical === undefined ? hashHeader(header) : sha256(canonical.header);
+  if (!holds(() => headerHash() === hash))
     return fault(
       "altered-header",
       header.seq,
@@ -116,7 +123,7 @@ function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault
   return undefined;
 }
 
-function bodyFault({ header, body }: ChainLink, stream: string): ChainFault | undefined {
+function bodyFault({ header, body, canonical }: ChainLink, stream: string): ChainFault | undefined {
   if (body === "pruned") return undefined;
   if (body === undefined)
     return {
@@ -125,7 +132,9 @@ function bodyFault({ header, body }: ChainLink, stream: string): ChainFault | un
       kind: "missing-body",
       message: `event ${header.seq} has lost its body and no retention says so`,
     };
-  if (holds(() => hashBody(body) === header.bodyHash)) return undefined;
+  const bodyHash = (): string =>
+    canonical === undefined ? hashBody(body) : sha256(canonical.body);
+  if (holds(() => bodyHash() === header.bodyHash)) return undefined;
   return {
     stream,
     seq: header.seq,
