@@ -1,12 +1,6 @@
 // The events of one session: who acts and on what stands in each, and an operation is closed once.
 import { stable } from "../contract/canonical.ts";
-import type {
-  EventBody,
-  EventDecision,
-  EventOutcome,
-  EventSubject,
-  EventType,
-} from "../contract/event.ts";
+import type { EventBody, EventDecision, EventOutcome, EventType } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { Operation, Subject } from "../policy/operation.ts";
@@ -76,9 +70,13 @@ export class SessionEvents {
       if (isRecorded) return;
       isRecorded = true;
       const isMarked = outcome.error === "Denied" && under !== marks.names;
-      const carried = isMarked ? { marks: marks.of(marks.names) } : {};
+      const closed = { ...body, outcome };
       try {
-        recorder.append("operation", { ...body, ...carried, outcome }, contents);
+        recorder.append(
+          "operation",
+          isMarked ? { ...closed, marks: marks.of(marks.names) } : closed,
+          contents,
+        );
       } catch {
         // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
       }
