@@ -15,16 +15,37 @@ test("canonical JSON is what the canonicalize package says, for every JSON value
   );
 });
 
-test("a number has the form that ECMAScript gives it, whole, in tenths or neither", () => {
+test("a number has the form that ECMAScript gives it, whole, in thousandths or neither", () => {
   const numbers = fc.oneof(
     fc.double({ noNaN: true, noDefaultInfinity: true }),
     fc.integer(),
     fc.maxSafeInteger(),
     fc.maxSafeNat().map((many) => many / 10),
     fc.nat().map((tenths) => tenths / 10),
+    fc.nat().map((thousandths) => thousandths / 1_000),
+    fc.maxSafeNat().map((many) => many / 1_000),
+    fc.nat(3_000).map((thousandths) => thousandths * 0.001),
     fc.nat(2_000).map((tenths) => tenths * 0.1),
     fc.nat(1_000).map((below) => 100_000_000 - below / 10),
-    fc.constantFrom(0, -0, 9, 10, 99, 100, 99_999_999, 100_000_000, 2 ** 31, 2 ** 32, 0.95, 0.05),
+    fc.constantFrom(
+      0,
+      -0,
+      0.001,
+      0.0005,
+      0.01,
+      99_999_999.999,
+      1e-7,
+      9,
+      10,
+      99,
+      100,
+      99_999_999,
+      100_000_000,
+      2 ** 31,
+      2 ** 32,
+      0.95,
+      0.05,
+    ),
   );
   fc.assert(
     fc.property(numbers, (number) => {

@@ -31,7 +31,7 @@ const isNotPlain = /[^ !#-[\]-~]/;
 /** Beyond ASCII nothing needs an escape but halves of surrogate pairs, and they cannot be written at all. */
 const needsEscape = /[^ !#-[\]-\ud7ff\ue000-\uffff]/;
 const point = 0x2e;
-/** Whole numbers below this, and tenths of them, are written digit by digit: counts, sizes and durations. */
+/** Whole numbers below this, and thousandths of them, are written digit by digit: counts, sizes and durations. */
 const manyDigits = 100_000_000;
 
 /** Empty until it is first written. Weak, so it needs no bound of its own. */
@@ -127,12 +127,11 @@ export class CanonicalWriter {
         this.#digits(whole);
         return;
       }
-      const tenths = Math.round(value * 10);
-      // No shorter decimal is nearer to it, so that this is its ECMAScript form.
-      if (tenths / 10 === value) {
+      const thousandths = Math.round(value * 1_000);
+      // No two decimals of up to 15 digits are the same double, so that this is its ECMAScript form.
+      if (thousandths / 1_000 === value) {
         this.#digits(whole);
-        this.#byte(point);
-        this.#digits(tenths - whole * 10);
+        this.#fraction(thousandths - whole * 1_000);
         return;
       }
     }
@@ -180,6 +179,17 @@ export class CanonicalWriter {
       rest = tens;
     }
     this.#length += count;
+  }
+
+  /** Without zeros at its end. */
+  #fraction(thousandths: number): void {
+    this.#byte(point);
+    let rest = thousandths;
+    for (let unit = 100; rest > 0; unit /= 10) {
+      const digit = Math.floor(rest / unit);
+      this.#byte(zero + digit);
+      rest -= digit * unit;
+    }
   }
 
   #array(items: readonly unknown[], depth: number): void {

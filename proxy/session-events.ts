@@ -70,9 +70,13 @@ export class SessionEvents {
       if (isRecorded) return;
       isRecorded = true;
       const isMarked = outcome.error === "Denied" && under !== marks.names;
-      const carried = isMarked ? { marks: marks.of(marks.names) } : {};
+      const closed = { ...body, outcome };
       try {
-        recorder.append("operation", { ...body, ...carried, outcome }, contents);
+        recorder.append(
+          "operation",
+          isMarked ? { ...closed, marks: marks.of(marks.names) } : closed,
+          contents,
+        );
       } catch {
         // It went ahead and cannot be recorded: the spool counts the loss, and the next operation is refused (RecordingUnavailable).
       }

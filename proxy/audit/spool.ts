@@ -1,5 +1,5 @@
 // The recording of one pod on its own disk: numbered, hash-chained events in segment files, kept until the operator has them.
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import type { ChainPosition } from "../../contract/chain.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
 import type { Content } from "../pipeline.ts";
@@ -7,6 +7,7 @@ import { type Found, reopen, rewrite } from "./recover.ts";
 import { hashOf, lastLine } from "./lines.ts";
 import { type ReadLimit, RecentBlocks } from "./recent.ts";
 import { RecordWriter } from "./record-writer.ts";
+import { Removals } from "./removals.ts";
 import { RoomQueue } from "./room.ts";
 import { SegmentReader, SpoolDamaged } from "./reading.ts";
 import { markClosed, type Segment, segmentFile, startLine } from "./segments.ts";
@@ -95,6 +96,7 @@ export class Spool {
   /** Events that found no room since the last one that did. */
   #untaken = 0;
   #listener: (() => void) | undefined;
+  readonly #removals = new Removals();
   #isoAt = -1;
   #iso = "";
   #closed = false;
@@ -216,7 +218,7 @@ export class Spool {
       [oldest, next] = this.#segments
     ) {
       if (next.firstSeq - 1 > this.#acknowledged || next.firstSeq > this.#writer.durableSeq) break;
-      rmSync(oldest.file, { force: true });
+      this.#removals.remove(oldest.file);
       this.#bytes -= oldest.bytes;
       this.#segments.shift();
     }
@@ -261,6 +263,7 @@ export class Spool {
       markClosed(this.#directory, this.#head.seq);
     } finally {
       await this.#writer.close();
+      await this.#removals.close();
     }
   }
 

@@ -2,10 +2,10 @@
 import { ProxyError } from "../errors.ts";
 import { LogFile } from "./log-file.ts";
 
-/** Lines wait this long for company before they are written: a write costs some 20 µs, however short. */
-export const flushDelayMs = 4;
+/** Lines wait this long for company before they are written, unless somebody waits for them: a write costs some 50 µs, however short. */
+export const flushDelayMs = 10;
 /** Unwritten bytes that start a write at once. */
-const flushBytes = 64 * 1024;
+const flushBytes = 256 * 1024;
 /** Unwritten bytes kept while the disk does not take them; above, `append` refuses. */
 export const maxPendingBytes = 8 * 1024 * 1024;
 /** A failed write (disk full, I/O error) is tried again after this. */
@@ -16,7 +16,7 @@ export const durableTimeoutMs = 5_000;
 const maxWaiters = 10_000;
 
 /** Lines stand in pieces of this size from the moment they are taken: as strings they would be walked by the garbage collector while they wait. */
-const slabBytes = 64 * 1024;
+const slabBytes = 256 * 1024;
 
 interface Chunk {
   readonly file: string;

@@ -99,6 +99,7 @@ export function detected(
 ): {
   readonly masked?: { readonly detected: Counts };
 } {
+  if (sent === undefined && answered === undefined) return {};
   const sum: Counts = {};
   for (const part of [sent, answered])
     for (const [name, count] of Object.entries(part ?? {})) sum[name] = (sum[name] ?? 0) + count;

@@ -17,6 +17,8 @@ const batchEvents = 256;
 const rounds = 3;
 /** Appends between two turns of the event loop, so that the writer works beside them as it does beside traffic. */
 const turn = 50;
+/** Events between two visits of the shipper while it keeps up. */
+const shippedEvents = 1_000;
 
 function body(index: number): EventBody {
   return {
@@ -58,11 +60,13 @@ export async function recording(): Promise<Row[]> {
   try {
     const appends: number[] = [];
     const wholes: number[] = [];
+    const backlogs: number[] = [];
     const ingests: number[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      const spooled = await spool(join(folder, `spool-${round}`));
-      appends.push(spooled.appendUs);
-      wholes.push(spooled.wholeUs);
+      const shipped = await spool(join(folder, `shipped-${round}`), shippedEvents);
+      appends.push(shipped.appendUs);
+      wholes.push(shipped.wholeUs);
+      backlogs.push((await spool(join(folder, `backlog-${round}`), events)).wholeUs);
     }
     ingests.push(...(await store(join(folder, "store.sqlite"))));
     const row = (what: string, values: readonly number[]): Row => ({
@@ -79,6 +83,7 @@ export async function recording(): Promise<Row[]> {
         "recording: the same until it is on the disk and read to be sent, processor time",
         wholes,
       ),
+      row("recording: the same where the operator was away, so that it is read back", backlogs),
       row(
         `store: one event of a batch of ${batchEvents}, from the bytes that came to the commit, processor time`,
         ingests,
@@ -91,6 +96,7 @@ export async function recording(): Promise<Row[]> {
 
 async function spool(
   directory: string,
+  shippedEvery: number,
 ): Promise<{ readonly appendUs: number; readonly wholeUs: number }> {
   const opened = openSpool({ directory, stream: "agents/invoice-7c9d/6f1c" });
   let appendMs = 0;
@@ -100,7 +106,7 @@ async function spool(
     const started = performance.now();
     for (let one = 0; one < turn; one += 1) opened.append("operation", body(index + one));
     appendMs += performance.now() - started;
-    if (index % (batchEvents * 4) < turn) next = await ship(next);
+    if (index % shippedEvery === 0) while (next <= index) next = await ship(next);
     await new Promise((resolve) => setImmediate(resolve));
   }
   while (next <= events) next = await ship(next);

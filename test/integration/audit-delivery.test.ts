@@ -67,7 +67,7 @@ test("through every fault of a network and restarts of both ends, every event is
         send: (batch, signal) =>
           send(batchOf({ ...batch, records: recordsOf(batch.lines) }), signal),
         sign: async (hash) => `e30.${Buffer.from(hash).toString("base64url")}.c2ln`,
-        limits: { delayMs: 2, batchEvents: 20, backoffMs: 2, maxBackoffMs: 10, sendTimeoutMs: 30 },
+        limits: { delayMs: 2, batchEvents: 20, backoffMs: 2, maxBackoffMs: 10, sendTimeoutMs: 200 },
       });
       for (let n = 0; n < 150; n += 1) {
         const summary = `SELECT ${life}.${n}`;
@@ -84,7 +84,7 @@ test("through every fault of a network and restarts of both ends, every event is
       // The operator restarts while events are on their way; the proxy ends with some unshipped.
       await store.close();
       store = await openStore(file);
-      if (life === 3) assert.deepEqual(await shipper.flush(20_000), { unshipped: 0 });
+      if (life === 3) assert.deepEqual(await shipper.flush(60_000), { unshipped: 0 });
       await shipper.close();
       await spool.close();
     }
