@@ -18,8 +18,12 @@ export interface KnownView extends ReportedView {
   readonly pod: ViewPod;
 }
 
+/** Told the namespaces of the Connections that a proxy came to hold rules for, or holds others of, or holds no more. */
+export type ViewListener = (namespaces: ReadonlySet<string>) => void;
+
 export class ProxyViews {
   readonly #now: () => number;
+  readonly #listeners: ViewListener[] = [];
   readonly #byPod = new Map<string, KnownView>();
 
   constructor(now: () => number) {
@@ -28,8 +32,10 @@ export class ProxyViews {
 
   /** False when there is no room for another pod. */
   report(pod: ViewPod, view: ProxyView): boolean {
-    if (!this.#byPod.has(pod.podUid) && this.#byPod.size >= maxViews) return false;
+    const before = this.#byPod.get(pod.podUid)?.view;
+    if (before === undefined && this.#byPod.size >= maxViews) return false;
     this.#byPod.set(pod.podUid, { pod, view, receivedAt: this.#now() });
+    this.#tell(before, view);
     return true;
   }
 
@@ -56,6 +62,31 @@ export class ProxyViews {
   }
 
   forgetPod(podUid: string): void {
+    const before = this.#byPod.get(podUid)?.view;
     this.#byPod.delete(podUid);
+    this.#tell(before, undefined);
   }
+
+  /** Most reports say what the one before said: they are nobody's news. */
+  onChange(listener: ViewListener): void {
+    this.#listeners.push(listener);
+  }
+
+  #tell(before: ProxyView | undefined, after: ProxyView | undefined): void {
+    if (this.#listeners.length === 0) return;
+    const held = heldRules(before);
+    const holds = heldRules(after);
+    const changed = [
+      ...[...held].filter((rules) => !holds.has(rules)),
+      ...[...holds].filter((rules) => !held.has(rules)),
+    ];
+    if (changed.length === 0) return;
+    const namespaces = new Set(changed.map((rules) => rules.slice(0, rules.indexOf("/"))));
+    for (const listener of this.#listeners) listener(namespaces);
+  }
+}
+
+/** `namespace/name bundle` of each Connection. */
+function heldRules(view: ProxyView | undefined): ReadonlySet<string> {
+  return new Set(view?.connections.map(({ connection, bundle }) => `${connection} ${bundle}`));
 }

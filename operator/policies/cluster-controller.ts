@@ -51,5 +51,9 @@ export function clusterPolicyController(options: PolicyControllerOptions): Contr
   view.onChange(({ kind, name }) => {
     if (kind === "ClusterAccessPolicy") controller.queue.add(name);
   });
+  options.views.onChange(() => {
+    for (const { metadata } of view.clusterPolicies())
+      controller.queue.addAfter(metadata.name, spread(countSoonMs, random));
+  });
   return controller;
 }

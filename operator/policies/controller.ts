@@ -12,10 +12,10 @@ import { enforcement } from "./enforcement.ts";
 import { heldPods, type TierOf } from "./held.ts";
 import { policyStatus } from "./status.ts";
 
-/** Proxies report what they enforce without telling us separately; this is how old the count gets. */
+/** How old the count gets where nothing changes: the age of the oldest view is part of it. */
 export const countAgainMs = 15_000;
 
-/** After a change proxies take it up within a second; looking sooner than `countAgainMs` shows it while somebody waits. */
+/** After a change proxies take it up within a second, and say so one by one: they are counted together. */
 export const countSoonMs = 1_500;
 
 const workers = 2;
@@ -25,7 +25,7 @@ const fieldManager = "chaperone-policies";
 export interface PolicyControllerOptions {
   readonly client: KubeClient;
   readonly view: KubeView;
-  readonly views: Pick<ProxyViews, "list">;
+  readonly views: Pick<ProxyViews, "list" | "onChange">;
   readonly governing: Governing;
   readonly tierOf: TierOf;
   readonly validator: Validator;
@@ -84,6 +84,11 @@ export function policyController(options: PolicyControllerOptions): Controller {
     if (kind !== "Connection" && kind !== "AccessPolicy") return;
     for (const { metadata } of view.policiesIn(namespace))
       controller.queue.add(`${namespace}/${metadata.name}`);
+  });
+  options.views.onChange((namespaces) => {
+    for (const namespace of namespaces)
+      for (const { metadata } of view.policiesIn(namespace))
+        controller.queue.addAfter(`${namespace}/${metadata.name}`, spread(countSoonMs, random));
   });
   return controller;
 }

@@ -113,14 +113,18 @@ interface Target {
   readonly ambiguous?: Ambiguities;
 }
 
+const nothingRead = { path: "", query: {} };
+
 function readTarget(target: string, host: Read): Target {
-  const none = { path: "", query: {} };
   if (target.length > maxTargetLength)
-    return { ...none, problem: `the request target is longer than ${maxTargetLength} characters` };
+    return {
+      ...nothingRead,
+      problem: `the request target is longer than ${maxTargetLength} characters`,
+    };
   const local = stripOrigin(target, host);
-  if (typeof local !== "string") return { ...none, problem: local.problem };
+  if (typeof local !== "string") return { ...nothingRead, problem: local.problem };
   if (!targetPattern.test(local))
-    return { ...none, problem: "the request target contains what no request line can" };
+    return { ...nothingRead, problem: "the request target contains what no request line can" };
   const mark = local.indexOf("?");
   const raw = mark < 0 ? local : local.slice(0, mark);
   const path = normalisePath(raw);

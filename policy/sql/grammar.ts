@@ -39,7 +39,8 @@ export interface SqlGrammar {
  * package starts loading its WebAssembly when it is imported.
  */
 export async function loadSqlGrammar(): Promise<SqlGrammar> {
-  const library = await import("libpg-query");
+  // CommonJS: a bundle of several pieces knows it by its default export alone.
+  const { default: library } = await import("libpg-query");
   await library.loadModule();
   let count = 0;
   let broken = false;

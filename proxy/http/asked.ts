@@ -30,7 +30,7 @@ export interface Asked {
   /** What was masked in the request, by detector. */
   readonly masked?: Counts | undefined;
   /** The headers as they may leave, flat; absent where they go as they are. */
-  readonly sentHeaders?: ((headers: string[]) => string[]) | undefined;
+  readonly sentHeaders?: ((headers: readonly string[]) => string[]) | undefined;
   /** Where nothing is masked: readable, because the answer is read on the way. */
   readonly form: AnswerForm;
   /** The body as it goes to the upstream; may read more of it. */

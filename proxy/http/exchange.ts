@@ -429,21 +429,33 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = undefined;
     const observed = this.#observer?.finish();
     const failure = error ?? observed?.error;
-    const outcome: EventOutcome = {
+    const plain = {
       status: failure !== undefined && status === "ok" ? "error" : status,
       bytesIn: this.bytesIn,
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
-      ...(this.#status > 0 && { httpStatus: this.#status }),
+    } as const;
+    const outcome = this.#status > 0 ? { ...plain, httpStatus: this.#status } : plain;
+    const isPlain = failure === undefined && observed === undefined && this.#counts === undefined;
+    passage.done(
+      isPlain ? outcome : { ...outcome, ...this.#details(failure, observed?.tokens) },
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
+  }
+
+  /** Of what was masked. */
+  get #counts(): Counts | undefined {
+    return this.#masked ?? this.#mask?.counts;
+  }
+
+  /** What few outcomes have. */
+  #details(failure: string | undefined, tokens: EventTokens | undefined): Partial<EventOutcome> {
+    return {
       ...detected(this.#masked, this.#mask?.counts),
-      ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
+      ...(tokens !== undefined && { tokens }),
       ...(failure !== undefined && { error: failure }),
       ...(this.#limit !== undefined && { limit: this.#limit }),
     };
-    passage.done(
-      outcome,
-      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
-    );
   }
 
   #release(): void {

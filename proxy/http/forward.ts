@@ -20,9 +20,9 @@ import type { AnswerMask } from "./mask-answer.ts";
 import type { AskMcp } from "./mcp/ask.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
-import { answerRules, upstreamHeaders } from "./headers.ts";
+import { answerRules } from "./headers.ts";
 import type { AnswerForm } from "./headers.ts";
-import { depart, findings, noMasks } from "./marks.ts";
+import { depart, findings, hangsOnMarks, noMasks } from "./marks.ts";
 import { withTrailers } from "./trailers.ts";
 import type { Restoring } from "./restoring-answer.ts";
 import { retriesFor } from "./retries.ts";
@@ -108,20 +108,18 @@ class Forwarding {
 
   start(): void {
     try {
-      this.#whenGranted(this.#ask)?.catch(this.#failed);
+      const live = this.#gate.current();
+      const going =
+        live === undefined
+          ? this.#gate.grant(this.#exchange.signal).then((granted) => this.#ask(granted))
+          : this.#ask(live);
+      going?.catch((error: unknown) => this.#failed(error));
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  #whenGranted(next: (live: LiveGrant) => Step): Step {
-    const live = this.#gate.current();
-    return live === undefined
-      ? this.#gate.grant(this.#exchange.signal).then((granted) => next(granted))
-      : next(live);
-  }
-
-  readonly #ask = (live: LiveGrant): Step => {
+  #ask(live: LiveGrant): Step {
     const head = decidedHead(this.#read, live.lease);
     requireBasePath(head, live);
     const requestMasks = live.bundle.requestMasks ?? noMasks;
@@ -130,7 +128,7 @@ class Forwarding {
     return asking instanceof Promise
       ? asking.then((asked) => this.#pass({ head, asked, requestMasks, masks }))
       : this.#pass({ head, asked: asking, requestMasks, masks });
-  };
+  }
 
   #asking(
     head: RequestHead,
@@ -221,7 +219,8 @@ class Forwarding {
         : undefined;
     const restoring = restoringOf(this.#session, asked.provider, head.method);
     const sentHead = asked.head ?? head;
-    const headers = upstreamHeaders(sentHead, live, formOf(asked, mask, restoring));
+    const form = formOf(asked, mask, restoring);
+    const headers = this.#exchange.client.sentHeaders.of(sentHead, live, form);
     const leaving = {
       method: head.method,
       // Of a head whose target is another, too: the older transport of MCP has a place of its own for messages.
@@ -257,7 +256,8 @@ class Forwarding {
     if (session.ended.aborted) throw session.ended.reason;
     const { head, asked, requestMasks, masks } = decided;
     const { operation } = asked;
-    depart({ exchange, session, operation, passage, live, requestMasks, masks }, sent.body);
+    if (hangsOnMarks(live, requestMasks))
+      depart({ exchange, session, operation, passage, requestMasks, masks }, sent.body);
     exchange.send(upstream, passage, {
       request: sent,
       observer: asked.observer(),
@@ -276,8 +276,9 @@ class Forwarding {
     return undefined;
   }
 
-  readonly #failed = (error: unknown): void =>
+  #failed(error: unknown): void {
     failed(error, this.#exchange, this.#context, this.#gate, this.#granted);
+  }
 }
 
 /** What looks at the answer. */
@@ -326,12 +327,13 @@ async function signed(
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
-function readTrusted({ request }: Exchange): {
+function readTrusted({ request, client }: Exchange): {
   readonly read: RequestHead;
   readonly offer: Offer | undefined;
 } {
   try {
-    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const { method, target, headers, authority } = request;
+    const read = readHead(method, target, headers, authority, client.fields.read);
     const offer =
       read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
     return { read, offer };

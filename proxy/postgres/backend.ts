@@ -62,13 +62,11 @@ export class Backend implements FrameSink {
     this.#results = new Results(exchange, frontend);
   }
 
-  push(chunk: Buffer): void {
-    this.#handOver(() => this.framer.push(chunk));
-  }
-
-  #handOver(run: () => void): void {
+  /** The server sent a chunk; without one, what waits goes on. */
+  push(chunk?: Buffer): void {
     try {
-      run();
+      if (chunk === undefined) this.framer.resume();
+      else this.framer.push(chunk);
       this.#x.client.flush();
     } finally {
       this.#record();
@@ -87,7 +85,7 @@ export class Backend implements FrameSink {
   resume(): void {
     if (!this.blocked) return;
     this.blocked = false;
-    this.#handOver(() => this.framer.resume());
+    this.push();
   }
 
   /** The client need not wait for it. */
@@ -110,7 +108,7 @@ export class Backend implements FrameSink {
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
     this.#x.inPiece = !last;
     this.#pass(buffer, start, end);
-    this.#results.piece(type, end - start, last);
+    this.#results.piece(type, buffer, start, end, last);
   }
 
   message(type: number, buffer: Buffer, start: number, end: number): void {
@@ -190,8 +188,10 @@ export class Backend implements FrameSink {
           ? head.kind === "bind"
           : head.kind === "close-statement" || head.kind === "close-portal";
     if (!fits) throw new WireError(`the server answered ${head.kind} with type ${type}`);
-    this.#x.registry.applied(head);
-    this.#pass(buffer, start, end);
+    if (!head.own) {
+      this.#x.registry.applied(head);
+      this.#pass(buffer, start, end);
+    }
     this.#shift(head);
   }
 

@@ -21,7 +21,7 @@ import { errorResponse, frontend, parse, query } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
 import { executionBySql, protocolName } from "./sql-prepared.ts";
-import { maxNamedBytes, Portal, Statement } from "./statements.ts";
+import { Portal, Statement } from "./statements.ts";
 import { understand } from "./understanding.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -31,8 +31,8 @@ export interface Read {
   readonly waits: boolean;
 }
 
-/** Bytes of a chunk that the parameters of an unnamed portal may keep in memory beside themselves; below it a copy costs more. */
-const maxKeptBesides = 4 * 1024;
+/** Parameters up to this length are kept as text, which costs a fifth of a buffer of their own. */
+const maxKeptAsText = 1024;
 
 type Unsettled = "wait" | "settle";
 
@@ -102,11 +102,13 @@ export class Reader {
       return flows(request);
     }
     request.execution = new Execution(understood, understood.operation, undefined);
-    if (nameUse?.kind === "prepare" && !this.#x.registry.hasRoomFor(understood.text.length))
-      request.refusal = this.#noRoom();
+    if (nameUse?.kind === "prepare") request.refusal = this.#noRoom(understood.text.length);
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies || understood.addsFunctions };
+    return {
+      request,
+      waits: understood.copies || understood.addsFunctions || this.#x.path.waitsBehind(understood),
+    };
   }
 
   #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
@@ -130,7 +132,8 @@ export class Reader {
     const body = readParse(buffer, start, end);
     const { name, text, parameterTypes } = body;
     if (isTooLong(name)) return refused(this.#tooLongName());
-    if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
+    const noRoom = this.#noRoom(text.length);
+    if (noRoom !== undefined) return refused(noRoom);
     const understood = this.#understand(body);
     const request = understood.replaced
       ? whole("parse", parse(name, understood.text, parameterTypes))
@@ -151,12 +154,13 @@ export class Reader {
     const bySql = statement.bySql !== undefined || nameUse?.kind === "execute";
     // What is still to run might give the name to another statement.
     if (bySql && !first) return "settle";
-    if (!this.#x.registry.hasRoomFor(end - start)) return refused(this.#noRoom());
+    const noRoom = this.#noRoom(end - start);
+    if (noRoom !== undefined) return refused(noRoom);
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
-    const kept = parametersToKeep(body.portal, buffer, body.parametersAt, end);
-    const exact = (): string => `${statement.declared}\0${kept.toString("base64")}`;
+    const kept = parametersToKeep(buffer, body.parametersAt, end);
+    const exact = (): string => `${statement.declared}\0${base64Of(kept)}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;
@@ -201,12 +205,13 @@ export class Reader {
     const executes = nameUse?.kind === "execute" ? nameUse : undefined;
     if (executes !== undefined && !first) return "settle";
     const run = executes === undefined ? undefined : this.#runByPortal(portal, executes);
-    request.execution = executionOf(portal, this.#x.generation, this.#x.now(), run);
+    request.execution = executionOf(portal, this.#x, run);
     const { understood } = request.execution;
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
     const { copies, addsFunctions, returnsFromWrite } = understood;
-    return { request, waits: copies || addsFunctions || (this.#limited && returnsFromWrite) };
+    const waits = copies || addsFunctions || this.#x.path.waitsBehind(understood);
+    return { request, waits: waits || (this.#limited && returnsFromWrite) };
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */
@@ -275,11 +280,14 @@ export class Reader {
     );
   }
 
-  #noRoom(): Buffer {
+  /** Undefined where there is room. */
+  #noRoom(bytes: number): Buffer | undefined {
+    const exceeded = this.#x.registry.exceeds(bytes);
+    if (exceeded === undefined) return undefined;
     return refusalMessage(
       new ProxyError(
         "TooLarge",
-        `connection ${this.#x.connection}: the prepared statements and portals of this session exceed ${maxNamedBytes} bytes; close some first`,
+        `connection ${this.#x.connection}: the prepared statements and portals ${exceeded}; close some first`,
       ),
     );
   }
@@ -288,8 +296,7 @@ export class Reader {
 /** Decided at Bind already or continued under one approval, while the same rules are in force; else decided now. */
 function executionOf(
   portal: Portal,
-  generation: string | undefined,
-  now: number,
+  { generation, now }: Pick<Exchange, "generation" | "now">,
   run: (() => Execution) | undefined,
 ): Execution {
   const { execution } = portal;
@@ -300,7 +307,7 @@ function executionOf(
       return execution;
     }
   }
-  execution?.finish("ok", now);
+  execution?.finish("ok", now());
   const { statement } = portal;
   statement.executed = true;
   portal.executed = true;
@@ -308,11 +315,16 @@ function executionOf(
   return portal.execution;
 }
 
-/** The parameters stay as long as their portal; of what they came in, a session keeps a little for its unnamed portal and nothing for others. */
-function parametersToKeep(portal: string, buffer: Buffer, start: number, end: number): Buffer {
-  const range = buffer.subarray(start, end);
-  const isAlone = buffer.length - range.length <= maxKeptBesides;
-  return portal === "" && isAlone ? range : apart(range);
+/** The parameters stay as long as their portal, the chunk they came in does not. */
+function parametersToKeep(buffer: Buffer, start: number, end: number): Buffer | string {
+  return end - start <= maxKeptAsText
+    ? buffer.toString("latin1", start, end)
+    : apart(buffer.subarray(start, end));
+}
+
+function base64Of(kept: Buffer | string): string {
+  const bytes = typeof kept === "string" ? Buffer.from(kept, "latin1") : kept;
+  return bytes.toString("base64");
 }
 
 /** Names are bytes spelled as latin1. */

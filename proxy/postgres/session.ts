@@ -27,6 +27,7 @@ import { OverloadSource } from "./overloads.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import { admitReplication, studyReplication } from "./replication.ts";
 import type { Room } from "./room.ts";
+import { SearchPath } from "./search-path.ts";
 import { SchemaChanges } from "./schema-changes.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
@@ -132,9 +133,14 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   // Of several hosts the one that was chosen: cancel requests and catalogs are its own.
   const { endpoint } = upstream;
   const key = `${endpoint.host}:${endpoint.port}/${parties.asked.database ?? ""}`;
+  const chunks = { client: new Chunks(), upstream: new Chunks() };
+  const fromClient = (bytes: Buffer): void => conversation.fromClient(chunks.client.keep(bytes));
+  const fromUpstream = (bytes: Buffer): void =>
+    conversation.fromUpstream(chunks.upstream.keep(bytes));
   const ends = {
-    client: reading(room, start.socket, (bytes) => conversation.fromClient(bytes)),
-    upstream: reading(room, upstream.socket, (bytes) => conversation.fromUpstream(bytes)),
+    client: reading(room, start.socket, fromClient),
+    upstream: reading(room, upstream.socket, fromUpstream),
+    chunks,
   };
   const changes = new SchemaChanges();
   const exchange = new Exchange({
@@ -159,6 +165,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       changes,
     }),
     changes,
+    path: new SearchPath(upstream.parameters.has("search_path")),
     settings: new SessionSettings({
       prepared: grant.prepared,
       asked: startup.settings["default_transaction_read_only"] !== undefined,
@@ -202,12 +209,10 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   }
 }
 
-/** Bytes of a plain connection are read into the buffer of all and handed on as copies, since they may wait. Those of TLS come as `data`. */
+/** Bytes of a plain connection are read into the buffer of all, from which they are copied, since they may wait. Those of TLS come as `data`. */
 function reading(room: Room, socket: Socket, deliver: (bytes: Buffer) => void): Socket {
   if (socket instanceof TLSSocket) return socket;
-  const chunks = new Chunks();
-  const taken = room.reads.take(socket, (bytes) => deliver(chunks.keep(bytes)));
-  return taken ?? socket;
+  return room.reads.take(socket, deliver) ?? socket;
 }
 
 /** 3.1 was never defined; 3.2 differs in the length of cancel keys alone. Upstream we speak 3.0, which every server and pooler knows. */

@@ -129,6 +129,7 @@ for (const text of [
   "SELECT a FROM t WHERE b = 5e1",
   "SELECT a FROM t WHERE b = 12345678901",
   "CREATE TABLE t (a int) WITH (fillfactor = 70)",
+  "SELECT a FROM t WHERE b =\u00a05",
 ]) {
   test(`no shape for ${text}`, () => {
     assert.equal(shapeOf(text), undefined);

@@ -60,13 +60,13 @@ function isUnclear(text: string, at: number): boolean {
   }
 }
 
-/** Where the operand of the comparison at `at` begins, behind at most one blank; -1 where this is no whole `=`, `<`, `>`, `<=` or `>=`. */
+/** Where the operand of the comparison at `at` begins, behind at most one blank of ASCII; -1 where this is no whole `=`, `<`, `>`, `<=` or `>=`. */
 function operandOf(text: string, at: number, copied: number): number {
   let behind = at + 1;
   if (text[at] !== "=") {
     if (text[behind] === "=") behind += 1;
   } else if (at <= copied || roles[text.charCodeAt(at - 1)] === "comparison") return -1;
-  return /\s/.test(text[behind] ?? "") ? behind + 1 : behind;
+  return /[\t-\r ]/.test(text[behind] ?? "") ? behind + 1 : behind;
 }
 
 /** Where the integer that begins here ends; -1 where none does, or one that is more than it seems (`1e5`, `1.5`). */

@@ -10,12 +10,14 @@ import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import { createGate } from "../../proxy/gate.ts";
 import { PodMarks } from "../../proxy/marks.ts";
 import type { Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
+import { Chunks } from "../../proxy/postgres/chunks.ts";
 import { Conversation } from "../../proxy/postgres/conversation.ts";
 import { Exchange } from "../../proxy/postgres/exchange.ts";
 import { Gathering } from "../../proxy/postgres/gathering.ts";
 import { CatalogCache, MaskSource } from "../../proxy/postgres/mask-source.ts";
 import { message } from "../../proxy/postgres/messages.ts";
 import { Outbox } from "../../proxy/postgres/outbox.ts";
+import { SearchPath } from "../../proxy/postgres/search-path.ts";
 import { SchemaChanges } from "../../proxy/postgres/schema-changes.ts";
 import { OverloadCache, OverloadSource } from "../../proxy/postgres/overloads.ts";
 import { SessionSettings } from "../../proxy/postgres/session-settings.ts";
@@ -158,6 +160,7 @@ function session(): (chunk: Buffer) => void {
     overloads,
     replication: undefined,
     changes,
+    path: new SearchPath(true),
     settings: new SessionSettings({ prepared: live.prepared, asked: false, reported: "on" }),
     client: new Outbox(client),
     upstream: new Outbox(upstream),
@@ -171,16 +174,19 @@ function session(): (chunk: Buffer) => void {
     },
     poisonPortal: "poison",
   });
-  const ends = { client, upstream, ended: opened.ended, setChain: () => undefined };
-  new Conversation(exchange, ends).start(Buffer.alloc(0), Buffer.alloc(0));
+  const chunks = { client: new Chunks(), upstream: new Chunks() };
+  const ends = { client, upstream, chunks, ended: opened.ended, setChain: () => undefined };
+  const conversation = new Conversation(exchange, ends);
+  conversation.start(Buffer.alloc(0), Buffer.alloc(0));
   let sent: Buffer[] = [];
-  upstream.sink = (bytes) => void sent.push(bytes);
+  // A copy, as the kernel makes one: what is written may be written over.
+  upstream.sink = (bytes) => void sent.push(Buffer.from(bytes));
   return (chunk) => {
-    client.emit("data", chunk);
+    conversation.fromClient(chunks.client.keep(chunk));
     while (sent.length > 0) {
       const bytes = Buffer.concat(sent);
       sent = [];
-      upstream.emit("data", answerTo(bytes));
+      conversation.fromUpstream(chunks.upstream.keep(answerTo(bytes)));
     }
   };
 }

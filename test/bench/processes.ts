@@ -8,6 +8,8 @@ import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 
+import { proxyNodeFlags } from "../../contract/node-flags.ts";
+
 export const run = promisify(execFile);
 
 /** The proxy under test, or its rival, has this core to itself; load, upstream and control plane share the other. */
@@ -71,15 +73,6 @@ export const operatorFlags = [
   "--disable-sigusr1",
   "--liftoff-only",
   "--max-old-space-size=768",
-] as const;
-
-/** What the proxy's containers start Node with (images/Dockerfile). */
-export const containerFlags = [
-  "--disable-sigusr1",
-  "--liftoff-only",
-  "--single-threaded-gc",
-  "--max-semi-space-size=4",
-  "--max-old-space-size=128",
 ] as const;
 
 /**

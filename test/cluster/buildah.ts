@@ -36,6 +36,8 @@ export class Buildah {
     const options = [
       "--isolation",
       "chroot",
+      // Steps that nothing changed are kept, packages above all.
+      "--layers",
       "--pull-never",
       "--format",
       "docker",

@@ -343,30 +343,32 @@ const debuggers: readonly (readonly [string, RegExp, KubeObject])[] = [
     { securityContext: { ...restrictedContainer, runAsUser: 64_535 } },
   ],
 ];
-for (const [what, message, changes] of debuggers)
-  test(`an ephemeral container that ${what} is refused`, async (t) => {
-    await create(agentPod(restrictedNamespace, "debugged"));
-    t.after(() => remove(restrictedNamespace, "pod", "debugged"));
-    const debug = {
-      name: "debug",
-      image: "debug:1",
-      securityContext: restrictedContainer,
-      ...changes,
-    };
-    const patch = { spec: { ephemeralContainers: [debug] } };
-    const patched = kubectl([
-      "--namespace",
-      restrictedNamespace,
-      "patch",
-      "pod",
-      "debugged",
-      "--subresource=ephemeralcontainers",
-      "--type=strategic",
-      "--patch",
-      JSON.stringify(patch),
-    ]);
-    assert.match(await refusedBy(patched), message);
-  });
+test("an injected pod that lives refuses the ephemeral containers that would get at its proxy", async (t) => {
+  await create(agentPod(restrictedNamespace, "debugged"));
+  t.after(() => remove(restrictedNamespace, "pod", "debugged"));
+  for (const [what, message, changes] of debuggers)
+    await t.test(`an ephemeral container that ${what} is refused`, async () => {
+      const debug = {
+        name: "debug",
+        image: "debug:1",
+        securityContext: restrictedContainer,
+        ...changes,
+      };
+      const patch = { spec: { ephemeralContainers: [debug] } };
+      const patched = kubectl([
+        "--namespace",
+        restrictedNamespace,
+        "patch",
+        "pod",
+        "debugged",
+        "--subresource=ephemeralcontainers",
+        "--type=strategic",
+        "--patch",
+        JSON.stringify(patch),
+      ]);
+      assert.match(await refusedBy(patched), message);
+    });
+});
 
 function inNamespace(pod: KubeObject): KubeObject {
   return { ...pod, metadata: { ...asRecord(pod["metadata"]), namespace } };

@@ -12,11 +12,24 @@ after(() => agent.destroy());
 
 let known: Promise<RequestOptions> | undefined;
 
-/** The answer's JSON; throws what the API server said, with its status. `timeoutMs` bounds the wait for the whole answer. */
+export interface Person {
+  readonly user: string;
+  readonly groups?: readonly string[];
+}
+
+export interface Asked {
+  readonly body?: unknown;
+  /** Impersonated, as with `kubectl --as`. */
+  readonly as?: Person | undefined;
+  /** Bounds the wait for the whole answer. */
+  readonly timeoutMs: number;
+}
+
+/** The answer's JSON; throws what the API server said, with its status. */
 export async function ask(
-  method: "GET" | "POST",
+  method: "GET" | "POST" | "DELETE",
   path: string,
-  { body, timeoutMs }: { readonly body?: unknown; readonly timeoutMs: number },
+  { body, as, timeoutMs }: Asked,
 ): Promise<unknown> {
   known ??= credentials();
   const sent = request({
@@ -24,15 +37,34 @@ export async function ask(
     agent,
     method,
     path,
-    headers: { accept: "application/json", "content-type": "application/json" },
+    headers: {
+      accept: "application/json",
+      "content-type": "application/json",
+      ...(as === undefined ? {} : { "impersonate-user": as.user }),
+      ...(as?.groups === undefined ? {} : { "impersonate-group": [...as.groups] }),
+    },
     signal: AbortSignal.timeout(timeoutMs),
   });
   sent.end(body === undefined ? undefined : JSON.stringify(body));
   const [answer] = (await once(sent, "response")) as [IncomingMessage];
   const said = await text(answer);
   const status = answer.statusCode ?? 0;
-  if (status < 200 || status > 299) throw new Error(`${method} ${path}: ${status}: ${said}`);
+  if (status < 200 || status > 299)
+    throw new Error(`${method} ${path}: ${status}: ${messageOf(said)}`);
   return JSON.parse(said);
+}
+
+/** Of a `Status`, its reason and what people read; of anything else, all of it. */
+function messageOf(said: string): string {
+  try {
+    const { reason = "", message } = JSON.parse(said) as {
+      readonly reason?: string;
+      readonly message?: string;
+    };
+    return message === undefined ? said : `${reason}: ${message}`;
+  } catch {
+    return said;
+  }
 }
 
 async function credentials(): Promise<RequestOptions> {
@@ -72,4 +104,18 @@ export function collectionPath(namespace: string, resource: string): string {
   if (plural === undefined || group === undefined)
     throw new Error(`${resource} is not in the tests' table of resources`);
   return `${groups[group]}/namespaces/${namespace}/${plural}`;
+}
+
+/** Where an object is created, by its own words; unknown fields are refused, as kubectl has it. */
+export function creationPath(object: Readonly<Record<string, unknown>>, isDry: boolean): string {
+  const { apiVersion, kind, metadata } = object as {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly metadata: { readonly namespace?: string };
+  };
+  const group = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const { namespace } = metadata;
+  const within = namespace === undefined ? "" : `/namespaces/${namespace}`;
+  const plural = `${kind.toLowerCase()}s`.replace(/ys$/, "ies");
+  return `${group}${within}/${plural}?fieldValidation=Strict${isDry ? "&dryRun=All" : ""}`;
 }

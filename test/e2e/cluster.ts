@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { TestContext } from "node:test";
 import { command, until } from "../cluster/command.ts";
-import { ask, collectionPath } from "./api-server.ts";
+import { ask, collectionPath, creationPath, type Person } from "./api-server.ts";
 import { readConfig } from "../cluster/config.ts";
 import { toolPath } from "../cluster/kubectl.ts";
 
@@ -20,10 +20,7 @@ const callTimeoutMs = 90_000;
 
 export type KubeObject = Readonly<Record<string, unknown>>;
 
-export interface Person {
-  readonly user: string;
-  readonly groups?: readonly string[];
-}
+export type { Person } from "./api-server.ts";
 
 export interface CallOptions {
   readonly input?: string;
@@ -48,17 +45,36 @@ export async function apply(...objects: readonly KubeObject[]): Promise<string> 
   return await kubectl(["apply", "-f", "-"], { input: listOf(objects) });
 }
 
-export async function create(object: KubeObject, options: CallOptions = {}): Promise<string> {
-  return await kubectl(["create", "-f", "-"], { ...options, input: JSON.stringify(object) });
+export interface CreateOptions {
+  readonly as?: Person;
+}
+
+export async function create(object: KubeObject, { as }: CreateOptions = {}): Promise<unknown> {
+  return await ask("POST", creationPath(object, false), {
+    body: object,
+    as,
+    timeoutMs: callTimeoutMs,
+  });
+}
+
+/** False when somebody else was faster. */
+export async function created(object: KubeObject): Promise<boolean> {
+  try {
+    await create(object);
+    return true;
+  } catch (error) {
+    if (String(error).includes("AlreadyExists")) return false;
+    throw error;
+  }
 }
 
 /** What the API server would make of it; nothing is stored. */
-export async function dryRun(object: KubeObject, options: CallOptions = {}): Promise<unknown> {
-  const text = await kubectl(["create", "--dry-run=server", "-o", "json", "-f", "-"], {
-    ...options,
-    input: JSON.stringify(object),
+export async function dryRun(object: KubeObject, { as }: CreateOptions = {}): Promise<unknown> {
+  return await ask("POST", creationPath(object, true), {
+    body: object,
+    as,
+    timeoutMs: callTimeoutMs,
   });
-  return JSON.parse(text);
 }
 
 /** What the refusal says; a call that goes through fails the test. */
@@ -133,7 +149,7 @@ export async function namespaceFor(
   const name = `e2e-${stem}-${randomBytes(3).toString("hex")}`;
   t.after(async () => {
     if (Object(t).passed !== true) t.diagnostic(await proxyLogs(name));
-    await kubectl(["delete", "namespace", name, "--wait=false"]);
+    await ask("DELETE", `/api/v1/namespaces/${name}`, { timeoutMs: callTimeoutMs });
   });
   await namespaceOf(name, level);
   return name;
@@ -144,7 +160,7 @@ export async function namespaceOf(
   level: "restricted" | "baseline" | "privileged",
 ): Promise<void> {
   const labels = { "pod-security.kubernetes.io/enforce": level, "chaperone-e2e": "" };
-  await apply({ apiVersion: "v1", kind: "Namespace", metadata: { name, labels } });
+  await created({ apiVersion: "v1", kind: "Namespace", metadata: { name, labels } });
   await until(
     `the service account of ${name}`,
     soonMs,

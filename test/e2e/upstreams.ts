@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { issueServerCertificate } from "../integration/postgres-tls.ts";
 import type { Script } from "../openai-server/script.ts";
 import { until } from "../cluster/command.ts";
-import { apply, create, kubectl, podTimeoutMs, waitFor, type KubeObject } from "./cluster.ts";
+import { apply, created, kubectl, podTimeoutMs, waitFor, type KubeObject } from "./cluster.ts";
 import { images } from "./images.ts";
 
 export const databaseHost = "postgres.data.svc.cluster.local";
@@ -95,6 +95,7 @@ async function make(): Promise<Upstreams> {
     apiKey: `sk-${randomBytes(12).toString("hex")}`,
   };
   await created({ apiVersion: "v1", kind: "Namespace", metadata: { name: namespace } });
+  // When another suite was faster, its authority and passwords count.
   const isOurs = await created({
     apiVersion: "v1",
     kind: "Secret",
@@ -117,17 +118,6 @@ async function make(): Promise<Upstreams> {
   );
   await rolledOut();
   return upstreams;
-}
-
-/** False when another suite was faster: then its authority and passwords count. */
-async function created(object: KubeObject): Promise<boolean> {
-  try {
-    await create(object);
-    return true;
-  } catch (error) {
-    if (String(error).includes("AlreadyExists")) return false;
-    throw error;
-  }
 }
 
 /** Whoever stored them may not have come to the servers yet. */
