@@ -15,7 +15,7 @@ class Slow extends Duplex {
 
   override _read(): void {}
 
-  take(): void {
+  accept(): void {
     const done = this.#done;
     this.#done = undefined;
     done?.();
@@ -33,9 +33,9 @@ test("an outbox is empty only when its socket has let go of the last byte, so th
   assert.equal(outbox.empty, false);
   outbox.pass(chunk, 10, 16);
   outbox.flush();
-  socket.take();
+  socket.accept();
   assert.equal(outbox.empty, false);
-  socket.take();
+  socket.accept();
   assert.equal(outbox.empty, true);
   assert.equal(Buffer.concat(socket.taken).toString(), "firstsecond");
 });
