@@ -155,3 +155,30 @@ test("a large uninspected message is handed over as its bytes come, without gath
   for (let at = 0; at < large.length; at += 100) framer.push(large.subarray(at, at + 100));
   assert.deepEqual(lengths, [5, 95, 100, 100, 100, 100, 100, 100, 100, 100, 100, 5]);
 });
+
+test("a framer is at rest only when no message is being handed over and no bytes wait", () => {
+  const seen: boolean[] = [];
+  const collector = new Collector();
+  const framer = new Framer({
+    get blocked() {
+      return collector.blocked;
+    },
+    limit: (type) => collector.limit(type),
+    admits: () => true,
+    oversize: () => undefined,
+    piece: () => undefined,
+    message: (type, buffer, start, end) => {
+      seen.push(framer.atRest);
+      collector.message(type, buffer, start, end);
+    },
+  });
+  assert.equal(framer.atRest, true);
+  collector.blocksAfterEach = true;
+  const one = message(0x51, Buffer.from("one\0"));
+  framer.push(Buffer.concat([one, one]));
+  assert.equal(framer.atRest, false);
+  collector.blocked = false;
+  framer.resume();
+  assert.deepEqual(seen, [false, false]);
+  assert.equal(framer.atRest, true);
+});

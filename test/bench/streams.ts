@@ -249,7 +249,7 @@ async function memoryCase(parties: Parties): Promise<Row> {
     floor: "128 MiB",
     goal: "",
     verdict: verdict(most < 128, undefined),
-    why: "80 MiB are there before anybody calls; at full speed V8 lets some 50 MiB of garbage gather, and read buffers come and go faster than it gives them back.",
+    why: "80 MiB are there before anybody calls; at full speed the buffers of what is recorded wait for V8's next marking, and a session's own buffers are used again.",
   };
 }
 
