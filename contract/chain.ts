@@ -1,51 +1,17 @@
-// The hash chain of audit events: canonical JSON (RFC 8785), hashes, the pure verifier, and the one-line form people read.
-import { hash as digest } from "node:crypto";
+// The hash chain of audit events: hashes, the pure verifier, and the one-line form people read.
+import { hashCanonical, NotCanonical, sha256 } from "./canonical.ts";
 import type { EventBody, EventHeader, EventType, StoredEvent } from "./event.ts";
 
 /** `prev` of the first event of a stream. */
 export const firstPrev = `sha256-${"A".repeat(43)}`;
 
-/** Deeper JSON is refused: nothing we record nests like this, and a recursive walk must end before the stack does. */
-export const maxJsonDepth = 64;
-
-/** Thrown for what JSON or RFC 8785 cannot carry: NaN, bigint, functions, lone surrogates, cycles. */
-export class NotCanonical extends TypeError {
-  override readonly name = "NotCanonical";
-}
-
-/** RFC 8785 form of plain data. Members that are `undefined` are left out, as JSON.stringify does. */
-export function canonicalJson(value: unknown): string {
-  return writeValue(value, 0);
-}
-
-/**
- * Says that this object and all in it never change again: its canonical form is written once and kept with it. The
- * subject, the connection and the decision of a rule stand in every event of a session.
- */
-export function stable<T extends object>(value: T): T {
-  if (!stableForms.has(value)) stableForms.set(value, "");
-  return value;
-}
-
-/** Empty until it is first written. Weak, so it needs no bound of its own. */
-const stableForms = new WeakMap<object, string>();
-
-/** `sha256-` + base64url(SHA-256(text as UTF-8)). */
-export function sha256(text: string): string {
-  return `sha256-${digest("sha256", text, "base64url")}`;
-}
-
-/** JCS of the header: its six members in code-unit order, written out because this runs for every event. */
-export function canonicalHeader(header: EventHeader): string {
-  return `{"bodyHash":${text(header.bodyHash)},"prev":${text(header.prev)},"seq":${canonicalJson(header.seq)},"stream":${text(header.stream)},"time":${text(header.time)},"type":${text(header.type)}}`;
-}
-
-export function hashHeader(header: EventHeader): string {
-  return sha256(canonicalHeader(header));
+/** Over the header's six members, whatever else it has. */
+export function hashHeader({ bodyHash, prev, seq, stream, time, type }: EventHeader): string {
+  return hashCanonical({ bodyHash, prev, seq, stream, time, type });
 }
 
 export function hashBody(body: EventBody): string {
-  return sha256(canonicalJson(body));
+  return hashCanonical(body);
 }
 
 /** The last event that was verified: where the next one must link. */
@@ -60,6 +26,8 @@ export interface ChainLink {
   readonly hash: string;
   /** `pruned`: deleted by retention or erasure, which is no fault. */
   readonly body: EventBody | "pruned" | undefined;
+  /** Canonical forms of header and body, where whoever asks has them already: they are hashed as they stand. */
+  readonly canonical?: { readonly header: string; readonly body: string };
 }
 
 export type ChainFaultKind =
@@ -114,7 +82,10 @@ function faultOf(link: ChainLink, at: ChainPosition): ChainFault | undefined {
   return headerFault(link, at) ?? bodyFault(link, at.stream);
 }
 
-function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault | undefined {
+function headerFault(
+  { header, hash, canonical }: ChainLink,
+  at: ChainPosition,
+): ChainFault | undefined {
   const fault = (kind: ChainFaultKind, seq: number, message: string): ChainFault => ({
     stream: at.stream,
     seq,
@@ -124,7 +95,9 @@ function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault
   const expected = at.seq + 1;
   if (header.stream !== at.stream)
     return fault("altered-header", expected, `event ${expected} names another stream`);
-  if (!holds(() => hashHeader(header) === hash))
+  const headerHash = (): string =>
+    canonical === undefined ? hashHeader(header) : sha256(canonical.header);
+  if (!holds(() => headerHash() === hash))
     return fault(
       "altered-header",
       header.seq,
@@ -150,7 +123,7 @@ function headerFault({ header, hash }: ChainLink, at: ChainPosition): ChainFault
   return undefined;
 }
 
-function bodyFault({ header, body }: ChainLink, stream: string): ChainFault | undefined {
+function bodyFault({ header, body, canonical }: ChainLink, stream: string): ChainFault | undefined {
   if (body === "pruned") return undefined;
   if (body === undefined)
     return {
@@ -159,7 +132,9 @@ function bodyFault({ header, body }: ChainLink, stream: string): ChainFault | un
       kind: "missing-body",
       message: `event ${header.seq} has lost its body and no retention says so`,
     };
-  if (holds(() => hashBody(body) === header.bodyHash)) return undefined;
+  const bodyHash = (): string =>
+    canonical === undefined ? hashBody(body) : sha256(canonical.body);
+  if (holds(() => bodyHash() === header.bodyHash)) return undefined;
   return {
     stream,
     seq: header.seq,
@@ -271,87 +246,4 @@ function asObject(value: unknown): Readonly<Record<string, unknown>> {
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new NotCanonical("event line: not a JSON object");
   return value as Readonly<Record<string, unknown>>;
-}
-
-/** Names of members, by the text they are written as: nearly every event brings the same few dozen. */
-const knownNames = new Map<string, string>();
-const maxKnownNames = 512;
-const maxKnownNameLength = 64;
-
-function nameText(name: string): string {
-  const known = knownNames.get(name);
-  if (known !== undefined) return known;
-  const written = `${text(name)}:`;
-  if (knownNames.size < maxKnownNames && name.length <= maxKnownNameLength)
-    knownNames.set(name, written);
-  return written;
-}
-
-/** Nearly every string we write needs no escape, and finding that out is cheaper than JSON.stringify. */
-const needsCare = /[^ !#-[\]-\ud7ff\ue000-\uffff]/;
-
-function text(value: unknown): string {
-  if (typeof value !== "string") return canonicalJson(value);
-  if (!needsCare.test(value)) return `"${value}"`;
-  if (!value.isWellFormed()) throw new NotCanonical("a string holds half of a surrogate pair");
-  return JSON.stringify(value);
-}
-
-function writeValue(value: unknown, depth: number): string {
-  if (typeof value === "string") return text(value);
-  if (typeof value === "number") {
-    if (!Number.isFinite(value)) throw new NotCanonical("a number is not finite");
-    // ECMAScript's own form is the one RFC 8785 section 3.2.2.3 asks for.
-    return String(value);
-  }
-  if (value === null || typeof value === "boolean") return String(value);
-  if (typeof value !== "object") throw new NotCanonical(`a ${typeof value} has no place in JSON`);
-  if (depth === maxJsonDepth) throw new NotCanonical(`nested deeper than ${maxJsonDepth}`);
-  return Array.isArray(value)
-    ? writeArray(value, depth + 1)
-    : writeObject(value as Readonly<Record<string, unknown>>, depth + 1);
-}
-
-function writeArray(items: readonly unknown[], depth: number): string {
-  let out = "[";
-  for (let index = 0; index < items.length; index += 1) {
-    const item = items[index];
-    out += (index === 0 ? "" : ",") + (item === undefined ? "null" : writeValue(item, depth));
-  }
-  return `${out}]`;
-}
-
-function writeObject(object: Readonly<Record<string, unknown>>, depth: number): string {
-  const kept = stableForms.get(object);
-  if (kept !== undefined && kept !== "") return kept;
-  let out = "";
-  for (const key of sortedKeys(object)) {
-    const value = object[key];
-    if (value !== undefined)
-      out += `${out === "" ? "" : ","}${nameText(key)}${writeValue(value, depth)}`;
-  }
-  const written = `{${out}}`;
-  if (kept !== undefined) stableForms.set(object, written);
-  return written;
-}
-
-/** An insertion sort up to this many members: our objects have few, and mostly in order already. */
-const fewMembers = 16;
-
-/** By UTF-16 code unit, which is the order RFC 8785 asks for, and what both `<` and the default sort compare. */
-function sortedKeys(object: object): readonly string[] {
-  const keys = Object.keys(object);
-  if (keys.length > fewMembers) return keys.sort();
-  for (let end = 1; end < keys.length; end += 1) {
-    const key = keys[end] ?? "";
-    let at = end;
-    while (at > 0) {
-      const before = keys[at - 1] ?? "";
-      if (key >= before) break;
-      keys[at] = before;
-      at -= 1;
-    }
-    keys[at] = key;
-  }
-  return keys;
 }

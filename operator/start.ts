@@ -126,7 +126,7 @@ async function assemble(
       tierOf: (pod) => judgeTier(pod, interceptionOf(pod) ?? "hosts", settings().uid),
     }),
     keys: foundations.keys,
-    events: { ingest: (batch) => store.ingest(batch) },
+    events: { ingest: (delivery) => store.ingest(delivery) },
     reader: foundations.reader,
     accounts: sqlAccounts(store.db),
     people,

@@ -7,9 +7,13 @@ const maxNameLength = 160;
 /** Accesses named in one refusal; the others are counted. */
 const maxNamedAccesses = 3;
 
+/** Of ASCII, which most names are, all that prints. */
+const plain = /^[\x20-\x7e]*$/;
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
+
 /** A name that an agent chose, safe to print: no controls, bounded. */
 export function printable(name: string): string {
-  const clean = name.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, "\u{fffd}");
+  const clean = plain.test(name) ? name : name.replaceAll(unprintable, "\u{fffd}");
   return clean.length > maxNameLength ? `${clean.slice(0, maxNameLength)}…` : clean;
 }
 

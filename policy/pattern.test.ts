@@ -140,3 +140,31 @@ test("prefix patterns match as the segment-wise definition says", () => {
     { numRuns: 3000 },
   );
 });
+
+test("`**` stands for any number of segments, wherever and however often it stands", () => {
+  const segment = fc.constantFrom("a", "ab", "b", "**", "*", "a*");
+  fc.assert(
+    fc.property(
+      fc.array(segment, { maxLength: 7 }),
+      fc.array(fc.constantFrom("a", "b", "ab"), { maxLength: 7 }),
+      (parts, segments) => {
+        const meant = parts.map((part) =>
+          part === "**" ? "(?:/[^/]+)*" : `/${part.replace("*", "[^/]*")}`,
+        );
+        const path = segments.map((one) => `/${one}`).join("");
+        assert.equal(
+          matchesSegments(compilePath(`/${parts.join("/")}`), segments),
+          parts.length > 0 && new RegExp(`^${meant.join("")}$`).test(path),
+        );
+      },
+    ),
+    { numRuns: 5000 },
+  );
+});
+
+test("a hostile path pattern and path stay fast", () => {
+  const pattern = compilePaths([`${"/**/a".repeat(200)}/**/b`]);
+  const started = process.cpuUsage().user;
+  assert.equal(matchesPaths(pattern, "/a".repeat(10_000)), false);
+  assert.ok(process.cpuUsage().user - started < 500_000, "took more than half a second of CPU");
+});

@@ -94,7 +94,11 @@ function matchesPart(pattern: Pattern, text: string): boolean {
 export interface PathList {
   readonly literals: ReadonlySet<string>;
   readonly prefixes: readonly string[];
-  readonly patterns: readonly PathPattern[];
+  readonly patterns: readonly {
+    /** What every path that matches begins with: most others are told by it alone. */
+    readonly stem: string;
+    readonly segments: PathPattern;
+  }[];
 }
 
 /** `any` is `**`: any number of segments, also none. */
@@ -103,12 +107,12 @@ export type PathPattern = readonly (Pattern | "any")[];
 export function compilePaths(sources: readonly string[]): PathList {
   const literals = new Set<string>();
   const prefixes: string[] = [];
-  const patterns: PathPattern[] = [];
+  const patterns: PathList["patterns"][number][] = [];
   for (const source of sources) {
     const stem = source.endsWith("/**") ? source.slice(0, -3) : undefined;
     if (!source.includes(wildcard)) literals.add(source);
     else if (stem !== undefined && !stem.includes(wildcard)) prefixes.push(stem);
-    else patterns.push(compilePath(source));
+    else patterns.push({ stem: stemOf(source), segments: compilePath(source) });
   }
   return { literals, prefixes, patterns };
 }
@@ -119,9 +123,20 @@ export function matchesPaths(list: PathList, path: string): boolean {
     if (path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === "/"))
       return true;
   }
-  if (list.patterns.length === 0) return false;
-  const segments = splitPath(path);
-  return list.patterns.some((pattern) => matchesSegments(pattern, segments));
+  let split: string[] | undefined;
+  for (const { stem, segments } of list.patterns) {
+    if (!path.startsWith(stem)) continue;
+    split ??= splitPath(path);
+    if (matchesSegments(segments, split)) return true;
+  }
+  return false;
+}
+
+/** Up to the first `*`, without the slash before a `**`, which may stand for nothing. Patterns without a first slash mean the same as with one. */
+function stemOf(source: string): string {
+  if (!source.startsWith("/")) return "";
+  const stem = source.slice(0, source.indexOf(wildcard));
+  return stem.endsWith("/") ? stem.slice(0, -1) : stem;
 }
 
 export function compilePath(source: string): PathPattern {
@@ -133,21 +148,30 @@ function splitPath(path: string): string[] {
 }
 
 /**
- * Row by row over the segments, so the time is at most segments x pattern, whatever the text.
- * `at[i]` says whether the first `i` parts of the pattern can stand for the segments read so far.
+ * Leftmost placement is enough for what stands between two `any`, so only the last of them is ever tried again: the time is at
+ * most segments x pattern, whatever the text.
  */
 export function matchesSegments(pattern: PathPattern, segments: readonly string[]): boolean {
-  let at: boolean[] = [true];
-  for (let part = 0; part < pattern.length; part++) {
-    at.push(at[part] === true && pattern[part] === "any");
+  let part = 0;
+  let at = 0;
+  /** Behind the last `any`, and where the segments begin that it does not stand for. */
+  let again = -1;
+  let from = 0;
+  while (at < segments.length) {
+    const here = pattern[part];
+    if (here === "any") {
+      part += 1;
+      again = part;
+      from = at;
+    } else if (here !== undefined && matchesPart(here, segments[at] ?? "")) {
+      part += 1;
+      at += 1;
+    } else if (again >= 0) {
+      part = again;
+      from += 1;
+      at = from;
+    } else return false;
   }
-  for (const segment of segments) {
-    const next: boolean[] = [false];
-    for (const [part, here] of pattern.entries()) {
-      if (here === "any") next.push(at[part + 1] === true || next[part] === true);
-      else next.push(at[part] === true && matchesPart(here, segment));
-    }
-    at = next;
-  }
-  return at[pattern.length] === true;
+  while (pattern[part] === "any") part += 1;
+  return part === pattern.length;
 }

@@ -1,5 +1,4 @@
 // One session of a pod on one connection: takes each operation through decide -> (hold) -> intent, and hands back how to record what came of it.
-import { ulid } from "ulid";
 import type { RequestState } from "../contract/control.ts";
 import type { EventBody } from "../contract/event.ts";
 import type { DetectMask } from "../policy/bundle.ts";
@@ -20,9 +19,11 @@ import { operationDigest } from "./operation-digest.ts";
 import { holdForApproval } from "./hold.ts";
 import type { PodMarks } from "./marks.ts";
 import type { MinuteCount } from "./limits.ts";
+import { Moment } from "./moment.ts";
 import type { GateSession, Grants, LiveGrant, Passage, PassOptions, Recorder } from "./pipeline.ts";
 import { changesSomething, eventOperation, refusedContents } from "./record.ts";
 import { SessionEvents } from "./session-events.ts";
+import { newSessionId } from "./session-id.ts";
 
 export interface GateOptions {
   readonly connection: ConnectionId;
@@ -49,7 +50,7 @@ export interface Shared {
 }
 
 export class Session implements GateSession {
-  readonly id = ulid();
+  readonly id = newSessionId();
   readonly #options: GateOptions;
   readonly #connection: string;
   readonly #rate: MinuteCount;
@@ -59,6 +60,7 @@ export class Session implements GateSession {
   #subject: Subject;
   readonly #events: SessionEvents;
   readonly #memo = new DecisionMemo();
+  readonly #moment: Moment;
   #operations = 0;
   #closed = false;
   readonly #release: () => void;
@@ -78,6 +80,7 @@ export class Session implements GateSession {
     this.#connection = connection;
     this.vault = shared.vault;
     this.thinking = shared.thinking;
+    this.#moment = new Moment(() => this.#standing(), options.now);
     this.#rate = shared.rate;
     this.#admissions = shared.admissions;
     this.#onClose = onClose;
@@ -193,7 +196,7 @@ export class Session implements GateSession {
       const refusal = overRate(this.#connection, perMinute, this.#rate.waitMs(now));
       return this.#refuseOverLimit(operation, grant, refusal, options);
     }
-    const decision = this.#decide(grant, operation, now);
+    const decision = this.#decide(grant, operation);
     this.#operations += 1;
     const isCounted = decision.verdict === "allow" && !isUncounted(grant.bundle);
     if (!isCounted) this.#options.onDecision?.(decision, operation);
@@ -372,7 +375,7 @@ export class Session implements GateSession {
         "GrantEnded",
         `the grant for connection ${this.#connection} ended while the operation was going on`,
       );
-    const decision = this.#decide(grant, operation, this.#options.now());
+    const decision = this.#decide(grant, operation);
     if (decision.verdict === "deny") return new ProxyError("Denied", decision.message);
     return decision.verdict === "hold" && before?.verdict === "allow"
       ? new ProxyError(
@@ -384,14 +387,11 @@ export class Session implements GateSession {
 
   decideNow(operation: Operation): Decision | undefined {
     const grant = this.#options.grants.current(this.#connection);
-    return grant && this.#decide(grant, operation, this.#options.now());
+    return grant && this.#decide(grant, operation);
   }
 
-  #decide(grant: LiveGrant, operation: Operation, now: number): Decision {
-    return this.#memo.decide(grant.prepared, this.#subject, operation, {
-      session: this.#standing(),
-      time: new Date(now),
-    });
+  #decide(grant: LiveGrant, operation: Operation): Decision {
+    return this.#memo.decide(grant.prepared, this.#subject, operation, this.#moment);
   }
 
   #standing() {

@@ -1,5 +1,5 @@
 // What of an operation goes into its event, by the recording detail of the policy.
-import { stable } from "../contract/chain.ts";
+import { stable } from "../contract/canonical.ts";
 import type { EventBody, EventDecision } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Decision } from "../policy/decision.ts";

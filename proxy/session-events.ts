@@ -1,5 +1,5 @@
 // The events of one session: who acts and on what stands in each, and an operation is closed once.
-import { stable } from "../contract/chain.ts";
+import { stable } from "../contract/canonical.ts";
 import type {
   EventBody,
   EventDecision,
@@ -19,24 +19,25 @@ type Parts = Pick<GateOptions, "connection" | "recorder" | "marks" | "assurance"
 export class SessionEvents {
   readonly #session: string;
   readonly #parts: Parts;
-  #subject: EventSubject;
+  /** What stands in every event. */
+  #base: EventBody;
   readonly #decisions = new WeakMap<Decision, EventDecision>();
 
   constructor(session: string, parts: Parts, subject: Subject) {
     this.#session = session;
     this.#parts = parts;
-    this.#subject = stable(subject);
     stable(parts.connection);
+    this.#base = this.#baseFor(subject);
   }
 
   /** The chain is another now. */
   setSubject(subject: Subject): void {
-    this.#subject = stable(subject);
+    this.#base = this.#baseFor(subject);
   }
 
   /** Throws ProxyError RecordingUnavailable. */
   append(type: EventType, body: EventBody): void {
-    this.#parts.recorder.append(type, { ...this.#base(), ...body });
+    this.#parts.recorder.append(type, { ...this.#base, ...body });
   }
 
   /** What happened and cannot be refused any more: the spool counts what it could not take. */
@@ -50,12 +51,14 @@ export class SessionEvents {
 
   /** Of an operation, before anything came of it. */
   body(detail: RecordingDetail, operation: Operation, decision: Decision): EventBody {
-    return {
-      ...this.#base(),
+    const body = {
+      ...this.#base,
       operation: eventOperation(operation, detail),
       decision: this.#decision(decision),
-      ...(decision.carried !== undefined && { marks: this.#parts.marks.of(decision.carried) }),
     };
+    return decision.carried === undefined
+      ? body
+      : { ...body, marks: this.#parts.marks.of(decision.carried) };
   }
 
   /**
@@ -82,11 +85,11 @@ export class SessionEvents {
     };
   }
 
-  #base(): EventBody {
+  #baseFor(subject: Subject): EventBody {
     const { connection, assurance } = this.#parts;
     return {
       session: this.#session,
-      subject: this.#subject,
+      subject: stable(subject),
       connection,
       ...(assurance === undefined ? {} : { assurance }),
     };

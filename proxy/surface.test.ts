@@ -3,7 +3,14 @@ import { networkInterfaces } from "node:os";
 import { test } from "node:test";
 import { isOwnAddress, openings } from "./surface.ts";
 
-const flags = ["--disable-sigusr1", "--liftoff-only", "--max-old-space-size=128"];
+const flags = [
+  "--disable-sigusr1",
+  "--liftoff-only",
+  "--single-threaded-gc",
+  "--no-allocation-site-pretenuring",
+  "--max-semi-space-size=4",
+  "--max-old-space-size=128",
+];
 
 test("a proxy started as injection starts it is open to nobody", () => {
   assert.deepEqual(

@@ -5,7 +5,7 @@ import { BlockList, isIPv6 } from "node:net";
 
 /** The flags that injection and the image start us with; any other may be an inspector, a preload or a log of TLS keys. */
 const knownFlags =
-  /^--(disable-sigusr1|liftoff-only|single-threaded-gc|max-(semi|old)-space-size=\d+)$/;
+  /^--(disable-sigusr1|liftoff-only|single-threaded-gc|no-allocation-site-pretenuring|max-(semi|old)-space-size=\d+)$/;
 
 /** Without it anybody under our user id starts an inspector with a signal. */
 const noInspector = "--disable-sigusr1";

@@ -112,7 +112,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       pins: createPinFile(paths.tools),
       identity: identity.verifier,
       keys,
-      events: { ingest: (batch) => store.ingest(batch) },
+      events: { ingest: (delivery) => store.ingest(delivery) },
       reader: createAuditReader(store.db),
       accounts: sqlAccounts(store.db),
       people: localPeople(userInfo().username),

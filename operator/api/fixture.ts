@@ -2,7 +2,7 @@
 import { generateKeyPairSync, randomUUID, type KeyObject } from "node:crypto";
 import { errors, jwtVerify, SignJWT } from "jose";
 import { pino } from "pino";
-import type { EventBatch } from "../../contract/control.ts";
+import { type CheckedBatch, checkDelivery } from "../audit/check.ts";
 import { podAudience } from "../../contract/control.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
 import type {
@@ -28,6 +28,7 @@ import {
   type ResourceView,
 } from "../resources.ts";
 import type { ApiReader, EventSink } from "./audit.ts";
+import { ProvenTokens } from "../kube/proven-tokens.ts";
 import { localPeople, type PeopleAuthenticator, type Person } from "./people.ts";
 import { startApi, type Api, type ApiOptions } from "./server.ts";
 
@@ -183,6 +184,8 @@ export class LocalIssuer implements IdentityVerifier {
   readonly #keys: { readonly publicKey: KeyObject; readonly privateKey: KeyObject } =
     generateKeyPairSync("ec", { namedCurve: "P-256" });
   readonly #pods = new Map<string, PodIdentity>();
+  /** As in a cluster (kube/token-claims.ts). */
+  readonly #proven = new ProvenTokens<string>(Date.now);
   readonly peers: string[] = [];
   isAway = false;
 
@@ -211,13 +214,21 @@ export class LocalIssuer implements IdentityVerifier {
       throw new TokenRefused("ApiServerAway", "the API server cannot be asked now", {
         temporary: true,
       });
-    let podUid: unknown;
+    const podUid = this.#proven.get(token) ?? (await this.#prove(token));
+    const pod = this.#pods.get(podUid);
+    if (pod === undefined) throw new TokenRefused("PodNotFound", "there is no such pod");
+    return pod;
+  }
+
+  async #prove(token: string): Promise<string> {
     try {
       const { payload } = await jwtVerify(token, this.#keys.publicKey, {
         audience: podAudience,
         issuer: "https://issuer.test",
       });
-      podUid = payload["pod"];
+      const podUid = String(payload["pod"]);
+      this.#proven.add(token, podUid, (payload.exp ?? 0) * 1000);
+      return podUid;
     } catch (cause) {
       if (cause instanceof errors.JWTExpired)
         throw new TokenRefused("TokenExpired", "the token has expired", { cause });
@@ -225,9 +236,6 @@ export class LocalIssuer implements IdentityVerifier {
         throw new TokenRefused("WrongAudience", "the token is for another audience", { cause });
       throw new TokenRefused("TokenInvalid", "the token is not ours", { cause });
     }
-    const pod = this.#pods.get(String(podUid));
-    if (pod === undefined) throw new TokenRefused("PodNotFound", "there is no such pod");
-    return pod;
   }
 }
 
@@ -341,7 +349,7 @@ export interface TestApi extends Api {
   readonly issuer: LocalIssuer;
   readonly keys: SigningKeys;
   readonly recorded: Recorded[];
-  readonly batches: EventBatch[];
+  readonly batches: CheckedBatch[];
 }
 
 /** One connection with its Secret and policy, one pod, and the API on a loopback port unless told otherwise. */
@@ -360,7 +368,7 @@ export async function startTestApi(
     overrides.keys ??
     (await SigningKeys.open({ store: memoryKeyStore(), now }, AbortSignal.timeout(5_000)));
   const recorded: Recorded[] = [];
-  const batches: EventBatch[] = [];
+  const batches: CheckedBatch[] = [];
   if (overrides.resources === undefined) {
     view.put(connection());
     view.put(policy());
@@ -368,7 +376,8 @@ export async function startTestApi(
   }
   if (overrides.issuer === undefined) issuer.setPod(podIdentity());
   const sink: EventSink = {
-    async ingest(batch) {
+    async ingest(delivery) {
+      const batch = checkDelivery(delivery);
       batches.push(batch);
       return { acknowledged: batch.events.at(-1)?.header.seq ?? 0 };
     },

@@ -1,21 +1,59 @@
-// Puts checked batches into the store, once each: several in one transaction, each taken or refused for itself.
+// Puts batches into the store, once each: several in one transaction, each taken or refused for itself.
 import {
   type ChainPosition,
   firstPrev,
   type IngestRefusal,
+  IngestRefused,
   isSuccessor,
   startOf,
 } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
-import type { Writing } from "./schema.ts";
+import {
+  type CheckedBatch,
+  checkBatch,
+  checkDelivery,
+  type OwnDelivery,
+  SubjectNotOwn,
+} from "./check.ts";
+import type { AuditDatabase, Writing } from "./schema.ts";
 import { type Fresh, recordProblem, reserveIds, writeFresh } from "./write.ts";
 
-export type IngestResult = { readonly acknowledged: number } | { readonly refusal: IngestRefusal };
+export type Arrival = EventBatch | OwnDelivery;
+
+export type IngestResult =
+  | { readonly acknowledged: number }
+  | { readonly refusal: IngestRefusal }
+  /** The sentence of a SubjectNotOwn. */
+  | { readonly notOwn: string };
+
+/** Checks each batch for itself, and stores the sound ones in one transaction. `now` is RFC 3339. */
+export async function ingestGroup(
+  db: AuditDatabase,
+  group: readonly Arrival[],
+  now: string,
+): Promise<readonly IngestResult[]> {
+  const checked = group.map(check);
+  const sound = checked.filter((one) => "events" in one);
+  const stored =
+    sound.length === 0 ? [] : await db.transaction().execute((tx) => storeBatches(tx, sound, now));
+  const results = new Map(sound.map((batch, index) => [batch, stored[index]]));
+  return checked.flatMap((one) => ("events" in one ? (results.get(one) ?? []) : one));
+}
+
+function check(arrival: Arrival): CheckedBatch | IngestResult {
+  try {
+    return "lines" in arrival ? checkDelivery(arrival) : checkBatch(arrival);
+  } catch (error) {
+    if (error instanceof IngestRefused) return { refusal: error.refusal };
+    if (error instanceof SubjectNotOwn) return { notOwn: error.message };
+    throw error;
+  }
+}
 
 /** Everything is decided before anything is written, so a refused batch leaves nothing but the note that it came. */
-export async function ingestGroup(
+async function storeBatches(
   tx: Writing,
-  batches: readonly EventBatch[],
+  batches: readonly CheckedBatch[],
   now: string,
 ): Promise<readonly IngestResult[]> {
   const firstId = await reserveIds(
@@ -47,7 +85,7 @@ export async function ingestGroup(
 
 async function readHeads(
   tx: Writing,
-  batches: readonly EventBatch[],
+  batches: readonly CheckedBatch[],
 ): Promise<Map<string, ChainPosition>> {
   const names = [...new Set(batches.map((batch) => batch.stream))];
   const rows = await tx
@@ -61,7 +99,7 @@ async function readHeads(
 /** Events that are here already must be the same: their chain was verified, so comparing the last of them is enough. */
 async function conflict(
   tx: Writing,
-  { stream, events }: EventBatch,
+  { stream, events }: CheckedBatch,
   at: ChainPosition,
   fresh: readonly Fresh[],
 ): Promise<IngestRefusal | undefined> {
@@ -103,7 +141,7 @@ async function storedHash(
   return row?.hash;
 }
 
-function gap({ stream, events }: EventBatch, at: ChainPosition): IngestRefusal | undefined {
+function gap({ stream, events }: CheckedBatch, at: ChainPosition): IngestRefusal | undefined {
   const first = events.find((event) => event.header.seq > at.seq);
   const expected = at.seq + 1;
   if (first === undefined || first.header.seq === expected) return undefined;

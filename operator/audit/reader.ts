@@ -4,6 +4,7 @@ import { Kysely } from "kysely";
 import { type AuditReader, createAuditReader } from "./queries.ts";
 import type { AuditDatabase } from "./schema.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
+import { RemoteSqlite } from "./sqlite-remote.ts";
 
 export interface OpenReader extends AuditReader {
   readonly db: AuditDatabase;
@@ -13,6 +14,7 @@ export interface OpenReader extends AuditReader {
 /** Throws when there is no such file. What is committed later shows in later answers. */
 export async function openReader(file: string): Promise<OpenReader> {
   await access(file, constants.R_OK);
-  const db: AuditDatabase = new Kysely({ dialect: sqliteDialect({ file, readOnly: true }) });
+  const open = (): RemoteSqlite => new RemoteSqlite({ file, readOnly: true });
+  const db: AuditDatabase = new Kysely({ dialect: sqliteDialect(open, true) });
   return { ...createAuditReader(db), db, close: () => db.destroy() };
 }

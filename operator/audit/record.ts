@@ -1,10 +1,10 @@
 // The operator's own stream: grants, revocations, decisions, quarantines and who read what, numbered and chained like any proxy's.
+import { NotCanonical } from "../../contract/canonical.ts";
 import {
   type ChainPosition,
   hashBody,
   hashHeader,
   maxBatchEvents,
-  NotCanonical,
   startOf,
 } from "../../contract/chain.ts";
 import type { EventAck, EventBatch } from "../../contract/control.ts";

@@ -108,10 +108,13 @@ const maxColumnLength = 256;
 
 /** A value that people search by. What an agent claims (its chain) may hold anything, also what PostgreSQL's text cannot. */
 export function column(value: string | undefined): string | null {
-  return value === undefined
-    ? null
-    : value.slice(0, maxColumnLength).replaceAll("\0", "\ufffd").toWellFormed();
+  if (value === undefined) return null;
+  if (value.length <= maxColumnLength && plain.test(value)) return value;
+  return value.slice(0, maxColumnLength).replaceAll("\0", "\ufffd").toWellFormed();
 }
+
+/** What nearly every such value is made of, and every database takes. */
+const plain = /^[ -~]*$/;
 
 /** Texts stand in the store as JSON strings: PostgreSQL's `text` has no NUL, and a digest needs every character. */
 export function encodeText(text: string): string {

@@ -1,5 +1,5 @@
 // What a batch of events adds to the sessions they belong to. Pure: rows in, rows out.
-import type { StoredEvent } from "../../contract/event.ts";
+import type { EventBody, StoredEvent } from "../../contract/event.ts";
 import { column, type SessionTable } from "./schema.ts";
 
 /** Sums up the events of one batch, session by session; the store adds them to what it has. */
@@ -8,9 +8,19 @@ export function foldSessions(events: readonly StoredEvent[]): readonly SessionTa
   for (const event of events) {
     const id = column(event.body.session);
     if (id === null) continue;
-    sessions.set(id, addEvent(sessions.get(id) ?? emptySession(id, event), event));
+    let session = sessions.get(id);
+    if (session === undefined) {
+      session = emptySession(id, event);
+      sessions.set(id, session);
+    }
+    addEvent(session, event);
   }
   return [...sessions.values()];
+}
+
+/** `namespace/name`. */
+export function connectionName({ connection }: EventBody): string | undefined {
+  return connection === undefined ? undefined : `${connection.namespace}/${connection.name}`;
 }
 
 function emptySession(id: string, { header, body }: StoredEvent): SessionTable {
@@ -22,8 +32,7 @@ function emptySession(id: string, { header, body }: StoredEvent): SessionTable {
     pod: column(subject?.pod) ?? "",
     pod_uid: column(subject?.podUid) ?? "",
     chain: null,
-    connection:
-      connection === undefined ? "" : (column(`${connection.namespace}/${connection.name}`) ?? ""),
+    connection: column(connectionName(body)) ?? "",
     protocol: column(connection?.protocol) ?? "",
     started_at: header.time,
     last_at: header.time,
@@ -35,21 +44,17 @@ function emptySession(id: string, { header, body }: StoredEvent): SessionTable {
   };
 }
 
-function addEvent(session: SessionTable, { header, body }: StoredEvent): SessionTable {
-  const isOperation = header.type === "operation";
-  const { decision, outcome } = body;
-  const one = (condition: boolean): number => (isOperation && condition ? 1 : 0);
-  const chain = column(body.subject?.chain) ?? session.chain;
-  return {
-    ...session,
-    chain,
-    last_at: header.time > session.last_at ? header.time : session.last_at,
-    ended: header.type === "session-end" ? 1 : session.ended,
-    operations: session.operations + one(true),
-    denied: session.denied + one(outcome?.status === "denied" || decision?.verdict === "deny"),
-    held: session.held + one(decision?.verdict === "hold"),
-    masked: session.masked + one(isMasked(outcome?.masked)),
-  };
+/** Changes the session in place: this runs for every event. */
+function addEvent(session: SessionTable, { header, body }: StoredEvent): void {
+  const { subject, decision, outcome } = body;
+  session.chain = column(subject?.chain) ?? session.chain;
+  if (header.time > session.last_at) session.last_at = header.time;
+  if (header.type === "session-end") session.ended = 1;
+  if (header.type !== "operation") return;
+  session.operations += 1;
+  if (outcome?.status === "denied" || decision?.verdict === "deny") session.denied += 1;
+  if (decision?.verdict === "hold") session.held += 1;
+  if (isMasked(outcome?.masked)) session.masked += 1;
 }
 
 function isMasked(

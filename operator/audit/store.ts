@@ -3,27 +3,31 @@ import { chmod, mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type Dialect, Kysely, PostgresDialect } from "kysely";
 import { IngestRefused } from "../../contract/chain.ts";
-import type { EventAck, EventBatch } from "../../contract/control.ts";
+import type { EventAck } from "../../contract/control.ts";
+import { SubjectNotOwn } from "./check.ts";
 import { refuseNetworkFilesystem } from "./filesystem.ts";
-import { checkBatch } from "./check.ts";
-import { ingestGroup, type IngestResult } from "./ingest.ts";
+import { type Arrival, ingestGroup, type IngestResult } from "./ingest.ts";
 import { type AuditDatabase, type IntegerType, migrate } from "./schema.ts";
 import { sqliteDialect } from "./sqlite-dialect.ts";
+import { RemoteSqlite } from "./sqlite-remote.ts";
 
 /** Batches waiting for the transaction in flight; each proxy has one at a time, so this is the number of proxies that may burst. */
 const maxQueuedBatches = 5_000;
-/** What the waiting batches may take of memory, by the size of their texts and some 2 kB an event. */
+/** What the waiting batches may take of memory: as they came, or by the size of their texts and some 2 kB an event. */
 const maxQueuedBytes = 128 * 1024 * 1024;
 const bytesPerEvent = 2_048;
-/** Events of one transaction, which shares one sync of the disk: more would make everyone wait for the slowest. */
-const maxEventsPerTransaction = 2_000;
+/** Of the batches of one transaction, which shares one sync of the disk: some 2,000 events. More would make everyone wait for the slowest. */
+const maxTransactionBytes = 4 * 1024 * 1024;
 /** Connections to PostgreSQL of one replica. */
 const maxPostgresConnections = 8;
 
 export interface AuditStore {
   readonly db: AuditDatabase;
-  /** Stores a batch and resolves after commit; throws IngestRefused for one that does not link. Repeating it changes nothing. */
-  ingest(batch: EventBatch): Promise<EventAck>;
+  /**
+   * Stores a batch, or a delivery as it came, and resolves after commit. Throws IngestRefused for what is no sound batch
+   * or does not link, SubjectNotOwn for a delivery that speaks of another subject than its own. Repeating it changes nothing.
+   */
+  ingest(batch: Arrival): Promise<EventAck>;
   close(): Promise<void>;
 }
 
@@ -39,7 +43,16 @@ export async function openStore(file: string, options: StoreOptions = {}): Promi
   // SQLite would make it with the umask; recordings are their owner's alone.
   await (await open(file, "a", 0o600)).close();
   await chmod(file, 0o600);
-  return openOn(sqliteDialect({ file, readOnly: false }), "integer", options);
+  const remote = new RemoteSqlite({ file, readOnly: false });
+  const commit: Commit = (db, group, now) =>
+    // The worker has the transaction; holding the connection keeps every other statement out of it.
+    db.connection().execute(() => remote.ingest({ group, now }));
+  return openOn(
+    sqliteDialect(() => remote, false),
+    "integer",
+    commit,
+    options,
+  );
 }
 
 /** The same store in PostgreSQL, for several replicas. */
@@ -51,12 +64,15 @@ export async function openPostgresStore(
   const pool = new Pool({ connectionString: dsn, max: maxPostgresConnections });
   // An idle session that the database ends, as its restart does, is out of the pool by now; without a listener it would end this process.
   pool.on("error", () => undefined);
-  return openOn(new PostgresDialect({ pool }), "bigint", options);
+  return openOn(new PostgresDialect({ pool }), "bigint", ingestGroup, options);
 }
+
+type Commit = typeof ingestGroup;
 
 async function openOn(
   dialect: Dialect,
   integer: IntegerType,
+  commit: Commit,
   options: StoreOptions,
 ): Promise<AuditStore> {
   const db: AuditDatabase = new Kysely({ dialect });
@@ -66,11 +82,11 @@ async function openOn(
     await db.destroy();
     throw error;
   }
-  return new Store(db, options.clock ?? Date.now);
+  return new Store(db, commit, options.clock ?? Date.now);
 }
 
 interface Queued {
-  readonly batch: EventBatch;
+  readonly batch: Arrival;
   readonly bytes: number;
   readonly resolve: (result: IngestResult) => void;
   readonly reject: (error: unknown) => void;
@@ -78,21 +94,23 @@ interface Queued {
 
 class Store implements AuditStore {
   readonly db: AuditDatabase;
+  readonly #commit: Commit;
   readonly #clock: () => number;
   #queue: Queued[] = [];
   #queuedBytes = 0;
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(db: AuditDatabase, clock: () => number) {
+  constructor(db: AuditDatabase, commit: Commit, clock: () => number) {
     this.db = db;
+    this.#commit = commit;
     this.#clock = clock;
   }
 
-  async ingest(batch: EventBatch): Promise<EventAck> {
-    checkBatch(batch);
+  async ingest(batch: Arrival): Promise<EventAck> {
     const result = await this.#enqueue(batch);
     if ("refusal" in result) throw new IngestRefused(result.refusal);
+    if ("notOwn" in result) throw new SubjectNotOwn(result.notOwn);
     return result;
   }
 
@@ -102,7 +120,7 @@ class Store implements AuditStore {
     await this.db.destroy();
   }
 
-  #enqueue(batch: EventBatch): Promise<IngestResult> {
+  #enqueue(batch: Arrival): Promise<IngestResult> {
     if (this.#closed) return Promise.reject(new Error("the audit store is closed"));
     const bytes = sizeOf(batch);
     const tooMany =
@@ -138,7 +156,9 @@ class Store implements AuditStore {
   /** False when the transaction failed and nobody has been told. */
   async #settle(group: readonly Queued[], tell: boolean): Promise<boolean> {
     try {
-      const results = await this.#commit(group.map(({ batch }) => batch));
+      const now = new Date(this.#clock()).toISOString();
+      const batches = group.map(({ batch }) => batch);
+      const results = await this.#commit(this.db, batches, now);
       for (const [index, { resolve }] of group.entries()) {
         const result = results[index];
         if (result !== undefined) resolve(result);
@@ -151,25 +171,24 @@ class Store implements AuditStore {
   }
 
   #takeGroup(): readonly Queued[] {
-    let events = 0;
-    const end = this.#queue.findIndex(({ batch }, index) => {
-      events += batch.events.length;
-      return index > 0 && events > maxEventsPerTransaction;
+    let total = 0;
+    const end = this.#queue.findIndex(({ bytes }, index) => {
+      total += bytes;
+      return index > 0 && total > maxTransactionBytes;
     });
     const group = this.#queue.splice(0, end < 0 ? this.#queue.length : end);
     for (const { bytes } of group) this.#queuedBytes -= bytes;
     return group;
   }
-
-  #commit(batches: readonly EventBatch[]): Promise<readonly IngestResult[]> {
-    const now = new Date(this.#clock()).toISOString();
-    return this.db.transaction().execute((tx) => ingestGroup(tx, batches, now));
-  }
 }
 
-function sizeOf({ events, contents }: EventBatch): number {
+function sizeOf(batch: Arrival): number {
+  if ("lines" in batch) return batch.lines.length;
+  const { events, contents } = batch;
+  // Nothing has been checked yet (check.ts).
+  if (!Array.isArray(events) || !Array.isArray(contents)) return 0;
   return contents.reduce(
-    (sum, content) => sum + content.text.length,
+    (sum: number, content) => sum + String(content.text).length,
     events.length * bytesPerEvent,
   );
 }

@@ -1,9 +1,9 @@
 // Proves the stored streams: every number, link, body, text and signed head, in batches that never hold more than a page.
+import { sha256 } from "../../contract/canonical.ts";
 import {
   type ChainFaultKind,
   type ChainLink,
   type ChainPosition,
-  sha256,
   startOf,
   verifyChain,
 } from "../../contract/chain.ts";

@@ -1,42 +1,15 @@
 // The rows of a group of checked batches, in as few statements as there are tables.
-import { canonicalJson, type IngestRefusal } from "../../contract/chain.ts";
-import type { EventBatch } from "../../contract/control.ts";
+import type { IngestRefusal } from "../../contract/chain.ts";
 import type { StoredEvent } from "../../contract/event.ts";
-import { columnsOf, insertColumns } from "./bulk.ts";
+import { type Columns, columnsOf, each, eachSearched, insertColumns } from "./bulk.ts";
+import type { CheckedBatch, CheckedEvent } from "./check.ts";
 import { type AuditSchema, column, encodeText, eventIds, type Writing } from "./schema.ts";
-import { foldSessions } from "./sessions.ts";
-
-const headerNames = [
-  "id",
-  "stream",
-  "seq",
-  "time",
-  "type",
-  "prev",
-  "body_hash",
-  "hash",
-  "pruned_at",
-] as const;
-const bodyNames = [
-  "id",
-  "body",
-  "session",
-  "namespace",
-  "service_account",
-  "pod",
-  "pod_uid",
-  "chain",
-  "connection",
-  "verdict",
-  "policy",
-  "rule",
-] as const;
-const contentNames = ["event_id", "position", "session", "part", "sha256", "text"] as const;
+import { connectionName, foldSessions } from "./sessions.ts";
 
 /** The events of one batch that the store does not have. */
 export interface Fresh {
-  readonly batch: EventBatch;
-  readonly events: readonly StoredEvent[];
+  readonly batch: CheckedBatch;
+  readonly events: readonly CheckedEvent[];
 }
 
 /**
@@ -61,16 +34,63 @@ export async function writeFresh(
   now: string,
 ): Promise<void> {
   const events = fresh.flatMap((one) => one.events);
-  const headers = events.map((event, index) => headerRow(firstId + index, event));
-  const bodies = events.map((event, index) => bodyRow(firstId + index, event));
   const contents = contentRows(fresh, firstId);
-  await insertColumns(tx, "event_headers", columnsOf(headerNames, headers), headers.length);
-  await insertColumns(tx, "event_bodies", columnsOf(bodyNames, bodies), bodies.length);
+  const sessions = foldSessions(events);
+  const heads = [...lastOfStreams(fresh).values()];
+  await insertColumns(tx, "event_headers", headerColumns(events, firstId), events.length);
+  await insertColumns(tx, "event_bodies", bodyColumns(events, firstId), events.length);
   if (contents.length > 0)
-    await insertColumns(tx, "contents", columnsOf(contentNames, contents), contents.length);
-  await addSessions(tx, events);
-  await moveHeads(tx, fresh, now);
-  await keepCheckpoints(tx, fresh, now);
+    await insertColumns(tx, "contents", columnsOf(contents), contents.length);
+  if (sessions.length > 0)
+    await insertColumns(tx, "sessions", columnsOf(sessions), sessions.length, addToSession);
+  await insertColumns(tx, "streams", streamColumns(heads, now), heads.length, moveHead);
+  await insertColumns(
+    tx,
+    "checkpoints",
+    checkpointColumns(heads, now),
+    heads.length,
+    replaceCheckpoint,
+  );
+}
+
+function headerColumns(
+  events: readonly CheckedEvent[],
+  firstId: number,
+): Columns<AuditSchema["event_headers"]> {
+  return {
+    id: each(events, (_event, index) => firstId + index),
+    stream: each(events, ({ header }) => header.stream),
+    seq: each(events, ({ header }) => header.seq),
+    time: each(events, ({ header }) => header.time),
+    type: each(events, ({ header }) => header.type),
+    prev: each(events, ({ header }) => header.prev),
+    body_hash: each(events, ({ header }) => header.bodyHash),
+    hash: each(events, ({ hash }) => hash),
+    pruned_at: null,
+  };
+}
+
+function bodyColumns(
+  events: readonly CheckedEvent[],
+  firstId: number,
+): Columns<AuditSchema["event_bodies"]> {
+  return {
+    id: each(events, (_event, index) => firstId + index),
+    body: each(events, ({ canonical }) => canonical.body),
+    session: eachSearched(events, ({ body }) => body.session),
+    namespace: eachSearched(
+      events,
+      ({ body }) => body.subject?.namespace ?? body.connection?.namespace,
+    ),
+    service_account: eachSearched(events, ({ body }) => body.subject?.serviceAccount),
+    pod: eachSearched(events, ({ body }) => body.subject?.pod),
+    pod_uid: eachSearched(events, ({ body }) => body.subject?.podUid),
+    chain: eachSearched(events, ({ body }) => body.subject?.chain),
+    connection: eachSearched(events, ({ body }) => connectionName(body)),
+    verdict: eachSearched(events, ({ body }) => body.decision?.verdict),
+    policy: eachSearched(events, ({ body }) => body.decision?.policy),
+    rule: eachSearched(events, ({ body }) => body.decision?.rule),
+  };
 }
 
 function contentRows(fresh: readonly Fresh[], firstId: number): readonly AuditSchema["contents"][] {
@@ -97,112 +117,54 @@ function contentRows(fresh: readonly Fresh[], firstId: number): readonly AuditSc
   });
 }
 
-function headerRow(id: number, { header, hash }: StoredEvent): AuditSchema["event_headers"] {
-  const { stream, seq, time, type, prev, bodyHash } = header;
-  return { id, stream, seq, time, type, prev, body_hash: bodyHash, hash, pruned_at: null };
-}
+/** Additive, so that it does not matter how many batches a session arrives in. */
+const addToSession = `on conflict (id) do update set
+  chain = coalesce(excluded.chain, sessions.chain),
+  last_at = case when excluded.last_at > sessions.last_at then excluded.last_at else sessions.last_at end,
+  ended = case when excluded.ended = 1 then 1 else sessions.ended end,
+  operations = sessions.operations + excluded.operations,
+  denied = sessions.denied + excluded.denied,
+  held = sessions.held + excluded.held,
+  masked = sessions.masked + excluded.masked`;
 
-function bodyRow(id: number, { body }: StoredEvent): AuditSchema["event_bodies"] {
-  const { subject, connection, decision } = body;
+const moveHead =
+  "on conflict (stream) do update set seq = excluded.seq, hash = excluded.hash, last_at = excluded.last_at";
+
+function streamColumns(heads: readonly Head[], now: string): Columns<AuditSchema["streams"]> {
   return {
-    id,
-    // Written when its digest was checked (check.ts), and kept.
-    body: canonicalJson(body),
-    session: column(body.session),
-    namespace: column(subject?.namespace ?? connection?.namespace),
-    service_account: column(subject?.serviceAccount),
-    pod: column(subject?.pod),
-    pod_uid: column(subject?.podUid),
-    chain: column(subject?.chain),
-    connection:
-      connection === undefined ? null : column(`${connection.namespace}/${connection.name}`),
-    verdict: column(decision?.verdict),
-    policy: column(decision?.policy),
-    rule: column(decision?.rule),
+    stream: each(heads, ({ last }) => last.header.stream),
+    seq: each(heads, ({ last }) => last.header.seq),
+    hash: each(heads, ({ last }) => last.hash),
+    first_at: now,
+    last_at: now,
   };
 }
 
-/** Additive, so that it does not matter how many batches a session arrives in. */
-async function addSessions(tx: Writing, events: readonly StoredEvent[]): Promise<void> {
-  const rows = foldSessions(events);
-  if (rows.length === 0) return;
-  await tx
-    .insertInto("sessions")
-    .values([...rows])
-    .onConflict((conflicting) =>
-      conflicting.column("id").doUpdateSet((eb) => ({
-        chain: eb.fn.coalesce("excluded.chain", "sessions.chain"),
-        last_at: eb
-          .case()
-          .when("excluded.last_at", ">", eb.ref("sessions.last_at"))
-          .then(eb.ref("excluded.last_at"))
-          .else(eb.ref("sessions.last_at"))
-          .end(),
-        ended: eb
-          .case()
-          .when("excluded.ended", "=", 1)
-          .then(1)
-          .else(eb.ref("sessions.ended"))
-          .end(),
-        operations: eb("sessions.operations", "+", eb.ref("excluded.operations")),
-        denied: eb("sessions.denied", "+", eb.ref("excluded.denied")),
-        held: eb("sessions.held", "+", eb.ref("excluded.held")),
-        masked: eb("sessions.masked", "+", eb.ref("excluded.masked")),
-      })),
-    )
-    .execute();
-}
+const replaceCheckpoint = `on conflict (stream, period) do update set
+  seq = excluded.seq, hash = excluded.hash, head = excluded.head, received_at = excluded.received_at`;
 
-async function moveHeads(tx: Writing, fresh: readonly Fresh[], now: string): Promise<void> {
-  const rows = [...lastOfStreams(fresh)].map(([stream, { last }]) => ({
-    stream,
-    seq: last.header.seq,
-    hash: last.hash,
-    first_at: now,
-    last_at: now,
-  }));
-  await tx
-    .insertInto("streams")
-    .values(rows)
-    .onConflict((conflicting) =>
-      conflicting.column("stream").doUpdateSet((eb) => ({
-        seq: eb.ref("excluded.seq"),
-        hash: eb.ref("excluded.hash"),
-        last_at: now,
-      })),
-    )
-    .execute();
-}
-
-async function keepCheckpoints(tx: Writing, fresh: readonly Fresh[], now: string): Promise<void> {
-  const period = now.slice(0, "2026-11-20T10".length);
-  const rows = [...lastOfStreams(fresh)].map(([stream, { last, head }]) => ({
-    stream,
-    period,
-    seq: last.header.seq,
-    hash: last.hash,
-    head,
+function checkpointColumns(
+  heads: readonly Head[],
+  now: string,
+): Columns<AuditSchema["checkpoints"]> {
+  return {
+    stream: each(heads, ({ last }) => last.header.stream),
+    period: now.slice(0, "2026-11-20T10".length),
+    seq: each(heads, ({ last }) => last.header.seq),
+    hash: each(heads, ({ last }) => last.hash),
+    head: each(heads, ({ head }) => head),
     received_at: now,
-  }));
-  await tx
-    .insertInto("checkpoints")
-    .values(rows)
-    .onConflict((conflicting) =>
-      conflicting.columns(["stream", "period"]).doUpdateSet((eb) => ({
-        seq: eb.ref("excluded.seq"),
-        hash: eb.ref("excluded.hash"),
-        head: eb.ref("excluded.head"),
-        received_at: now,
-      })),
-    )
-    .execute();
+  };
+}
+
+interface Head {
+  readonly last: StoredEvent;
+  readonly head: string;
 }
 
 /** One row a stream, or the upsert would meet itself. */
-function lastOfStreams(
-  fresh: readonly Fresh[],
-): ReadonlyMap<string, { readonly last: StoredEvent; readonly head: string }> {
-  const heads = new Map<string, { readonly last: StoredEvent; readonly head: string }>();
+function lastOfStreams(fresh: readonly Fresh[]): ReadonlyMap<string, Head> {
+  const heads = new Map<string, Head>();
   for (const { batch, events } of fresh) {
     const last = events.at(-1);
     if (last !== undefined) heads.set(batch.stream, { last, head: batch.head });

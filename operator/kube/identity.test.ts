@@ -165,6 +165,32 @@ async function refusal(
   throw new Error("the token was accepted");
 }
 
+test("a token that was proven a moment ago is believed without its signature being checked, and not when its time is over", async () => {
+  api.review = goodReview();
+  let time = now;
+  const pods = new ObjectStore<KubeObject>({}, () => undefined);
+  pods.put(aPod());
+  const identity = kubeIdentity({
+    client: api.client,
+    pods,
+    now: () => time,
+    checksPeerAddress: true,
+    notInjected: () => undefined,
+  });
+  const verify = (token: string): Promise<PodIdentity> =>
+    identity.verify(token, "10.1.2.3", AbortSignal.timeout(5_000));
+  const token = await aToken();
+  const { podUid } = await verify(token);
+  assert.deepEqual(await verify(token), await verify(token));
+  assert.equal(podUid, "uid-1");
+  const forged = `${token.slice(0, -8)}AAAAAAAA`;
+  await assert.rejects(verify(forged), { reason: "TokenSignature" });
+  await assert.rejects(verify(forged), { reason: "TokenSignature" }, "a refusal is no proof");
+  // Past its tolerance, and long after it was last shown.
+  time = now + 611_000;
+  await assert.rejects(verify(token), { reason: "TokenExpired" });
+});
+
 test("a token of a running, injected pod that calls from its own address proves the pod", async () => {
   api.review = goodReview();
   assert.deepEqual(await verified(await aToken(), aPod()), {

@@ -4,6 +4,7 @@ import { podAudience } from "../../contract/control.ts";
 import { TokenRefused } from "../resources.ts";
 import type { KubeClient } from "./client.ts";
 import { fieldAt, isJsonObject, listAt, textAt } from "./objects.ts";
+import { ProvenTokens } from "./proven-tokens.ts";
 
 /** Keys of the API server change when somebody rotates them by hand; a token with an unknown key makes us look again, this often at most. */
 const reloadIntervalMs = 5_000;
@@ -33,17 +34,25 @@ interface Issuer {
 export class TokenClaims {
   readonly #client: KubeClient;
   readonly #now: () => number;
+  readonly #proven: ProvenTokens<PodClaims>;
   #issuer: Issuer | undefined;
   #loading: Promise<Issuer> | undefined;
 
   constructor(client: KubeClient, now: () => number) {
     this.#client = client;
     this.#now = now;
+    this.#proven = new ProvenTokens(now);
   }
 
   /** Throws TokenRefused. */
   async read(token: string, signal: AbortSignal): Promise<PodClaims> {
-    return podClaims(await this.#verify(token, await this.#keys(keysTtlMs, signal), signal));
+    const known = this.#proven.get(token);
+    if (known !== undefined) return known;
+    const claims = podClaims(
+      await this.#verify(token, await this.#keys(keysTtlMs, signal), signal),
+    );
+    this.#proven.add(token, claims, claims.expiresAt);
+    return claims;
   }
 
   async #verify(token: string, issuer: Issuer, signal: AbortSignal): Promise<JWTPayload> {

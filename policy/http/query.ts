@@ -10,13 +10,15 @@ export type Query = Readonly<Record<string, readonly string[]>>;
 const settled = /^[-A-Za-z0-9._~!$&'()*,;=:@/?]*$/;
 const unreserved = /[-A-Za-z0-9._~]/;
 
+const noParameters = Object.freeze({ value: Object.freeze({}) });
+
 /**
  * Every occurrence of every parameter, decoded as forms are (`+` is a space).
  *
  * @param text behind the `?`
  */
 export function readQuery(text: string): { readonly value: Query } | { readonly problem: string } {
-  if (text === "") return { value: {} };
+  if (text === "") return noParameters;
   if (!/^[!-"$-~]*$/.test(text))
     return { problem: "the query contains a character that has to be percent-encoded" };
   if (text.includes(";"))

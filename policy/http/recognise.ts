@@ -1,7 +1,7 @@
 // An HTTP request line and its headers -> facts. Pure; what two readers could read differently is `unrecognised`, or `ambiguous` where only a
 // rule that reads it minds.
 import { printable } from "../describe.ts";
-import type { Ambiguities, HttpFacts, HttpOperation, HttpUpgrade } from "../operation.ts";
+import type { Ambiguities, HttpOperation, HttpUpgrade } from "../operation.ts";
 import { maxTargetLength, normalisePath } from "./path.ts";
 import { readQuery } from "./query.ts";
 import type { Query } from "./query.ts";
@@ -25,15 +25,21 @@ const targetPattern = /^\/[!-"$-~]*$/;
 const maxSummaryLength = 300;
 
 /** Headers that make some frameworks take another method or path than the request line's. */
-export const overrideHeaders: ReadonlySet<string> = new Set([
+const overrides = [
   "x-http-method-override",
   "x-http-method",
   "x-method-override",
   "x-original-url",
   "x-rewrite-url",
-]);
+] as const;
+export const overrideHeaders: ReadonlySet<string> = new Set(overrides);
 
-type Read<T> = { readonly value: T } | { readonly problem: string };
+/** What was read, or why it could not be. */
+type Read = string | Problem;
+
+interface Problem {
+  readonly problem: string;
+}
 
 /**
  * Recognises one request.
@@ -42,55 +48,62 @@ type Read<T> = { readonly value: T } | { readonly problem: string };
  * recogniseHttp({ method: "GET", host: "api.example.com", target: "/v1/orders?page=2", headers: {} }).facts.path // "/v1/orders"
  */
 export function recogniseHttp(head: HttpRequestHead): HttpOperation {
+  const { method, upgrade } = head;
   const host = readHost(head.host);
-  const target = readTarget(head.target, "value" in host ? host.value : undefined);
+  const target = readTarget(head.target, host);
   const contentType = readContentType(head.headers["content-type"]);
-  const upgrade = head.upgrade === undefined ? {} : { upgrade: head.upgrade };
-  const what = head.upgrade === undefined ? head.method : `${head.method} (${head.upgrade})`;
-  const facts: HttpFacts = {
-    method: head.method,
-    host: "value" in host ? host.value : "",
-    path: target.path,
-    query: target.query,
-    contentType: "value" in contentType ? contentType.value : "",
-    ...upgrade,
+  const what = upgrade === undefined ? method : `${method} (${upgrade})`;
+  const name = textOf(host);
+  const { path, query, ambiguous } = target;
+  const seen = { method, host: name, path };
+  const facts = { method, host: name, path, query, contentType: textOf(contentType) };
+  const operation: HttpOperation = {
+    kind: "http",
+    summary: printable(`${what} ${name}${path}`).slice(0, maxSummaryLength),
+    accesses: [
+      upgrade === undefined ? { kind: "http", ...seen } : { kind: "http", ...seen, upgrade },
+    ],
+    facts: upgrade === undefined ? facts : { ...facts, upgrade },
   };
-  const problem =
-    methodProblem(head.method) ??
+  const unrecognised =
+    methodProblem(method) ??
     problemOf(host) ??
     target.problem ??
     problemOf(contentType) ??
     overrideProblem(head.headers);
+  if (unrecognised === undefined && ambiguous === undefined) return operation;
   return {
-    kind: "http",
-    summary: printable(`${what} ${facts.host}${facts.path}`).slice(0, maxSummaryLength),
-    accesses: [
-      { kind: "http", method: facts.method, host: facts.host, path: facts.path, ...upgrade },
-    ],
-    facts,
-    ...(problem !== undefined && { unrecognised: problem }),
-    ...(target.ambiguous !== undefined && { ambiguous: target.ambiguous }),
+    ...operation,
+    ...(unrecognised !== undefined && { unrecognised }),
+    ...(ambiguous !== undefined && { ambiguous }),
   };
 }
 
-function problemOf(read: Read<unknown>): string | undefined {
-  return "problem" in read ? read.problem : undefined;
+function problemOf(read: Read): string | undefined {
+  return typeof read === "string" ? undefined : read.problem;
 }
+
+function textOf(read: Read): string {
+  return typeof read === "string" ? read : "";
+}
+
+const methodPattern = /^[A-Z][A-Z0-9_-]{0,31}$/;
+/** As it is read: nothing to fold or to cut off. */
+const settledHost = /^[-a-z0-9._]{0,254}[-a-z0-9_]$/;
 
 /** Methods are case-sensitive, but some servers take `get` for `GET`. */
 function methodProblem(method: string): string | undefined {
   if (method === "CONNECT") return "CONNECT opens a tunnel that cannot be looked into";
-  return /^[A-Z][A-Z0-9_-]{0,31}$/.test(method)
-    ? undefined
-    : "the method is not one word in capital letters";
+  return methodPattern.test(method) ? undefined : "the method is not one word in capital letters";
 }
 
 /** Lower case, without port and final dot. */
-function readHost(raw: string): Read<string> {
+function readHost(raw: string): Read {
+  if (settledHost.test(raw)) return raw;
   const [, name] = /^(\[[0-9A-Fa-f:.]+\]|[-A-Za-z0-9._]+)(?::[0-9]{1,5})?$/.exec(raw) ?? [];
   if (name === undefined || name.length > 255)
     return { problem: "the host is not a name or an address" };
-  return { value: name.toLowerCase().replace(/\.$/, "") };
+  return name.toLowerCase().replace(/\.$/, "");
 }
 
 interface Target {
@@ -100,63 +113,72 @@ interface Target {
   readonly ambiguous?: Ambiguities;
 }
 
-function readTarget(target: string, host: string | undefined): Target {
-  const none = { path: "", query: {} };
+const nothingRead = { path: "", query: {} };
+
+function readTarget(target: string, host: Read): Target {
   if (target.length > maxTargetLength)
-    return { ...none, problem: `the request target is longer than ${maxTargetLength} characters` };
+    return {
+      ...nothingRead,
+      problem: `the request target is longer than ${maxTargetLength} characters`,
+    };
   const local = stripOrigin(target, host);
-  if ("problem" in local) return { ...none, problem: local.problem };
-  if (!targetPattern.test(local.value))
-    return { ...none, problem: "the request target contains what no request line can" };
-  const mark = local.value.indexOf("?");
-  const raw = mark < 0 ? local.value : local.value.slice(0, mark);
+  if (typeof local !== "string") return { ...nothingRead, problem: local.problem };
+  if (!targetPattern.test(local))
+    return { ...nothingRead, problem: "the request target contains what no request line can" };
+  const mark = local.indexOf("?");
+  const raw = mark < 0 ? local : local.slice(0, mark);
   const path = normalisePath(raw);
-  const query = readQuery(mark < 0 ? "" : local.value.slice(mark + 1));
-  const ambiguous: Ambiguities = {
-    ...("problem" in path && { path: path.problem }),
-    ...("problem" in query && { query: query.problem }),
-  };
+  const query = readQuery(mark < 0 ? "" : local.slice(mark + 1));
+  if ("path" in path && "value" in query) return { path: path.path, query: query.value };
   return {
     path: "path" in path ? path.path : raw,
     query: "value" in query ? query.value : {},
-    ...(Object.keys(ambiguous).length > 0 && { ambiguous }),
+    ambiguous: {
+      ...("problem" in path && { path: path.problem }),
+      ...("problem" in query && { query: query.problem }),
+    },
   };
 }
 
 /** `http://host/path` -> `/path`, when the host is the request's own (RFC 9112 section 3.2.2). */
-function stripOrigin(target: string, host: string | undefined): Read<string> {
-  if (target.startsWith("/")) return { value: target };
+function stripOrigin(target: string, host: Read): Read {
+  if (target.startsWith("/")) return target;
   const [, authority = "", rest = ""] = /^https?:\/\/([^/?#]*)(.*)$/is.exec(target) ?? [];
   const named = readHost(authority);
-  if ("problem" in named)
+  if (typeof named !== "string")
     return { problem: "the request target is neither a path nor an http URL" };
-  if (named.value !== host)
+  if (named !== host)
     return { problem: "the request target and the Host header name different hosts" };
-  return { value: rest.startsWith("/") ? rest : `/${rest}` };
+  return rest.startsWith("/") ? rest : `/${rest}`;
 }
 
 /** RFC 8259 section 8.1: JSON is UTF-8. Some servers believe the parameter all the same, and in UTF-7 `+ACI-` is a quotation mark. */
 const utf8Charset = /^charset\s*=\s*"?(?:utf-?8|us-ascii)"?\s*;?$/i;
 
+const typePattern = /^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/;
+const jsonType = /[/+]json$/;
+
 /** Media type without parameters, lower case; empty when there is none. */
-function readContentType(header: string | readonly string[] | undefined): Read<string> {
-  if (header === undefined) return { value: "" };
-  const values = typeof header === "string" ? [header] : header;
-  const [only] = values;
-  if (values.length !== 1 || only === undefined)
+function readContentType(header: string | readonly string[] | undefined): Read {
+  if (header === undefined) return "";
+  const only = typeof header === "string" ? header : header[0];
+  if (only === undefined || (typeof header !== "string" && header.length !== 1))
     return { problem: "the request has several Content-Type headers" };
+  // Without parameters, as most come.
+  if (typePattern.test(only)) return only;
   // Go's http.Post without a type: an empty header says as much as none.
-  if (only.trim() === "") return { value: "" };
+  if (only.trim() === "") return "";
   const type = (only.split(";")[0] ?? "").trim().toLowerCase();
-  if (!/^[-a-z0-9!#$&^_.+]+\/[-a-z0-9!#$&^_.+]+$/.test(type))
-    return { problem: "the Content-Type is no media type" };
+  if (!typePattern.test(type)) return { problem: "the Content-Type is no media type" };
   const parameters = only.slice(only.indexOf(";") + 1).trim();
-  if (/[/+]json$/.test(type) && /charset/i.test(parameters) && !utf8Charset.test(parameters))
+  if (jsonType.test(type) && /charset/i.test(parameters) && !utf8Charset.test(parameters))
     return { problem: "the Content-Type says that the JSON is not in UTF-8" };
-  return { value: type };
+  return type;
 }
 
 function overrideProblem(headers: RequestHeaders): string | undefined {
-  const found = [...overrideHeaders].find((name) => headers[name] !== undefined);
-  return found && `the header ${found} makes some servers take another method or path`;
+  for (const found of overrides)
+    if (headers[found] !== undefined)
+      return `the header ${found} makes some servers take another method or path`;
+  return undefined;
 }

@@ -6,6 +6,8 @@ const format = /\.(?:json|xml|html?|csv|txt|pdf|ya?ml|js|rss|atom|action|do|aspx
 /** Windows drops these at the end of a name. */
 const dropped = /[. ]+(?=\/|$)/g;
 const ascii = /^[\x20-\x7e]*$/;
+/** Nothing in it that anybody folds, drops or cuts off, as in most paths. */
+const settled = /^[-_~a-z0-9/]*$/;
 
 /**
  * Without letters' case and compatible forms, and without what file systems drop.
@@ -20,6 +22,7 @@ export function foldPath(path: string): string {
 
 /** Every way in which a tolerant server could read the path, folded, with and without a final slash. */
 export function tolerantReadings(path: string): readonly string[] {
+  if (settled.test(path)) return withAndWithoutSlash(path);
   const folded = foldPath(path);
   const readings = withAndWithoutSlash(folded);
   // A server that decodes before it looks for the query or fragment.

@@ -54,10 +54,9 @@ export function httpMismatch(
   const { methods, hosts, query, contentTypes } = matcher;
   if (!upgradeMatches(matcher, facts, reading)) return "upgrades";
   if (methods && !matchesAny(methods, facts.method)) return "methods";
-  if (hosts && !hosts.some((host) => matchesHost(host, facts.host))) return "hosts";
+  if (hosts && !hostMatches(hosts, facts.host)) return "hosts";
   if (!pathMatches(matcher, facts.path, reading)) return "paths";
-  if (query && !query.every(({ name, value }) => parameterMatches(facts, name, value, reading)))
-    return "query";
+  if (query && !queryMatches(query, facts, reading)) return "query";
   if (contentTypes && !matchesAny(contentTypes, facts.contentType)) return "contentTypes";
   return undefined;
 }
@@ -79,7 +78,20 @@ function upgradeMatches(
 function pathMatches({ paths, foldedPaths }: HttpMatcher, path: string, reading: Reading): boolean {
   if (paths === undefined || matchesPaths(paths, path)) return true;
   if (reading === "covers" || foldedPaths === undefined) return false;
-  return tolerantReadings(path).some((one) => matchesPaths(foldedPaths, one));
+  for (const one of tolerantReadings(path)) if (matchesPaths(foldedPaths, one)) return true;
+  return false;
+}
+
+function hostMatches(hosts: readonly HostPattern[], host: string): boolean {
+  return hosts.some((pattern) => matchesHost(pattern, host));
+}
+
+function queryMatches(
+  query: NonNullable<HttpMatcher["query"]>,
+  facts: HttpFacts,
+  reading: Reading,
+): boolean {
+  return query.every(({ name, value }) => parameterMatches(facts, name, value, reading));
 }
 
 /**

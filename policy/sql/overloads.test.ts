@@ -36,6 +36,22 @@ const cases: [string, string[]][] = [
   ["SELECT CASE a WHEN 1 THEN 2 END FROM t", ["select public.="]],
   ["SELECT a FROM t WHERE a IN (SELECT b FROM u)", ["select public.="]],
   ["SELECT FROM nowhere WHERE", []],
+  // What the text itself makes.
+  [
+    "CREATE FUNCTION upper(t) RETURNS text LANGUAGE sql AS ''; SELECT upper(t), t.upper FROM t",
+    ["select public.upper"],
+  ],
+  [
+    "CREATE AGGREGATE max(t) (SFUNC = f, STYPE = text); SELECT max(t) FROM t",
+    ["select public.max"],
+  ],
+  [
+    "CREATE OPERATOR public.- (LEFTARG = t, RIGHTARG = t, FUNCTION = f); SELECT a - b FROM t",
+    ["select public.-"],
+  ],
+  ["ALTER FUNCTION f(t) RENAME TO upper; SELECT upper(t) FROM t", ["select public.upper"]],
+  ["ALTER FUNCTION s.upper(t) SET SCHEMA public; SELECT upper(t) FROM t", ["select public.upper"]],
+  ["ALTER OPERATOR s.- (t, t) SET SCHEMA public; SELECT a - b FROM t", ["select public.-"]],
 ];
 
 for (const [sql, expected] of cases) {

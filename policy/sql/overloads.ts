@@ -5,6 +5,7 @@
 // a function a text that may mean it needs a rule for it (`functions: [public.lower]`), besides what it needs anyway.
 // Functions of extensions and those written in C, which superusers alone can make, are taken as what they are called.
 import type { FunctionAccess, StatementKind } from "../operation.ts";
+import { asText, bodyOf, strings, tagged } from "./ast.ts";
 import { dotted, type CatalogNames } from "./catalog-names.ts";
 import type { SqlGrammar } from "./grammar.ts";
 import type { Sink } from "./walk-context.ts";
@@ -57,15 +58,68 @@ export function overloadsFromRows(rows: readonly (readonly (string | null)[])[])
 const comparing = /\b(?:between|case|in|using|natural)\b/i;
 const comparisons: readonly string[] = ["=", "<>", "<", ">", "<=", ">="];
 
+const functionTypes: ReadonlySet<string> = new Set([
+  "OBJECT_FUNCTION",
+  "OBJECT_PROCEDURE",
+  "OBJECT_ROUTINE",
+  "OBJECT_AGGREGATE",
+]);
+
+/** What a statement may give a name in `public` to, as far as its name is to be read there. */
+function madeBy(node: unknown): { readonly operator: boolean; readonly name: string } | undefined {
+  const { tag, body = {} } = tagged(node) ?? { tag: "" };
+  const last = (names: unknown): string => strings(names).at(-1) ?? "";
+  switch (tag) {
+    case "CreateFunctionStmt":
+      return { operator: false, name: last(body["funcname"]) };
+    case "DefineStmt":
+      if (body["kind"] === "OBJECT_AGGREGATE")
+        return { operator: false, name: last(body["defnames"]) };
+      return body["kind"] === "OBJECT_OPERATOR"
+        ? { operator: true, name: last(body["defnames"]) }
+        : undefined;
+    case "RenameStmt":
+      return functionTypes.has(asText(body["renameType"]))
+        ? { operator: false, name: asText(body["newname"]) }
+        : undefined;
+    case "AlterObjectSchemaStmt": {
+      const type = asText(body["objectType"]);
+      const name = last(bodyOf(body["object"], "ObjectWithArgs")?.["objname"]);
+      return functionTypes.has(type) || type === "OBJECT_OPERATOR"
+        ? { operator: type === "OBJECT_OPERATOR", name }
+        : undefined;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** With those that the text itself makes, of which nobody asks whether they take a row. */
+function withMade(
+  overloads: Overloads,
+  statements: readonly { readonly node: unknown }[],
+): Overloads {
+  const made = statements.flatMap(({ node }) => madeBy(node) ?? []);
+  if (made.length === 0) return overloads;
+  const functions = made.flatMap(({ operator, name }) => (operator ? [] : [name]));
+  const operators = made.flatMap(({ operator, name }) => (operator ? [name] : []));
+  return {
+    functions: new Set([...overloads.functions, ...functions]),
+    rowFunctions: new Set([...overloads.rowFunctions, ...functions]),
+    operators: new Set([...overloads.operators, ...operators]),
+  };
+}
+
 /** What this text may run besides what its own accesses say; nothing for a text that is not understood. */
 export function overloadedCalls(
   text: string,
   grammar: SqlGrammar,
   names: CatalogNames,
-  overloads: Overloads,
+  known: Overloads,
 ): readonly FunctionAccess[] {
   const parsed = grammar.parse(text);
   if (!parsed.ok) return [];
+  const overloads = withMade(known, parsed.statements);
   const calls = new Map<string, FunctionAccess>();
   const add = (name: string, statement: StatementKind): void => {
     const called = dotted("public", name);

@@ -28,6 +28,37 @@ function withoutPlaces(value: unknown): unknown {
 }
 
 describe("the summary", () => {
+  test("no blank stands beside another or at an end, and nothing is hidden, wherever they come", () => {
+    const piece = fc.constantFrom(
+      "a",
+      "b1",
+      " ",
+      " ",
+      "\t",
+      "\n",
+      "\u00a0",
+      "\u200b",
+      "\u007f",
+      "\u0007",
+      "é",
+      "~",
+      "!",
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+        const text = pieces.join("");
+        const expected = text
+          .replaceAll(/\s+/g, " ")
+          .replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cn}]/gu, "\u00b7")
+          .trim();
+        assert.equal(
+          summarise(text, () => []),
+          expected,
+        );
+      }),
+    );
+  });
+
   const shown: [string, string][] = [
     ["SELECT 1 -- approved by the boss\n FROM t", "SELECT 1 FROM t"],
     ["/* harmless */ DELETE /* really */ FROM t", "DELETE FROM t"],

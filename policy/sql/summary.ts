@@ -10,7 +10,9 @@ type Scan = (text: string) => readonly Token[];
 /** One line without comments, controls and passwords; cut at 512 characters. */
 export function summarise(text: string, scan: Scan): string {
   const line = needsTokens(text) ? fromTokens(text, scan) : text;
-  const shown = line.replaceAll(/\s+/g, " ").replaceAll(invisible, "\u00b7").trim();
+  const shown = isPlainLine(line)
+    ? line
+    : line.replaceAll(/\s+/g, " ").replaceAll(invisible, "\u00b7").trim();
   if (shown.length <= maxSummaryLength) return shown;
   return `${shown.slice(0, maxSummaryLength - 1).toWellFormed()}…`;
 }
@@ -29,6 +31,18 @@ export function deparseForApproval(text: string, scan: Scan): string | undefined
 
 /** Controls and characters that reorder or hide text: what an approver sees must be what runs. */
 const invisible = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\u2028\u2029\u115f\u1160\u3164\uffa0]/gu;
+
+/** Printable ASCII with single blanks between its words, as most statements are: there is nothing to be rewritten. */
+function isPlainLine(line: string): boolean {
+  let wasBlank = true;
+  for (let at = 0; at < line.length; at++) {
+    const code = line.charCodeAt(at);
+    const isBlank = code === 0x20;
+    if (code < 0x20 || code > 0x7e || (isBlank && wasBlank)) return false;
+    wasBlank = isBlank;
+  }
+  return !wasBlank;
+}
 
 function needsTokens(text: string): boolean {
   return text.includes("--") || text.includes("/*") || /password/i.test(text);

@@ -3,11 +3,12 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { startOf } from "../../contract/chain.ts";
 import { hashOf, isIntact, lastLine, lineEnd } from "./lines.ts";
-import { makeRecord, parseRecord } from "./record.ts";
+import { parseRecord } from "./record.ts";
+import { RecordWriter } from "./record-writer.ts";
 
 function record(summary: string, text?: string) {
   const contents = text === undefined ? [] : [{ part: "request" as const, text }];
-  return makeRecord(startOf("agents/pod/uid"), {
+  return new RecordWriter().make(startOf("agents/pod/uid"), {
     type: "operation",
     time: "2026-11-20T10:00:00.123Z",
     body: { session: "s", operation: { kind: "sql", summary } },
@@ -23,7 +24,7 @@ test("a line is intact exactly where reading it whole says so, whatever byte of 
       fc.nat(),
       fc.integer({ min: 1, max: 255 }),
       (summary, text, place, change) => {
-        const line = Buffer.from(record(summary.toWellFormed(), text).line).subarray(0, -1);
+        const line = record(summary.toWellFormed(), text).line.subarray(0, -1);
         assert.ok(isIntact(line, 1));
         assert.ok(!isIntact(line, 2), "another number");
         const changed = Buffer.from(line);
@@ -41,9 +42,9 @@ test("a line is intact exactly where reading it whole says so, whatever byte of 
 test("the hash of the last of many lines is found, also behind texts that look like one", () => {
   const tricky = record('},"hash":"sha256-AAAA","body":', '"},"hash":"');
   const plain = record("SELECT 1");
-  const lines = Buffer.from(plain.line + tricky.line);
+  const lines = Buffer.concat([plain.line, tricky.line]);
   assert.equal(hashOf(lines, lastLine(lines)), tricky.event.hash);
   assert.equal(hashOf(lines, 0), plain.event.hash);
-  assert.equal(lineEnd(lines, 0), Buffer.byteLength(plain.line));
+  assert.equal(lineEnd(lines, 0), plain.line.length);
   assert.equal(lineEnd(Buffer.from("no end"), 0), -1);
 });

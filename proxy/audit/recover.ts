@@ -1,7 +1,8 @@
 // What the spool finds when it opens, and the rewriting of what is unshipped under a new stream name.
 import { rmSync, statSync } from "node:fs";
 import { type ChainPosition, firstPrev, isSuccessor, startOf } from "../../contract/chain.ts";
-import { makeRecord, parseRecord, rechain, type SpoolRecord } from "./record.ts";
+import { parseRecord, type SpoolRecord } from "./record.ts";
+import { RecordWriter, type WrittenRecord } from "./record-writer.ts";
 import {
   cutTorn,
   keepDamaged,
@@ -126,18 +127,20 @@ export function rewrite(input: RewriteInput): {
   readonly head: ChainPosition;
 } {
   const found = collect(input);
+  const writer = new RecordWriter();
   const written: Segment[] = [];
   let head: ChainPosition = { stream: input.stream, seq: input.from - 1, hash: firstPrev };
   let segment = begin(input, head);
   for (let seq = input.from; seq <= input.to; seq += 1) {
     const record = found.get(seq);
-    const next = record === undefined ? lost(head, input.now) : rechain(head, record);
-    const bytes = Buffer.byteLength(next.line);
+    const next =
+      record === undefined ? lost(writer, head, input.now) : writer.rechain(head, record);
+    const bytes = next.line.length;
     if (segment.bytes + bytes > input.segmentBytes && seq > segment.firstSeq) {
       written.push(finish(segment));
       segment = begin(input, head);
     }
-    segment.lines.push(next.line);
+    segment.lines.push(Buffer.from(next.line));
     segment.bytes += bytes;
     head = { stream: input.stream, seq, hash: next.event.hash };
   }
@@ -162,9 +165,9 @@ function collect(input: RewriteInput): Map<number, SpoolRecord> {
   return found;
 }
 
-function lost(head: ChainPosition, now: number): SpoolRecord {
+function lost(writer: RecordWriter, head: ChainPosition, now: number): WrittenRecord {
   const seq = head.seq + 1;
-  return makeRecord(head, {
+  return writer.make(head, {
     type: "gap",
     body: { gap: { from: seq, to: seq, reason: "its record was damaged on the proxy's disk" } },
     contents: [],
@@ -173,22 +176,22 @@ function lost(head: ChainPosition, now: number): SpoolRecord {
 }
 
 interface OpenSegment extends Segment {
-  readonly lines: string[];
+  readonly lines: Buffer[];
 }
 
 function begin(input: RewriteInput, after: ChainPosition): OpenSegment {
-  const line = startLine({ after, startedAt: input.now });
+  const line = Buffer.from(startLine({ after, startedAt: input.now }));
   const firstSeq = after.seq + 1;
   return {
     file: segmentFile(input.directory, input.generation, firstSeq),
     firstSeq,
-    bytes: Buffer.byteLength(line),
+    bytes: line.length,
     startedAt: input.now,
     lines: [line],
   };
 }
 
 function finish({ lines, ...segment }: OpenSegment): Segment {
-  writeSegment(segment.file, lines.join(""));
+  writeSegment(segment.file, Buffer.concat(lines));
   return segment;
 }

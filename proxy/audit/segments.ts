@@ -46,6 +46,9 @@ export function startLine({ after, startedAt }: SegmentStart): string {
   return `${JSON.stringify({ segment: 1, stream: after.stream, seq: after.seq, prev: after.hash, startedAt })}\n`;
 }
 
+/** `EventHeader.prev` */
+const hashForm = /^sha256-[\w-]{43}$/;
+
 function parseStart(line: string): SegmentStart | undefined {
   try {
     const value = JSON.parse(line) as {
@@ -61,6 +64,7 @@ function parseStart(line: string): SegmentStart | undefined {
       typeof stream !== "string" ||
       typeof seq !== "number" ||
       typeof prev !== "string" ||
+      !hashForm.test(prev) ||
       typeof startedAt !== "number"
     )
       return undefined;
@@ -139,8 +143,8 @@ export function listSegments(directory: string): {
 }
 
 /** Writes one whole segment and syncs it. For re-chaining, which happens at most a few times in a pod's life. */
-export function writeSegment(file: string, text: string): void {
-  writeFileSync(file, text, { mode: 0o600, flush: true });
+export function writeSegment(file: string, lines: Buffer): void {
+  writeFileSync(file, lines, { mode: 0o600, flush: true });
 }
 
 export function setGeneration(directory: string, generation: number): void {

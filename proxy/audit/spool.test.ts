@@ -14,18 +14,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import fc from "fast-check";
-import {
-  type ChainPosition,
-  firstPrev,
-  sha256,
-  startOf,
-  verifyChain,
-} from "../../contract/chain.ts";
+import { sha256 } from "../../contract/canonical.ts";
+import { type ChainPosition, firstPrev, startOf, verifyChain } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import { batchOf, recordsOf } from "../../contract/delivery.ts";
 import type { EventBody } from "../../contract/event.ts";
 import { ProxyError } from "../errors.ts";
-import { maxBodyBytes, maxContentBytes } from "./record.ts";
+import { maxContentBytes } from "./record.ts";
+import { maxBodyBytes } from "./record-writer.ts";
 import { openSpool, type Spool, type SpoolOptions } from "./spool.ts";
 
 const stream = "agents/invoice-7c9d/6f1c";

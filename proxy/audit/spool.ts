@@ -6,7 +6,7 @@ import type { Content } from "../pipeline.ts";
 import { type Found, reopen, rewrite } from "./recover.ts";
 import { hashOf, lastLine } from "./lines.ts";
 import { type ReadLimit, RecentBlocks } from "./recent.ts";
-import { makeRecord, type SpoolRecord } from "./record.ts";
+import { RecordWriter } from "./record-writer.ts";
 import { RoomQueue } from "./room.ts";
 import { SegmentReader, SpoolDamaged } from "./reading.ts";
 import { markClosed, type Segment, segmentFile, startLine } from "./segments.ts";
@@ -88,6 +88,7 @@ export class Spool {
   #acknowledged: number;
   #bytes = 0;
   #writer: GroupWriter;
+  readonly #records = new RecordWriter();
   readonly #recent: RecentBlocks;
   readonly #reader = new SegmentReader();
   readonly #room = new RoomQueue();
@@ -331,35 +332,31 @@ export class Spool {
     body: EventBody,
     contents: readonly Content[],
   ): { readonly seq: number } {
-    const record = makeRecord(this.#head, { type, body, contents, time: this.#time() });
-    this.#take(record);
-    return { seq: record.event.header.seq };
-  }
-
-  #take(record: SpoolRecord): void {
-    const { header, hash } = record.event;
-    const bytes = Buffer.byteLength(record.line);
+    const input = { type, body, contents, time: this.#time() };
+    const { event, line } = this.#records.make(this.#head, input);
+    const { seq } = event.header;
     let segment = this.#segments.at(-1);
-    if (segment === undefined || segment.bytes + bytes > this.#limits.segmentBytes)
-      segment = this.#begin(header.seq);
-    this.#writer.push(segment.file, segment.bytes, record.line, bytes, header.seq);
-    segment.bytes += bytes;
-    this.#bytes += bytes;
-    this.#head = { stream: header.stream, seq: header.seq, hash };
+    if (segment === undefined || segment.bytes + line.length > this.#limits.segmentBytes)
+      segment = this.#begin(seq);
+    this.#writer.push(segment.file, segment.bytes, line, seq);
+    segment.bytes += line.length;
+    this.#bytes += line.length;
+    this.#head = { stream: this.#head.stream, seq, hash: event.hash };
     this.#listener?.();
+    return { seq };
   }
 
   #begin(firstSeq: number): Segment {
     const startedAt = this.#clock();
-    const line = startLine({ after: this.#head, startedAt });
-    const bytes = Buffer.byteLength(line);
+    const line = Buffer.from(startLine({ after: this.#head, startedAt }));
+    const bytes = line.length;
     const segment: Segment = {
       file: segmentFile(this.#directory, this.#generation, firstSeq),
       firstSeq,
       bytes,
       startedAt,
     };
-    this.#writer.begin(segment.file, line, bytes, firstSeq);
+    this.#writer.begin(segment.file, line, firstSeq);
     this.#segments.push(segment);
     this.#bytes += bytes;
     return segment;

@@ -96,18 +96,19 @@ export class GroupWriter {
   }
 
   /** Takes the line that a new file begins with. `firstSeq`: the number of its first event. */
-  begin(file: string, line: string, bytes: number, firstSeq: number): void {
-    this.#write(this.#newChunk(file, 0, bytes, bytes, firstSeq), line, bytes);
+  begin(file: string, line: Buffer, firstSeq: number): void {
+    this.#write(this.#newChunk(file, 0, line.length, line.length, firstSeq), line);
   }
 
   /** Takes an event's line for `file` at `offset`. Offsets are the caller's: they make a write that failed halfway repeatable. */
-  push(file: string, offset: number, line: string, bytes: number, seq: number): void {
+  push(file: string, offset: number, line: Buffer, seq: number): void {
+    const bytes = line.length;
     const last = this.#chunks.at(-1);
     const chunk =
       last !== undefined && last.file === file && this.#hasRoomBehind(last, bytes)
         ? last
         : this.#newChunk(file, offset, bytes, 0, seq);
-    this.#write(chunk, line, bytes);
+    this.#write(chunk, line);
     chunk.lastSeq = seq;
     if (this.#running !== undefined || this.#broken) return;
     if (this.#pendingBytes >= flushBytes && this.#failure === undefined) this.#start();
@@ -140,11 +141,12 @@ export class GroupWriter {
     return chunk;
   }
 
-  #write(chunk: Chunk, line: string, bytes: number): void {
-    chunk.slab.write(line, this.#slabUsed, "utf8");
-    this.#slabUsed += bytes;
-    chunk.bytes += bytes;
-    this.#pendingBytes += bytes;
+  /** A copy: what it is given is written over. */
+  #write(chunk: Chunk, line: Buffer): void {
+    chunk.slab.set(line, this.#slabUsed);
+    this.#slabUsed += line.length;
+    chunk.bytes += line.length;
+    this.#pendingBytes += line.length;
   }
 
   /** Resolves once everything up to `seq` is on the disk; rejects with RecordingUnavailable. `seq` never goes back. */

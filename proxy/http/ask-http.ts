@@ -1,17 +1,16 @@
 // What a request of an `http` connection asks for: decided on its head alone, unless a rule may hold it, since an approval binds to the body too.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
-import type { TokenVault } from "../../policy/mask/token-vault.ts";
 import type { HttpOperation } from "../../policy/operation.ts";
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { ruleBlocks } from "../../policy/when.ts";
-import type { LiveGrant } from "../pipeline.ts";
+import type { GateSession, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
 import type { Asked } from "./asked.ts";
 import { BodyStream } from "./body.ts";
 import type { BodyPass, Prefix } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
 import type { RequestHead } from "./head.ts";
-import type { SeeFindings } from "./marks.ts";
+import { findings } from "./marks.ts";
 import { SentMask } from "./mask-sent.ts";
 import { TextObserver, isText } from "./text-observer.ts";
 
@@ -25,92 +24,128 @@ export function askHttp(
   exchange: Exchange,
   head: RequestHead,
   live: LiveGrant,
-  masks: RequestMasks,
+  masks: readonly DetectMask[],
+  session: Pick<GateSession, "mark" | "vault">,
 ): Asked | Promise<Asked> {
   if (exchange.request.body.length === 0 || !mayHold(live.bundle, head.method))
-    return asked(exchange, head, live, masks, undefined);
+    return new AskedHttp(exchange, head, live, masks, session, undefined);
   const reading = exchange.readPrefix(holdLimit);
   return reading instanceof Promise
-    ? reading.then((prefix) => asked(exchange, head, live, masks, prefix))
-    : asked(exchange, head, live, masks, reading);
+    ? reading.then((prefix) => new AskedHttp(exchange, head, live, masks, session, prefix))
+    : new AskedHttp(exchange, head, live, masks, session, reading);
 }
 
-/** What applies to this request, and how marks of findings get onto the session once it passed. */
-export interface RequestMasks {
-  readonly masks: readonly DetectMask[];
-  readonly vault: TokenVault;
-  readonly see: (operation: HttpOperation) => SeeFindings | undefined;
-}
+/** A class and no object of closures: most requests need only a few of its answers. */
+class AskedHttp implements Asked {
+  readonly operation: HttpOperation;
+  readonly form: Asked["form"];
+  readonly content: Asked["content"];
+  readonly masked: Asked["masked"];
+  readonly sentHeaders: Asked["sentHeaders"];
+  readonly #exchange: Exchange;
+  readonly #head: RequestHead;
+  readonly #masks: readonly DetectMask[];
+  readonly #session: Pick<GateSession, "mark">;
+  readonly #mask: SentMask | undefined;
+  /** What is recorded of the request. */
+  readonly #text: TextObserver | undefined;
+  /** What was read before the decision, as it would be sent: that is decided on, shown to a person and approved. */
+  readonly #prefix: Prefix | undefined;
 
-function asked(
-  exchange: Exchange,
-  head: RequestHead,
-  live: LiveGrant,
-  { masks, vault, see }: RequestMasks,
-  read: Prefix | undefined,
-): Asked {
-  const { bundle } = live;
-  const operation = recogniseHttp({
-    method: head.method,
-    host: literal(live.endpoint.host),
-    target: head.target,
-    headers: head.all,
-  });
-  const { body } = exchange.request;
-  const mask =
-    masks.length === 0 ? undefined : new SentMask(head, body.length !== 0, masks, bundle, vault);
-  const full = bundle.recording.detail === "Full";
-  const sent =
-    full && isText(head.all["content-type"])
-      ? new TextObserver("request", exchange.share)
-      : undefined;
-  const shown = (chunk: Buffer): Buffer => {
-    sent?.take(chunk);
-    return chunk;
-  };
-  const take = (chunk: Buffer): Buffer => {
-    exchange.bytesIn += chunk.length;
-    return shown(mask === undefined ? chunk : mask.take(chunk));
-  };
-  const pass: BodyPass = mask === undefined ? { take } : { take, end: () => shown(mask.end()) };
-  const whole = (bytes: Buffer): Buffer => {
-    const taken = take(bytes);
-    return mask === undefined ? taken : Buffer.concat([taken, pass.end?.() ?? taken]);
-  };
-  const send = (known: Prefix | undefined): Buffer | BodyStream =>
-    known?.complete === true ? whole(known.bytes) : new BodyStream(body, known?.bytes, pass);
-  // What is decided on, shown to a person and approved is what would be sent.
-  const prefix =
-    mask !== undefined && read?.complete === true
-      ? { bytes: whole(read.bytes), complete: true }
-      : read;
-  const isMasked = prefix !== read;
-
-  return {
-    operation,
-    exact: () => {
-      if (prefix?.complete === false) throw tooLarge(holdLimit, "a request that needs approval");
-      return exactOf(head, prefix?.bytes);
-    },
-    content:
-      prefix === undefined || !prefix.complete
+  /** Throws ProxyError for what cannot be masked. */
+  constructor(
+    exchange: Exchange,
+    head: RequestHead,
+    { bundle, endpoint }: LiveGrant,
+    masks: readonly DetectMask[],
+    session: Pick<GateSession, "mark" | "vault">,
+    read: Prefix | undefined,
+  ) {
+    this.#exchange = exchange;
+    this.#head = head;
+    this.#masks = masks;
+    this.#session = session;
+    this.operation = recogniseHttp({
+      method: head.method,
+      host: literal(endpoint.host),
+      target: head.target,
+      headers: head.all,
+    });
+    const mask =
+      masks.length === 0
         ? undefined
-        : () => ({ part: "request", text: contentText(prefix.bytes) }),
-    form: full ? "readable" : "as asked",
-    ...(mask !== undefined && {
-      masked: mask.counts,
-      sentHeaders: (headers: string[]) => mask.headers(headers),
-    }),
-    body: () => {
-      mask?.passed(see(operation));
-      if (body.length === 0) return null;
-      if (isMasked) return prefix?.bytes ?? null;
-      if (prefix !== undefined || (body.length ?? Infinity) > pieceLimit) return send(prefix);
-      const reading = exchange.readPrefix(pieceLimit);
-      return reading instanceof Promise ? reading.then(send) : send(reading);
-    },
-    observer: () => (full ? new TextObserver("response", exchange.share, sent) : undefined),
-  };
+        : new SentMask(head, exchange.request.body.length !== 0, masks, bundle, session.vault);
+    const full = bundle.recording.detail === "Full";
+    this.#mask = mask;
+    this.#text =
+      full && isText(head.all["content-type"])
+        ? new TextObserver("request", exchange.share)
+        : undefined;
+    const prefix =
+      mask !== undefined && read?.complete === true
+        ? { bytes: this.#whole(read.bytes), complete: true }
+        : read;
+    this.#prefix = prefix;
+    this.form = full ? "readable" : "as asked";
+    this.content =
+      prefix?.complete === true
+        ? () => ({ part: "request", text: contentText(prefix.bytes) })
+        : undefined;
+    this.masked = mask?.counts;
+    this.sentHeaders = mask && ((headers) => mask.headers(headers));
+  }
+
+  exact(): string {
+    if (this.#prefix?.complete === false)
+      throw tooLarge(holdLimit, "a request that needs approval");
+    return exactOf(this.#head, this.#prefix?.bytes);
+  }
+
+  body(): Promise<Buffer | BodyStream | null> | Buffer | BodyStream | null {
+    this.#mask?.passed(findings(this.#masks, this.#session, this.operation));
+    const { body } = this.#exchange.request;
+    const prefix = this.#prefix;
+    if (body.length === 0) return null;
+    if (prefix?.complete === true && this.#mask !== undefined) return prefix.bytes;
+    if (prefix !== undefined || (body.length ?? Infinity) > pieceLimit) return this.#send(prefix);
+    const reading = this.#exchange.readPrefix(pieceLimit);
+    return reading instanceof Promise
+      ? reading.then((known) => this.#send(known))
+      : this.#send(reading);
+  }
+
+  observer(): TextObserver | undefined {
+    return this.form === "readable"
+      ? new TextObserver("response", this.#exchange.share, this.#text)
+      : undefined;
+  }
+
+  #send(known: Prefix | undefined): Buffer | BodyStream {
+    if (known?.complete === true) return this.#whole(known.bytes);
+    const mask = this.#mask;
+    const take = (chunk: Buffer): Buffer => this.#take(chunk);
+    const pass: BodyPass = mask === undefined ? { take } : { take, end: () => this.#end(mask) };
+    return new BodyStream(this.#exchange.request.body, known?.bytes, pass);
+  }
+
+  #whole(bytes: Buffer): Buffer {
+    const taken = this.#take(bytes);
+    return this.#mask === undefined ? taken : Buffer.concat([taken, this.#end(this.#mask)]);
+  }
+
+  #take(chunk: Buffer): Buffer {
+    this.#exchange.bytesIn += chunk.length;
+    return this.#shown(this.#mask === undefined ? chunk : this.#mask.take(chunk));
+  }
+
+  #end(mask: SentMask): Buffer {
+    return this.#shown(mask.end());
+  }
+
+  #shown(chunk: Buffer): Buffer {
+    this.#text?.take(chunk);
+    return chunk;
+  }
 }
 
 /** Whether some rule could hold a request with this method; conditions and chains are left to the decision. */

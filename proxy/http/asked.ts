@@ -21,16 +21,16 @@ export interface Asked {
   readonly operation: Operation;
   /** The head as it goes to the upstream, where the body goes on in another form than it came in, or to another place. */
   readonly head?: RequestHead;
-  readonly exact: () => string;
+  exact(): string;
   readonly content: PassOptions["content"];
   /** Whose answer it is, which says how it is read where it is masked; absent for any server's. */
   readonly provider?: LlmProvider;
   /** Tokens of the request, where its protocol knows of any. */
   readonly inputTokens?: () => number;
   /** What was masked in the request, by detector. */
-  readonly masked?: Counts;
+  readonly masked?: Counts | undefined;
   /** The headers as they may leave, flat; absent where they go as they are. */
-  readonly sentHeaders?: (headers: string[]) => string[];
+  readonly sentHeaders?: ((headers: readonly string[]) => string[]) | undefined;
   /** Where nothing is masked: readable, because the answer is read on the way. */
   readonly form: AnswerForm;
   /** The body as it goes to the upstream; may read more of it. */
@@ -47,16 +47,24 @@ export interface Asked {
  * of its own, and through these shapes the garbage collector takes every exchange for a long-lived one.
  */
 export class AskedOfGate implements PassOptions {
-  readonly exact: PassOptions["exact"];
-  readonly content: PassOptions["content"];
-  readonly inputTokens: PassOptions["inputTokens"];
   readonly #exchange: Exchange;
+  readonly #asked: Asked;
 
-  constructor(exchange: Exchange, { exact, content, inputTokens }: Asked) {
+  constructor(exchange: Exchange, asked: Asked) {
     this.#exchange = exchange;
-    this.exact = exact;
-    this.content = content;
-    this.inputTokens = inputTokens;
+    this.#asked = asked;
+  }
+
+  get content(): PassOptions["content"] {
+    return this.#asked.content;
+  }
+
+  get inputTokens(): PassOptions["inputTokens"] {
+    return this.#asked.inputTokens;
+  }
+
+  exact(): string {
+    return this.#asked.exact();
   }
 
   /** Made when it is asked for. */

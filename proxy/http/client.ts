@@ -3,6 +3,8 @@ import { ProxyError } from "../errors.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import type { Gate, GateSession } from "../pipeline.ts";
 import type { Exchange } from "./exchange.ts";
+import { FieldMemory } from "./head.ts";
+import { SentHeaders } from "./headers.ts";
 import type { InboundLeg } from "./inbound.ts";
 import type { HttpRoute } from "./room.ts";
 
@@ -13,8 +15,12 @@ export class ClientConnection {
   readonly route: HttpRoute;
   /** The name in the TLS handshake, lower case; undefined where there was none. */
   readonly servername: string | undefined;
+  readonly fields = new FieldMemory();
+  readonly sentHeaders = new SentHeaders();
   readonly #sessions = new Map<Gate, GateSession>();
-  readonly #exchanges = new Set<Exchange>();
+  /** Where there is one at a time, as in HTTP/1.1, it stands here: a set that is emptied makes itself a new table. */
+  #exchange: Exchange | undefined;
+  readonly #others = new Set<Exchange>();
   #leg: InboundLeg | undefined;
   #ended: ProxyError | undefined;
   #cut: NodeJS.Timeout | undefined;
@@ -30,13 +36,15 @@ export class ClientConnection {
   }
 
   begin(exchange: Exchange): void {
-    this.#exchanges.add(exchange);
+    if (this.#exchange === undefined) this.#exchange = exchange;
+    else this.#others.add(exchange);
     // It will be refused: its session has ended. Its answer is the last one here.
     if (this.#ended !== undefined) this.#leg?.close();
   }
 
   finished(exchange: Exchange): void {
-    this.#exchanges.delete(exchange);
+    if (this.#exchange === exchange) this.#exchange = undefined;
+    else this.#others.delete(exchange);
   }
 
   /** The session of this connection with one gate, opened at its first request. */
@@ -67,13 +75,18 @@ export class ClientConnection {
     this.#ended =
       reason instanceof ProxyError ? reason : new ProxyError("GrantEnded", "the session is over");
     const isCut = this.#ended.code === "Quarantined";
-    const isIdle = this.#exchanges.size === 0;
+    const isIdle = this.#exchange === undefined && this.#others.size === 0;
     // Idle: the client finds it closed and opens another, which the gate judges afresh. After a cut its next request may be on
     // its way already; for a moment that is refused with the reason, where a closed connection would say nothing.
     if (!isCut || !isIdle) this.#leg?.close();
     // What was not answered yet is told why; what is being answered breaks off.
-    if (isCut) for (const exchange of this.#exchanges) exchange.end(this.#ended);
+    if (isCut) this.#cutAll(this.#ended);
     this.#cut = setTimeout(() => this.destroy(), isCut ? cutLingerMs : endDeadlineMs);
+  }
+
+  #cutAll(reason: ProxyError): void {
+    this.#exchange?.end(reason);
+    for (const exchange of this.#others) exchange.end(reason);
   }
 
   /** Ends it now. */

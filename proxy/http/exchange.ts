@@ -27,7 +27,7 @@ import { refusalOf } from "./refusal.ts";
 import { RestoringAnswer } from "./restoring-answer.ts";
 import type { Restoring } from "./restoring-answer.ts";
 import { dispatchAgain } from "./retries.ts";
-import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
+import type { AnswerControl, AnswerHandler, UpstreamRequest } from "./upstream-connection.ts";
 import type { Upstream } from "./upstreams.ts";
 import { upstreamError } from "./upstream-error.ts";
 
@@ -47,14 +47,7 @@ export interface Observer {
 }
 
 export interface Outgoing {
-  readonly method: string;
-  readonly path: string;
-  readonly headers: readonly string[];
-  readonly body: Buffer | Readable | null;
-  /** Of a body that streams, where it is known beforehand. */
-  readonly length: number | undefined;
-  /** What follows the body, once that is whole. */
-  readonly trailers?: () => readonly string[];
+  readonly request: UpstreamRequest;
   readonly observer: Observer | undefined;
   readonly answer: AnswerRules;
   /** The answer is read on the way: an encoding that was not asked for is removed. */
@@ -154,7 +147,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#rules = outgoing.answer;
     if (outgoing.restoring !== undefined)
       this.#answer = new RestoringAnswer(this.#answer, outgoing.restoring, (e) => this.end(e));
-    if (outgoing.body instanceof Readable) this.#body = outgoing.body;
+    const { request } = outgoing;
+    if (request.body instanceof Readable) this.#body = request.body;
     this.#startedMs = performance.now();
     if (this.#gone) {
       this.#release();
@@ -173,12 +167,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
     upstream.inFlight++;
     this.#upstream = upstream;
     this.#limits = answerLimits(outgoing.limits, (reason) => this.end(reason));
-    const { method, path, headers, body, length, trailers } = outgoing;
     dispatchAgain(
-      (request, handler) => upstream.pool.dispatch(request, handler),
-      { method, path, headers, body, length, trailers },
-      outgoing.decodes === true ? new DecodedAnswer(this, method) : this,
-      body instanceof Readable ? 0 : outgoing.retries,
+      upstream.pool,
+      request,
+      outgoing.decodes === true ? new DecodedAnswer(this, request.method) : this,
+      this.#body === undefined ? outgoing.retries : 0,
     );
   }
 
@@ -436,21 +429,33 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#passage = undefined;
     const observed = this.#observer?.finish();
     const failure = error ?? observed?.error;
-    const outcome: EventOutcome = {
+    const plain = {
       status: failure !== undefined && status === "ok" ? "error" : status,
       bytesIn: this.bytesIn,
       bytesOut: this.#bytesOut,
       durationMs: Math.round((performance.now() - this.#startedMs) * 10) / 10,
-      ...(this.#status > 0 && { httpStatus: this.#status }),
+    } as const;
+    const outcome = this.#status > 0 ? { ...plain, httpStatus: this.#status } : plain;
+    const isPlain = failure === undefined && observed === undefined && this.#counts === undefined;
+    passage.done(
+      isPlain ? outcome : { ...outcome, ...this.#details(failure, observed?.tokens) },
+      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
+    );
+  }
+
+  /** Of what was masked. */
+  get #counts(): Counts | undefined {
+    return this.#masked ?? this.#mask?.counts;
+  }
+
+  /** What few outcomes have. */
+  #details(failure: string | undefined, tokens: EventTokens | undefined): Partial<EventOutcome> {
+    return {
       ...detected(this.#masked, this.#mask?.counts),
-      ...(observed?.tokens !== undefined && { tokens: observed.tokens }),
+      ...(tokens !== undefined && { tokens }),
       ...(failure !== undefined && { error: failure }),
       ...(this.#limit !== undefined && { limit: this.#limit }),
     };
-    passage.done(
-      outcome,
-      observed?.contents.map((one) => ({ ...one, text: this.#rules.conceal(one.text) })),
-    );
   }
 
   #release(): void {

@@ -23,14 +23,9 @@ export class FieldLines {
   /**
    * Reads the lines from `from` to the end of the text, without the empty line behind them. Throws what the faults say.
    *
-   * @param take hears each name, in lower case, and its value without the blanks around it
+   * @param into gets each name, in lower case, and its value without the blanks around it
    */
-  read(
-    text: string,
-    from: number,
-    most: number,
-    take: (name: string, value: string) => void,
-  ): void {
+  read(text: string, from: number, most: number, into: string[]): void {
     let lines = 0;
     for (let at = from; at <= text.length;) {
       const found = text.indexOf("\r\n", at);
@@ -38,7 +33,7 @@ export class FieldLines {
       const colon = text.indexOf(":", at);
       if (colon < 0 || colon >= end) throw this.#faults.malformed("a header line has no colon");
       if (++lines > most) throw this.#faults.tooMany(most);
-      take(this.#name(text.slice(at, colon)), this.#value(text, colon + 1, end));
+      into.push(this.#name(text.slice(at, colon)), this.#value(text, colon + 1, end));
       at = end + 2;
     }
   }

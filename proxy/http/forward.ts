@@ -1,10 +1,11 @@
 // The story of one HTTP request: recognise -> decide -> (hold) -> forward -> record. The neighbours know how; this file knows the order.
 import type { AwsLease } from "../../contract/control.ts";
 import { providers } from "../../policy/llm/providers.ts";
-import type { ConnectionId, Protocol } from "../../policy/operation.ts";
+import type { DetectMask } from "../../policy/bundle.ts";
+import type { ConnectionId } from "../../policy/operation.ts";
 import { answerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
-import type { Gate, LiveGrant } from "../pipeline.ts";
+import type { Gate, GateSession, LiveGrant, Passage } from "../pipeline.ts";
 import { askHttp } from "./ask-http.ts";
 import { askLlm } from "./ask-llm.ts";
 import { AskedOfGate } from "./asked.ts";
@@ -15,12 +16,15 @@ import type { Sendable } from "./credential/sign-request.ts";
 import { decidedHead, sentTarget } from "./credential/target.ts";
 import { checkGuard } from "./guard.ts";
 import { answerMask, restoringOf } from "./mask-answer.ts";
-import type { AskMcp, McpAsking } from "./mcp/ask.ts";
+import type { AnswerMask } from "./mask-answer.ts";
+import type { AskMcp } from "./mcp/ask.ts";
 import { liesUnder, readHead } from "./head.ts";
 import type { RequestHead } from "./head.ts";
-import { answerRules, upstreamHeaders } from "./headers.ts";
-import { depart, findings, noMasks } from "./marks.ts";
+import { answerRules } from "./headers.ts";
+import type { AnswerForm } from "./headers.ts";
+import { depart, findings, hangsOnMarks, noMasks } from "./marks.ts";
 import { withTrailers } from "./trailers.ts";
+import type { Restoring } from "./restoring-answer.ts";
 import { retriesFor } from "./retries.ts";
 import { authorityOf } from "./upstreams.ts";
 import type { Upstream, Upstreams } from "./upstreams.ts";
@@ -37,110 +41,275 @@ export interface ForwardContext {
   readonly onRefused: (error: ProxyError, connection?: ConnectionId) => void;
 }
 
-/** Never rejects: whatever goes wrong is said to the agent and recorded. */
-export async function forward(exchange: Exchange, context: ForwardContext): Promise<void> {
-  const { client, request } = exchange;
-  let connection: ConnectionId | undefined;
-  let granted: Granted | undefined;
+/** Whatever goes wrong is said to the agent and recorded. What is there already is not waited for: most requests are sent within this call. */
+export function forward(exchange: Exchange, context: ForwardContext): void {
+  let gate: Gate | undefined;
   try {
-    if (request.method === "CONNECT") {
-      await openTunnel(exchange);
+    if (exchange.request.method === "CONNECT") {
+      openTunnel(exchange).catch((error: unknown) => failed(error, exchange, context));
       return;
     }
     const { read, offer } = readTrusted(exchange);
-    const gate = gateFor(exchange, read);
-    connection = gate.connection;
-    exchange.protocol = connection.protocol;
-    exchange.connection = `${connection.namespace}/${connection.name}`;
-    const session = client.session(gate, read.chain);
-    const live = gate.current() ?? (await gate.grant(exchange.signal));
-    const head = decidedHead(read, live.lease);
+    gate = gateFor(exchange, read);
+    new Forwarding(exchange, context, gate, read, offer).start();
+  } catch (error) {
+    failed(error, exchange, context, gate);
+  }
+}
+
+/** A request as it is decided on. */
+interface Decided {
+  readonly head: RequestHead;
+  readonly asked: Asked;
+  /** The request masks of the rules that it was read under, and those of them that apply to it. */
+  readonly requestMasks: readonly DetectMask[];
+  readonly masks: readonly DetectMask[];
+}
+
+/** What may go out, and under which grant. */
+interface Allowed {
+  readonly decided: Decided;
+  readonly passage: Granted;
+  readonly live: LiveGrant;
+}
+
+type Body = Buffer | BodyStream | null;
+type Offer = ReturnType<typeof readOffer>;
+type Step = Promise<void> | undefined;
+
+/** One request on its way, step by step; each hands on to the next, later where something has to be waited for. */
+class Forwarding {
+  readonly #exchange: Exchange;
+  readonly #context: ForwardContext;
+  readonly #gate: Gate;
+  readonly #session: GateSession;
+  readonly #read: RequestHead;
+  readonly #offer: Offer | undefined;
+  #granted: Granted | undefined;
+
+  /** Throws ProxyError where the session is over. */
+  constructor(
+    exchange: Exchange,
+    context: ForwardContext,
+    gate: Gate,
+    read: RequestHead,
+    offer: Offer | undefined,
+  ) {
+    const { protocol, namespace, name } = gate.connection;
+    exchange.protocol = protocol;
+    exchange.connection = `${namespace}/${name}`;
+    this.#exchange = exchange;
+    this.#context = context;
+    this.#gate = gate;
+    this.#session = exchange.client.session(gate, read.chain);
+    this.#read = read;
+    this.#offer = offer;
+  }
+
+  start(): void {
+    try {
+      const live = this.#gate.current();
+      const going =
+        live === undefined
+          ? this.#gate.grant(this.#exchange.signal).then((granted) => this.#ask(granted))
+          : this.#ask(live);
+      going?.catch((error: unknown) => this.#failed(error));
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #ask(live: LiveGrant): Step {
+    const head = decidedHead(this.#read, live.lease);
     requireBasePath(head, live);
     const requestMasks = live.bundle.requestMasks ?? noMasks;
-    const masks = session.masksNow(requestMasks);
-    const asking =
-      offer === undefined
-        ? ask(connection.protocol, { exchange, head, live, gate, session, context, masks })
-        : askWebSocket(connection.protocol, head, live, masks, session.vault);
-    const asked = asking instanceof Promise ? await asking : asking;
-    const passing = session.pass(asked.operation, new AskedOfGate(exchange, asked));
-    const passage = passing instanceof Promise ? await passing : passing;
+    const masks = this.#session.masksNow(requestMasks);
+    const asking = this.#asking(head, live, masks);
+    return asking instanceof Promise
+      ? asking.then((asked) => this.#pass({ head, asked, requestMasks, masks }))
+      : this.#pass({ head, asked: asking, requestMasks, masks });
+  }
+
+  #asking(
+    head: RequestHead,
+    live: LiveGrant,
+    masks: readonly DetectMask[],
+  ): Asked | Promise<Asked> {
+    const { protocol } = this.#gate.connection;
+    const exchange = this.#exchange;
+    const session = this.#session;
+    if (this.#offer !== undefined) return askWebSocket(protocol, head, live, masks, session.vault);
+    switch (protocol) {
+      case "http":
+        return askHttp(exchange, head, live, masks, session);
+      case "mcp":
+        return this.#context.mcp({ exchange, head, live, gate: this.#gate, session, masks });
+      case "postgres":
+        throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
+      case "passthrough":
+        throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
+      default:
+        return askLlm(providers[protocol], exchange, head, live, masks, session);
+    }
+  }
+
+  #pass(decided: Decided): Step {
+    const { asked } = decided;
+    const passing = this.#session.pass(asked.operation, new AskedOfGate(this.#exchange, asked));
+    return passing instanceof Promise
+      ? passing.then((passage) => this.#passed(decided, passage))
+      : this.#passed(decided, passing);
+  }
+
+  #passed(decided: Decided, passage: Passage): Step {
     if (!passage.go) {
-      exchange.refuse(passage.error, passage.decision);
-      return;
+      this.#exchange.refuse(passage.error, passage.decision);
+      return undefined;
     }
-    granted = passage;
+    this.#granted = passage;
+    const { asked, masks } = decided;
     if (asked.provider !== undefined && asked.masked !== undefined)
-      findings(masks, session, asked.operation)?.(asked.masked);
+      findings(masks, this.#session, asked.operation)?.(asked.masked);
     // A hold can last longer than a grant: endpoint and lease are those of now.
-    const now = gate.current() ?? (await gate.grant(exchange.signal));
-    if (offer !== undefined) {
-      if (session.ended.aborted) throw session.ended.reason;
-      await context.webSockets.open({
-        exchange,
-        gate,
-        session,
-        operation: asked.operation,
-        passage,
-        head,
-        ...(asked.sentHeaders !== undefined && { sentHeaders: asked.sentHeaders }),
-        offer,
-        live: now,
-        upstreams: context.upstreams,
-      });
-      return;
-    }
-    const reading = asked.body(passage.decision);
-    const body = reading instanceof Promise ? await reading : reading;
-    const upstream = context.upstreams.for(gate, now.endpoint);
+    const live = this.#gate.current();
+    return live === undefined
+      ? this.#gate
+          .grant(this.#exchange.signal)
+          .then((granted) => this.#leave({ decided, passage, live: granted }))
+      : this.#leave({ decided, passage, live });
+  }
+
+  #leave(allowed: Allowed): Step {
+    if (this.#offer !== undefined) return this.#open(this.#offer, allowed);
+    const { decided, passage } = allowed;
+    const reading = decided.asked.body(passage.decision);
+    return reading instanceof Promise
+      ? reading.then((body) => this.#sign(allowed, body))
+      : this.#sign(allowed, reading);
+  }
+
+  #open(offer: Offer, { decided, passage, live }: Allowed): Promise<void> {
+    const { head, asked } = decided;
+    const { operation, sentHeaders } = asked;
+    const session = this.#session;
+    if (session.ended.aborted) throw session.ended.reason;
+    const { upstreams, webSockets } = this.#context;
+    return webSockets.open({
+      exchange: this.#exchange,
+      gate: this.#gate,
+      session,
+      operation,
+      passage,
+      head,
+      ...(sentHeaders !== undefined && { sentHeaders }),
+      offer,
+      live,
+      upstreams,
+    });
+  }
+
+  #sign(allowed: Allowed, body: Body): Step {
+    const { decided, live } = allowed;
+    const { head, asked } = decided;
+    const { lease } = live;
+    const upstream = this.#context.upstreams.for(this.#gate, live.endpoint);
     const mask =
-      asked.guard === undefined ? answerMask(session, now.bundle, asked, head.method) : undefined;
-    const isGuarded = asked.guard !== undefined || mask !== undefined;
-    const restoring = restoringOf(session, asked.provider, head.method);
-    const readable = restoring === undefined ? asked.form : "readable";
+      asked.guard === undefined
+        ? answerMask(this.#session, live.bundle, asked, head.method)
+        : undefined;
+    const restoring = restoringOf(this.#session, asked.provider, head.method);
     const sentHead = asked.head ?? head;
-    const headers = upstreamHeaders(sentHead, now, isGuarded ? "whole" : readable);
+    const form = formOf(asked, mask, restoring);
+    const headers = this.#exchange.client.sentHeaders.of(sentHead, live, form);
     const leaving = {
       method: head.method,
       // Of a head whose target is another, too: the older transport of MCP has a place of its own for messages.
-      path: sentTarget(sentHead, now.lease),
+      path: sentTarget(sentHead, lease),
       headers: asked.sentHeaders?.(headers) ?? headers,
       body,
       length: body instanceof BodyStream ? body.length : undefined,
     };
     // Elsewhere a body is read whole and what stands in it decided on, with nothing to be said behind it.
     const plain =
-      connection.protocol === "http"
-        ? withTrailers(leaving, request, { head, grant: now, masked: asked.sentHeaders })
+      body !== null && this.#gate.connection.protocol === "http"
+        ? withTrailers(leaving, this.#exchange.request, {
+            head,
+            grant: live,
+            masked: asked.sentHeaders,
+          })
         : leaving;
-    const { lease } = now;
-    const sent = lease.kind === "awsSigV4" ? await signed(plain, lease, upstream) : plain;
+    const guards = { mask, restoring };
+    if (lease.kind !== "awsSigV4") return this.#send(allowed, upstream, plain, guards);
+    return signed(plain, lease, upstream).then((sent) =>
+      this.#send(allowed, upstream, sent, guards),
+    );
+  }
+
+  #send(
+    { decided, passage, live }: Allowed,
+    upstream: Upstream,
+    sent: Sendable,
+    { mask, restoring }: Guards,
+  ): undefined {
+    const exchange = this.#exchange;
+    const session = this.#session;
     if (session.ended.aborted) throw session.ended.reason;
+    const { head, asked, requestMasks, masks } = decided;
     const { operation } = asked;
-    depart({ exchange, session, operation, passage, live: now, requestMasks, masks }, sent.body);
+    if (hangsOnMarks(live, requestMasks))
+      depart({ exchange, session, operation, passage, requestMasks, masks }, sent.body);
     exchange.send(upstream, passage, {
-      ...sent,
+      request: sent,
       observer: asked.observer(),
       mask: asked.guard?.(upstream, sent) ?? mask,
       budget: answerBudget(passage, asked),
       decodes: mask !== undefined || restoring !== undefined || asked.provider !== undefined,
       masked: asked.masked,
       restoring,
-      answer: answerRules(now),
-      limits: asked.limits ?? now.bundle.limits,
+      answer: answerRules(live),
+      limits: asked.limits ?? live.bundle.limits,
       retries: retriesFor(
         { method: head.method, wasHeld: passage.decision.verdict === "hold" },
-        now.endpoint.retries,
+        live.endpoint.retries,
       ),
     });
-  } catch (error) {
-    const known = asProxyError(error, context.onUnexpected);
-    const isGone = error instanceof ClientGone;
-    if (granted !== undefined)
-      granted.done({ status: "error", error: isGone ? error.name : known.code });
-    else if (!isGone) context.onRefused(known, connection);
-    exchange.refuse(known);
+    return undefined;
   }
+
+  #failed(error: unknown): void {
+    failed(error, this.#exchange, this.#context, this.#gate, this.#granted);
+  }
+}
+
+/** What looks at the answer. */
+interface Guards {
+  readonly mask: AnswerMask | undefined;
+  readonly restoring: Restoring | undefined;
+}
+
+/** How the upstream is asked to answer. */
+function formOf(
+  asked: Asked,
+  mask: AnswerMask | undefined,
+  restoring: Restoring | undefined,
+): AnswerForm {
+  if (asked.guard !== undefined || mask !== undefined) return "whole";
+  return restoring === undefined ? asked.form : "readable";
+}
+
+function failed(
+  error: unknown,
+  exchange: Exchange,
+  context: ForwardContext,
+  gate?: Gate,
+  granted?: Granted,
+): void {
+  const known = asProxyError(error, context.onUnexpected);
+  const isGone = error instanceof ClientGone;
+  if (granted !== undefined)
+    granted.done({ status: "error", error: isGone ? error.name : known.code });
+  else if (!isGone) context.onRefused(known, gate?.connection);
+  exchange.refuse(known);
 }
 
 /** Loaded with the first request that needs it: few Connections are AWS's. */
@@ -158,12 +327,13 @@ async function signed(
 }
 
 /** What is wrong with a head may be where it ends: behind a refused one nothing is read any more. */
-function readTrusted({ request }: Exchange): {
+function readTrusted({ request, client }: Exchange): {
   readonly read: RequestHead;
-  readonly offer: ReturnType<typeof readOffer> | undefined;
+  readonly offer: Offer | undefined;
 } {
   try {
-    const read = readHead(request.method, request.target, request.headers, request.authority);
+    const { method, target, headers, authority } = request;
+    const read = readHead(method, target, headers, authority, client.fields.read);
     const offer =
       read.upgrade === undefined ? undefined : readOffer(read, request.scheme === undefined);
     return { read, offer };
@@ -213,29 +383,6 @@ function requireBasePath(head: RequestHead, live: LiveGrant): void {
     "ConnectionUnknown",
     `the path ${head.path} does not lie under ${basePath}, which is all that this Connection reaches`,
   );
-}
-
-function ask(
-  protocol: Protocol,
-  asking: McpAsking & { readonly context: ForwardContext },
-): Asked | Promise<Asked> {
-  const { exchange, head, live, session, masks } = asking;
-  switch (protocol) {
-    case "http":
-      return askHttp(exchange, head, live, {
-        masks,
-        vault: session.vault,
-        see: (operation) => findings(masks, session, operation),
-      });
-    case "mcp":
-      return asking.context.mcp(asking);
-    case "postgres":
-      throw new ProxyError("ConnectionUnknown", "this Connection speaks PostgreSQL, not HTTP");
-    case "passthrough":
-      throw new ProxyError("ConnectionUnknown", "the TLS of this Connection is not opened");
-    default:
-      return askLlm(providers[protocol], exchange, head, live, masks, session);
-  }
 }
 
 function asProxyError(error: unknown, onUnexpected: (error: unknown) => void): ProxyError {

@@ -94,21 +94,17 @@ const maxChainLength = 128;
 export const maxHeaders = 200;
 
 /**
-        // Java's HttpClient offers it with every first request in clear text, curl with --http2. Declined (RFC 9110 section 7.8): the
-        // answer is HTTP/1.1, and no upstream hears of the offer.
-        if (value.toLowerCase() === "h2c") break;
-        upgrade = upgrade === undefined ? value : `${upgrade}, ${value}`;
-        break;
- *
  * @param url the request target: a path, or an absolute URL whose authority then has to be the Host header's
  * @param rawHeaders names and values as they came, flat
  * @param named `:authority`, which HTTP/2 has; a Host header beside it has to say the same (RFC 9113 section 8.3.1)
+ * @param read `readFields`, or what remembers its answer
  */
 export function readHead(
   method: string,
   url: string,
   rawHeaders: readonly string[],
   named?: string,
+  read: (rawHeaders: readonly string[]) => HeadFields = readFields,
 ): RequestHead {
   if (rawHeaders.length > 2 * maxHeaders)
     throw new ProxyError("TooLarge", `a request may have at most ${maxHeaders} headers`);
@@ -119,10 +115,76 @@ export function readHead(
       "NotSupported",
       "TRACE is not supported: its answer would show the credential",
     );
+  const fields = read(rawHeaders);
+  const { authority, host, port } = placeOf(fields.place, named?.toLowerCase());
+  const { scheme, target } = readTarget(url, authority);
+  const mark = target.indexOf("?");
+  return {
+    method,
+    host,
+    port,
+    scheme,
+    target,
+    path: mark < 0 ? target : target.slice(0, mark),
+    contentLength: fields.contentLength,
+    chunked: fields.chunked,
+    contentEncoding: fields.contentEncoding,
+    chain: fields.chain,
+    kept: fields.kept,
+    upgrade: fields.upgrade,
+    wantsUpgrade: fields.wantsUpgrade,
+    all: fields.all,
+    credentials: fields.credentials,
+    browser: fields.browser,
+    connection: fields.connection,
+    announced: fields.announced,
+  };
+}
+
+/** What the headers say, whatever the request is for. */
+export interface HeadFields extends Omit<
+  RequestHead,
+  "method" | "host" | "port" | "scheme" | "target" | "path"
+> {
+  /** As the Host header says it. */
+  readonly place: Place | undefined;
+}
+
+interface Place {
+  /** Lower case. */
+  readonly authority: string;
+  readonly host: string;
+  readonly port: number | undefined;
+}
+
+function placeOf(said: Place | undefined, named: string | undefined): Place {
+  if (named !== undefined && named !== (said?.authority ?? named))
+    throw malformed("the request's :authority and its Host header name different hosts");
+  if (said !== undefined) return said;
+  if (named === undefined) throw malformed("the request has no Host header");
+  return { authority: named, ...readAuthority(named) };
+}
+
+/** Remembers what the headers of one connection said last: a client sends the same ones again and again, and its leg hands up the same list then. */
+export class FieldMemory {
+  #headers: readonly string[] | undefined;
+  #fields: HeadFields | undefined;
+
+  /** As `readFields`. */
+  readonly read = (rawHeaders: readonly string[]): HeadFields => {
+    if (this.#fields !== undefined && this.#headers === rawHeaders) return this.#fields;
+    const fields = readFields(rawHeaders);
+    this.#headers = rawHeaders;
+    this.#fields = fields;
+    return fields;
+  };
+}
+
+function readFields(rawHeaders: readonly string[]): HeadFields {
   const kept: string[] = [];
   const all: Record<string, string | string[]> = Object.create(null);
   const credentials: string[] = [];
-  let authority: string | undefined;
+  let hostHeader: string | undefined;
   let contentLength: number | undefined;
   let chunked = false;
   let options: string | undefined;
@@ -144,8 +206,8 @@ export function readHead(
         note(all, name, value);
         break;
       case "host":
-        if (authority !== undefined) throw malformed("the request has several Host headers");
-        authority = value.toLowerCase();
+        if (hostHeader !== undefined) throw malformed("the request has several Host headers");
+        hostHeader = value.toLowerCase();
         break;
       case "length":
         if (contentLength !== undefined || !digits.test(value))
@@ -208,27 +270,18 @@ export function readHead(
 
   if (chunked && contentLength !== undefined)
     throw malformed("the request has both Content-Length and Transfer-Encoding");
-  if (named !== undefined && named.toLowerCase() !== (authority ?? named.toLowerCase()))
-    throw malformed("the request's :authority and its Host header name different hosts");
-  authority ??= named?.toLowerCase();
-  if (authority === undefined) throw malformed("the request has no Host header");
-  const { host, port } = readAuthority(authority);
-  const { scheme, target } = readTarget(url, authority);
-  const mark = target.indexOf("?");
   return {
-    method,
-    host,
-    port,
-    scheme,
-    target,
-    path: mark < 0 ? target : target.slice(0, mark),
+    place:
+      hostHeader === undefined
+        ? undefined
+        : { authority: hostHeader, ...readAuthority(hostHeader) },
     contentLength,
     chunked,
     contentEncoding,
     chain,
     kept: options === undefined ? kept : dropNamed(kept, all, options),
     upgrade,
-    wantsUpgrade: /(^|,)\s*upgrade\s*(,|$)/i.test(options ?? ""),
+    wantsUpgrade: options !== undefined && upgradeOption.test(options),
     all,
     credentials,
     browser: { origin, site },
@@ -236,6 +289,8 @@ export function readHead(
     announced,
   };
 }
+
+const upgradeOption = /(^|,)\s*upgrade\s*(,|$)/i;
 
 export function readAuthority(authority: string): { host: string; port: number | undefined } {
   const [, host, port] = hostPattern.exec(authority) ?? [];

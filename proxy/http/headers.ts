@@ -47,6 +47,36 @@ export function upstreamHeaders(
   return headers;
 }
 
+/** Remembers what was last made of headers on one connection of an agent, which sends the same ones again and again (FieldMemory). */
+export class SentHeaders {
+  #kept: RequestHead["kept"] | undefined;
+  #lease: Lease | undefined;
+  #endpoint: Endpoint | undefined;
+  #answer: AnswerForm | undefined;
+  #sent: readonly string[] = [];
+
+  /** As `upstreamHeaders`. */
+  of(
+    head: RequestHead,
+    grant: { readonly lease: Lease; readonly endpoint: Endpoint },
+    answer: AnswerForm,
+  ): readonly string[] {
+    const { lease, endpoint } = grant;
+    const isSame =
+      head.kept === this.#kept &&
+      lease === this.#lease &&
+      endpoint === this.#endpoint &&
+      answer === this.#answer;
+    if (isSame) return this.#sent;
+    this.#sent = upstreamHeaders(head, grant, answer);
+    this.#kept = head.kept;
+    this.#lease = lease;
+    this.#endpoint = endpoint;
+    this.#answer = answer;
+    return this.#sent;
+  }
+}
+
 /** What of an answer's headers is not the agent's to see. */
 export interface AnswerRules {
   readonly passesCookies: boolean;
@@ -56,18 +86,23 @@ export interface AnswerRules {
   readonly conceal: (text: string) => string;
 }
 
-export function answerRules({
-  lease,
-  endpoint,
-}: {
+/** Made once for each grant. */
+const rulesOf = new WeakMap<object, AnswerRules>();
+
+export function answerRules(grant: {
   readonly lease: Lease;
   readonly endpoint: Endpoint;
 }): AnswerRules {
-  return {
+  const known = rulesOf.get(grant);
+  if (known !== undefined) return known;
+  const { lease, endpoint } = grant;
+  const rules: AnswerRules = {
     passesCookies: endpoint.cookies !== undefined,
     hide: lease.kind === "query" ? hideCredential(lease) : undefined,
     conceal: (text) => concealCredential(lease)(text),
   };
+  rulesOf.set(grant, rules);
+  return rules;
 }
 
 /** What travels to the agent, flat. `content-length` stays: the client that read it has checked the body against it. */

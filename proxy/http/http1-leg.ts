@@ -236,7 +236,7 @@ export class Http1Leg implements InboundLeg, RequestSink, Http1Wire {
     if (this.#phase === "serving") {
       this.#leave();
       this.#socket.destroy();
-    } else this.#socket.end();
+    } else if (!this.#socket.writableEnded) this.#socket.end();
   };
 
   readonly #onError = (): void => {

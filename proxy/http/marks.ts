@@ -40,14 +40,26 @@ export function findings(
   };
 }
 
+/** Whether a mark that comes can change what was decided, or how it was masked; without, there is no need to `depart`. */
+export function hangsOnMarks(
+  { prepared }: LiveGrant,
+  requestMasks: readonly DetectMask[],
+): boolean {
+  return (
+    prepared.markReaders.length > 0 || (requestMasks.length > 0 && requestMasks.some(isConditional))
+  );
+}
+
+function isConditional({ when }: DetectMask): boolean {
+  return when !== undefined;
+}
+
 /** A request that passed and is about to be sent. */
 export interface Departure {
   readonly exchange: Exchange;
   readonly session: GateSession;
   readonly operation: Operation;
   readonly passage: Granted;
-  /** The grant of now. */
-  readonly live: LiveGrant;
   /** The request masks of the rules that it was read under, and those of them that its body was or is being masked by. */
   readonly requestMasks: readonly DetectMask[];
   readonly masks: readonly DetectMask[];
@@ -73,10 +85,7 @@ export const noMasks: readonly DetectMask[] = [];
  * Throws ProxyError where the request may not be sent any more; while its body still comes from the agent, each new mark asks again, and may end it.
  */
 export function depart(departure: Departure, body: unknown): void {
-  const { session, passage, live, exchange, requestMasks } = departure;
-  const isIndifferent =
-    live.prepared.markReaders.length === 0 && !requestMasks.some(({ when }) => when !== undefined);
-  if (isIndifferent) return;
+  const { session, passage, exchange, requestMasks } = departure;
   // Its body was masked by what held when it began to come; the decision is as old as its own marks.
   const isOld =
     session.marks !== passage.marks || session.masksNow(requestMasks) !== departure.masks;

@@ -93,11 +93,14 @@ export function restoringOf(
 }
 
 /** Of request and answer together, for the event. */
-export function detected(...parts: readonly (Counts | undefined)[]): {
+export function detected(
+  sent: Counts | undefined,
+  answered?: Counts,
+): {
   readonly masked?: { readonly detected: Counts };
 } {
   const sum: Counts = {};
-  for (const part of parts)
+  for (const part of [sent, answered])
     for (const [name, count] of Object.entries(part ?? {})) sum[name] = (sum[name] ?? 0) + count;
   return Object.keys(sum).length === 0 ? {} : { masked: { detected: sum } };
 }

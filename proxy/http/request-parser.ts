@@ -59,7 +59,9 @@ const maxExtensionBytes = 16 * 1024;
 /** Longer ones no registry has. */
 const maxMethodLength = 32;
 
-const requestLinePattern = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP\/(\d\.\d)$/;
+const requestLinePattern = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [\x21-\x7e]+ HTTP\/\d\.\d$/;
+const versionMark = " HTTP/";
+const versionLength = " HTTP/1.1".length;
 /** Without the blanks around its marks that RFC 9112 section 7.1.1 has for recipients alone. */
 const chunkLinePattern =
   /^([0-9a-f]+)((?:;[!#$%&'*+\-.^_`|~0-9a-z]+(?:=(?:[!#$%&'*+\-.^_`|~0-9a-z]+|"[\t\x20\x21\x23-\x5b\x5d-\x7e]*"))?)*)$/i;
@@ -77,6 +79,8 @@ type State = "between" | "head" | "length" | "chunk-line" | "chunk" | "chunk-end
 export class RequestParser {
   readonly #sink: RequestSink;
   readonly #fieldLines = new FieldLines(faults);
+  /** Of the request before. */
+  #last: Fields = noFields;
   #state: State = "head";
   #bytes: Buffer = nothing;
   #at = 0;
@@ -229,8 +233,7 @@ export class RequestParser {
     const found = text.indexOf("\r\n");
     const lineEnd = found < 0 ? text.length : found;
     const { method, target, isOld } = requestLine(text.slice(0, lineEnd));
-    const headers: string[] = [];
-    const says = this.#fields(text, lineEnd + 2, headers, maxHeaders);
+    const { headers, says } = this.#fieldsOf(text.slice(lineEnd + 2));
     const length = lengthOf(says, isOld);
     const expectsContinue = says.expect !== undefined && !isOld;
     if (expectsContinue && says.expect?.toLowerCase() !== "100-continue")
@@ -324,21 +327,30 @@ export class RequestParser {
     this.#sink.end(trailers);
   }
 
+  /** The same list again for the same lines: a client sends most of them with each request, often all. */
+  #fieldsOf(lines: string): Fields {
+    if (lines === "") return noFields;
+    if (lines === this.#last.lines) return this.#last;
+    const headers: string[] = [];
+    const says = this.#fields(lines, 0, headers, maxHeaders);
+    this.#last = { lines, headers, says };
+    return this.#last;
+  }
+
   /** Field lines from `from` on, without the empty line behind them; `into` gets names and values. */
   #fields(text: string, from: number, into: string[], most: number): Framing {
-    const says: Framing = {
-      length: undefined,
-      coding: undefined,
-      connection: undefined,
-      expect: undefined,
-      switches: false,
-    };
-    this.#fieldLines.read(text, from, most, (name, value) => {
-      into.push(name, value);
-      frame(says, name, value);
-    });
+    const says = noFraming();
+    this.#fieldLines.read(text, from, most, into);
+    for (let at = 0; at + 1 < into.length; at += 2) frame(says, into[at] ?? "", into[at + 1] ?? "");
     return says;
   }
+}
+
+/** The field lines of a head, as sent and as read. */
+interface Fields {
+  readonly lines: string;
+  readonly headers: FlatHeaders;
+  readonly says: Readonly<Framing>;
 }
 
 /** What frames a message. */
@@ -350,6 +362,18 @@ interface Framing {
   /** To another protocol, whose client may not wait for the answer. */
   switches: boolean;
 }
+
+function noFraming(): Framing {
+  return {
+    length: undefined,
+    coding: undefined,
+    connection: undefined,
+    expect: undefined,
+    switches: false,
+  };
+}
+
+const noFields: Fields = { lines: "", headers: Object.freeze([]), says: noFraming() };
 
 function frame(says: Framing, name: string, value: string): void {
   switch (name) {
@@ -377,7 +401,7 @@ function frame(says: Framing, name: string, value: string): void {
 }
 
 /** RFC 9112 section 6.3; undefined: in chunks. */
-function lengthOf({ length, coding }: Framing, isOld: boolean): number | undefined {
+function lengthOf({ length, coding }: Readonly<Framing>, isOld: boolean): number | undefined {
   if (coding === undefined) return length === undefined ? 0 : Number(length);
   if (length !== undefined)
     throw malformed("the request has both Content-Length and Transfer-Encoding");
@@ -393,16 +417,25 @@ function closes(connection: string | undefined): boolean {
     .some((option) => option.trim() === "close");
 }
 
-function requestLine(line: string): { method: string; target: string; isOld: boolean } {
-  const [, method, target, version] = requestLinePattern.exec(line) ?? [];
-  if (method === undefined || target === undefined || version === undefined) throw notHttp();
+interface RequestLine {
+  readonly method: string;
+  readonly target: string;
+  readonly isOld: boolean;
+}
+
+function requestLine(line: string): RequestLine {
+  if (!requestLinePattern.test(line)) throw notHttp();
+  const methodEnd = line.indexOf(" ");
+  const targetEnd = line.length - versionLength;
+  const method = line.slice(0, methodEnd);
+  const version = line.slice(targetEnd + versionMark.length);
   if (method.length > maxMethodLength)
     throw new Unreadable(501, "NotSupported", "the method of the request is not known");
   if (method === "PRI" && version === "2.0")
     throw new Unreadable(505, "NotSupported", cleartextReason, cleartextRefusal());
   if (version !== "1.1" && version !== "1.0")
     throw new Unreadable(505, "NotSupported", "HTTP/1.1 is spoken here, and HTTP/1.0");
-  return { method, target, isOld: version === "1.0" };
+  return { method, target: line.slice(methodEnd + 1, targetEnd), isOld: version === "1.0" };
 }
 
 function notHttp(): Unreadable {

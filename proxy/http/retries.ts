@@ -2,6 +2,7 @@
 import { ProxyError } from "../errors.ts";
 import type { AnswerControl, AnswerHandler, UpstreamRequest } from "./upstream-connection.ts";
 import type { AnswerHeaders } from "./upstream-parser.ts";
+import type { UpstreamPool } from "./upstream-pool.ts";
 
 /** RFC 9110 section 9.2.1: asking again changes nothing. PUT and DELETE would do the same twice, and be recorded once. */
 const safeMethods: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS"]);
@@ -23,16 +24,16 @@ export function retriesFor({ method, wasHeld }: Repeatable, allowed: number | un
 
 /** Dispatches, and again after a failure of the way there, at most `retries` times. */
 export function dispatchAgain(
-  dispatch: (request: UpstreamRequest, handler: AnswerHandler) => void,
+  pool: Pick<UpstreamPool, "dispatch">,
   request: UpstreamRequest,
   handler: AnswerHandler,
   retries: number,
 ): void {
-  dispatch(request, retries > 0 ? new Attempts(dispatch, request, handler, retries) : handler);
+  pool.dispatch(request, retries > 0 ? new Attempts(pool, request, handler, retries) : handler);
 }
 
 class Attempts implements AnswerHandler {
-  readonly #dispatch: (request: UpstreamRequest, handler: AnswerHandler) => void;
+  readonly #pool: Pick<UpstreamPool, "dispatch">;
   readonly #request: UpstreamRequest;
   readonly #handler: AnswerHandler;
   readonly #startedAt = performance.now();
@@ -41,12 +42,12 @@ class Attempts implements AnswerHandler {
   #hasBegun = false;
 
   constructor(
-    dispatch: (request: UpstreamRequest, handler: AnswerHandler) => void,
+    pool: Pick<UpstreamPool, "dispatch">,
     request: UpstreamRequest,
     handler: AnswerHandler,
     retries: number,
   ) {
-    this.#dispatch = dispatch;
+    this.#pool = pool;
     this.#request = request;
     this.#handler = handler;
     this.#retries = retries;
@@ -83,6 +84,6 @@ class Attempts implements AnswerHandler {
     }
     const pauseMs = firstPauseMs * 2 ** this.#done;
     this.#done += 1;
-    setTimeout(() => this.#dispatch(this.#request, this), pauseMs);
+    setTimeout(() => this.#pool.dispatch(this.#request, this), pauseMs);
   }
 }

@@ -128,7 +128,7 @@ class Room implements HttpRoom {
       request: (request: InboundRequest) => {
         const exchange = new Exchange(request, client, this.#budget);
         client.begin(exchange);
-        void forward(exchange, this.#context);
+        forward(exchange, this.#context);
         return exchange;
       },
       malformed: (error) => this.#context.onRefused(error),

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import fc from "fast-check";
 
-import { sha256 } from "../../contract/chain.ts";
+import { sha256 } from "../../contract/canonical.ts";
 import { maxContentBytes } from "../pipeline.ts";
 import { BodyBudget, maxKeptBytes, uncountedTextBytes } from "./body-budget.ts";
 import { TextObserver } from "./text-observer.ts";

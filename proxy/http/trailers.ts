@@ -55,6 +55,7 @@ export function withTrailers<T extends Leaving>(
   const { body } = leaving;
   // A signature for AWS is over all that is sent.
   if (body === null || trailing.grant.lease.kind === "awsSigV4") return leaving;
+  if (Buffer.isBuffer(body) && request.body.trailers.length === 0) return leaving;
   const fields = (): FlatHeaders => sentTrailers(request.body.trailers, trailing);
   if (Buffer.isBuffer(body)) {
     const known = fields();

@@ -24,7 +24,8 @@ const maxChunkDigits = 13;
 /** A chunk's size and extensions, which nobody uses. */
 const maxChunkLine = 4 * 1024;
 
-const statusLinePattern = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
+const statusLinePattern = /^HTTP\/1\.[01] [1-9]\d\d(?: [\t\x20-\x7e\x80-\xff]*)?$/;
+const codeStart = "HTTP/1.1 ".length;
 const chunkLinePattern = /^([0-9a-f]+)[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?$/i;
 /** More than a read brings; longer sizes, and those with extensions, are read by the pattern. */
 const shortChunkDigits = 6;
@@ -196,11 +197,12 @@ export class AnswerParser {
     if (end - at > maxHeadBytes) throw tooLarge();
     const text = chunk.toString("latin1", at, end);
     const lineEnd = text.indexOf("\r\n");
-    const [, minor, code] =
-      statusLinePattern.exec(lineEnd < 0 ? text : text.slice(0, lineEnd)) ?? [];
-    if (code === undefined) throw notHttp();
+    const statusLine = lineEnd < 0 ? text : text.slice(0, lineEnd);
+    if (!statusLinePattern.test(statusLine)) throw notHttp();
+    const status = Number(statusLine.slice(codeStart, codeStart + 3));
+    const isOld = statusLine[versionStart.length] === "0";
     const headers = lineEnd < 0 ? noHeaders : this.#fields(text, lineEnd + 2);
-    this.#begin(Number(code), minor === "0", headers);
+    this.#begin(status, isOld, headers);
     return end + 4;
   }
 
@@ -295,8 +297,11 @@ export class AnswerParser {
 
   /** Field lines from `from` on, without the empty line behind them. */
   #fields(text: string, from: number): AnswerHeaders {
+    const flat: string[] = [];
+    this.#fieldLines.read(text, from, maxHeaderLines, flat);
     const headers: Record<string, string | string[]> = Object.create(null);
-    this.#fieldLines.read(text, from, maxHeaderLines, (name, value) => note(headers, name, value));
+    for (let at = 0; at + 1 < flat.length; at += 2)
+      note(headers, flat[at] ?? "", flat[at + 1] ?? "");
     return headers;
   }
 }
@@ -337,7 +342,8 @@ function says(header: string | string[] | undefined, option: string): boolean {
 }
 
 function promised(header: string | string[] | undefined): number | undefined {
-  const [, seconds] = /(?:^|[,\s])timeout\s*=\s*(\d{1,6})/i.exec(String(header ?? "")) ?? [];
+  if (header === undefined) return undefined;
+  const [, seconds] = /(?:^|[,\s])timeout\s*=\s*(\d{1,6})/i.exec(String(header)) ?? [];
   return seconds === undefined ? undefined : Number(seconds);
 }
 

@@ -19,10 +19,13 @@ export class SharedReads {
     const handle = detach(accepted);
     if (handle === undefined) return undefined;
     const buffer = this.#buffer ?? Buffer.allocUnsafeSlow(bytesPerRead);
+    // A connection's reads are often as long as the one before; a view costs as much as copying a kilobyte.
+    let chunk = buffer.subarray(0, 0);
     const onread = {
       buffer,
       callback: (length: number): boolean => {
-        deliver(buffer.subarray(0, length));
+        if (chunk.length !== length) chunk = buffer.subarray(0, length);
+        deliver(chunk);
         return true;
       },
     };

@@ -62,13 +62,11 @@ export class Backend implements FrameSink {
     this.#results = new Results(exchange, frontend);
   }
 
-  push(chunk: Buffer): void {
-    this.#handOver(() => this.framer.push(chunk));
-  }
-
-  #handOver(run: () => void): void {
+  /** The server sent a chunk; without one, what waits goes on. */
+  push(chunk?: Buffer): void {
     try {
-      run();
+      if (chunk === undefined) this.framer.resume();
+      else this.framer.push(chunk);
       this.#x.client.flush();
     } finally {
       this.#record();
@@ -87,7 +85,7 @@ export class Backend implements FrameSink {
   resume(): void {
     if (!this.blocked) return;
     this.blocked = false;
-    this.#handOver(() => this.framer.resume());
+    this.push();
   }
 
   /** The client need not wait for it. */
@@ -252,7 +250,13 @@ export class Backend implements FrameSink {
   #done(execution: Execution): void {
     execution.completedAt = this.#x.now();
     this.#complete.push(execution);
-    this.#x.options.masks.executed(execution);
+    if (execution.understood.changesSchema) this.#schemaChanged();
+  }
+
+  /** Whoever goes by what was read before reads it again. */
+  #schemaChanged(): void {
+    this.#x.options.masks.outdated();
+    this.#x.options.overloads.outdated();
   }
 
   #ready(buffer: Buffer, start: number, end: number): void {
@@ -274,7 +278,10 @@ export class Backend implements FrameSink {
     this.#shift(head);
     head.capture?.done();
     if (x.queue.size > 0) return;
-    if (status === "I") x.options.masks.cursors.transactionEnded();
+    if (status === "I") {
+      x.options.masks.cursors.transactionEnded();
+      if (x.changes.settled()) this.#schemaChanged();
+    }
     this.#hooks.settled();
   }
 

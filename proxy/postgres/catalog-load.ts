@@ -3,6 +3,7 @@ import { ProxyError } from "../errors.ts";
 import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Rows } from "./mask-source.ts";
+import { viewpointOf } from "./viewpoint.ts";
 
 /** The catalog of a large database takes well under a second; a server that does not answer must not hold the client for ever. */
 const catalogTimeoutMs = 15_000;
@@ -20,13 +21,24 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
       throw new Error("the transaction failed earlier; end it with ROLLBACK first");
     if (begun && exchange.status === "I")
       throw new Error("the pipeline is half sent; send the statement again after Sync");
-    const read = async (): Promise<readonly Rows[]> => {
-      if (exchange.over) throw new Error("the session is over");
-      const results: Rows[] = [];
-      for (const text of masks.queries) results.push(await timer.race(exchange.ownQuery(text)));
-      return results;
-    };
-    await timer.race(masks.look(exchange.status === "I", read));
+    const { beside, shared, look } = await timer.race(viewpointOf(exchange));
+    const { changes } = exchange;
+    if (beside && changes.changed)
+      throw new Error(
+        "this transaction changed the schema, and at its isolation level it does not see what others changed meanwhile; end it with COMMIT first, or use READ COMMITTED",
+      );
+    const read = (): Promise<readonly Rows[]> =>
+      look(async (ask) => {
+        const results: Rows[] = [];
+        for (const text of masks.queries) {
+          if (exchange.over) throw new Error("the session is over");
+          results.push(await timer.race(ask(text)));
+        }
+        return results;
+      });
+    const joins = beside || exchange.status === "I";
+    await timer.race(masks.look({ joins, shared }, read));
+    if (!shared) changes.foundWithin();
   } catch (error) {
     throw new ProxyError(
       "MaskNotProvable",

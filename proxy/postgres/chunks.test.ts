@@ -30,3 +30,20 @@ test("a chunk that waits keeps no more than its connection's slab in memory, and
   assert.equal(chunks.keep(Buffer.alloc(2000)).buffer.byteLength, 2000);
   assert.equal(apart(Buffer.from("parameters")).buffer.byteLength, 10);
 });
+
+test("what is forgotten gives its room to what comes next, and what is not forgotten keeps its own", () => {
+  const chunks = new Chunks();
+  const first = chunks.keep(Buffer.from("first"));
+  const second = chunks.keep(Buffer.from("second"));
+  assert.deepEqual([first.toString(), second.toString()], ["first", "second"]);
+  chunks.forget();
+  const third = chunks.keep(Buffer.from("third"));
+  assert.equal(third.buffer, first.buffer);
+  assert.equal(third.byteOffset, first.byteOffset);
+  assert.deepEqual([third.toString(), chunks.keep(Buffer.from("4")).toString()], ["third", "4"]);
+  assert.equal(third.toString(), "third");
+  chunks.forget();
+  assert.equal(chunks.keep(Buffer.from("short")).toString(), "short");
+  chunks.forget();
+  assert.equal(chunks.keep(Buffer.from("longer than that")).toString(), "longer than that");
+});

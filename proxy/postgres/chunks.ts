@@ -9,19 +9,29 @@ const maxShared = 512;
 export class Chunks {
   #slab: Buffer | undefined;
   #used = 0;
+  /** The chunk at the slab's beginning: where each is done with before the next comes, most are as long as the one before. */
+  #first: Buffer | undefined;
 
-  /** A copy that nobody changes any more. */
+  /** A copy that nobody changes until `forget`. */
   keep(bytes: Buffer): Buffer {
     const { length } = bytes;
     if (length > maxShared) return apart(bytes);
     if (this.#slab === undefined || this.#used + length > slabBytes) {
       this.#slab = Buffer.allocUnsafeSlow(slabBytes);
       this.#used = 0;
+      this.#first = undefined;
     }
     const start = this.#used;
     this.#used += length;
     bytes.copy(this.#slab, start);
-    return this.#slab.subarray(start, this.#used);
+    if (start > 0) return this.#slab.subarray(start, this.#used);
+    if (this.#first?.length !== length) this.#first = this.#slab.subarray(0, length);
+    return this.#first;
+  }
+
+  /** Nothing that was kept is needed any more: its room is written over. */
+  forget(): void {
+    this.#used = 0;
   }
 }
 

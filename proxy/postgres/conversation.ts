@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { ProxyError } from "../errors.ts";
 import { endDeadlineMs } from "../pipeline.ts";
 import { Backend } from "./backend.ts";
+import type { Chunks } from "./chunks.ts";
 import type { Exchange } from "./exchange.ts";
 import { WireError } from "./framer.ts";
 import { Frontend } from "./frontend.ts";
@@ -22,6 +23,8 @@ const closeGraceMs = 2_000;
 export interface Ends {
   readonly client: Socket;
   readonly upstream: Socket;
+  /** Where their bytes are kept from read to write. */
+  readonly chunks: { readonly client: Chunks; readonly upstream: Chunks };
   /** Aborts with a ProxyError when the session must end. */
   readonly ended: AbortSignal;
   readonly setChain: (chain: string) => void;
@@ -105,7 +108,7 @@ export class Conversation {
     await this.#x.cancelling;
   }
 
-  /** @param chunk nobody changes any more */
+  /** @param chunk nobody changes before it is forgotten */
   readonly fromClient = (chunk: Buffer): void => {
     if (this.#x.over) return;
     this.#clock.heard();
@@ -117,7 +120,7 @@ export class Conversation {
     this.#balance();
   };
 
-  /** @param chunk nobody changes any more */
+  /** @param chunk nobody changes before it is forgotten */
   readonly fromUpstream = (chunk: Buffer): void => {
     if (this.#x.over) return;
     if (streamOutlivedRules(this.#x)) {
@@ -148,6 +151,7 @@ export class Conversation {
   /** Who writes more than the other side reads is not read from until it has. */
   readonly #balance = (): void => {
     this.#account();
+    this.#forget();
     const { client, upstream } = this.#ends;
     const holdClient =
       this.#x.upstream.full ||
@@ -181,6 +185,13 @@ export class Conversation {
         upstream.writableLength +
         queue.size * outstandingBytes,
     );
+  }
+
+  /** Between statements nothing of either side is held: both read into the same room again, and the collector has nothing to take back. */
+  #forget(): void {
+    const { client, upstream } = this.#ends.chunks;
+    if (this.#frontend.done && this.#x.upstream.empty) client.forget();
+    if (this.#backend.framer.atRest && !this.#asking && this.#x.client.empty) upstream.forget();
   }
 
   #moved(): void {

@@ -34,8 +34,13 @@ export interface Field {
 
 const noNumbers: readonly number[] = [];
 
+/** Names are short: a search by Node costs as much as so many bytes looked at here. */
+const looksFirst = 32;
+
 export function stringEnd(buffer: Buffer, start: number, end: number): number {
-  const at = buffer.indexOf(0, start);
+  const soon = Math.min(end, start + looksFirst);
+  for (let at = start; at < soon; at++) if (buffer[at] === 0) return at;
+  const at = buffer.indexOf(0, soon);
   if (at < 0 || at >= end) throw new WireError("a string in a message has no end");
   return at;
 }

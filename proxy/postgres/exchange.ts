@@ -11,6 +11,8 @@ import type { SessionSettings } from "./session-settings.ts";
 import type { Replication } from "./startup-parameters.ts";
 import { Registry } from "./statements.ts";
 import type { NamedTotal } from "./statements.ts";
+import type { Aside } from "./aside.ts";
+import type { SchemaChanges } from "./schema-changes.ts";
 import type { OverloadSource } from "./overloads.ts";
 import type { MaskSource, Rows } from "./mask-source.ts";
 import type { Understood } from "./understanding.ts";
@@ -22,6 +24,7 @@ export interface ExchangeOptions {
   readonly masks: MaskSource;
   readonly overloads: OverloadSource;
   readonly settings: SessionSettings;
+  readonly changes: SchemaChanges;
   readonly client: Outbox;
   readonly upstream: Outbox;
   /** Of the memory for messages that all sessions have together. */
@@ -32,6 +35,8 @@ export interface ExchangeOptions {
   readonly holdNoticeMs: number;
   /** Sends a CancelRequest for what runs upstream; resolves once the server has taken it. */
   readonly cancel: () => Promise<void>;
+  /** A connection of our own to the same server, for look-ups that the session's own transaction cannot make. */
+  readonly openAside: () => Promise<Aside>;
   /** Set where the connection is one for replication: it takes simple queries only, and a physical one no SQL. */
   readonly replication: Replication | undefined;
   /** A name no client can guess: executing it fails for sure. */
@@ -52,6 +57,7 @@ export class Exchange {
   readonly upstream: Outbox;
   readonly now: () => number;
   readonly settings: SessionSettings;
+  readonly changes: SchemaChanges;
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
   /** The server waits for the client's COPY data; the request that started it. */
@@ -77,6 +83,7 @@ export class Exchange {
     this.upstream = options.upstream;
     this.now = options.now;
     this.settings = options.settings;
+    this.changes = options.changes;
     const { namespace, name } = options.gate.connection;
     this.connection = `${namespace}/${name}`;
     this.registry = new Registry(options.named);

@@ -116,17 +116,23 @@ export class Execution {
   finish(status: EventOutcome["status"], now: number, error?: string): void {
     if (this.#finished || this.passage === undefined) return;
     this.#finished = true;
-    const masked = this.#masked();
     const outcome: EventOutcome = {
       status,
       rows: this.rows,
       bytesIn: this.bytesIn,
       bytesOut: this.bytesOut,
       durationMs: this.startedAt === 0 ? 0 : Math.round((now - this.startedAt) * 1000) / 1000,
-      ...(masked === undefined ? {} : { masked }),
-      ...(error === undefined ? {} : { error }),
     };
-    this.passage.done(outcome, this.#contents());
+    const masked = this.#masked();
+    const whole =
+      masked === undefined && error === undefined
+        ? outcome
+        : {
+            ...outcome,
+            ...(masked === undefined ? {} : { masked }),
+            ...(error === undefined ? {} : { error }),
+          };
+    this.passage.done(whole, this.#contents());
   }
 
   #contents(): readonly Content[] | undefined {

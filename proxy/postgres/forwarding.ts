@@ -153,7 +153,7 @@ export class Forwarding {
       this.#x.options.masks.sent(execution);
       const marks = execution.masking?.decisiveMarks(execution.understood) ?? [];
       if (marks.length > 0) this.#x.options.session.mark(marks, execution.operation);
-      if (execution.understood.changesSchema) this.#x.options.overloads.stale();
+      this.#x.changes.sent(execution.understood);
       this.#x.settings.sent(execution.operation);
     }
     if (request.kind === "bind") this.#x.options.masks.cursors.bound(request.name);

@@ -46,8 +46,14 @@ export class Framer {
   /** Bytes taken but not yet handed over, because the sink is blocked. */
   get waitingBytes(): number {
     let sum = 0;
+    if (this.#waiting.length === 0) return sum;
     for (const chunk of this.#waiting) sum += chunk.length;
     return sum;
+  }
+
+  /** No chunk is being read or waits: nothing of what was pushed is needed here any more. */
+  get atRest(): boolean {
+    return !this.#running && this.#waiting.length === 0;
   }
 
   /** Room taken for a message that has not come to its end. */

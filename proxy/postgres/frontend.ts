@@ -97,6 +97,12 @@ export class Frontend implements FrameSink, FrontendSide {
     return this.#terminated;
   }
 
+  /** Of the client's bytes nothing is needed here any more: all is forwarded, or dropped. */
+  get done(): boolean {
+    const waits = this.#deciding || this.#then !== undefined;
+    return this.#segment.length === 0 && !waits && this.framer.atRest;
+  }
+
   /** Nothing of the client's is half read or undecided. */
   get quiet(): boolean {
     if (this.#deciding || this.#until !== undefined || this.#then !== undefined) return false;
@@ -173,7 +179,6 @@ export class Frontend implements FrameSink, FrontendSide {
   }
 
   #request(type: number, buffer: Buffer, start: number, end: number): void {
-    const again = (): void => this.message(type, buffer, start, end);
     if (type !== frontend.query && this.#x.options.replication !== undefined)
       throw simpleQueriesOnly(this.#x.connection);
     if (type === frontend.functionCall) {
@@ -181,17 +186,17 @@ export class Frontend implements FrameSink, FrontendSide {
       return;
     }
     if (this.#isQueryInBatch(type) || (type === frontend.execute && this.#mustFollowAnswer())) {
-      this.#afterBatchSoFar(again);
+      this.#afterBatchSoFar(() => this.message(type, buffer, start, end));
       return;
     }
     const first = this.#segment.length === 0 && this.#x.queue.size === 0;
     const read = this.#reader.read(type, buffer, start, end, first);
     if (read === "wait") {
-      this.#waitFor("all", again);
+      this.#waitFor("all", () => this.message(type, buffer, start, end));
       return;
     }
     if (read === "settle") {
-      this.#afterBatchSoFar(again);
+      this.#afterBatchSoFar(() => this.message(type, buffer, start, end));
       return;
     }
     const { request, waits } = read;
@@ -328,17 +333,19 @@ export class Frontend implements FrameSink, FrontendSide {
 
   /** Goes on with what waited, if nothing is in the way any more. */
   wake(): void {
-    this.#guarded(() => {
-      while (!this.blocked && this.#then !== undefined) {
-        const then = this.#then;
-        this.#then = undefined;
-        then();
-      }
-      this.framer.resume();
-      this.#flush();
-      this.#hooks.moved();
-    });
+    this.#guarded(this.#goOn);
   }
+
+  readonly #goOn = (): void => {
+    while (!this.blocked && this.#then !== undefined) {
+      const then = this.#then;
+      this.#then = undefined;
+      then();
+    }
+    this.framer.resume();
+    this.#flush();
+    this.#hooks.moved();
+  };
 
   /** While the server takes COPY data. Returns whether the message is dealt with. */
   #duringCopy(type: number, buffer: Buffer, start: number, end: number): boolean {

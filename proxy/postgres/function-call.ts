@@ -7,6 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import { headerBytes, WireError } from "./framer.ts";
 import { understand } from "./understanding.ts";
 import type { Understood } from "./understanding.ts";
+import { viewpointOf } from "./viewpoint.ts";
 
 /** A look-up by number in the catalog takes no time; a server that does not answer must not hold the client for ever. */
 const lookUpTimeoutMs = 15_000;
@@ -35,9 +36,12 @@ export async function lookUpFunction(
   const oid = buffer.readUInt32BE(start + headerBytes);
   const deadline = bounded(lookUpTimeoutMs);
   try {
+    const { look } = await deadline.race(viewpointOf(exchange));
     const rows = await deadline.race(
-      exchange.ownQuery(
-        `SELECT space.nspname, called.proname FROM pg_catalog.pg_proc AS called JOIN pg_catalog.pg_namespace AS space ON space.oid = called.pronamespace WHERE called.oid = ${oid}`,
+      look((ask) =>
+        ask(
+          `SELECT space.nspname, called.proname FROM pg_catalog.pg_proc AS called JOIN pg_catalog.pg_namespace AS space ON space.oid = called.pronamespace WHERE called.oid = ${oid}`,
+        ),
       ),
     );
     const [schema, name] = rows[0] ?? [];

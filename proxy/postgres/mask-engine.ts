@@ -88,7 +88,8 @@ function compile(
     declares: ({ shape }) => {
       if (compiled.prover === undefined) return undefined;
       const proof = compiled.prover.prove(shape);
-      return proof.ok ? proof.shown.flatMap(({ declares }) => declares ?? []) : [];
+      if (!proof.ok || proof.shown.every(({ declares }) => declares === undefined)) return noNames;
+      return proof.shown.flatMap(({ declares }) => declares ?? []);
     },
     detects: compiled.detector !== undefined,
     detectedMarks: marksByDetector(detectMasks),
@@ -114,6 +115,7 @@ function compile(
 }
 
 const none: readonly FoundMark[] = [];
+const noNames: readonly string[] = [];
 
 function fetches({ prover }: Compiled, text: string): boolean {
   const proof = prover?.prove(text);

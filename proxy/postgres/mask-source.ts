@@ -7,6 +7,7 @@ import { Cursors } from "./cursors.ts";
 import type { Execution } from "./execution.ts";
 import { LookUps } from "./look-ups.ts";
 import type { Masking } from "./masking.ts";
+import type { SchemaChanges } from "./schema-changes.ts";
 
 /** A result of one of our own queries, in text form. */
 export type Rows = readonly (readonly (string | null)[])[];
@@ -45,9 +46,7 @@ export class CatalogCache {
 
   /** @param late it cannot be read anew just now */
   get(key: string, now: number, late: boolean): CachedCatalog | undefined {
-    const found = this.#known.get(key);
-    const lastsMs = late ? catalogTtlMs + lateGraceMs : catalogTtlMs;
-    return found !== undefined && now - found.loadedAt < lastsMs ? found : undefined;
+    return lasting(this.#known.get(key), now, late);
   }
 
   set(key: string, catalog: MaskCatalog, now: number): CachedCatalog {
@@ -67,6 +66,23 @@ export class CatalogCache {
   }
 }
 
+function lasting(
+  found: CachedCatalog | undefined,
+  now: number,
+  late: boolean,
+): CachedCatalog | undefined {
+  const lastsMs = late ? catalogTtlMs + lateGraceMs : catalogTtlMs;
+  return found !== undefined && now - found.loadedAt < lastsMs ? found : undefined;
+}
+
+/** Of what is about to be read, and for whom. */
+export interface LookUpUse {
+  /** Another session's look-up that has just begun would find the same. */
+  readonly joins: boolean;
+  /** What is found holds for other sessions as well; else for the rest of this session's transaction. */
+  readonly shared: boolean;
+}
+
 export interface MaskSourceOptions {
   readonly engine: MaskEngine;
   readonly cache: CatalogCache;
@@ -76,6 +92,7 @@ export interface MaskSourceOptions {
   /** Those masks of a bundle that apply now; the same object while the same ones do. */
   readonly masksNow: (masks: readonly DetectMask[]) => readonly DetectMask[];
   readonly now: () => number;
+  readonly changes: SchemaChanges;
 }
 
 export class MaskSource {
@@ -84,12 +101,25 @@ export class MaskSource {
   #catalog: CachedCatalog | undefined;
   #masking: Masking | undefined;
   #detectMasks: readonly DetectMask[] | undefined;
-  /** The agent's own DDL was forwarded: what others have read before it does not count. */
-  #rereads = false;
+  /** Seen by the open transaction alone. */
+  #within: CachedCatalog | undefined;
+  /** Of `changes` when the catalog was last read: what others have read before the agent's own DDL does not count. */
+  #epoch = 0;
   readonly cursors = new Cursors();
 
   constructor(options: MaskSourceOptions) {
     this.#options = options;
+  }
+
+  get #rereads(): boolean {
+    return this.#epoch !== this.#options.changes.epoch;
+  }
+
+  #known(late: boolean): CachedCatalog | undefined {
+    const { cache, key, now } = this.#options;
+    return this.#rereads
+      ? undefined
+      : (lasting(this.#within, now(), late) ?? cache.get(key, now(), late));
   }
 
   get #current(): Bundle | undefined {
@@ -118,8 +148,8 @@ export class MaskSource {
       this.#bundle = bundle;
       return undefined;
     }
-    const { engine, cache, key, now } = this.#options;
-    const catalog = columns && !this.#rereads ? cache.get(key, now(), late) : undefined;
+    const { engine } = this.#options;
+    const catalog = columns ? this.#known(late) : undefined;
     if (columns && catalog === undefined) return "load";
     if (
       this.#masking === undefined ||
@@ -147,39 +177,38 @@ export class MaskSource {
 
   /**
    * Reads the catalog by `read`, or waits for another session that is just doing so.
-   *
-   * @param idle no transaction is open: what is found holds for others as well
    */
-  async look(idle: boolean, read: () => Promise<readonly Rows[]>): Promise<void> {
+  async look({ joins, shared }: LookUpUse, read: () => Promise<readonly Rows[]>): Promise<void> {
     const { cache, key } = this.#options;
-    const keep = async (): Promise<void> => this.loaded(await read());
-    if (idle && !this.#rereads) await cache.lookUps.share(key, keep);
+    const keep = async (): Promise<void> => this.loaded(await read(), shared);
+    if (joins && !this.#rereads) await cache.lookUps.share(key, keep);
     else await keep();
   }
 
-  loaded(results: readonly Rows[]): void {
-    const { engine, cache, key, now } = this.#options;
-    cache.set(key, engine.catalog(results), now());
-    this.#rereads = false;
+  loaded(results: readonly Rows[], shared: boolean): void {
+    const { engine, cache, key, now, changes } = this.#options;
+    const catalog = engine.catalog(results);
+    this.#within = shared ? undefined : { catalog, loadedAt: now() };
+    if (shared) cache.set(key, catalog, now());
+    this.#epoch = changes.epoch;
   }
 
   /** The catalog may no longer tell the truth: it is read again, by whichever session is first. */
   stale(): void {
+    this.#within = undefined;
     this.#options.cache.drop(this.#options.key);
   }
 
-  /** The agent's own DDL changes what there is to mask: the next statement waits for it and reads the catalog again. */
   sent(execution: Execution): void {
     const { understood } = execution;
-    if (understood.changesSchema) this.#rereads = true;
     const declares = execution.masking?.declares(understood);
     if (declares === undefined) {
       if (mayOpenCursors(understood)) this.cursors.openedUnseen();
     } else for (const name of declares) this.cursors.declared(name, understood.shape);
   }
 
-  executed(execution: Execution): void {
-    if (!execution.understood.changesSchema) return;
+  /** The agent's own DDL is done, or committed. */
+  outdated(): void {
     this.stale();
     // Nor does what somebody began to read before.
     this.#options.cache.lookUps.outdate(this.#options.key);

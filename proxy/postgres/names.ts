@@ -45,9 +45,9 @@ class Slots<V> {
     if (this.#named.size > 0) this.#named = new Map();
   }
 
-  *values(): Iterable<V> {
-    if (this.#hasUnnamed && this.#unnamed !== undefined) yield this.#unnamed;
-    yield* this.#named.values();
+  each(visit: (value: V) => void): void {
+    if (this.#hasUnnamed && this.#unnamed !== undefined) visit(this.#unnamed);
+    for (const value of this.#named.values()) visit(value);
   }
 
   #forgetUnnamed(): void {
@@ -120,8 +120,8 @@ export class Names<T> {
     return this.#confirmed.get(name);
   }
 
-  values(): Iterable<T> {
-    return this.#confirmed.values();
+  each(visit: (value: T) => void): void {
+    this.#confirmed.each(visit);
   }
 
   forget(name: string): void {

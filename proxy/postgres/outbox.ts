@@ -23,7 +23,12 @@ export class Outbox {
     return this.#full;
   }
 
-  /** A range of bytes that nobody will change any more. */
+  /** Nothing that was passed or sent is still in memory because of this outbox or its socket. */
+  get empty(): boolean {
+    return this.#run === undefined && this.#parts.length === 0 && this.#socket.writableLength === 0;
+  }
+
+  /** A range of bytes that nobody will change until this is `empty`. */
   pass(buffer: Buffer, start: number, end: number): void {
     if (this.#run === buffer && this.#runEnd === start) {
       this.#runEnd = end;
@@ -45,27 +50,32 @@ export class Outbox {
       const run = this.#run;
       if (run === undefined) return;
       this.#run = undefined;
-      this.#write(run.subarray(this.#runStart, this.#runEnd));
+      this.#write(part(run, this.#runStart, this.#runEnd));
       return;
     }
     this.#closeRun();
     const parts = this.#parts;
     this.#parts = [];
     socket.cork();
-    for (const part of parts) this.#write(part);
+    for (const one of parts) this.#write(one);
     socket.uncork();
   }
 
-  #write(part: Buffer): void {
+  #write(bytes: Buffer): void {
     if (!this.#socket.writable) return;
-    this.written += part.length;
-    if (!this.#socket.write(part)) this.#full = true;
+    this.written += bytes.length;
+    if (!this.#socket.write(bytes)) this.#full = true;
   }
 
   #closeRun(): void {
     const run = this.#run;
     if (run === undefined) return;
-    if (this.#runEnd > this.#runStart) this.#parts.push(run.subarray(this.#runStart, this.#runEnd));
+    if (this.#runEnd > this.#runStart) this.#parts.push(part(run, this.#runStart, this.#runEnd));
     this.#run = undefined;
   }
+}
+
+/** Most chunks leave whole. */
+function part(buffer: Buffer, start: number, end: number): Buffer {
+  return start === 0 && end === buffer.length ? buffer : buffer.subarray(start, end);
 }

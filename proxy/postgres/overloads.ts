@@ -12,8 +12,10 @@ import { ProxyError } from "../errors.ts";
 import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
 import { LookUps } from "./look-ups.ts";
-import type { Rows } from "./mask-source.ts";
+import type { LookUpUse, Rows } from "./mask-source.ts";
+import type { SchemaChanges } from "./schema-changes.ts";
 import type { Understood } from "./understanding.ts";
+import { viewpointOf } from "./viewpoint.ts";
 
 /** Others may create functions meanwhile; with masks the catalog is as old. */
 const ttlMs = 60_000;
@@ -51,48 +53,56 @@ export interface OverloadSourceOptions {
   readonly cache: OverloadCache;
   readonly key: string;
   readonly now: () => number;
+  readonly changes: SchemaChanges;
 }
 
 const none: readonly FunctionAccess[] = [];
 
 export class OverloadSource {
   readonly #options: OverloadSourceOptions;
+  /** Seen by the open transaction alone. */
+  #within: Known | undefined;
+  /** Of `changes` when they were last read. */
+  #epoch = 0;
 
   constructor(options: OverloadSourceOptions) {
     this.#options = options;
   }
 
+  /** What this session goes by; undefined where it has to read them first. */
   get #known(): Known | undefined {
-    return this.#options.cache.known.get(this.#options.key);
+    const { changes, cache, key } = this.#options;
+    if (this.#epoch !== changes.functionsEpoch) return undefined;
+    return this.#within ?? cache.known.get(key);
   }
 
   /**
    * They were never read, or not since the agent's own DDL, or a while ago.
-   * @param idle no transaction is open: behind BEGIN a question of ours would be the query that SET TRANSACTION must precede
+   * @param asks some statement is about to run: a question of ours before SET TRANSACTION would make that fail
    */
-  due(idle: boolean): boolean {
+  due(asks: boolean): boolean {
     const known = this.#known;
     if (known === undefined || known.loadedAt === Number.NEGATIVE_INFINITY) return true;
-    return idle && this.#options.now() - known.loadedAt >= ttlMs;
+    return asks && this.#options.now() - known.loadedAt >= ttlMs;
   }
 
-  /**
-   * Reads them by `read`, or waits for another session that is just doing so.
-   *
-   * @param idle no transaction is open: what is found holds for others as well
-   */
-  async look(idle: boolean, read: () => Promise<Rows>): Promise<void> {
-    const { cache, key } = this.#options;
-    if (!idle) this.loaded(await read());
+  /** Reads them by `read`, or waits for another session that is just doing so. */
+  async look({ joins, shared }: LookUpUse, read: () => Promise<Rows>): Promise<void> {
+    const { cache, key, changes } = this.#options;
+    if (!joins || this.#epoch !== changes.functionsEpoch) this.loaded(await read(), shared);
     else
       await cache.lookUps.share(key, async (isOutdated) => {
-        this.loaded(await read());
+        this.loaded(await read(), shared);
         if (isOutdated()) this.#outdated();
       });
   }
 
-  loaded(rows: Rows): void {
-    const { cache, key, now } = this.#options;
+  loaded(rows: Rows, shared: boolean): void {
+    const { cache, key, now, changes } = this.#options;
+    const found = { overloads: overloadsFromRows(rows), loadedAt: now(), calls: new Map() };
+    this.#epoch = changes.functionsEpoch;
+    this.#within = shared ? undefined : found;
+    if (!shared) return;
     const { known } = cache;
     if (!known.has(key) && known.size >= maxDatabases) {
       for (const oldest of known.keys()) {
@@ -100,26 +110,28 @@ export class OverloadSource {
         break;
       }
     }
-    known.set(key, { overloads: overloadsFromRows(rows), loadedAt: now(), calls: new Map() });
+    known.set(key, found);
   }
 
-  /** The agent's own DDL was forwarded: they are read again before the next statement. */
-  stale(): void {
+  /** The agent's own DDL is done, or committed: every session reads them again before its next statement. */
+  outdated(): void {
+    this.#within = undefined;
     this.#options.cache.lookUps.outdate(this.#options.key);
     this.#outdated();
   }
 
   #outdated(): void {
-    const known = this.#known;
+    const known = this.#options.cache.known.get(this.#options.key);
     if (known !== undefined) known.loadedAt = Number.NEGATIVE_INFINITY;
   }
 
   /** What a text may run besides what it says; undefined where that is not known. */
-  calls({ shape, operation }: Understood): readonly FunctionAccess[] | undefined {
+  calls({ shape, operation, addsFunctions }: Understood): readonly FunctionAccess[] | undefined {
     const known = this.#known;
     if (known === undefined) return undefined;
     const { functions, operators } = known.overloads;
-    if (operation.unrecognised !== undefined || functions.size + operators.size === 0) return none;
+    if (operation.unrecognised !== undefined) return none;
+    if (functions.size + operators.size === 0 && !addsFunctions) return none;
     const found = known.calls.get(shape);
     if (found !== undefined) return found;
     const calls = this.#options.callsOf(shape, known.overloads);
@@ -134,11 +146,18 @@ export async function loadOverloads(exchange: Exchange): Promise<void> {
   const timer = bounded(timeoutMs);
   try {
     await timer.race(exchange.drained());
+    const { options, changes } = exchange;
+    const { beside, shared, look } = await timer.race(viewpointOf(exchange));
+    // Of what only the transaction sees, the names count beside those that others see: more need a rule, never fewer.
+    const ownToo = beside && changes.uncommitted;
     const read = async (): Promise<Rows> => {
       if (exchange.over) throw new Error("the session is over");
-      return timer.race(exchange.ownQuery(overloadsQuery));
+      const rows = await timer.race(look((ask) => ask(overloadsQuery)));
+      return ownToo ? [...rows, ...(await timer.race(exchange.ownQuery(overloadsQuery)))] : rows;
     };
-    await timer.race(exchange.options.overloads.look(exchange.status === "I", read));
+    const joins = (beside && !ownToo) || exchange.status === "I";
+    await timer.race(options.overloads.look({ joins, shared: shared && !ownToo }, read));
+    if (!shared || ownToo) changes.foundWithin();
   } finally {
     timer.clear();
   }

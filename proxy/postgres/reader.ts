@@ -31,8 +31,8 @@ export interface Read {
   readonly waits: boolean;
 }
 
-/** Bytes of a chunk that the parameters of an unnamed portal may keep in memory beside themselves; below it a copy costs more. */
-const maxKeptBesides = 4 * 1024;
+/** Parameters up to this length are kept as text, which costs a fifth of a buffer of their own. */
+const maxKeptAsText = 1024;
 
 type Unsettled = "wait" | "settle";
 
@@ -106,7 +106,7 @@ export class Reader {
       request.refusal = this.#noRoom();
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies };
+    return { request, waits: understood.copies || understood.addsFunctions };
   }
 
   #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
@@ -155,8 +155,8 @@ export class Reader {
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
-    const kept = parametersToKeep(body.portal, buffer, body.parametersAt, end);
-    const exact = (): string => `${statement.declared}\0${kept.toString("base64")}`;
+    const kept = parametersToKeep(buffer, body.parametersAt, end);
+    const exact = (): string => `${statement.declared}\0${base64Of(kept)}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;
@@ -201,11 +201,12 @@ export class Reader {
     const executes = nameUse?.kind === "execute" ? nameUse : undefined;
     if (executes !== undefined && !first) return "settle";
     const run = executes === undefined ? undefined : this.#runByPortal(portal, executes);
-    request.execution = executionOf(portal, this.#x.generation, this.#x.now(), run);
+    request.execution = executionOf(portal, this.#x, run);
     const { understood } = request.execution;
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies || (this.#limited && understood.returnsFromWrite) };
+    const { copies, addsFunctions, returnsFromWrite } = understood;
+    return { request, waits: copies || addsFunctions || (this.#limited && returnsFromWrite) };
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */
@@ -287,8 +288,7 @@ export class Reader {
 /** Decided at Bind already or continued under one approval, while the same rules are in force; else decided now. */
 function executionOf(
   portal: Portal,
-  generation: string | undefined,
-  now: number,
+  { generation, now }: Pick<Exchange, "generation" | "now">,
   run: (() => Execution) | undefined,
 ): Execution {
   const { execution } = portal;
@@ -299,7 +299,7 @@ function executionOf(
       return execution;
     }
   }
-  execution?.finish("ok", now);
+  execution?.finish("ok", now());
   const { statement } = portal;
   statement.executed = true;
   portal.executed = true;
@@ -307,11 +307,16 @@ function executionOf(
   return portal.execution;
 }
 
-/** The parameters stay as long as their portal; of what they came in, a session keeps a little for its unnamed portal and nothing for others. */
-function parametersToKeep(portal: string, buffer: Buffer, start: number, end: number): Buffer {
-  const range = buffer.subarray(start, end);
-  const isAlone = buffer.length - range.length <= maxKeptBesides;
-  return portal === "" && isAlone ? range : apart(range);
+/** The parameters stay as long as their portal, the chunk they came in does not. */
+function parametersToKeep(buffer: Buffer, start: number, end: number): Buffer | string {
+  return end - start <= maxKeptAsText
+    ? buffer.toString("latin1", start, end)
+    : apart(buffer.subarray(start, end));
+}
+
+function base64Of(kept: Buffer | string): string {
+  const bytes = typeof kept === "string" ? Buffer.from(kept, "latin1") : kept;
+  return bytes.toString("base64");
 }
 
 /** Names are bytes spelled as latin1. */

@@ -12,6 +12,7 @@ import { startClient } from "./client-startup.ts";
 import type { ClientStart } from "./client-startup.ts";
 import { Conversation } from "./conversation.ts";
 import { Exchange } from "./exchange.ts";
+import { openAside } from "./aside.ts";
 import { MaskSource } from "./mask-source.ts";
 import {
   authenticationOk,
@@ -26,11 +27,15 @@ import { OverloadSource } from "./overloads.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import { admitReplication, studyReplication } from "./replication.ts";
 import type { Room } from "./room.ts";
+import { SchemaChanges } from "./schema-changes.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
 import type { Startup } from "./startup-parameters.ts";
 import { connectUpstream } from "./upstream-hosts.ts";
-import type { UpstreamLeg } from "./upstream.ts";
+import type { UpstreamLeg, UpstreamRequest } from "./upstream.ts";
+
+/** To be connected beside a session, and to answer; the client waits meanwhile. */
+const asideTimeoutMs = 15_000;
 
 /** Never rejects: whatever goes wrong is said to the client, and both sockets are closed when it resolves. */
 export async function serve(first: Socket, gate: Gate, room: Room): Promise<void> {
@@ -78,7 +83,7 @@ async function serveSession(
   try {
     if (startup.replication !== undefined)
       await admitReplication(startup.replication, grant, session, connection, signal);
-    const upstream = await connectUpstream({
+    const asked: UpstreamRequest = {
       connection,
       endpoint: grant.endpoint,
       lease: grant.lease,
@@ -87,7 +92,8 @@ async function serveSession(
       database,
       settings: heldSettings(startup.settings, grant.prepared, connection),
       signal,
-    });
+    };
+    const upstream = await connectUpstream(asked);
     start.socket.off("close", leave);
     session.close(
       await converse({
@@ -99,7 +105,7 @@ async function serveSession(
         grant,
         session,
         upstream,
-        database,
+        asked,
       }),
     );
   } catch (error) {
@@ -117,7 +123,7 @@ interface Parties {
   readonly grant: LiveGrant;
   readonly session: GateSession;
   readonly upstream: UpstreamLeg;
-  readonly database: string | undefined;
+  readonly asked: UpstreamRequest;
 }
 
 /** Resolves with what ended it, unless the client did. */
@@ -125,11 +131,17 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   const { start, startup, gate, room, connection, grant, session, upstream } = parties;
   // Of several hosts the one that was chosen: cancel requests and catalogs are its own.
   const { endpoint } = upstream;
-  const key = `${endpoint.host}:${endpoint.port}/${parties.database ?? ""}`;
+  const key = `${endpoint.host}:${endpoint.port}/${parties.asked.database ?? ""}`;
+  const chunks = { client: new Chunks(), upstream: new Chunks() };
+  const fromClient = (bytes: Buffer): void => conversation.fromClient(chunks.client.keep(bytes));
+  const fromUpstream = (bytes: Buffer): void =>
+    conversation.fromUpstream(chunks.upstream.keep(bytes));
   const ends = {
-    client: reading(room, start.socket, (bytes) => conversation.fromClient(bytes)),
-    upstream: reading(room, upstream.socket, (bytes) => conversation.fromUpstream(bytes)),
+    client: reading(room, start.socket, fromClient),
+    upstream: reading(room, upstream.socket, fromUpstream),
+    chunks,
   };
+  const changes = new SchemaChanges();
   const exchange = new Exchange({
     gate,
     session,
@@ -142,13 +154,16 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       current: () => gate.current(),
       masksNow: (masks) => session.masksNow(masks),
       now: room.now,
+      changes,
     }),
     overloads: new OverloadSource({
       callsOf: room.callsOf,
       cache: room.overloads,
       key,
       now: room.now,
+      changes,
     }),
+    changes,
     settings: new SessionSettings({
       prepared: grant.prepared,
       asked: startup.settings["default_transaction_read_only"] !== undefined,
@@ -161,6 +176,13 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     now: room.now,
     holdNoticeMs: room.holdNoticeMs,
     poisonPortal: `chaperone:${randomBytes(12).toString("hex")}`,
+    openAside: () =>
+      openAside({
+        ...parties.asked,
+        endpoint,
+        lease: gate.current()?.lease ?? grant.lease,
+        signal: AbortSignal.any([AbortSignal.timeout(asideTimeoutMs), session.ended, room.closing]),
+      }),
     cancel: async () => {
       if (upstream.key === undefined) return;
       await cancelUpstream({ connection, endpoint, dial: room.dial }, upstream.key);
@@ -185,12 +207,10 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
   }
 }
 
-/** Bytes of a plain connection are read into the buffer of all and handed on as copies, since they may wait. Those of TLS come as `data`. */
+/** Bytes of a plain connection are read into the buffer of all, from which they are copied, since they may wait. Those of TLS come as `data`. */
 function reading(room: Room, socket: Socket, deliver: (bytes: Buffer) => void): Socket {
   if (socket instanceof TLSSocket) return socket;
-  const chunks = new Chunks();
-  const taken = room.reads.take(socket, (bytes) => deliver(chunks.keep(bytes)));
-  return taken ?? socket;
+  return room.reads.take(socket, deliver) ?? socket;
 }
 
 /** 3.1 was never defined; 3.2 differs in the length of cancel keys alone. Upstream we speak 3.0, which every server and pooler knows. */

@@ -43,9 +43,9 @@ export class Settlement {
     const { overloads, replication } = this.#x.options;
     if (
       replication !== "physical" &&
-      !begun &&
+      (!begun || this.#x.status === "T") &&
       this.#x.status !== "E" &&
-      overloads.due(this.#x.status === "I")
+      overloads.due(this.#x.status === "I" || segment.some(asksOfDatabase))
     )
       return loadOverloads(this.#x)
         .catch(() => undefined)
@@ -179,6 +179,8 @@ export class Settlement {
     else if (!onlyTransaction) return { go: false, error: overloadsUnknown(this.#x.connection) };
     const undoes = settings.refuses(prepared, execution.understood);
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
+    if (this.#x.changes.mixes(execution.understood))
+      return this.#refuseAs(execution, "Denied", endsChangesWithMore);
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
@@ -316,6 +318,15 @@ export class Settlement {
     const answer = this.#answerTo(execution, passage.error);
     return { at: startOf(segment, index), answer };
   }
+}
+
+const endsChangesWithMore =
+  "this transaction changed the schema, so what the rest of this text would run is not known before the transaction ends; send COMMIT or ROLLBACK by itself";
+
+/** Runs something else than the beginning of a transaction and its settings. */
+function asksOfDatabase({ statement, execution }: Request): boolean {
+  const facts = (execution?.understood ?? statement?.understood)?.operation.facts;
+  return facts?.statements.some((kind) => kind !== "transaction" && kind !== "set") ?? false;
 }
 
 /** An EXECUTE of SQL: what it runs is known when it runs, and nothing runs before. */

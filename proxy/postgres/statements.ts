@@ -283,15 +283,15 @@ export class Registry {
   /** Portals do not outlive their transaction, nor a command that may give their names to cursors. */
   transactionEnded(): void {
     if (this.portals.size === 0) return;
-    for (const portal of this.portals.values()) this.#closed(portal);
+    this.portals.each(this.#closed);
     this.portals.forgetAll();
   }
 
-  #closed(portal: Portal | undefined): void {
+  readonly #closed = (portal: Portal | undefined): void => {
     if (portal === undefined) return;
     this.#count(-portal.bytes);
     portal.abandon();
-  }
+  };
 
   #replaced(name: string): void {
     this.#count(-(this.statements.confirmed(name)?.bytes ?? 0));
@@ -309,8 +309,9 @@ export class Registry {
 
   /** SQL reaches named statements only (DropAllPreparedStatements); the unnamed one stays. */
   #forgetStatements(): void {
-    for (const statement of this.statements.values())
-      if (statement.name !== "") this.#count(-statement.bytes);
+    this.statements.each(({ name, bytes }) => {
+      if (name !== "") this.#count(-bytes);
+    });
     this.statements.forgetAll("");
     this.#count(-this.#inSql.forgetAll());
   }

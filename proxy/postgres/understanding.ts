@@ -30,6 +30,8 @@ export interface Understood {
   readonly runsCode: boolean;
   /** May change what tables and columns there are. */
   readonly changesSchema: boolean;
+  /** May make functions or operators, or have old ones meant by other texts. */
+  readonly addsFunctions: boolean;
   /** Begins or ends transactions and does nothing else. */
   readonly onlyTransaction: boolean;
   /** A command of the replication protocol, not SQL. */
@@ -64,6 +66,9 @@ const schemaKinds: ReadonlySet<StatementKind> = new Set<StatementKind>([
   "other",
 ]);
 const namesPattern = /\b(?:prepare|deallocate|declare|close|discard|execute)\b/i;
+
+/** ALTER renames, moves between schemas, and drops columns that hid a function of rows. What DO and CALL make is read when they are done. */
+const functionsPattern = /\b(?:function|procedure|routine|operator|aggregate|extension|alter)\b/i;
 
 export function createStudy(recognise: Recognise): (text: string) => Understood {
   const known = new Map<string, Understood>();
@@ -109,6 +114,9 @@ export function understand(
   const operation: SqlOperation = { ...recognised, params: [] };
   const { statements } = operation.facts;
   const opaque = operation.unrecognised !== undefined;
+  // A text of blanks and comments, as drivers ping with, is of kind "other" and does nothing.
+  const changesSchema =
+    opaque || (operation.facts.count > 0 && statements.some((kind) => schemaKinds.has(kind)));
   return {
     text: instead ?? text,
     replaced: instead !== undefined,
@@ -119,9 +127,8 @@ export function understand(
     changesNames: opaque || namesPattern.test(text),
     nameUse,
     runsCode: operation.accesses.some(isForeignCode),
-    // A text of blanks and comments, as drivers ping with, is of kind "other" and does nothing.
-    changesSchema:
-      opaque || (operation.facts.count > 0 && statements.some((kind) => schemaKinds.has(kind))),
+    changesSchema,
+    addsFunctions: opaque || (changesSchema && functionsPattern.test(text)),
     onlyTransaction:
       !opaque &&
       operation.accesses.length > 0 &&

@@ -9,6 +9,7 @@ import { duplexPair } from "node:stream";
 import type { Duplex } from "node:stream";
 import { test } from "node:test";
 import { connect, TLSSocket } from "node:tls";
+import type { ConnectionOptions } from "node:tls";
 
 import { createPodAuthority } from "./authority.ts";
 import type { PodAuthority } from "./authority.ts";
@@ -60,8 +61,12 @@ test("a stored CA survives a restart, unreadable for others, and is replaced whe
   assert.notEqual(await start(["a.example"]), third);
 });
 
-/** What a server with this name's context shows. */
-async function shown(authority: PodAuthority, name: string): Promise<X509Certificate> {
+/** Shakes hands with a server that has this name's context. */
+async function met(
+  authority: PodAuthority,
+  name: string,
+  trust: ConnectionOptions = { ca: authority.certificate },
+): Promise<{ readonly client: TLSSocket; readonly server: TLSSocket }> {
   const [inside, outside] = duplexPair();
   const server = new TLSSocket(inside as Duplex, {
     isServer: true,
@@ -71,15 +76,37 @@ async function shown(authority: PodAuthority, name: string): Promise<X509Certifi
   const client = connect({
     socket: outside as Duplex,
     ...(isIP(name) === 0 && { servername: name }),
-    ca: authority.certificate,
+    ...trust,
   });
   await once(client, "secureConnect");
+  return { client, server };
+}
+
+/** What a server with this name's context shows. */
+async function shown(authority: PodAuthority, name: string): Promise<X509Certificate> {
+  const { client, server } = await met(authority, name);
   const certificate = client.getPeerX509Certificate();
   client.destroy();
   server.destroy();
   assert.ok(certificate !== undefined);
   return certificate;
 }
+
+test("a handshake costs what it must: the leaf comes without the CA, and over X25519 with whoever offers it", async () => {
+  const authority = await createPodAuthority({ names: ["a.example"], storage: "memory" });
+  const knowsNothing = { ca: [], rejectUnauthorized: false };
+  const { client, server } = await met(authority, "a.example", knowsNothing);
+  assert.ok(client.getPeerX509Certificate() !== undefined);
+  assert.equal(client.getPeerX509Certificate()?.issuerCertificate, undefined);
+  assert.deepEqual(client.getEphemeralKeyInfo(), { type: "ECDH", name: "X25519", size: 253 });
+  client.destroy();
+  server.destroy();
+  for (const ecdhCurve of ["P-256", "P-384", "P-521"]) {
+    const other = await met(authority, "a.example", { ...knowsNothing, ecdhCurve });
+    other.client.destroy();
+    other.server.destroy();
+  }
+});
 
 test("leaves are ECDSA P-256 under one key of the process, and each is for one name", async () => {
   const authority = await createPodAuthority({

@@ -50,7 +50,7 @@ export function authorityCertificate(
     issuer: name,
     subject: name,
     validity,
-    publicKey: createPublicKey(key),
+    publicKey: subjectPublicKeyInfo(createPublicKey(key)),
     signer: key,
     extensions: [
       extension(oid.basicConstraints, true, sequence(boolean(true), integer(Buffer.of(0)))),
@@ -68,6 +68,7 @@ export type LeafMint = (name: string, validity: Validity) => string;
 export function leafMint(authorityKey: KeyObject, publicKey: KeyObject): LeafMint {
   const issuer = authorityName(authorityKey);
   const subject = distinguishedName([oid.organization, "Chaperone"]);
+  const publicKeyInfo = subjectPublicKeyInfo(publicKey);
   const before = [
     extension(oid.basicConstraints, true, sequence()),
     extension(oid.keyUsage, true, bitString(Buffer.of(0b1000_0000), 7)), // digitalSignature
@@ -86,7 +87,7 @@ export function leafMint(authorityKey: KeyObject, publicKey: KeyObject): LeafMin
       issuer,
       subject,
       validity,
-      publicKey,
+      publicKey: publicKeyInfo,
       signer: authorityKey,
       extensions: [
         ...before,
@@ -110,7 +111,8 @@ interface Contents {
   readonly issuer: Buffer;
   readonly subject: Buffer;
   readonly validity: Validity;
-  readonly publicKey: KeyObject;
+  /** SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Buffer;
   readonly signer: KeyObject;
   readonly extensions: readonly Buffer[];
 }
@@ -126,7 +128,7 @@ function certificate(contents: Contents): string {
     contents.issuer,
     sequence(time(contents.validity.notBefore), time(contents.validity.notAfter)),
     contents.subject,
-    contents.publicKey.export({ type: "spki", format: "der" }),
+    contents.publicKey,
     context(3, sequence(...contents.extensions), true),
   );
   const signature = sign("sha256", toBeSigned, contents.signer);
@@ -182,9 +184,13 @@ function addressBytes(address: string): Buffer {
   return bytes;
 }
 
+function subjectPublicKeyInfo(key: KeyObject): Buffer {
+  return key.export({ type: "spki", format: "der" });
+}
+
 /** RFC 5280 section 4.2.1.2, method 1. */
 function keyIdentifier(publicKey: KeyObject): Buffer {
-  const point = publicKey.export({ type: "spki", format: "der" }).subarray(-65); // uncompressed P-256 point
+  const point = subjectPublicKeyInfo(publicKey).subarray(-65); // uncompressed P-256 point
   return createHash("sha1").update(point).digest();
 }
 

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { SecureContext, TLSSocketOptions } from "node:tls";
 
+import { serverContext } from "./authority.ts";
 import type { PodAuthority } from "./authority.ts";
 
 export interface TlsTerminatorOptions {
@@ -40,23 +41,24 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
   const alpn: NonNullable<TLSSocketOptions["ALPNCallback"]> = ({ protocols }) =>
     protocols.find((protocol) => spoken.has(protocol));
 
+  /** Shows nothing: for who names nobody at an address that is nobody's. Else each connection would make one of its own. */
+  const blank = serverContext({});
+
   /** A client that names nobody dialled an address: the certificate is for that address. */
-  const nameless = (socket: Socket, dialled: string | undefined): SecureContext | undefined => {
+  const nameless = (socket: Socket, dialled: string | undefined): SecureContext => {
     const address = dialled ?? socket.localAddress?.replace(/^::ffff:/, "");
     return address !== undefined && authority.knows(address)
       ? authority.secureContextFor(address)
-      : undefined;
+      : blank;
   };
 
   return {
     accept(socket, secured, dialled) {
-      const context = nameless(socket, dialled);
       const secure = new TLSSocket(socket, {
         isServer: true,
-        minVersion: "TLSv1.2",
+        secureContext: nameless(socket, dialled),
         SNICallback: sni,
         ALPNCallback: alpn,
-        ...(context !== undefined && { secureContext: context }),
       });
       const fail = (error: Error): void => {
         options.onFailure?.(error);

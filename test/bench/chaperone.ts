@@ -1,12 +1,24 @@
-// Chaperone as the benchmarks measure it: a control plane on the load's core, one proxy on its own, and what they say of themselves.
-import { fork } from "node:child_process";
+// Chaperone as the benchmarks measure it: a control plane on the load's core that gives way to the load, one proxy on its own, and what they say of themselves.
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundledProxy } from "./bundle.ts";
 import type { ControlReady } from "./control-child.ts";
-import { containerEnv, end, firstMessage, nodeFile, onProxyCore, pause } from "./processes.ts";
+import {
+  containerEnv,
+  containerFlags,
+  end,
+  firstMessage,
+  givingWay,
+  nodeFile,
+  onProxyCore,
+  pause,
+} from "./processes.ts";
 import type { ProxyOrder } from "./proxy-child.ts";
+import { defaultSpoolLimits } from "../../proxy/audit/spool.ts";
+
+/** From here on the proxy lets operations wait for the store (proxy/audit/spool.ts). */
+const fullSpoolBytes = (defaultSpoolLimits.totalBytes * 7) / 8;
 
 export interface Chaperone {
   readonly pid: number;
@@ -29,15 +41,11 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
   await mkdir(join(directory, "manifests"));
   await mkdir(join(directory, "proxy"));
   await writeFile(join(directory, "manifests", "all.yaml"), manifests, { mode: 0o600 });
-  const [, controlFile = "", ...controlArgs] = nodeFile("control-child.ts", [
-    join(directory, "manifests"),
-    join(directory, "state"),
-  ]);
-  const control = fork(controlFile, controlArgs, {
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
-  });
+  const control = await givingWay(
+    nodeFile("control-child.ts", [join(directory, "manifests"), join(directory, "state")]),
+  );
   const ready = await firstMessage<ControlReady>(control, "the control plane");
-  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], true), "ipc", {
+  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], containerFlags), "ipc", {
     ...process.env,
     ...containerEnv,
   });
@@ -64,6 +72,10 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     allowed: () => metric(/^chaperone_operations_total\{.*verdict="allow".*\} (\d+)$/gm),
     unshipped,
     async shipped(withinMs) {
+      if ((await metric(/^chaperone_spool_bytes (\d+)$/gm)) >= fullSpoolBytes)
+        process.stderr.write(
+          "the spool is full: the last turn was so fast that operations began to wait for the store\n",
+        );
       for (const deadline = Date.now() + withinMs; ;) {
         if ((await unshipped()) === 0) return true;
         if (Date.now() > deadline) return false;

@@ -1,7 +1,7 @@
 // The PostgreSQL room alone: processor time per statement of reading, deciding, masking and counting, without sockets and recording. It holds on
 // a machine that others use, too, where rates say nothing.
 //
-//   node test/bench/postgres-room.ts [statements]
+//   node test/bench/postgres-room.ts [statements [mode]]
 import { Socket } from "node:net";
 import { serialize } from "pg-protocol";
 import type { BundleRule } from "../../policy/bundle.ts";
@@ -10,12 +10,14 @@ import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import { createGate } from "../../proxy/gate.ts";
 import { PodMarks } from "../../proxy/marks.ts";
 import type { Grants, LiveGrant, Recorder } from "../../proxy/pipeline.ts";
+import { Chunks } from "../../proxy/postgres/chunks.ts";
 import { Conversation } from "../../proxy/postgres/conversation.ts";
 import { Exchange } from "../../proxy/postgres/exchange.ts";
 import { Gathering } from "../../proxy/postgres/gathering.ts";
 import { CatalogCache, MaskSource } from "../../proxy/postgres/mask-source.ts";
 import { message } from "../../proxy/postgres/messages.ts";
 import { Outbox } from "../../proxy/postgres/outbox.ts";
+import { SchemaChanges } from "../../proxy/postgres/schema-changes.ts";
 import { OverloadCache, OverloadSource } from "../../proxy/postgres/overloads.ts";
 import { SessionSettings } from "../../proxy/postgres/session-settings.ts";
 import { NamedTotal } from "../../proxy/postgres/statements.ts";
@@ -24,6 +26,7 @@ import { createUnderstanding } from "../../proxy/postgres/understand.ts";
 import { allow, bundleOf, deny } from "../integration/postgres-proxy-harness.ts";
 
 const statements = Number(process.argv[2] ?? 50_000);
+const onlyMode = process.argv[3];
 const warm = 20_000;
 const rounds = 3;
 
@@ -128,6 +131,7 @@ function session(): (chunk: Buffer) => void {
   const opened = gate.open({});
   const current = (): LiveGrant => live;
   const cache = new CatalogCache(now);
+  const changes = new SchemaChanges();
   const masks = new MaskSource({
     engine: understanding.masks,
     cache,
@@ -135,11 +139,18 @@ function session(): (chunk: Buffer) => void {
     current,
     masksNow: (all) => all,
     now,
+    changes,
   });
-  masks.loaded([[accounts], [], [], [], []]);
+  masks.loaded([[accounts], [], [], [], []], true);
   const { callsOf, recognise } = understanding;
-  const overloads = new OverloadSource({ callsOf, cache: new OverloadCache(now), key: "", now });
-  overloads.loaded([]);
+  const overloads = new OverloadSource({
+    callsOf,
+    cache: new OverloadCache(now),
+    key: "",
+    now,
+    changes,
+  });
+  overloads.loaded([], true);
   const exchange = new Exchange({
     gate,
     session: opened,
@@ -147,6 +158,7 @@ function session(): (chunk: Buffer) => void {
     masks,
     overloads,
     replication: undefined,
+    changes,
     settings: new SessionSettings({ prepared: live.prepared, asked: false, reported: "on" }),
     client: new Outbox(client),
     upstream: new Outbox(upstream),
@@ -155,18 +167,24 @@ function session(): (chunk: Buffer) => void {
     now,
     holdNoticeMs: 60_000,
     cancel: async () => undefined,
+    openAside: async () => {
+      throw new Error("nothing stands beside");
+    },
     poisonPortal: "poison",
   });
-  const ends = { client, upstream, ended: opened.ended, setChain: () => undefined };
-  new Conversation(exchange, ends).start(Buffer.alloc(0), Buffer.alloc(0));
+  const chunks = { client: new Chunks(), upstream: new Chunks() };
+  const ends = { client, upstream, chunks, ended: opened.ended, setChain: () => undefined };
+  const conversation = new Conversation(exchange, ends);
+  conversation.start(Buffer.alloc(0), Buffer.alloc(0));
   let sent: Buffer[] = [];
-  upstream.sink = (bytes) => void sent.push(bytes);
+  // A copy, as the kernel makes one: what is written may be written over.
+  upstream.sink = (bytes) => void sent.push(Buffer.from(bytes));
   return (chunk) => {
-    client.emit("data", chunk);
+    conversation.fromClient(chunks.client.keep(chunk));
     while (sent.length > 0) {
       const bytes = Buffer.concat(sent);
       sent = [];
-      upstream.emit("data", answerTo(bytes));
+      conversation.fromUpstream(chunks.upstream.keep(answerTo(bytes)));
     }
   };
 }
@@ -186,6 +204,7 @@ const modes: Readonly<Record<string, (value: number) => Buffer>> = {
 };
 
 for (const [mode, make] of Object.entries(modes)) {
+  if (onlyMode !== undefined && mode !== onlyMode) continue;
   const play = session();
   play(Buffer.concat([serialize.parse({ name: "P0", text, types: [23] }), serialize.sync()]));
   const chunks = Array.from({ length: 1_000 }, (_, at) => make(100_000 + at * 7));

@@ -15,6 +15,7 @@ export const proxyCore = 0;
 const loadCore = 1;
 /** sysconf(_SC_CLK_TCK) on every Linux that Node runs on. */
 const ticksPerSecond = 100;
+const lowestPriority = 19;
 const endTimeoutMs = 15_000;
 const listenAttempts = 200;
 const listenPauseMs = 25;
@@ -49,28 +50,50 @@ export function onProxyCore(
   });
 }
 
+/**
+ * Starts a program on the load's core that gives way to everything else there, all its threads with it. For what runs on
+ * another machine in a cluster.
+ */
+export async function givingWay(command: readonly string[]): Promise<ChildProcess> {
+  const lowest = (await installed("nice")) ? ["nice", "-n", String(lowestPriority)] : [];
+  const [program = "", ...rest] = [...lowest, ...command];
+  return spawn(program, rest, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+}
+
 /** What the proxy's image sets (images/Dockerfile). */
 export const containerEnv = {
   MALLOC_ARENA_MAX: "1",
   MALLOC_TRIM_THRESHOLD_: "131072",
 } as const;
 
-/** What the containers start Node with (images/Dockerfile). */
+/** What the operator's container starts Node with (images/Dockerfile). */
+export const operatorFlags = [
+  "--disable-sigusr1",
+  "--liftoff-only",
+  "--max-old-space-size=768",
+] as const;
+
+/** What the proxy's containers start Node with (images/Dockerfile). */
 export const containerFlags = [
   "--disable-sigusr1",
   "--liftoff-only",
   "--single-threaded-gc",
+  "--no-allocation-site-pretenuring",
   "--max-semi-space-size=4",
   "--max-old-space-size=128",
 ] as const;
 
 /**
- * The command line of one of the files beside this one. What runs in a container gets its flags, and besides what
+ * The command line of one of the files beside this one. What runs in a container of ours gets its flags, and besides what
  * `BENCH_NODE_ARGS` says: `--cpu-prof`, for one.
  */
-export function nodeFile(file: string, args: readonly string[] = [], isOurs = false): string[] {
+export function nodeFile(
+  file: string,
+  args: readonly string[] = [],
+  flags?: readonly string[],
+): string[] {
   const asked = (process.env.BENCH_NODE_ARGS ?? "").split(" ").filter(Boolean);
-  const own = isOurs ? [...containerFlags, ...asked] : [];
+  const own = flags === undefined ? [] : [...flags, ...asked];
   return [process.execPath, ...own, resolve(import.meta.dirname, file), ...args];
 }
 

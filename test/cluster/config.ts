@@ -54,6 +54,8 @@ export interface ClusterConfig {
   /** Where this folder is, for the sources and manifests beside this file. */
   readonly here: string;
   readonly debianMirror: string;
+  /** Of another Kubernetes version, or one that is on this machine already; undefined: kind's own. */
+  readonly kindNodeImage: string | undefined;
 }
 
 export function readConfig(env: NodeJS.ProcessEnv = process.env): ClusterConfig {
@@ -77,6 +79,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): ClusterConfig 
     run: `/run/${OWN_NAME}`,
     here,
     debianMirror: env["DEBIAN_MIRROR"] || "http://deb.debian.org/debian",
+    kindNodeImage: env["KIND_NODE_IMAGE"] || undefined,
   };
 }
 

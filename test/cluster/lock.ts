@@ -9,7 +9,10 @@ import type { Report } from "./command.ts";
 /** A cold build of everything on a busy machine, which another run may be in the middle of. */
 const WAIT_SECONDS = 30 * 60;
 
-/** Holds the lock by a `flock` process that lives as long as our end of its pipe, so a killed run leaves no lock behind. */
+/**
+ * Holds the lock by a `flock` process that lives as long as our end of its pipe, so a killed run leaves no lock behind.
+ * Where there is no flock(1), as on macOS, it says so and works without.
+ */
 export async function withLock<T>(
   config: ClusterConfig,
   report: Report,
@@ -22,6 +25,14 @@ export async function withLock<T>(
     ["--wait", String(WAIT_SECONDS), file, "sh", "-c", "echo held; cat"],
     { stdio: ["pipe", "pipe", "inherit"] },
   );
+  if (holder.pid === undefined) {
+    // What spawn could not start is told by an event, which is an exception where nobody listens.
+    await once(holder, "error");
+    report(
+      "no flock on the PATH: let no other `make cluster` or `make cluster-down` run meanwhile",
+    );
+    return await work();
+  }
   const exited = once(holder, "exit");
   const notice = setTimeout(() => report("waiting for another run of up or down"), 1_000);
   await Promise.race([once(holder.stdout, "data"), exited]);

@@ -1,9 +1,9 @@
 // Makes chained events and batches for store tests, with the very code that the proxy records with.
 import { type ChainPosition, startOf } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
-import { batchOf } from "../../contract/delivery.ts";
+import { batchOf, openDelivery, type UnreadDelivery } from "../../contract/delivery.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
-import { makeRecord, type SpoolRecord } from "../../proxy/audit/record.ts";
+import { RecordWriter, type WrittenRecord } from "../../proxy/audit/record-writer.ts";
 import type { Content } from "../../proxy/pipeline.ts";
 
 export interface Recorded {
@@ -18,7 +18,8 @@ export const firstTime = Date.parse("2026-11-20T10:00:00.000Z");
 
 export class Recorder {
   readonly stream: string;
-  readonly records: SpoolRecord[] = [];
+  readonly records: WrittenRecord[] = [];
+  readonly #writer = new RecordWriter();
   #head: ChainPosition;
 
   constructor(stream: string, from: ChainPosition = startOf(stream)) {
@@ -33,30 +34,45 @@ export class Recorder {
       contents = [],
       at = this.records.length,
     } of events) {
-      const record = makeRecord(this.#head, {
+      const record = this.#writer.make(this.#head, {
         type,
         body,
         contents,
         time: new Date(firstTime + at).toISOString(),
       });
       this.#head = { stream: this.stream, seq: record.event.header.seq, hash: record.event.hash };
-      this.records.push(record);
+      this.records.push({ ...record, line: Buffer.from(record.line) });
     }
     return this;
   }
 
   /** Events from number `from` to `to`, as the proxy would send them. */
   batch(from = this.records[0]?.event.header.seq ?? 1, to = this.#head.seq): EventBatch {
-    const records = this.records.filter(
-      ({ event }) => event.header.seq >= from && event.header.seq <= to,
-    );
-    const head = Buffer.from(records.at(-1)?.event.hash ?? "").toString("base64url");
+    const records = this.#between(from, to);
     return batchOf({
       stream: this.stream,
       records: records.map(({ event, contents }) => ({ ...event, contents })),
-      head: `e30.${head}.c2lnbmF0dXJl`,
+      head: signed(records),
     });
   }
+
+  /** The same as it comes over the wire. */
+  delivery(from = this.records[0]?.event.header.seq ?? 1, to = this.#head.seq): UnreadDelivery {
+    const records = this.#between(from, to);
+    const first = JSON.stringify({ stream: this.stream, head: signed(records) });
+    return openDelivery(
+      Buffer.concat([Buffer.from(`${first}\n`), ...records.map(({ line }) => line)]),
+    );
+  }
+
+  #between(from: number, to: number): readonly WrittenRecord[] {
+    return this.records.filter(({ event }) => event.header.seq >= from && event.header.seq <= to);
+  }
+}
+
+function signed(records: readonly WrittenRecord[]): string {
+  const head = Buffer.from(records.at(-1)?.event.hash ?? "").toString("base64url");
+  return `e30.${head}.c2lnbmF0dXJl`;
 }
 
 export const subject = {

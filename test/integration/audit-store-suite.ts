@@ -3,19 +3,34 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import { sql } from "kysely";
-import {
-  hashHeader,
-  type IngestRefusal,
-  IngestRefused,
-  sha256,
-  startOf,
-} from "../../contract/chain.ts";
+import { canonicalJson, sha256 } from "../../contract/canonical.ts";
+import { hashHeader, type IngestRefusal, IngestRefused, startOf } from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
+import { SubjectNotOwn } from "../../operator/audit/check.ts";
+import type { Arrival } from "../../operator/audit/ingest.ts";
 import { createAuditReader } from "../../operator/audit/queries.ts";
 import { prune } from "../../operator/audit/retention.ts";
 import type { AuditStore } from "../../operator/audit/store.ts";
 import { denied, firstTime, Recorder, statement, subject } from "./audit-recorder.ts";
+
+/** The second of three lines with another body, and every hash and link made again for it: as a proxy would that means it. */
+function rehashed(lines: string, change: (body: string) => string): string {
+  let prev = startOf("").hash;
+  return lines
+    .trimEnd()
+    .split("\n")
+    .map((line, index) => {
+      const { header, body, contents } = JSON.parse(line) as Record<string, object>;
+      const given = canonicalJson(body);
+      const text = index === 1 ? change(given) : given;
+      const made = canonicalJson({ ...header, prev, bodyHash: sha256(text) });
+      prev = sha256(made);
+      const texts = contents === undefined ? "" : `,"contents":${JSON.stringify(contents)}`;
+      return `{"header":${made},"hash":"${prev}","body":${text}${texts}}\n`;
+    })
+    .join("");
+}
 
 export function storeSuite(name: string, open: () => Promise<AuditStore>): void {
   describe(name, () => {
@@ -33,7 +48,7 @@ export function storeSuite(name: string, open: () => Promise<AuditStore>): void 
       const { events } = await createAuditReader(store.db).events({ limit: 1_000, after: 0 });
       return events.filter((event) => event.header.stream === stream);
     };
-    const refusalOf = async (batch: EventBatch): Promise<IngestRefusal> => {
+    const refusalOf = async (batch: Arrival): Promise<IngestRefusal> => {
       try {
         await store.ingest(batch);
       } catch (error) {
@@ -228,6 +243,110 @@ export function storeSuite(name: string, open: () => Promise<AuditStore>): void 
         assert.deepEqual(await store.ingest(recorder.batch()), { acknowledged: 3 });
       });
     }
+
+    test("a delivery as it came is stored as its records say, texts and all, and repeating it changes nothing", async () => {
+      const recorder = new Recorder(newStream()).add(
+        { body: statement("wire", "SELECT 'zw\u00f6lf \\ud83d \u{1f600}'") },
+        {
+          body: statement("wire", "SELECT 2"),
+          contents: [
+            { part: "request", text: "zw\u00f6lf \u0000\n" },
+            { part: "rows", text: "x".repeat(10_000) },
+          ],
+        },
+        { type: "session-end", body: { session: "wire", subject } },
+      );
+      const given = { ...recorder.delivery(), subject };
+      assert.deepEqual(await store.ingest(given), { acknowledged: 3 });
+      assert.deepEqual(await store.ingest(given), { acknowledged: 3 });
+      assert.deepEqual(await eventsOf(recorder.stream), recorder.batch().events);
+      const { contents } = await createAuditReader(store.db).recording("wire", false);
+      assert.deepEqual(contents, recorder.batch().contents);
+      const [verdict] = await createAuditReader(store.db).verify(recorder.stream);
+      assert.deepEqual([verdict?.ok, verdict?.events], [true, 3]);
+    });
+
+    const rewritten: Record<string, [IngestRefusal["code"], (lines: string) => string]> = {
+      "a changed body": ["AlteredEvent", (lines) => lines.replace("SELECT 2", "SELECT 3")],
+      "a changed header": [
+        "AlteredEvent",
+        (lines) => lines.replace('"type":"operation"', '"type":"intent"'),
+      ],
+      "a body that is hashed but not in canonical form": [
+        "AlteredEvent",
+        (lines) => rehashed(lines, (body) => body.replace('{"connection":', '{ "connection":')),
+      ],
+      "a body that names a member twice": [
+        "AlteredEvent",
+        (lines) => rehashed(lines, (body) => body.replace("{", '{"session":"s0",')),
+      ],
+      "a body whose members are out of order": [
+        "AlteredEvent",
+        (lines) =>
+          rehashed(lines, (body) =>
+            JSON.stringify(Object.fromEntries(Object.entries(Object(JSON.parse(body))).reverse())),
+          ),
+      ],
+      "a body that is no object": [
+        "MalformedBatch",
+        (lines) => rehashed(lines, (body) => `[${body}]`),
+      ],
+      "a line that is no JSON": ["MalformedBatch", (lines) => `${lines}{"header":\n`],
+      "an empty line": ["MalformedBatch", (lines) => lines.replace("\n", "\n\n")],
+      "a header with another member": [
+        "MalformedBatch",
+        (lines) => lines.replace('{"header":{', '{"header":{"more":1,'),
+      ],
+      "a changed text": ["AlteredContent", (lines) => lines.replace('"hello"', '"hallo"')],
+      "a text of another part": [
+        "AlteredContent",
+        (lines) => lines.replace('"contents":[{"part":"request"', '"contents":[{"part":"rows"'),
+      ],
+      "no texts": ["AlteredContent", (lines) => lines.replace(/,"contents":\[.*?\]\}\n/, "}\n")],
+      "texts that are no list": [
+        "MalformedBatch",
+        (lines) => lines.replace(/"contents":\[.*?\]\}\n/, '"contents":{}}\n'),
+      ],
+    };
+    for (const [what, [code, rewrite]] of Object.entries(rewritten)) {
+      test(`a delivery with ${what} is refused and leaves nothing behind`, async () => {
+        const recorder = new Recorder(newStream()).add(
+          { contents: [{ part: "request", text: "hello" }] },
+          { body: statement("s1", "SELECT 2") },
+          {},
+        );
+        const given = recorder.delivery();
+        const lines = Buffer.from(given.lines).toString();
+        const changed = rewrite(lines);
+        assert.notEqual(changed, lines);
+        assert.equal((await refusalOf({ ...given, lines: Buffer.from(changed) })).code, code);
+        assert.deepEqual(await eventsOf(recorder.stream), []);
+        assert.deepEqual(await store.ingest(given), { acknowledged: 3 });
+      });
+    }
+
+    test("more events than a batch may carry are refused before they are looked at", async () => {
+      const recorder = new Recorder(newStream());
+      const lines = Buffer.from("x\n".repeat(501));
+      const refusal = await refusalOf({ stream: recorder.stream, head: "", lines });
+      assert.equal(refusal.code, "MalformedBatch");
+      assert.match(refusal.message, /at most 500 events, this one 501/);
+    });
+
+    test("a delivery that speaks of another subject than its own is refused alone, and leaves nothing behind", async () => {
+      const own = new Recorder(newStream()).add({}, {});
+      const foreign = new Recorder(newStream()).add({}, { body: statement("s1", "SELECT 1") });
+      const other = { ...subject, podUid: "another" };
+      const [taken, refused] = await Promise.allSettled([
+        store.ingest({ ...own.delivery(), subject }),
+        store.ingest({ ...foreign.delivery(), subject: other }),
+      ]);
+      assert.equal(taken?.status, "fulfilled");
+      assert.ok(refused?.status === "rejected" && refused.reason instanceof SubjectNotOwn);
+      assert.match(refused.reason.message, /event 1 names another subject/);
+      assert.deepEqual(await eventsOf(foreign.stream), []);
+      assert.equal((await eventsOf(own.stream)).length, 2);
+    });
 
     test("whatever is delivered, in whatever order, every event is stored once and the chain holds", async () => {
       await fc.assert(

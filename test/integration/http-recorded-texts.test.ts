@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { test } from "node:test";
 
-import { sha256 } from "../../contract/chain.ts";
+import { sha256 } from "../../contract/canonical.ts";
 import { maxKeptBytes, uncountedTextBytes } from "../../proxy/http/body-budget.ts";
 import { eventually, send, startRoom } from "./http-proxy-fixture.ts";
 

@@ -65,6 +65,23 @@ function resultOf(answers: readonly Answer[]): string | undefined {
   return answers.find(({ type }) => type === "V")?.body.toString("utf8", 4);
 }
 
+test("a function that another session renames is called by its new name, in a transaction with an older snapshot too", async () => {
+  proxy.setRules([allow({ functions: ["public.echo"], statements: ["select"] })]);
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("BEGIN ISOLATION LEVEL REPEATABLE READ"), serialize.query("SELECT 1"));
+  await raw.ready(2);
+  await direct.query("ALTER FUNCTION echo(text) RENAME TO another");
+  try {
+    raw.send(call(echo, "hello"), serialize.query("ROLLBACK"));
+    const answers = await raw.ready(2);
+    assert.deepEqual(errorsOf(answers), ["42501"]);
+    assert.equal(resultOf(answers), undefined);
+  } finally {
+    await direct.query("ALTER FUNCTION another(text) RENAME TO echo");
+  }
+  await raw.end();
+});
+
 test("a function that a rule names is called, and the event names it", async () => {
   proxy.setRules([allow({ functions: ["public.echo"], statements: ["select"] })]);
   const raw = await rawClient(proxy.port);

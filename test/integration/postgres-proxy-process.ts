@@ -17,6 +17,7 @@ export interface ProxyProcess {
 const asInjected = [
   "--liftoff-only",
   "--single-threaded-gc",
+  "--no-allocation-site-pretenuring",
   "--max-semi-space-size=4",
   "--max-old-space-size=128",
 ];

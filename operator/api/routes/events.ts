@@ -1,4 +1,4 @@
-// POST /v1/events: a batch of one proxy's events, checked to be its own before it is stored.
+// POST /v1/events: a batch of one proxy's events, known to be its own before it is stored.
 import type { FastifyInstance } from "fastify";
 import {
   calculateJwkThumbprint,
@@ -7,19 +7,16 @@ import {
   importJWK,
   type JWK,
 } from "jose";
-import { IngestRefused, maxBatchEvents } from "../../../contract/chain.ts";
-import type { EventBatch, EventDelivery } from "../../../contract/control.ts";
-import { batchOf, parseDelivery } from "../../../contract/delivery.ts";
-import type { EventSubject } from "../../../contract/event.ts";
+import { IngestRefused } from "../../../contract/chain.ts";
+import { lastHash, openDelivery, type UnreadDelivery } from "../../../contract/delivery.ts";
+import { SubjectNotOwn } from "../../audit/check.ts";
 import { subjectOf } from "../../grants/exchange.ts";
 import { proofAlgorithms } from "../../grants/dpop.ts";
 import type { ApiContext } from "../context.ts";
-import { badRequest, forbidden } from "../errors.ts";
+import { type ApiError, badRequest, forbidden } from "../errors.ts";
 
 /** One event may carry a megabyte of texts, larger once JSON escapes them; a batch holds at least one event. */
 const maxBatchBytes = 16 * 1024 * 1024;
-/** Request, answer, rows and parameters, with room for more kinds. */
-const maxContentsPerEvent = 16;
 
 export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
   const { events, grantOf, signalOf, streamsOf } = context;
@@ -29,25 +26,31 @@ export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
     { parseAs: "buffer", bodyLimit: maxBatchBytes },
     (_request, body, done) => {
       try {
-        done(null, parseDelivery(Buffer.from(body)));
+        done(null, openDelivery(Buffer.from(body)));
       } catch {
-        done(badRequest("MalformedLines", "a line of the body is no JSON"));
+        done(malformedLines());
       }
     },
   );
 
   app.post(
     "/v1/events",
-    { onRequest: context.requireProxy, bodyLimit: maxBatchBytes, schema: { body: deliverySchema } },
+    { onRequest: context.requireProxy, bodyLimit: maxBatchBytes },
     async (request, reply) => {
       const grant = grantOf(request);
       const subject = subjectOf(grant.subject);
-      const batch = batchOf(request.body as EventDelivery); // as deliverySchema admits; the store checks each event's hashes
-      checkOwn(batch, subject, streamsOf(subject));
-      await checkHead(batch, grant.binding.jkt);
+      const delivery = deliveryOf(request.body);
+      const { stream } = delivery;
+      if (!isOwnStream(stream, streamsOf(subject)))
+        throw forbidden(
+          "StreamNotOwn",
+          `stream ${stream} does not belong to pod ${subject.namespace}/${subject.pod}`,
+        );
+      await checkHead(delivery, grant.binding.jkt);
       try {
-        return await events.ingest(batch, subject, signalOf(request));
+        return await events.ingest({ ...delivery, subject }, signalOf(request));
       } catch (error) {
+        if (error instanceof SubjectNotOwn) throw forbidden("SubjectNotOwn", error.message);
         if (!(error instanceof IngestRefused)) throw error;
         // The proxy goes on from what this says: it is no failure, and no retry would help.
         return await reply.code(409).send(error.refusal);
@@ -56,51 +59,32 @@ export function eventRoutes(app: FastifyInstance, context: ApiContext): void {
   );
 }
 
-/** A pod writes its own stream about itself, nothing else. */
-export function checkOwn(
-  batch: EventBatch,
-  subject: EventSubject,
-  streams: readonly string[],
-): void {
-  const isOwn = streams.some(
-    (own) =>
-      batch.stream === own ||
-      (batch.stream.startsWith(`${own}.`) && /^\d{1,9}$/.test(batch.stream.slice(own.length + 1))),
+function malformedLines(): ApiError {
+  return badRequest("MalformedLines", "a line of the body is no JSON");
+}
+
+function deliveryOf(body: unknown): UnreadDelivery {
+  if (typeof body === "object" && body !== null && "lines" in body && body.lines instanceof Buffer)
+    return body as UnreadDelivery; // as the parser above made it
+  throw badRequest("NotNdjson", "events come as application/x-ndjson");
+}
+
+/** A pod writes its own stream, and what that goes on as: `NAME.N`. */
+function isOwnStream(stream: string, own: readonly string[]): boolean {
+  return own.some(
+    (name) =>
+      stream === name ||
+      (stream.startsWith(`${name}.`) && /^\d{1,9}$/.test(stream.slice(name.length + 1))),
   );
-  if (!isOwn)
-    throw forbidden(
-      "StreamNotOwn",
-      `stream ${batch.stream} does not belong to pod ${subject.namespace}/${subject.pod}`,
-    );
-  for (const { header, body } of batch.events) {
-    if (header.stream !== batch.stream)
-      throw forbidden(
-        "StreamNotOwn",
-        `event ${header.seq} names stream ${header.stream} inside a batch of ${batch.stream}`,
-      );
-    const named = body.subject;
-    if (named === undefined) continue;
-    if (
-      named.podUid !== subject.podUid ||
-      named.namespace !== subject.namespace ||
-      named.serviceAccount !== subject.serviceAccount ||
-      named.pod !== subject.pod
-    ) {
-      throw forbidden(
-        "SubjectNotOwn",
-        `event ${header.seq} names another subject than the pod that sends it`,
-      );
-    }
-  }
 }
 
 /** `head` is the last event's hash, signed by the key the grant is bound to: the proxy cannot later say that it sent something else. */
-export async function checkHead(batch: EventBatch, jkt: string): Promise<void> {
-  const last = batch.events.at(-1);
+async function checkHead(delivery: UnreadDelivery, jkt: string): Promise<void> {
+  const last = lastHashOf(delivery);
   if (last === undefined) throw badRequest("BatchEmpty", "a batch holds at least one event");
   let payload: Uint8Array;
   try {
-    const { jwk, alg } = decodeProtectedHeader(batch.head);
+    const { jwk, alg } = decodeProtectedHeader(delivery.head);
     const known = proofAlgorithms.find((name) => name === alg);
     if (
       jwk === undefined ||
@@ -108,62 +92,20 @@ export async function checkHead(batch: EventBatch, jkt: string): Promise<void> {
       (await calculateJwkThumbprint(jwk as JWK, "sha256")) !== jkt
     )
       throw new Error("another key");
-    ({ payload } = await compactVerify(batch.head, await importJWK(jwk as JWK, known), {
+    ({ payload } = await compactVerify(delivery.head, await importJWK(jwk as JWK, known), {
       algorithms: [known],
     }));
   } catch {
     throw badRequest("HeadSignature", "head is not signed by the key of this proxy's grant");
   }
-  if (Buffer.from(payload).toString("utf8") !== last.hash)
+  if (Buffer.from(payload).toString("utf8") !== last)
     throw badRequest("HeadMismatch", "head signs another hash than that of the last event");
 }
 
-const text = (maxLength: number) => ({ type: "string", maxLength });
-
-const deliverySchema = {
-  type: "object",
-  required: ["stream", "records", "head"],
-  properties: {
-    stream: text(512),
-    head: text(4_096),
-    records: {
-      type: "array",
-      minItems: 1,
-      maxItems: maxBatchEvents,
-      items: {
-        type: "object",
-        required: ["header", "hash", "body"],
-        properties: {
-          hash: text(64),
-          body: { type: "object" },
-          header: {
-            type: "object",
-            required: ["stream", "seq", "time", "type", "prev", "bodyHash"],
-            additionalProperties: false,
-            properties: {
-              stream: text(512),
-              seq: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
-              time: text(64),
-              type: text(32),
-              prev: text(64),
-              bodyHash: text(64),
-            },
-          },
-          contents: {
-            type: "array",
-            maxItems: maxContentsPerEvent,
-            items: {
-              type: "object",
-              required: ["part", "sha256", "text"],
-              properties: {
-                part: { enum: ["request", "response", "rows", "params"] },
-                sha256: text(64),
-                text: { type: "string" },
-              },
-            },
-          },
-        },
-      },
-    },
-  },
-} as const;
+function lastHashOf(delivery: UnreadDelivery): unknown {
+  try {
+    return lastHash(delivery);
+  } catch {
+    throw malformedLines();
+  }
+}

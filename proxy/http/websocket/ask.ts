@@ -32,7 +32,9 @@ export function askWebSocket(
     masks.length === 0 ? undefined : new SentMask(head, false, masks, live.bundle, vault);
   return {
     operation,
-    ...(mask !== undefined && { sentHeaders: (headers: string[]) => mask.headers(headers) }),
+    ...(mask !== undefined && {
+      sentHeaders: (headers: readonly string[]) => mask.headers(headers),
+    }),
     // In front: behind the request it could be the body of another.
     exact: () => `websocket\n${exactOf(head, undefined)}`,
     content: undefined,

@@ -46,7 +46,7 @@ export interface WebSocketOpening {
   readonly passage: Granted;
   readonly head: RequestHead;
   /** The headers as they may leave; absent where they go as they are. */
-  readonly sentHeaders?: (headers: string[]) => string[];
+  readonly sentHeaders?: (headers: readonly string[]) => string[];
   readonly offer: WebSocketOffer;
   /** The grant of now. */
   readonly live: LiveGrant;
