@@ -42,6 +42,8 @@ export interface EventOutcome {
   readonly bytesIn?: number;
   readonly bytesOut?: number;
   readonly durationMs?: number;
+  /** With `recording.detail: Full`, the data of a COPY as the client sent it or got it: masked, without the framing of the protocol. */
+  readonly copied?: { readonly sha256: string; readonly bytes: number };
   readonly masked?: {
     readonly columns?: readonly string[];
     readonly detected?: Readonly<Record<string, number>>;

@@ -5,6 +5,7 @@ import { pino } from "pino";
 import { version } from "../contract/version.ts";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
+import { collectAsServing } from "./engine.ts";
 import { startProxy } from "./start.ts";
 import { releaseWhenIdle } from "./start-memory.ts";
 import { keepOutOfCoreDumps, openings } from "./surface.ts";
@@ -47,6 +48,7 @@ try {
     connections: config.addresses.connections.length,
     interception: config.addresses.interception,
   });
+  collectAsServing();
   const stayAsStarted = releaseWhenIdle(proxy.gates, logger);
   let ending = false;
   const end = (signal: string): void => {

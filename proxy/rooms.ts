@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { AddressMap } from "../contract/addresses.ts";
 import type { ConnectionId } from "../policy/operation.ts";
+import { compileWasmOnce } from "./engine.ts";
 import type { ProxyError } from "./errors.ts";
 import type { HttpRoom, HttpRoute } from "./http/room.ts";
 import type { Dial } from "./net/dial.ts";
@@ -63,6 +64,7 @@ export async function openRooms(options: RoomsOptions): Promise<Rooms> {
 }
 
 async function openPostgres({ dial, onRefused }: RoomsOptions): Promise<PostgresRoom> {
+  compileWasmOnce();
   const [{ createPostgresRoom }, { loadSqlGrammar }, { createUnderstanding }] = await Promise.all([
     import("./postgres/room.ts"),
     import("../policy/sql/grammar.ts"),

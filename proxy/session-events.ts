@@ -1,12 +1,6 @@
 // The events of one session: who acts and on what stands in each, and an operation is closed once.
 import { stable } from "../contract/canonical.ts";
-import type {
-  EventBody,
-  EventDecision,
-  EventOutcome,
-  EventSubject,
-  EventType,
-} from "../contract/event.ts";
+import type { EventBody, EventDecision, EventOutcome, EventType } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Decision } from "../policy/decision.ts";
 import type { Operation, Subject } from "../policy/operation.ts";

@@ -1,16 +1,10 @@
 import assert from "node:assert/strict";
 import { networkInterfaces } from "node:os";
 import { test } from "node:test";
+import { proxyNodeFlags } from "../contract/node-flags.ts";
 import { isOwnAddress, openings } from "./surface.ts";
 
-const flags = [
-  "--disable-sigusr1",
-  "--liftoff-only",
-  "--single-threaded-gc",
-  "--no-allocation-site-pretenuring",
-  "--max-semi-space-size=4",
-  "--max-old-space-size=128",
-];
+const flags = proxyNodeFlags;
 
 test("a proxy started as injection starts it is open to nobody", () => {
   assert.deepEqual(

@@ -3,9 +3,13 @@ import { writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { BlockList, isIPv6 } from "node:net";
 
+import { proxyNodeFlags } from "../contract/node-flags.ts";
+
+/** A flag but for its number, which another release may have chosen otherwise. */
+const withoutNumber = (flag: string): string => flag.replace(/=\d+$/, "=");
+
 /** The flags that injection and the image start us with; any other may be an inspector, a preload or a log of TLS keys. */
-const knownFlags =
-  /^--(disable-sigusr1|liftoff-only|single-threaded-gc|no-allocation-site-pretenuring|max-(semi|old)-space-size=\d+)$/;
+const knownFlags: ReadonlySet<string> = new Set(proxyNodeFlags.map(withoutNumber));
 
 /** Without it anybody under our user id starts an inspector with a signal. */
 const noInspector = "--disable-sigusr1";
@@ -35,7 +39,7 @@ const foreignVariables = [
 /** Why the proxy must not start as it was started; empty when nothing is wrong. Values are never said. */
 export function openings(env: NodeJS.ProcessEnv, flags: readonly string[]): readonly string[] {
   const foreign = foreignVariables.filter((name) => (env[name] ?? "") !== "");
-  const unknown = flags.filter((flag) => !knownFlags.test(flag));
+  const unknown = flags.filter((flag) => !knownFlags.has(withoutNumber(flag)));
   return [
     ...foreign.map((name) => `${name} is set, which has no place in the proxy: remove it`),
     ...unknown.map((flag) => `the flag ${flag.replace(/=.*/s, "")} has no place in the proxy`),

@@ -10,7 +10,7 @@ function stages(): readonly (readonly string[])[] {
   return text
     .split(/^(?=FROM )/m)
     .filter((part) => part.startsWith("FROM "))
-    .map((part) => part.trimEnd().split("\n"));
+    .map((part) => part.split("\n").filter((line) => line !== "" && !line.startsWith("#")));
 }
 
 test("every image runs as a user of its own who is not root, the proxy's as the one that injection names", () => {

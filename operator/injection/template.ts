@@ -1,6 +1,7 @@
 // The injected container and its volumes. Every field that the API server would fill in is written out, so that a pod read back
 // equals what was injected, and a pod that only looks injected does not.
 import { podAudience } from "../../contract/control.ts";
+import { proxyNodeFlags } from "../../contract/node-flags.ts";
 import type { JsonObject } from "../kube/objects.ts";
 import { annotations, proxyContainerName, trustDirectory, volumeNames } from "./names.ts";
 import type { InjectionSettings } from "./settings.ts";
@@ -16,11 +17,6 @@ const startupSeconds = 180;
 
 /** Probes answer from memory; longer means that the event loop stands still. */
 const probeTimeoutSeconds = 3;
-
-/** Node's own heap, inside the limit that also holds buffers and the SQL grammar. */
-const maxOldSpaceMb = 128;
-/** With 8 a busy proxy had 7 MiB more and spent a hundredth less (50 connections, measured). */
-const maxSemiSpaceMb = 4;
 
 /** The kernel's own default (0644), written out. */
 const fileMode = 0o644;
@@ -39,21 +35,7 @@ export function proxyContainer(settings: InjectionSettings, hasChain: boolean): 
     name: proxyContainerName,
     image: settings.image,
     imagePullPolicy: settings.imagePullPolicy,
-    command: [
-      "node",
-      "--disable-sigusr1",
-      // V8's optimising compiler takes 600 MiB for the SQL grammar's one huge function, and makes it no faster (measured).
-      "--liftoff-only",
-      // A sidecar has one core or less: collector threads would take it from the main thread, and halve nothing but its patience
-      // (measured: the 99th percentile of a busy proxy was twice as long with them). A small young generation stays in the cache.
-      "--single-threaded-gc",
-      // What is made for one operation is short-lived, but under load enough of it outlives a collection that V8 comes to put it with what
-      // lives long, for good: the whole heap is collected again and again then (measured: a tenth of the processor time).
-      "--no-allocation-site-pretenuring",
-      `--max-semi-space-size=${maxSemiSpaceMb}`,
-      `--max-old-space-size=${maxOldSpaceMb}`,
-      "/app/proxy.mjs",
-    ],
+    command: ["node", ...proxyNodeFlags, "/app/proxy.mjs"],
     env: proxyEnvironment(settings, hasChain),
     ports: [{ name: "chaperone-admin", containerPort: adminPort, protocol: "TCP" }],
     resources: proxyResources,

@@ -4,10 +4,10 @@ import { endOfString, isObject, maxDepth } from "./json.ts";
 import type { JsonObject } from "./json.ts";
 
 export interface ObjectChange {
-  /** The object itself where it stays, another in its place, or undefined: it is left out, where it stands in a list. */
+  /** The object itself where it stays, another in its place, or undefined: it is left out with the objects that hold nothing else, where they stand in a list. */
   change(object: JsonObject): JsonObject | undefined;
-  /** JSON in the place of the only item of a list that is left out. */
-  readonly instead: string;
+  /** JSON in the place of the items of a list that are all left out. @param first as it was */
+  instead(first: string): string;
 }
 
 /** What takes the place of a part of the text. */
@@ -103,13 +103,17 @@ class Changing {
 
   #object(start: number, depth: number): boolean {
     let isAsked = false;
+    let members = 0;
+    let gone = 0;
     this.#items("}", () => {
       const name = this.#value(depth);
       isAsked ||= this.#text.slice(name.start, name.end) === '"signature"';
       this.#expect(":");
-      this.#value(depth + 1);
+      const { isLeftOut } = this.#value(depth + 1);
+      members += 1;
+      if (isLeftOut) gone += 1;
     });
-    if (!isAsked) return false;
+    if (!isAsked) return gone > 0 && gone === members;
     const object = parsed(this.#within(start, this.#at));
     const changed = this.#by.change(object);
     if (changed === undefined) return true;
@@ -125,7 +129,11 @@ class Changing {
     if (first === undefined || last === undefined || !items.some(({ isLeftOut }) => isLeftOut))
       return;
     if (items.every(({ isLeftOut }) => isLeftOut))
-      return this.#edit(first.start, last.end, this.#by.instead);
+      return this.#edit(
+        first.start,
+        last.end,
+        this.#by.instead(this.#text.slice(first.start, first.end)),
+      );
     const others = this.#editsFrom(first.start);
     this.#edits.length -= others.length;
     const removals = removalsOf(items);

@@ -50,8 +50,13 @@ test("a record with a type or a time that is not ours is none, though its hashes
   for (const odd of [{ type: 'x","a":"' }, { time: "now" }]) {
     const body = "{}";
     const header = {
-      ...{ stream: "s", seq: 1, time: "2026-11-20T10:00:00.123Z", type: "gap" },
-      ...{ prev: startOf("s").hash, bodyHash: sha256(body), ...odd },
+      stream: "s",
+      seq: 1,
+      time: "2026-11-20T10:00:00.123Z",
+      type: "gap",
+      prev: startOf("s").hash,
+      bodyHash: sha256(body),
+      ...odd,
     };
     const hash = sha256(canonicalize(header) ?? "");
     assert.equal(parseRecord(JSON.stringify({ header, hash, body: {} })), undefined);

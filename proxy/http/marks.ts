@@ -45,9 +45,7 @@ export function hangsOnMarks(
   { prepared }: LiveGrant,
   requestMasks: readonly DetectMask[],
 ): boolean {
-  return (
-    prepared.markReaders.length > 0 || (requestMasks.length > 0 && requestMasks.some(isConditional))
-  );
+  return prepared.markReaders.length > 0 || requestMasks.some(isConditional);
 }
 
 function isConditional({ when }: DetectMask): boolean {

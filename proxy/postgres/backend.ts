@@ -108,7 +108,7 @@ export class Backend implements FrameSink {
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
     this.#x.inPiece = !last;
     this.#pass(buffer, start, end);
-    this.#results.piece(type, end - start, last);
+    this.#results.piece(type, buffer, start, end, last);
   }
 
   message(type: number, buffer: Buffer, start: number, end: number): void {
@@ -188,8 +188,10 @@ export class Backend implements FrameSink {
           ? head.kind === "bind"
           : head.kind === "close-statement" || head.kind === "close-portal";
     if (!fits) throw new WireError(`the server answered ${head.kind} with type ${type}`);
-    this.#x.registry.applied(head);
-    this.#pass(buffer, start, end);
+    if (!head.own) {
+      this.#x.registry.applied(head);
+      this.#pass(buffer, start, end);
+    }
     this.#shift(head);
   }
 

@@ -12,6 +12,7 @@ import type { Replication } from "./startup-parameters.ts";
 import { Registry } from "./statements.ts";
 import type { NamedTotal } from "./statements.ts";
 import type { Aside } from "./aside.ts";
+import type { SearchPath } from "./search-path.ts";
 import type { SchemaChanges } from "./schema-changes.ts";
 import type { OverloadSource } from "./overloads.ts";
 import type { MaskSource, Rows } from "./mask-source.ts";
@@ -25,6 +26,7 @@ export interface ExchangeOptions {
   readonly overloads: OverloadSource;
   readonly settings: SessionSettings;
   readonly changes: SchemaChanges;
+  readonly path: SearchPath;
   readonly client: Outbox;
   readonly upstream: Outbox;
   /** Of the memory for messages that all sessions have together. */
@@ -58,6 +60,7 @@ export class Exchange {
   readonly now: () => number;
   readonly settings: SessionSettings;
   readonly changes: SchemaChanges;
+  readonly path: SearchPath;
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
   /** The server waits for the client's COPY data; the request that started it. */
@@ -84,6 +87,7 @@ export class Exchange {
     this.now = options.now;
     this.settings = options.settings;
     this.changes = options.changes;
+    this.path = options.path;
     const { namespace, name } = options.gate.connection;
     this.connection = `${namespace}/${name}`;
     this.registry = new Registry(options.named);

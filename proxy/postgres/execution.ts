@@ -4,6 +4,7 @@ import type { Limits } from "../../policy/bundle.ts";
 import type { FunctionAccess, SqlOperation } from "../../policy/operation.ts";
 import type { ProxyError } from "../errors.ts";
 import type { Content, GateSession, Passage } from "../pipeline.ts";
+import type { CopyDigest } from "./copy-digest.ts";
 import type { Detected, Masking, RowPlan } from "./masking.ts";
 import type { RowRecorder } from "./row-recorder.ts";
 import type { Portal, Quota } from "./statements.ts";
@@ -31,6 +32,7 @@ export class Execution {
   masking: Masking | undefined = undefined;
   limits: Limits = noLimits;
   recorder: RowRecorder | undefined = undefined;
+  copied: CopyDigest | undefined = undefined;
   /** The masks of the result in hand; null when it needs none, undefined before its shape is known. */
   plan: RowPlan | null | undefined = undefined;
   detected: Detected | undefined = undefined;
@@ -124,11 +126,13 @@ export class Execution {
       durationMs: this.startedAt === 0 ? 0 : Math.round((now - this.startedAt) * 1000) / 1000,
     };
     const masked = this.#masked();
+    const copied = this.copied?.outcome();
     const whole =
-      masked === undefined && error === undefined
+      masked === undefined && error === undefined && copied === undefined
         ? outcome
         : {
             ...outcome,
+            ...(copied === undefined ? {} : { copied }),
             ...(masked === undefined ? {} : { masked }),
             ...(error === undefined ? {} : { error }),
           };

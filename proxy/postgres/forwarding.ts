@@ -146,6 +146,8 @@ export class Forwarding {
   #send(request: Request): void {
     const { queue, upstream } = this.#x;
     const { execution } = request;
+    if (request.saysAgain)
+      for (const own of request.statement?.saidAgain() ?? []) this.#sendOwn(own);
     if (request.kind === "execute") this.#describeFirst(request);
     if (execution !== undefined && execution.startedAt === 0) {
       execution.startedAt = this.#x.now();
@@ -175,9 +177,13 @@ export class Forwarding {
     const describe = new Request("describe-portal", bytes, 0, bytes.length);
     describe.own = true;
     describe.portal = portal;
-    this.#x.upstream.send(bytes);
-    describe.release();
-    this.#x.queue.push(describe);
+    this.#sendOwn(describe);
+  }
+
+  #sendOwn(request: Request): void {
+    this.#x.upstream.send(request.buffer);
+    request.release();
+    this.#x.queue.push(request);
   }
 
   #endBatch(): void {

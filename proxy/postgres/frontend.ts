@@ -148,7 +148,7 @@ export class Frontend implements FrameSink, FrontendSide {
     if (begins) this.#passesPiece = this.#x.copyIn !== undefined && !this.#terminated;
     if (!this.#passesPiece) return;
     if (this.#x.copyIn === undefined) this.#x.upstream.pass(buffer, start, end);
-    else this.#copyBytes(buffer, start, end);
+    else this.#copyBytes(buffer, start, end, begins);
   }
 
   message(type: number, buffer: Buffer, start: number, end: number): void {
@@ -352,7 +352,7 @@ export class Frontend implements FrameSink, FrontendSide {
     const request = this.#x.copyIn;
     switch (type) {
       case frontend.copyData:
-        this.#copyBytes(buffer, start, end);
+        this.#copyBytes(buffer, start, end, true);
         return true;
       case frontend.copyDone:
       case frontend.copyFail:
@@ -373,7 +373,7 @@ export class Frontend implements FrameSink, FrontendSide {
     }
   }
 
-  #copyBytes(buffer: Buffer, start: number, end: number): void {
+  #copyBytes(buffer: Buffer, start: number, end: number, begins: boolean): void {
     const request = this.#x.copyIn;
     const execution = request?.execution;
     if (request === undefined || execution === undefined) return;
@@ -382,6 +382,7 @@ export class Frontend implements FrameSink, FrontendSide {
     if (refused !== undefined) throw refused;
     request.hasCopyData = true;
     execution.bytesIn += end - start;
+    execution.copied?.add(buffer, start, end, begins);
     this.#x.upstream.pass(buffer, start, end);
   }
 

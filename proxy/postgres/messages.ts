@@ -180,6 +180,11 @@ export function describePortal(portal: string): Buffer {
   return message(frontend.describe, Buffer.from(`P${portal}\0`, "latin1"));
 }
 
+/** @param name bytes as latin1 */
+export function closeStatement(name: string): Buffer {
+  return message(frontend.close, Buffer.from(`S${name}\0`, "latin1"));
+}
+
 export function executePortal(portal: string): Buffer {
   const name = Buffer.from(`${portal}\0`, "latin1");
   return message(frontend.execute, Buffer.concat([name, Buffer.alloc(4)]));
@@ -198,7 +203,7 @@ export function namedQuery(name: string, text: string): Buffer {
     parse(name, text, []),
     message(frontend.bind, bind),
     executePortal(name),
-    message(frontend.close, Buffer.from(`S${name}\0`, "latin1")),
+    closeStatement(name),
     message(frontend.close, Buffer.from(`P${name}\0`, "latin1")),
     sync(),
   ]);

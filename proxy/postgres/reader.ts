@@ -21,7 +21,7 @@ import { errorResponse, frontend, parse, query } from "./messages.ts";
 import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
 import { executionBySql, protocolName } from "./sql-prepared.ts";
-import { maxNamedBytes, Portal, Statement } from "./statements.ts";
+import { Portal, Statement } from "./statements.ts";
 import { understand } from "./understanding.ts";
 import type { Understood } from "./understanding.ts";
 
@@ -102,11 +102,13 @@ export class Reader {
       return flows(request);
     }
     request.execution = new Execution(understood, understood.operation, undefined);
-    if (nameUse?.kind === "prepare" && !this.#x.registry.hasRoomFor(understood.text.length))
-      request.refusal = this.#noRoom();
+    if (nameUse?.kind === "prepare") request.refusal = this.#noRoom(understood.text.length);
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
-    return { request, waits: understood.copies || understood.addsFunctions };
+    return {
+      request,
+      waits: understood.copies || understood.addsFunctions || this.#x.path.waitsBehind(understood),
+    };
   }
 
   #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
@@ -130,7 +132,8 @@ export class Reader {
     const body = readParse(buffer, start, end);
     const { name, text, parameterTypes } = body;
     if (isTooLong(name)) return refused(this.#tooLongName());
-    if (!this.#x.registry.hasRoomFor(text.length)) return refused(this.#noRoom());
+    const noRoom = this.#noRoom(text.length);
+    if (noRoom !== undefined) return refused(noRoom);
     const understood = this.#understand(body);
     const request = understood.replaced
       ? whole("parse", parse(name, understood.text, parameterTypes))
@@ -151,7 +154,8 @@ export class Reader {
     const bySql = statement.bySql !== undefined || nameUse?.kind === "execute";
     // What is still to run might give the name to another statement.
     if (bySql && !first) return "settle";
-    if (!this.#x.registry.hasRoomFor(end - start)) return refused(this.#noRoom());
+    const noRoom = this.#noRoom(end - start);
+    if (noRoom !== undefined) return refused(noRoom);
     const { values } = readParameters(buffer, body.parametersAt, end, statement.parameterTypes);
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
@@ -206,7 +210,8 @@ export class Reader {
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
     const { copies, addsFunctions, returnsFromWrite } = understood;
-    return { request, waits: copies || addsFunctions || (this.#limited && returnsFromWrite) };
+    const waits = copies || addsFunctions || this.#x.path.waitsBehind(understood);
+    return { request, waits: waits || (this.#limited && returnsFromWrite) };
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */
@@ -275,11 +280,14 @@ export class Reader {
     );
   }
 
-  #noRoom(): Buffer {
+  /** Undefined where there is room. */
+  #noRoom(bytes: number): Buffer | undefined {
+    const exceeded = this.#x.registry.exceeds(bytes);
+    if (exceeded === undefined) return undefined;
     return refusalMessage(
       new ProxyError(
         "TooLarge",
-        `connection ${this.#x.connection}: the prepared statements and portals of this session exceed ${maxNamedBytes} bytes; close some first`,
+        `connection ${this.#x.connection}: the prepared statements and portals ${exceeded}; close some first`,
       ),
     );
   }

@@ -36,6 +36,15 @@ export function unknownPortal(name: string): Buffer {
   });
 }
 
+export function replacedPortal(name: string): Buffer {
+  const spelled = Buffer.from(name, "latin1").toString("utf8");
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "34000",
+    message: `portal "${spelled}" may be another since a function ran; bind it again, or read it to its end first`,
+  });
+}
+
 /** Whatever went wrong in a session, as the one kind of error a client is told. */
 export function asProxyError(error: unknown, connection: string): ProxyError {
   if (error instanceof ProxyError) return error;

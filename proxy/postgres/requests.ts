@@ -49,6 +49,8 @@ export class Request {
   changesNames = false;
   /** A FunctionCall, whose answer is one value. */
   callsFunction = false;
+  /** Unread code may have given its statement's name away: what it stands for is said again before this. */
+  saysAgain = false;
   /** The server answered it with an error itself (it was not merely skipped). */
   failed = false;
   /** Data of its COPY was forwarded. */

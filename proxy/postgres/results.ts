@@ -116,6 +116,7 @@ export class Results {
     if (this.#x.muted) return;
     if (type === backend.copyData && endsBinaryCopy(buffer, start, end)) {
       this.#x.client.pass(buffer, start, end);
+      execution.copied?.add(buffer, start, end, true);
       return;
     }
     if (!execution.admitRow(end - start)) {
@@ -138,13 +139,18 @@ export class Results {
   #copied(execution: Execution, buffer: Buffer, start: number, end: number): void {
     const { cells, copy } = execution.plan ?? {};
     const names = copy?.header === true && execution.quota.rows === 1;
-    if (cells === undefined || copy === undefined || names) this.#x.client.pass(buffer, start, end);
-    else if (copy.notation !== "binary")
-      this.#x.client.send(maskCopyRow(cells, copy.notation, buffer, start, end));
-    else {
-      const first = execution.quota.rows === 1;
-      this.#x.client.send(maskBinaryCopyRow(cells, { buffer, start, end, first }));
+    if (cells === undefined || copy === undefined || names) {
+      this.#x.client.pass(buffer, start, end);
+      execution.copied?.add(buffer, start, end, true);
+      return;
     }
+    const first = execution.quota.rows === 1;
+    const row =
+      copy.notation === "binary"
+        ? maskBinaryCopyRow(cells, { buffer, start, end, first })
+        : maskCopyRow(cells, copy.notation, buffer, start, end);
+    this.#x.client.send(row);
+    execution.copied?.add(row, 0, row.length, true);
   }
 
   #masked(execution: Execution, buffer: Buffer, start: number, end: number): void {
@@ -172,8 +178,11 @@ export class Results {
   }
 
   /** Part of a large row without masks, already passed on. A limit ends the result behind the whole row: the client has its beginning. */
-  piece(type: number, bytes: number, last: boolean): void {
-    this.#pieceBytes += bytes;
+  piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
+    const begins = this.#pieceBytes === 0;
+    this.#pieceBytes += end - start;
+    if (type === backend.copyData && !this.#x.muted)
+      this.#x.queue.head?.execution?.copied?.add(buffer, start, end, begins);
     if (!last) return;
     const whole = this.#pieceBytes;
     this.#pieceBytes = 0;

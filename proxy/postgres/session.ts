@@ -27,6 +27,7 @@ import { OverloadSource } from "./overloads.ts";
 import { asProxyError, fatalMessage } from "./refusal.ts";
 import { admitReplication, studyReplication } from "./replication.ts";
 import type { Room } from "./room.ts";
+import { SearchPath } from "./search-path.ts";
 import { SchemaChanges } from "./schema-changes.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
@@ -164,6 +165,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
       changes,
     }),
     changes,
+    path: new SearchPath(upstream.parameters.has("search_path")),
     settings: new SessionSettings({
       prepared: grant.prepared,
       asked: startup.settings["default_transaction_read_only"] !== undefined,

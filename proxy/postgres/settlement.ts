@@ -4,16 +4,18 @@ import type { Bundle } from "../../policy/bundle.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant, Passage } from "../pipeline.ts";
 import { loadCatalog } from "./catalog-load.ts";
+import { CopyDigest } from "./copy-digest.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
-import { asProxyError, refusalMessage } from "./refusal.ts";
+import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { RowRecorder } from "./row-recorder.ts";
+import { checkSearchPath } from "./search-path.ts";
 import { followRules } from "./session-follow.ts";
 import type { Statement } from "./statements.ts";
 
@@ -39,6 +41,14 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
+    const { path, status } = this.#x;
+    const askable = status === "I" ? !begun : status === "T";
+    if (path.doubtful && askable)
+      return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
+    return this.#knowing(segment, begun);
+  }
+
+  #knowing(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     // Where they cannot be read, the statements that need to know say so.
     const { overloads, replication } = this.#x.options;
     if (
@@ -100,14 +110,26 @@ export class Settlement {
             .then(
               (taken) =>
                 this.#taken(segment, index, execution, taken) ??
+                this.#replaced(request, index) ??
                 this.#from(segment, index + 1, begun),
             );
         const refused = this.#taken(segment, index, execution, passage);
         if (refused !== undefined) return refused;
       }
       if (request.refusal !== undefined) return { at: index, answer: request.refusal };
+      const replaced = this.#replaced(request, index);
+      if (replaced !== undefined) return replaced;
     }
     return undefined;
+  }
+
+  /** A portal that unread code may have put another in the place of. */
+  #replaced(request: Request, at: number): Settled {
+    const { execution } = request;
+    if (execution?.passage !== undefined) this.#x.path.passes(execution.understood);
+    return this.#x.registry.unread.passes(request)
+      ? undefined
+      : { at, answer: replacedPortal(request.portal?.name ?? "") };
   }
 
   /** Execute and Query are decided here; Parse and Bind only where no Execute of them is in sight. */
@@ -181,6 +203,8 @@ export class Settlement {
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
+    const astray = this.#x.path.refuses(execution.understood);
+    if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
@@ -190,7 +214,7 @@ export class Settlement {
     execution.generation = bundle.generation;
     execution.limits = bundle.limits;
     execution.masking = masking;
-    if (bundle.recording.detail === "Full") execution.recorder = new RowRecorder();
+    if (bundle.recording.detail === "Full") recordFully(execution);
     if (this.#mayShowAnother(masking, execution.understood)) {
       masks.stale();
       return this.#passAfterCatalog(execution, begun);
@@ -318,6 +342,11 @@ export class Settlement {
     const answer = this.#answerTo(execution, passage.error);
     return { at: startOf(segment, index), answer };
   }
+}
+
+function recordFully(execution: Execution): void {
+  execution.recorder = new RowRecorder();
+  if (execution.understood.copies) execution.copied = new CopyDigest();
 }
 
 const endsChangesWithMore =

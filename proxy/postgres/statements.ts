@@ -3,9 +3,11 @@ import type { SqlOperation } from "../../policy/operation.ts";
 import type { Field } from "./decode.ts";
 import type { Execution } from "./execution.ts";
 import { Names } from "./names.ts";
-import type { Request } from "./requests.ts";
+import { closeStatement, parse } from "./messages.ts";
+import { Request, type RequestKind } from "./requests.ts";
 import { protocolName, SqlPrepared, type Prepared } from "./sql-prepared.ts";
 import type { Understood } from "./understanding.ts";
+import { UnreadCode, unknownSince } from "./unread-code.ts";
 
 /** What all sessions of a pod may keep together: 24 thousand statements that nobody shares. */
 export const maxNamedTogether = 48 * 1024 * 1024;
@@ -28,6 +30,8 @@ export class Statement {
   readonly bySql: string | undefined;
   readonly #declaredTypes: readonly number[];
   readonly bytes: number;
+  /** Of the unread code of this session (unread-code.ts), when its name last was certain to stand for this. */
+  knownAt = unknownSince;
   /** Some Execute of the segment being read runs it: it is decided there, with its parameters. */
   executed = false;
 
@@ -49,6 +53,22 @@ export class Statement {
   get declared(): string {
     return this.bySql ?? this.#declaredTypes.join(",");
   }
+
+  /** As its Parse said it, under a name that may be taken by now. */
+  saidAgain(): readonly Request[] {
+    const { name, understood } = this;
+    return [
+      ownRequest("close-statement", closeStatement(name), this),
+      ownRequest("parse", parse(name, understood.text, this.#declaredTypes), this),
+    ];
+  }
+}
+
+function ownRequest(kind: RequestKind, bytes: Buffer, statement: Statement): Request {
+  const request = new Request(kind, bytes, 0, bytes.length);
+  request.own = true;
+  request.statement = statement;
+  return request;
 }
 
 /** Rows and bytes a result has given so far, over all its Executes. */
@@ -72,6 +92,8 @@ export class Portal {
   fields: readonly Field[] | undefined = undefined;
   execution: Execution | undefined = undefined;
   executed = false;
+  /** As `knownAt` of statements. */
+  knownAt = unknownSince;
   /** Of an EXECUTE of SQL: what its name stood for when the server described it. */
   runs: Prepared | Statement | undefined = undefined;
 
@@ -99,6 +121,7 @@ export class Portal {
 export class Registry {
   readonly statements = new Names<Statement>();
   readonly portals = new Names<Portal>();
+  readonly unread = new UnreadCode();
   readonly #inSql = new SqlPrepared();
   readonly #total: NamedTotal;
   #batch = 0;
@@ -113,8 +136,12 @@ export class Registry {
     return this.#batch;
   }
 
-  hasRoomFor(bytes: number): boolean {
-    return this.#bytes + bytes <= maxNamedBytes && this.#total.bytes + bytes <= maxNamedTogether;
+  /** Which bound would be exceeded by so many bytes more; undefined for none. */
+  exceeds(bytes: number): string | undefined {
+    if (this.#bytes + bytes > maxNamedBytes) return `of this session exceed ${maxNamedBytes} bytes`;
+    return this.#total.bytes + bytes > maxNamedTogether
+      ? `of all sessions of this pod exceed ${maxNamedTogether} bytes`
+      : undefined;
   }
 
   /** The session is over. */
@@ -194,6 +221,9 @@ export class Registry {
 
   /** The server skipped a request, or it was never sent. */
   dropped(request: Request): void {
+    if ((request.own || request.saysAgain) && request.statement !== undefined)
+      request.statement.knownAt = unknownSince;
+    if (request.own) return;
     const here = request.batch === this.#batch;
     switch (request.kind) {
       case "parse":
@@ -234,7 +264,9 @@ export class Registry {
   /** What `EXECUTE name` runs; undefined when no such statement is known, or its name may just be changing. */
   preparedAs(name: string): Prepared | Statement | undefined {
     if (!this.statements.settledAll) return undefined;
-    return this.#inSql.get(name) ?? this.statements.confirmed(name);
+    const byProtocol = this.statements.confirmed(name);
+    const certain = byProtocol !== undefined && this.unread.isKnown(byProtocol);
+    return this.#inSql.get(name) ?? (certain ? byProtocol : undefined);
   }
 
   /** Code that nobody here has read is about to run, or has run: it may have given a name to another statement. */

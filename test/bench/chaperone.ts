@@ -2,11 +2,11 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { proxyNodeFlags } from "../../contract/node-flags.ts";
 import { bundledProxy } from "./bundle.ts";
 import type { ControlReady } from "./control-child.ts";
 import {
   containerEnv,
-  containerFlags,
   end,
   firstMessage,
   givingWay,
@@ -45,7 +45,7 @@ export async function startChaperone(manifests: string): Promise<Chaperone> {
     nodeFile("control-child.ts", [join(directory, "manifests"), join(directory, "state")]),
   );
   const ready = await firstMessage<ControlReady>(control, "the control plane");
-  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], containerFlags), "ipc", {
+  const proxy = onProxyCore(nodeFile(await bundledProxy(), [], proxyNodeFlags), "ipc", {
     ...process.env,
     ...containerEnv,
   });

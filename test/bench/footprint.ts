@@ -11,12 +11,12 @@ import {
   type AddressMap,
   type ConnectionAddress,
 } from "../../contract/addresses.ts";
+import { proxyNodeFlags } from "../../contract/node-flags.ts";
 import type { ExchangeReady } from "./exchange-child.ts";
 import { planPort } from "./ports.ts";
 import {
   anonymousMiB,
   containerEnv,
-  containerFlags,
   end,
   firstMessage,
   nodeFile,
@@ -111,11 +111,7 @@ async function measure(
   const started = performance.now();
   const child = spawn(
     process.execPath,
-    [
-      ...containerFlags,
-      "--max-old-space-size=128",
-      join(import.meta.dirname, "../../dist/proxy.mjs"),
-    ],
+    [...proxyNodeFlags, join(import.meta.dirname, "../../dist/proxy.mjs")],
     {
       stdio: ["ignore", "ignore", "inherit"],
       env: {

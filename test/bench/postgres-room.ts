@@ -17,6 +17,7 @@ import { Gathering } from "../../proxy/postgres/gathering.ts";
 import { CatalogCache, MaskSource } from "../../proxy/postgres/mask-source.ts";
 import { message } from "../../proxy/postgres/messages.ts";
 import { Outbox } from "../../proxy/postgres/outbox.ts";
+import { SearchPath } from "../../proxy/postgres/search-path.ts";
 import { SchemaChanges } from "../../proxy/postgres/schema-changes.ts";
 import { OverloadCache, OverloadSource } from "../../proxy/postgres/overloads.ts";
 import { SessionSettings } from "../../proxy/postgres/session-settings.ts";
@@ -159,6 +160,7 @@ function session(): (chunk: Buffer) => void {
     overloads,
     replication: undefined,
     changes,
+    path: new SearchPath(true),
     settings: new SessionSettings({ prepared: live.prepared, asked: false, reported: "on" }),
     client: new Outbox(client),
     upstream: new Outbox(upstream),

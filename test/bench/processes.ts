@@ -73,16 +73,6 @@ export const operatorFlags = [
   "--max-old-space-size=768",
 ] as const;
 
-/** What the proxy's containers start Node with (images/Dockerfile). */
-export const containerFlags = [
-  "--disable-sigusr1",
-  "--liftoff-only",
-  "--single-threaded-gc",
-  "--no-allocation-site-pretenuring",
-  "--max-semi-space-size=4",
-  "--max-old-space-size=128",
-] as const;
-
 /**
  * The command line of one of the files beside this one. What runs in a container of ours gets its flags, and besides what
  * `BENCH_NODE_ARGS` says: `--cpu-prof`, for one.

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { pino } from "pino";
+import { collectAsServing } from "../../proxy/engine.ts";
 import { releaseWhenIdle } from "../../proxy/start-memory.ts";
 import { startProxy } from "../../proxy/start.ts";
 import type { ControlReady } from "./control-child.ts";
@@ -34,6 +35,7 @@ async function serve(control: ControlReady, directory: string): Promise<void> {
     logger,
     local: { guardKey: "", keyed: () => false },
   });
+  collectAsServing();
   const stayAsStarted = releaseWhenIdle(proxy.gates, logger);
   // Asked for its metrics at any later message.
   process.on("message", () => {

@@ -3,6 +3,7 @@ import { flushCompileCache } from "node:module";
 
 import type { BundleRule, RecordingDetail } from "../../policy/bundle.ts";
 import type { Protocol } from "../../policy/operation.ts";
+import { collectAsServing } from "../../proxy/engine.ts";
 import { startRoom } from "./http-proxy-fixture.ts";
 
 const [port = "0", protocol = "http", rules = "[]", detail = "Statements"] = process.argv.slice(2);
@@ -16,6 +17,7 @@ const setups = [
 ] as const;
 // A fifth of what production has; the same happens sooner.
 const room = await startRoom({ after: () => undefined }, setups, { bodyPatienceMs: 2_000 });
+collectAsServing();
 /** How operations ended and why requests were refused, each once counted; the events themselves would be what is measured. */
 const causes = new Map<string, number>();
 const count = (cause: string): void => {

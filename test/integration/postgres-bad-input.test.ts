@@ -5,13 +5,13 @@ import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, test } from "node:test";
 import { serialize } from "pg-protocol";
-import { message, readyForQuery } from "../../proxy/postgres/messages.ts";
+import { errorResponse, message, readyForQuery } from "../../proxy/postgres/messages.ts";
 import { startFakeUpstream } from "./postgres-fake-upstream.ts";
 import type { FakeUpstream } from "./postgres-fake-upstream.ts";
 import { canMeasure, startProxyProcess } from "./postgres-proxy-process.ts";
 import type { ProxyProcess } from "./postgres-proxy-process.ts";
 import { errorsOf, field, rawClient, typesOf } from "./postgres-proxy-raw.ts";
-import type { RawClient } from "./postgres-proxy-raw.ts";
+import type { Answer, RawClient } from "./postgres-proxy-raw.ts";
 
 /** What the container beside an agent may have (operator/injection/template.ts). */
 const containerMiB = 256;
@@ -123,23 +123,85 @@ test("half-sent parameters of 8 MiB do as well, and a whole one passes once ther
   await gone([patient]);
 });
 
-test("a flood of prepared statements is refused at its bound, over all sessions", async () => {
+/** Answers each Parse and Sync, and refuses each Execute: only the proxy's own, of a portal that is none, comes. */
+function answersParses(): (socket: Socket, chunk: Buffer) => void {
+  let rest = Buffer.alloc(0);
+  const said = new Map([
+    [0x50, message(0x31, Buffer.alloc(0))],
+    [0x45, errorResponse({ severity: "ERROR", sqlstate: "34000", message: "no such portal" })],
+    [0x53, readyForQuery("I")],
+    [0x51, Buffer.concat([message(0x43, Buffer.from("SELECT 0\0")), readyForQuery("I")])],
+  ]);
+  return (socket, chunk) => {
+    const bytes = Buffer.concat([rest, chunk]);
+    const answers: Buffer[] = [];
+    let at = 0;
+    for (let end = 0; at + 5 <= bytes.length; at = end) {
+      end = at + 1 + bytes.readInt32BE(at + 1);
+      if (end > bytes.length) break;
+      answers.push(said.get(bytes[at] ?? 0) ?? Buffer.alloc(0));
+    }
+    rest = bytes.subarray(at);
+    socket.write(Buffer.concat(answers));
+  };
+}
+
+/** Prepares statements, `count` at most, until one is refused. Returns how many were prepared, and the refusal. */
+async function flood(
+  raw: RawClient,
+  session: number,
+  count: number,
+): Promise<{ readonly prepared: number; readonly refused: Answer | undefined }> {
+  let prepared = 0;
+  while (prepared < count) {
+    const parts = Array.from({ length: 500 }, (_, at) => {
+      const name = `s${session}_${prepared + at}`;
+      return serialize.parse({ name, text: `SELECT a AS ${name} FROM t${name}` });
+    });
+    raw.send(...parts, serialize.sync());
+    const answers = await raw.ready();
+    prepared += answers.filter(({ type }) => type === "1").length;
+    const refused = answers.find(({ type }) => type === "E");
+    if (refused !== undefined) return { prepared, refused };
+  }
+  return { prepared, refused: undefined };
+}
+
+const why = (refused: Answer | undefined): string[] =>
+  refused === undefined ? [] : [field(refused, "C") ?? "", field(refused, "M") ?? ""];
+
+test("a flood of prepared statements is refused at its bound, of a session and over all sessions", async () => {
+  await Promise.all([proxy.stop(), upstream.close()]);
+  upstream = await startFakeUpstream(() => ({ onBytes: answersParses() }));
+  proxy = await startProxyProcess(upstream);
   const raws = await many(8);
-  await Promise.all(
-    raws.map(async (raw, session) => {
-      // Together more than twice what all sessions may keep.
-      for (let batch = 0; batch < 6; batch += 1) {
-        const parts = Array.from({ length: 1_000 }, (_, at) => {
-          const name = `s${session}_${batch}_${at}`;
-          return serialize.parse({ name, text: `SELECT a AS ${name} FROM t${name}` });
-        });
-        raw.send(...parts);
-        await sent([raw]);
-      }
-    }),
+  const [one, ...others] = raws;
+  assert.ok(one !== undefined);
+  const alone = await flood(one, 0, 20_000);
+  assert.equal(why(alone.refused)[0], "54000");
+  assert.match(
+    why(alone.refused)[1] ?? "",
+    /of this session exceed 16777216 bytes; close some first/,
   );
-  await assertServes();
+  assert.ok(alone.prepared * 2_048 < 16 * mebibyte && alone.prepared > 7_000, `${alone.prepared}`);
+  const together = await Promise.all(others.map((raw, at) => flood(raw, at + 1, 7_000)));
+  const all = together.reduce((sum, { prepared }) => sum + prepared, alone.prepared);
+  assert.ok(all * 2_048 < 48 * mebibyte && all > 21_000, `${all}`);
+  for (const { refused } of together) {
+    assert.equal(why(refused)[0], "54000");
+    assert.match(why(refused)[1] ?? "", /of all sessions of this pod exceed 50331648 bytes/);
+  }
   assertBounded();
+  // The refused go on, and what ends makes room.
+  one.send(serialize.query("SELECT 'ping'"));
+  assert.equal(typesOf(await one.ready()), "CZ");
+  one.socket.destroy();
+  const [other] = others;
+  assert.ok(other !== undefined);
+  const deadline = Date.now() + 20_000;
+  while (upstream.open() > 7 && Date.now() < deadline)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal((await flood(other, 9, 500)).prepared, 500);
   await gone(raws);
 });
 

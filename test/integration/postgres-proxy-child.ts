@@ -1,5 +1,6 @@
 // The room in a process of its own, so that what an attack costs it can be measured; told what to do by messages of its parent.
 import { flushCompileCache } from "node:module";
+import { collectAsServing, compileWasmOnce } from "../../proxy/engine.ts";
 import { startHarness } from "./postgres-proxy-harness.ts";
 
 const [port = "0", password = "", startupDeadlineMs] = process.argv.slice(2);
@@ -13,11 +14,13 @@ const server = {
   log: () => "",
   stop: async () => undefined,
 };
+compileWasmOnce();
 // A third of what production has; the same happens sooner.
 const harness = await startHarness(server, {
   memoryPatienceMs: 3_000,
   ...(startupDeadlineMs === undefined ? {} : { startupDeadlineMs: Number(startupDeadlineMs) }),
 });
+collectAsServing();
 /** Why sessions ended and operations failed, each once counted; the events themselves would be what is measured. */
 const causes = new Map<string, number>();
 const gather = (): void => {

@@ -5,7 +5,7 @@ import pg from "pg";
 import { serialize } from "pg-protocol";
 import { allow, deny, everything, hold, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
-import { errorsOf, rawClient, rowsOf, typesOf } from "./postgres-proxy-raw.ts";
+import { errorsOf, field, rawClient, rowsOf, typesOf } from "./postgres-proxy-raw.ts";
 import { startPostgres } from "./postgres-server.ts";
 import type { PostgresServer } from "./postgres-server.ts";
 
@@ -363,4 +363,27 @@ test("an approval of an EXECUTE through the protocol is for the prepared text an
   await assert.rejects(send("EXECUTE retitle(1)"), { code: "42501" });
   await assert.rejects(send("EXECUTE retitle(2)"), { message: /held for a person/ });
   assert.equal(proxy.requests.length, asked + 2);
+});
+
+test("a cursor of SQL is described through the protocol and read by FETCH, not by Execute, which says so", async () => {
+  const raw = await rawClient(proxy.port);
+  raw.send(
+    serialize.query("BEGIN"),
+    serialize.query("DECLARE c CURSOR FOR VALUES ('one')"),
+    serialize.describe({ type: "P", name: "c" }),
+    serialize.sync(),
+    serialize.query("FETCH 1 FROM c"),
+  );
+  const answers = await raw.ready(4);
+  assert.equal(typesOf(answers), "CZCZTZTDCZ");
+  assert.deepEqual(rowsOf(answers), [["one"]]);
+  raw.send(serialize.execute({ portal: "c" }), serialize.sync(), serialize.query("ROLLBACK"));
+  const refused = await raw.ready(2);
+  assert.deepEqual(errorsOf(refused), ["34000"]);
+  const [error] = refused;
+  assert.equal(
+    error === undefined ? "" : field(error, "M"),
+    'portal "c" does not exist (cursors of SQL are read by FETCH)',
+  );
+  await raw.end();
 });

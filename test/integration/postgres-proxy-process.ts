@@ -3,6 +3,8 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 
+import { proxyNodeFlags } from "../../contract/node-flags.ts";
+
 export interface ProxyProcess {
   readonly port: number;
   /** Most resident memory so far, in MiB (VmHWM of proc(5)). */
@@ -12,15 +14,6 @@ export interface ProxyProcess {
   alive(): boolean;
   stop(): Promise<void>;
 }
-
-/** As operator/injection/template.ts starts it beside an agent, where 256 MiB are all there is. */
-const asInjected = [
-  "--liftoff-only",
-  "--single-threaded-gc",
-  "--no-allocation-site-pretenuring",
-  "--max-semi-space-size=4",
-  "--max-old-space-size=128",
-];
 
 export const canMeasure: boolean = process.platform === "linux";
 
@@ -38,7 +31,9 @@ export function startProxyProcess(
 
 /** @param program beside this file; it sends `{ port }` once it listens, and its causes when it is asked for `causes` */
 export async function startChild(program: string, args: readonly string[]): Promise<ProxyProcess> {
-  const child = fork(new URL(program, import.meta.url), [...args], { execArgv: asInjected });
+  const child = fork(new URL(program, import.meta.url), [...args], {
+    execArgv: [...proxyNodeFlags],
+  });
   const [first] = (await once(child, "message", { signal: AbortSignal.timeout(30_000) })) as [
     { readonly port: number },
   ];

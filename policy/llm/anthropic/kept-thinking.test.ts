@@ -18,7 +18,7 @@ test("a text in which nothing changes keeps every character, and what is no JSON
   fc.assert(
     fc.property(fc.json({ maxDepth: 5 }), fc.nat(3), (text, blanks) => {
       const spaced = text.replaceAll(",", `,${" \n\t".slice(0, blanks)}`);
-      const same = { change: <T>(object: T): T => object, instead: "null" };
+      const same = { change: <T>(object: T): T => object, instead: () => "null" };
       assert.equal(changeObjects(spaced, same), spaced);
     }),
   );
@@ -32,7 +32,7 @@ test("a text in which nothing changes keeps every character, and what is no JSON
     "nonsense}",
     "[".repeat(100_000),
   ])
-    assert.equal(changeObjects(text, { change: () => undefined, instead: "null" }), text);
+    assert.equal(changeObjects(text, { change: () => undefined, instead: () => "null" }), text);
 });
 
 test("beside the block that changes everything stays as its author wrote it", () => {
@@ -52,7 +52,7 @@ test("whichever items of a list are left out, what is left is a list", () => {
     fc.property(fc.array(fc.boolean(), { maxLength: 6 }), fc.boolean(), (left, isSpaced) => {
       const items = left.map((isLeft, at) => ({ at, ...(!isLeft && { signature: "x" }) }));
       const text = JSON.stringify({ list: items }, undefined, isSpaced ? 2 : undefined);
-      const changed = changeObjects(text, { change: () => undefined, instead: "0" });
+      const changed = changeObjects(text, { change: () => undefined, instead: () => "0" });
       const expected = items.filter(({ at }) => left[at] === true);
       const list = expected.length === 0 && items.length > 0 ? [0] : expected;
       assert.deepEqual(JSON.parse(changed), { list });
@@ -117,4 +117,35 @@ test("so many blocks are kept, so much of them, the ones used last; what is too 
   assert.equal(kept.original(`${maskedMark}s0`), undefined);
   assert.equal(kept.keep("too long", `${long}x`), `${maskedMark}too long`);
   assert.equal(kept.original(`${maskedMark}too long`), undefined);
+});
+
+test("thinking by Converse is marked, put back and left out with the blocks that hold it", () => {
+  const kept = new KeptThinking();
+  const block = (text: string, of: string) => ({
+    reasoningContent: { reasoningText: { text, signature: of } },
+  });
+  const answer = (text: string) =>
+    JSON.stringify({ output: { message: { content: [block(text, signature), { text: "hi" }] } } });
+  const shown = withMarks(answer("ask [redacted]"), answer("ask jane@example.com"), kept);
+  const marked = block("ask [redacted]", maskedMark + signature);
+  assert.ok(shown.includes(JSON.stringify(marked)), shown);
+
+  const asked = (...contents: unknown[][]) =>
+    JSON.stringify({ messages: contents.map((content) => ({ role: "assistant", content })) });
+  assert.equal(
+    withThinking(asked([marked, { text: "hi" }]), kept),
+    asked([block("ask jane@example.com", signature), { text: "hi" }]),
+  );
+  const forgotten = block("ask [redacted]", `${maskedMark}of another pod`);
+  assert.equal(
+    withThinking(asked([forgotten, { text: "hi" }], [forgotten]), kept),
+    asked([{ text: "hi" }], [{ text: "(thinking left out)" }]),
+  );
+});
+
+test("an object goes only where all that it holds is left out", () => {
+  const gone = { signature: "x" };
+  const text = JSON.stringify({ list: [{ a: gone, b: 1 }, { a: gone }, {}, { a: { b: gone } }] });
+  const changed = changeObjects(text, { change: () => undefined, instead: () => "0" });
+  assert.deepEqual(JSON.parse(changed), { list: [{ a: gone, b: 1 }, {}] });
 });

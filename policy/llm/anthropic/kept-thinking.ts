@@ -50,8 +50,16 @@ export class KeptThinking {
   }
 }
 
-/** In the place of a message's only block, since a message has to have one. */
-const leftOut = JSON.stringify({ type: "text", text: "(thinking left out)" });
+/** In the place of a message's only block, since a message has to have one; blocks of Converse name their type as a member. */
+function leftOut(block: string): string {
+  const text = "(thinking left out)";
+  return JSON.stringify(block.includes('"reasoningContent"') ? { text } : { type: "text", text });
+}
+
+/** The member that a signature is of: `thinking` of Claude's own blocks, `text` of Converse's `reasoningText`. */
+function thoughtIn(object: JsonObject): "thinking" | "text" {
+  return typeof object["text"] === "string" && !("type" in object) ? "text" : "thinking";
+}
 
 /** A request with its masked thinking as the provider wrote it, and without what is not kept any more. @param text JSON that was parsed strictly */
 export function withThinking(text: string, kept: KeptThinking): string {
@@ -61,7 +69,12 @@ export function withThinking(text: string, kept: KeptThinking): string {
       const { signature } = object;
       if (typeof signature !== "string" || !signature.startsWith(maskedMark)) return object;
       const original = kept.original(signature);
-      return original === undefined ? undefined : { ...object, ...original };
+      if (original === undefined) return undefined;
+      return {
+        ...object,
+        [thoughtIn(object)]: original.thinking,
+        signature: original.signature,
+      };
     },
     instead: leftOut,
   });
@@ -72,7 +85,8 @@ export function withMarks(masked: string, original: string, kept: KeptThinking):
   if (!original.includes('"signature"')) return masked;
   const thoughts = new Map<string, string>();
   const note = (object: JsonObject): JsonObject => {
-    const { thinking, signature } = object;
+    const { signature } = object;
+    const thinking = object[thoughtIn(object)];
     if (typeof thinking === "string" && typeof signature === "string")
       thoughts.set(signature, thinking);
     return object;
@@ -80,7 +94,8 @@ export function withMarks(masked: string, original: string, kept: KeptThinking):
   changeObjects(original, { change: note, instead: leftOut });
   return changeObjects(masked, {
     change: (object) => {
-      const { thinking, signature } = object;
+      const { signature } = object;
+      const thinking = object[thoughtIn(object)];
       if (typeof signature !== "string" || typeof thinking !== "string") return object;
       const thought = thoughts.get(signature);
       return thought === undefined || thought === thinking

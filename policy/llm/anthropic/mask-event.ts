@@ -5,7 +5,8 @@ import { isObject, type JsonObject } from "../json.ts";
 import { RunningTexts } from "../mask-texts.ts";
 import { ValueMasker } from "../mask-value.ts";
 import type { EventMasker, NamedEvent } from "../provider.ts";
-import { maxThinking, type KeptThinking } from "./kept-thinking.ts";
+import { SignedThoughts } from "../signed-thoughts.ts";
+import type { KeptThinking } from "./kept-thinking.ts";
 import { anthropicShape } from "./mask-shape.ts";
 
 /** Members of a block that its deltas go on with. */
@@ -17,25 +18,14 @@ const growing: Readonly<Record<string, string>> = {
 /** After these no block goes on. */
 const ends: ReadonlySet<unknown> = new Set(["message_delta", "message_stop", "error"]);
 
-/** A block of thinking on its way: as it came, and as it goes out. */
-interface Thought {
-  original: string;
-  shown: string;
-}
-
-/** Blocks on their way at one time; a message has one open. */
-const maxThoughts = 64;
-
 export class AnthropicEvents implements EventMasker {
   readonly #values: ValueMasker;
   readonly #texts: RunningTexts<NamedEvent>;
-  readonly #kept: KeptThinking | undefined;
-  /** By block. */
-  readonly #thoughts = new Map<string, Thought>();
+  readonly #thoughts: SignedThoughts;
 
   /** @param kept keeps thinking that is masked; without it signatures stay as they are */
   constructor(masker: StreamMasker, counts: Counts, kept?: KeptThinking) {
-    this.#kept = kept;
+    this.#thoughts = new SignedThoughts(kept);
     this.#values = new ValueMasker(masker, counts, anthropicShape);
     this.#texts = new RunningTexts(this.#values);
   }
@@ -82,46 +72,27 @@ export class AnthropicEvents implements EventMasker {
           ? this.#piece(event, kind, name, value, block)
           : this.#values.value(value, ["delta", name]);
     if (typeof delta["signature"] === "string")
-      shown["signature"] = this.#signed(delta["signature"], block);
+      shown["signature"] = this.#thoughts.signed(block, delta["signature"]);
     const { delta: _, ...rest } = event;
     return [...before, { data: { ...this.#values.members(rest, []), delta: shown } }];
   }
 
-  /** The signature of a block that is over. */
-  #signed(signature: string, block: string): string {
-    const thought = this.#thoughts.get(block);
-    this.#thoughts.delete(block);
-    if (thought === undefined || this.#kept === undefined) return signature;
-    const { original, shown } = thought;
-    if (original === shown) return signature;
-    return this.#kept.keep(signature, original.length > maxThinking ? undefined : original);
-  }
-
-  #thoughtOf(block: string): Thought | undefined {
-    const known = this.#thoughts.get(block);
-    if (known !== undefined || this.#thoughts.size >= maxThoughts) return known;
-    const begun = { original: "", shown: "" };
-    this.#thoughts.set(block, begun);
-    return begun;
-  }
-
   #piece(event: JsonObject, kind: string, name: string, value: string, block: string): string {
     const { index } = event;
-    const thought =
-      name === "thinking" && this.#kept !== undefined ? this.#thoughtOf(block) : undefined;
-    if (thought !== undefined && thought.original.length <= maxThinking) thought.original += value;
+    const thinks = name === "thinking";
+    if (thinks) this.#thoughts.came(block, value);
     const said = this.#texts.piece(value, [name], {
       key: `${block} ${name}`,
       part: block,
       carry: (rest) => {
-        if (thought !== undefined) thought.shown += rest;
+        if (thinks) this.#thoughts.goes(block, rest);
         return {
           name: "content_block_delta",
           data: { type: "content_block_delta", index, delta: { type: kind, [name]: rest } },
         };
       },
     });
-    if (thought !== undefined && thought.shown.length <= maxThinking) thought.shown += said;
+    if (thinks) this.#thoughts.goes(block, said);
     return said;
   }
 }

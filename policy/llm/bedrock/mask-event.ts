@@ -8,6 +8,7 @@ import { isObject, maxDepth, type JsonObject } from "../json.ts";
 import { RunningTexts } from "../mask-texts.ts";
 import { tooDeep, ValueMasker } from "../mask-value.ts";
 import type { EventMasker, NamedEvent } from "../provider.ts";
+import { SignedThoughts } from "../signed-thoughts.ts";
 import { bedrockShape } from "./mask-shape.ts";
 
 export class BedrockEvents implements EventMasker {
@@ -17,12 +18,12 @@ export class BedrockEvents implements EventMasker {
   #model: EventMasker | undefined;
   readonly #kept: KeptThinking | undefined;
 
-  /** @param kept keeps thinking of Claude's that is masked, where its own events come in chunks */
+  /** @param kept keeps thinking of Claude's that is masked */
   constructor(masker: StreamMasker, counts: Counts, kept?: KeptThinking) {
     this.#kept = kept;
     this.#masker = masker;
     this.#counts = counts;
-    this.#converse = new TextEvents(masker, counts);
+    this.#converse = new TextEvents(masker, counts, kept);
   }
 
   event(event: JsonObject, name: string | undefined): readonly NamedEvent[] {
@@ -86,8 +87,10 @@ type Step = string | number;
 class TextEvents implements EventMasker {
   readonly #values: ValueMasker;
   readonly #texts: RunningTexts<NamedEvent>;
+  readonly #thoughts: SignedThoughts;
 
-  constructor(masker: StreamMasker, counts: Counts) {
+  constructor(masker: StreamMasker, counts: Counts, kept?: KeptThinking) {
+    this.#thoughts = new SignedThoughts(kept);
     this.#values = new ValueMasker(masker, counts, bedrockShape);
     this.#texts = new RunningTexts(this.#values);
   }
@@ -138,15 +141,24 @@ class TextEvents implements EventMasker {
 
   #piece(value: string, steps: readonly Step[], path: readonly string[], of: Origin): string {
     const { event, name, block, isLast } = of;
+    const [inside, member] = path.slice(-2);
+    const thinks = inside === "reasoningContent" && member === "text";
+    if (inside === "reasoningContent" && member === "signature")
+      return this.#thoughts.signed(block, value);
+    if (thinks) this.#thoughts.came(block, value);
     const piece = {
       key: block + JSON.stringify(steps),
       part: block,
-      carry: (rest: string): NamedEvent => ({
-        ...(name !== undefined && { name }),
-        data: skeleton(event, steps, rest),
-      }),
+      carry: (rest: string): NamedEvent => {
+        if (thinks) this.#thoughts.goes(block, rest);
+        return { ...(name !== undefined && { name }), data: skeleton(event, steps, rest) };
+      },
     };
-    return isLast ? this.#texts.last(value, path, piece) : this.#texts.piece(value, path, piece);
+    const said = isLast
+      ? this.#texts.last(value, path, piece)
+      : this.#texts.piece(value, path, piece);
+    if (thinks) this.#thoughts.goes(block, said);
+    return said;
   }
 }
 

@@ -21,8 +21,8 @@ console.log("a host alias leads to the sidecar on port 443 of a loopback address
 
 const token = await readFile("/var/run/secrets/chaperone.dev/token", "utf8");
 const claims: unknown = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
-assert.deepEqual(Object(claims).aud, ["chaperone.dev"]);
-console.log("a token for the audience chaperone.dev is projected");
+assert.deepEqual(Object(claims).aud, ["chaperone-smoke"]);
+console.log("a token for an audience of its own is projected");
 
 await writeFile("/data/file", "kept");
 assert.equal(await readFile("/data/file", "utf8"), "kept");
