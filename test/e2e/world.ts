@@ -1,7 +1,7 @@
 // A namespace with connections, policies and one agent in it: where most end-to-end tests begin.
 import type { TestContext } from "node:test";
 import { until } from "../cluster/command.ts";
-import { create, created, get, namespaceFor, ready, soonMs, type KubeObject } from "./cluster.ts";
+import { apply, create, get, namespaceFor, ready, soonMs, type KubeObject } from "./cluster.ts";
 import { ask } from "./api-server.ts";
 import { images } from "./images.ts";
 import { databaseHost, ensureUpstreams, modelHost, type Upstreams } from "./upstreams.ts";
@@ -98,9 +98,8 @@ export async function furnish(
     ...object,
     metadata: { ...Object(object["metadata"]), namespace },
   });
-  // A run that was cut off may have left them.
-  for (const object of [...secretsOf(upstreams), ...connections, ...policies])
-    await created(inNamespace(object));
+  await apply(...[...secretsOf(upstreams), ...connections].map(inNamespace));
+  await apply(...policies.map(inNamespace));
   for (const { metadata } of connections)
     await hasCondition(namespace, "connection", metadata.name);
 }
