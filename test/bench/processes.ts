@@ -8,8 +8,6 @@ import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 
-import { proxyNodeFlags } from "../../contract/node-flags.ts";
-
 export const run = promisify(execFile);
 
 /** The proxy under test, or its rival, has this core to itself; load, upstream and control plane share the other. */
