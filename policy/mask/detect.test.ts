@@ -57,6 +57,7 @@ describe("detectors find", () => {
     ["national-id", "IdNr 86095742719, 86 095 742 719", "IdNr #, #"],
     ["national-id", "SIN 130-692-544, 19811218-9876", "SIN #, #"],
     ["national-id", "Aadhaar 2341 2341 2346", "Aadhaar #"],
+    ["national-id", "555 130 692 544, 1234 2341 2341 2346", "555 #, 1234 #"],
     ["national-id", "NINO AB123456C, AB 12 34 56 C", "NINO #, #"],
     ["cloud-key", `key=AIza${"b".repeat(35)}&x`, "key=#&x"],
     ["cloud-key", `ghp_${"a1".repeat(18)} glpat-${"x".repeat(20)}`, "# #"],

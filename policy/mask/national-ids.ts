@@ -1,5 +1,5 @@
 // National identity and tax numbers whose own check digits tell them from other numbers.
-import { passesLuhn, spansOf, type Span } from "./spans.ts";
+import { passesLuhn, type Span } from "./spans.ts";
 
 interface Kind {
   /** As it is written; every repetition bounded. */
@@ -47,11 +47,20 @@ const kinds: readonly Kind[] = [
 ];
 
 export function nationalId(text: string): Span[] {
-  return kinds.flatMap(({ form, passes }) =>
-    spansOf(text, form).filter(({ start, end }) =>
-      passes(text.slice(start, end).replaceAll(/[ .-]/g, "").toUpperCase()),
-    ),
-  );
+  return kinds.flatMap((kind) => numbersOf(text, kind));
+}
+
+/** What only has the form hides no number that begins within it: `555 130 692 544`. */
+function numbersOf(text: string, { form, passes }: Kind): Span[] {
+  const spans: Span[] = [];
+  form.lastIndex = 0;
+  for (let match = form.exec(text); match !== null; match = form.exec(text)) {
+    const [number] = match;
+    if (passes(number.replaceAll(/[ .-]/g, "").toUpperCase()))
+      spans.push({ start: match.index, end: form.lastIndex });
+    else form.lastIndex = match.index + 1;
+  }
+  return spans;
 }
 
 /** Orden INT 1751/1990: the letter is the number modulo 23. */
