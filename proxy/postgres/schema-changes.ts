@@ -47,7 +47,8 @@ export class SchemaChanges {
   /** What else stands in this text would go by what its own COMMIT or ROLLBACK has changed. */
   mixes(understood: Understood): boolean {
     if (!this.#changed && !this.#foundWithin) return false;
-    return !understood.onlyTransaction && controlsTransaction(understood);
+    const { facts } = understood.operation;
+    return facts.count !== 1 && !understood.onlyTransaction && controlsTransaction(understood);
   }
 
   /** No transaction is open and nothing is outstanding. Returns whether a change may have been committed. */

@@ -311,7 +311,7 @@ export class Settlement {
     const cancelled = this.#cancelled;
     this.#cancelled = false;
     if (cancelled) return cancelledByClient();
-    if (this.#x.status === "E" && error.code === "MaskNotProvable") return transactionFailed();
+    if (this.#x.status === "E" && sayNothingNew.has(error.code)) return transactionFailed();
     const { syntaxError } = execution.understood;
     return syntaxError !== undefined && error.code === "Denied"
       ? syntaxError
@@ -386,6 +386,12 @@ function cancelledByClient(): Buffer {
     message: "canceling statement due to user request",
   });
 }
+
+/** Where nothing can be looked up any more, the transaction's failure is what a client has to know. */
+const sayNothingNew: ReadonlySet<ProxyError["code"]> = new Set([
+  "MaskNotProvable",
+  "UpstreamProtocol",
+]);
 
 /** What the server says to everything but the end of a failed transaction. */
 function transactionFailed(): Buffer {

@@ -567,6 +567,37 @@ test("a failed transaction can be ended also when the catalog would have to be r
   await raw.end();
 });
 
+test("what would have to be looked up in a failed transaction hears that it failed, and what its end is", async () => {
+  proxy.setRules(everything);
+  const raw = await rawClient(proxy.port);
+  for (const text of [
+    "BEGIN",
+    "SELECT 1 / 0",
+    "CREATE TABLE never_made (id int)",
+    "SAVEPOINT never_there",
+    "SELECT setval('never_made_id_seq', 1)",
+    "ROLLBACK",
+  ])
+    raw.send(serialize.query(text));
+  const answers = await raw.ready(6);
+  assert.deepEqual(errorsOf(answers), ["22012", "25P02", "25P02", "25P02"]);
+  assert.equal(statusOf(answers), "TEEEEI");
+  await raw.end();
+});
+
+test("a pinned setting in a transaction that changed the schema is refused as itself", async () => {
+  proxy.setRules(everything);
+  const raw = await rawClient(proxy.port);
+  for (const text of ["BEGIN", "CREATE TABLE taken_back (id int)", "SET search_path = elsewhere"])
+    raw.send(serialize.query(text));
+  const answers = await raw.ready(3);
+  assert.match(
+    answers.flatMap((a) => (a.type === "E" ? [field(a, "M")] : [])).join(),
+    /search_path/,
+  );
+  await raw.end();
+});
+
 test("tables created by the agent or by others are known by the next statement", async () => {
   proxy.setRules(everything, ssnMask);
   const raw = await rawClient(proxy.port);

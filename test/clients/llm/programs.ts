@@ -68,7 +68,10 @@ export async function standardTests(
   const folder = await mkdtemp(join(tmpdir(), "chaperone-standard-"));
   const report = join(folder, "report.xml");
   try {
-    const options = ["-q", "-p", "no:cacheprovider", "--asyncio-mode=auto", "--rootdir", folder];
+    // One event loop for all: the SDKs keep connections open, and one of a loop that has ended fails the next test, or not, as time has it.
+    const loop = ["-o", "asyncio_default_test_loop_scope=session"];
+    const mode = ["--asyncio-mode=auto", ...loop];
+    const options = ["-q", "-p", "no:cacheprovider", ...mode, "--rootdir", folder];
     // Outcomes are what is compared: to explain a failure by its sources takes longer than all tests do.
     const plain = ["--tb=no", "--assert=plain", `--junitxml=${report}`];
     const { code, stdout, stderr } = await playScript(
