@@ -36,12 +36,6 @@ const local: Step[] = [
     command: ["npm", "run", "--silent", "test:clients"],
     leftOut: withoutPostgres ?? reasonWithoutPython(),
   },
-  {
-    name: "a third of PostgreSQL's regression files",
-    command: [node, "test/regress/run.ts", "third"],
-    leftOut: withoutPostgres ?? reasonWithoutRegress(),
-  },
-  { name: "demo", command: [node, "examples/demo/demo.ts"], leftOut: withoutPostgres },
 ];
 // They leave themselves out of the step above; here they are named.
 for (const [name, reason] of [
@@ -53,6 +47,15 @@ for (const [name, reason] of [
   if (reason !== undefined) local.push({ name, command: [node], leftOut: reason });
 if (withoutCluster === undefined && !wasUp)
   cluster.push({ name: "cluster down", command: [node, "test/cluster/down.ts"] });
+// Behind the cluster, which is done before the rest.
+cluster.push(
+  {
+    name: "a third of PostgreSQL's regression files",
+    command: [node, "test/regress/run.ts", "third"],
+    leftOut: withoutPostgres ?? reasonWithoutRegress(),
+  },
+  { name: "demo", command: [node, "examples/demo/demo.ts"], leftOut: withoutPostgres },
+);
 await runAll({ foundation, steps: cluster, beside: local });
 
 function reasonWithoutCluster(): string | undefined {
