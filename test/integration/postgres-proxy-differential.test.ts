@@ -207,6 +207,13 @@ async function compare(steps: readonly Step[], cuts: readonly number[]): Promise
   assert.equal(rows[0].b, rows[0].a);
 }
 
+async function catalogRead(): Promise<void> {
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("SELECT note FROM tb"));
+  await raw.ready();
+  await raw.end();
+}
+
 const setups: Record<string, Partial<Bundle>> = {
   "with everything allowed": {},
   "with limits that are never reached": { limits: { rowsPerResult: 1_000_000 } },
@@ -219,6 +226,8 @@ const setups: Record<string, Partial<Bundle>> = {
 for (const [title, changes] of Object.entries(setups)) {
   test(`any pipeline is answered as by the server itself, ${title}`, async () => {
     proxy.setRules(everything, changes);
+    // Read with the first statement, which may not be one of a half-sent pipeline: that is refused (postgres-proxy-masks.test.ts).
+    await catalogRead();
     await fc.assert(
       fc.asyncProperty(
         fc.array(step, { minLength: 1, maxLength: 14 }),

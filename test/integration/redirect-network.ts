@@ -63,7 +63,11 @@ export class PodNetwork {
     t.after(() => network.#close());
     const [inside] = network.#holders;
     const ends = `ip link add cable type veth peer name eth0 netns ${inside.pid}`;
+    // The links' own addresses count at once: nobody else could have taken them.
+    const noDad = "sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0";
+    network.shell("pod", [noDad]);
     network.shell("world", [
+      noDad,
       "ip link set lo up",
       ends,
       `ip addr add ${world.v4}/24 dev cable`,
