@@ -16,8 +16,8 @@ export function collectAsServing(): void {
     // What dies young goes at once also while the old generation is being marked, as in V8 before version 12: else all of it waits for the end of
     // the marking, 13 MiB at full speed.
     "--no-separate-gc-phases",
-    // The next marking when as much again as was alive has been added, where V8 would have it after a third.
-    "--heap-growing-percent=100",
+    // The next marking when half as much again as was alive has been added, where V8 would have it after a third.
+    "--heap-growing-percent=50",
     // What is made for one operation is short-lived, but under load enough of it outlives a collection that V8 comes to put it with what lives long,
     // for good: the whole heap is marked again and again then.
     "--no-allocation-site-pretenuring",
