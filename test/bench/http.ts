@@ -42,8 +42,8 @@ type Method = LoadOrder["method"];
 
 /** The shares are those of profiles and of the difference between the two; they hold on slower and faster machines. */
 const whyMissed: Readonly<Record<Method, string>> = {
-  POST: "a POST costs what a GET does (forwarding: parsing, deciding, the credential, four system calls; one event on its way to the disk and to the operator), and half as much again for its intent: a second event, and the group commit that it waits for. The store's work for two events shares the load's core.",
-  GET: "forwarding (parsing, deciding, the credential, four system calls) takes two thirds; the event, its way to the disk and to the operator the rest. The store's work for it shares the load's core.",
+  POST: "a POST costs what a GET does (forwarding: parsing, deciding, the credential, four system calls; one event on its way to the disk and to the operator), and half as much again for its intent: a second event, and the group commit that it waits for.",
+  GET: "forwarding (parsing, deciding, the credential, four system calls) takes two thirds; the event, its way to the disk and to the operator the rest.",
 };
 
 interface Target {

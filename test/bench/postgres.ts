@@ -25,7 +25,7 @@ const goal = 0.9;
 const shipWithinMs = 60_000;
 /** From profiles of the proxy alone, and of the room alone (postgres-room.ts). */
 const whyMissed =
-  "PgBouncer's whole time is about that of our four system calls a statement. Reading, deciding, masking and counting take some 4 µs; the event, its way to the disk and to the operator take most of the rest. The store's work for the event is more than PostgreSQL's for the statement, and shares the load's core.";
+  "PgBouncer's whole time is about that of our four system calls a statement. Reading, deciding, masking and counting take some 4 µs; the event, its way to the disk and to the operator take most of the rest.";
 
 interface Case {
   readonly what: string;
