@@ -2,19 +2,33 @@
 import { rm } from "node:fs/promises";
 
 export class Removals {
-  #underWay: Promise<unknown> = Promise.resolve();
+  /** The oldest first; as many as the spool has segments at most. */
+  readonly #files: string[] = [];
+  #underWay: Promise<void> | undefined;
 
-  /** A file that cannot be removed stays: its events are sent again after a restart, and the operator has them. */
+  /**
+   * One after the other, in the order given: what a killed process leaves has no hole. A file that cannot be removed stays with those behind it until
+   * the next is given; after a restart their events are sent again, and the operator has them.
+   */
   remove(file: string): void {
-    const others = this.#underWay;
-    this.#underWay = rm(file, { force: true }).then(
-      () => others,
-      () => others,
-    );
+    this.#files.push(file);
+    this.#underWay ??= this.#removeAll();
   }
 
   /** Resolves once nothing is under way. */
   async close(): Promise<void> {
     await this.#underWay;
+  }
+
+  async #removeAll(): Promise<void> {
+    for (let [oldest] = this.#files; oldest !== undefined; [oldest] = this.#files) {
+      const isGone = await rm(oldest, { force: true }).then(
+        () => true,
+        () => false,
+      );
+      if (!isGone) break;
+      this.#files.shift();
+    }
+    this.#underWay = undefined;
   }
 }
