@@ -48,17 +48,19 @@ const ask = (text: string, values: readonly (string | Buffer)[], types: number[]
     serialize.sync(),
   ]);
 
+const notSeven = [
+  allow({ statements: ["select"] }),
+  {
+    ...deny({ statements: ["select"] }, "not seven"),
+    when: "params.size() > 0 && params[0] == '7'",
+  },
+];
+
 test(
   "a rule that looks at a parameter sees its value in either format, by its declared or its inferred type",
   { skip },
   async () => {
-    proxy.setRules([
-      allow({ statements: ["select"] }),
-      {
-        ...deny({ statements: ["select"] }, "not seven"),
-        when: "params.size() > 0 && params[0] == '7'",
-      },
-    ]);
+    proxy.setRules(notSeven);
     const raw = await rawClient(proxy.port);
     for (const types of [[23], []])
       for (const value of ["7", int4(7)]) {
@@ -90,13 +92,7 @@ test(
   "a rule that denies by a parameter is not passed by one whose value it cannot see",
   { skip },
   async () => {
-    proxy.setRules([
-      allow({ statements: ["select"] }),
-      {
-        ...deny({ statements: ["select"] }, "not seven"),
-        when: "params.size() > 0 && params[0] == '7'",
-      },
-    ]);
+    proxy.setRules(notSeven);
     const raw = await rawClient(proxy.port);
     // Nobody described it, so the type of the binary value is not known.
     raw.send(ask("SELECT $1::int4", [int4(7)]));
