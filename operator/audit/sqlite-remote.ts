@@ -99,7 +99,7 @@ export class RemoteSqlite implements SqliteConnection {
   }
 }
 
-export class SqliteError extends Error {
+class SqliteError extends Error {
   override readonly name = "SqliteError";
   readonly code: string | undefined;
 
