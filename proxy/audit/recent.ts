@@ -1,12 +1,12 @@
 // The unshipped lines that are still in memory, as the bytes that were written: always the newest, without holes, so that shipping
 // them reads no file. Bytes, not objects: what waits for the operator must not be walked by the garbage collector.
 import { lineEnd } from "./lines.ts";
+import type { Piece, Slab } from "./slabs.ts";
 
-/** Consecutive lines, as one write put them on the disk. */
-export interface Block {
+/** Consecutive lines, as one write put them on the disk. It holds its slab. */
+export interface Block extends Piece {
   readonly firstSeq: number;
   readonly lastSeq: number;
-  readonly bytes: Buffer;
   /** Milliseconds since the epoch: no line in it is older. */
   readonly at: number;
 }
@@ -20,6 +20,8 @@ export interface ReadLimit {
 export interface Lines {
   readonly last: number;
   readonly parts: readonly Buffer[];
+  /** What they stand in, held for the reader, who releases it when nobody looks at them any more. */
+  readonly slabs: readonly Slab[];
 }
 
 export class RecentBlocks {
@@ -47,8 +49,7 @@ export class RecentBlocks {
   }
 
   clear(): void {
-    this.#blocks = [];
-    this.#bytes = 0;
+    while (this.#blocks.length > 0) this.#dropOldest();
   }
 
   /** The block that holds a number. */
@@ -61,6 +62,7 @@ export class RecentBlocks {
     const at = this.#blocks.findIndex((block) => block.firstSeq <= from && from <= block.lastSeq);
     if (at < 0) return undefined;
     const parts: Buffer[] = [];
+    const slabs: Slab[] = [];
     let left = limit;
     let last = from - 1;
     for (let index = at; index < this.#blocks.length; index += 1) {
@@ -69,15 +71,18 @@ export class RecentBlocks {
       const part = takeLines(block, last + 1, left, last < from);
       if (part === undefined) break;
       parts.push(part.bytes);
+      slabs.push(block.slab.hold());
       left = { events: left.events - (part.last - last), bytes: left.bytes - part.bytes.length };
       last = part.last;
       if (last < block.lastSeq) break;
     }
-    return { last, parts };
+    return { last, parts, slabs };
   }
 
   #dropOldest(): void {
-    this.#bytes -= this.#blocks.shift()?.bytes.length ?? 0;
+    const oldest = this.#blocks.shift();
+    this.#bytes -= oldest?.bytes.length ?? 0;
+    oldest?.slab.release();
   }
 }
 

@@ -335,6 +335,61 @@ test("an event that was altered on the disk is not sent; the others are, and the
   );
 });
 
+test("whatever byte of a segment is altered after it was written, everything else arrives and the gap is stated", async () => {
+  for (let round = 0; round < 10; round += 1) {
+    const where = newDirectory();
+    const spool = spoolIn(where);
+    // More than is kept in memory, and the last segment begun.
+    for (let n = 1; n <= 30; n += 1) await spool.appendDurably("operation", body(n));
+    const [oldest = ""] = readdirSync(where)
+      .filter((file) => file.endsWith(".seg"))
+      .sort();
+    const file = join(where, oldest);
+    const bytes = readFileSync(file);
+    const at = Math.floor(Math.random() * bytes.length);
+    bytes[at] = (bytes[at] ?? 0) ^ (1 + Math.floor(Math.random() * 255));
+    writeFileSync(file, bytes);
+    const operator = new Operator();
+    const ship = shipper({ spool, send: operator.take });
+    await ship.flush(5_000);
+    await ship.flush(5_000);
+    const events = [...operator.streams.values()].flat();
+    const arrived = new Set(events.flatMap((event) => event.body.operation?.summary ?? []));
+    const missing = statements(1, 30).filter((statement) => !arrived.has(statement));
+    const gaps = events.filter((event) => event.header.type === "gap");
+    const place = `byte ${at} of ${bytes.length}`;
+    assert.equal(ship.status().unshipped, 0, `${place}: ${ship.status().failure ?? ""}`);
+    // A byte that is no newline any more, or has become one, takes a neighbour with it; the first line holds no event.
+    assert.ok(missing.length <= 2, `${place}: ${missing.join()} missing`);
+    assert.ok(missing.length === 0 || gaps.length > 0, `${place}: ${missing.join()} unsaid`);
+    await ship.close();
+    await spool.close();
+  }
+});
+
+test("the bytes of a delivery that hangs stay what they are, however much is recorded meanwhile", async () => {
+  const spool = newSpool();
+  const sent: { readonly lines: readonly Buffer[]; readonly text: string }[] = [];
+  const hangs = shipper({
+    spool,
+    limits: { sendTimeoutMs: 30 },
+    send: async ({ lines }) => {
+      sent.push({ lines, text: Buffer.concat([...lines]).toString() });
+      return await new Promise(() => {});
+    },
+  });
+  spool.append("operation", body(0));
+  while (sent.length < 3) {
+    for (let n = 1; n <= 100; n += 1) await spool.appendDurably("operation", body(n));
+    await hangs.flush(20);
+  }
+  for (let n = 1; n <= 3_000; n += 1) {
+    spool.append("operation", body(n));
+    if (n % 500 === 0) await spool.appendDurably("operation", body(n));
+  }
+  for (const { lines, text } of sent) assert.equal(Buffer.concat([...lines]).toString(), text);
+});
+
 test("refusals that no new stream cures do not start streams for ever", async () => {
   const spool = newSpool();
   const ship = shipper({

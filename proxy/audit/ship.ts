@@ -77,6 +77,8 @@ class SpoolShipper implements Shipper {
   #next: number;
   #timer: NodeJS.Timeout | undefined;
   #attempt: Promise<boolean> | undefined;
+  /** Of the last attempt that came as far as having one. */
+  #sent: SpoolBatch | undefined;
   #attemptsFailed = 0;
   #failure: string | undefined;
   #shippedEvents = 0;
@@ -191,12 +193,14 @@ class SpoolShipper implements Shipper {
 
   async #ship(): Promise<void> {
     const { spool } = this.#options;
+    this.#sent = undefined;
     const batch = await spool.read(this.#next, {
       events: this.#limits.batchEvents,
       bytes: this.#limits.batchBytes,
     });
     if (batch === undefined) return;
     const { first, last } = batch;
+    this.#sent = batch;
     const acknowledged = await this.#send(batch);
     this.#batches += 1;
     // Never believe an acknowledgement of what was not sent.
@@ -208,6 +212,8 @@ class SpoolShipper implements Shipper {
     this.#shippedEvents += upTo - first + 1;
     this.#next = upTo + 1;
     spool.acknowledge(upTo);
+    // Only now: bytes of a delivery that was not taken whole may still be on their way.
+    if (upTo === last) batch.release();
   }
 
   async #send(batch: SpoolBatch): Promise<number> {
@@ -225,16 +231,19 @@ class SpoolShipper implements Shipper {
   /** What resending can never cure. */
   async #mend(error: unknown): Promise<void> {
     if (error instanceof SpoolDamaged) return this.#restart(error.message);
+    const { spool } = this.#options;
+    const damage = this.#sent && (await spool.damage(this.#sent.first, this.#sent.last));
+    if (damage !== undefined) return this.#restart(damage);
     if (!(error instanceof IngestRefused)) return;
     const { code, expected, message, stream } = error.refusal;
     // A refusal that was on its way while the stream was restarted.
-    if (stream !== this.#options.spool.stream) return;
+    if (stream !== spool.stream) return;
     switch (code) {
       case "SequenceGap":
-        if (expected < this.#options.spool.oldestSeq)
+        if (expected < spool.oldestSeq)
           return this.#restart("the operator lacks events that are no longer in the spool", {
             from: expected,
-            to: this.#options.spool.acknowledgedSeq,
+            to: spool.acknowledgedSeq,
           });
         this.#next = expected;
         return;

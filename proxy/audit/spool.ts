@@ -9,8 +9,9 @@ import { type ReadLimit, RecentBlocks } from "./recent.ts";
 import { RecordWriter } from "./record-writer.ts";
 import { Removals } from "./removals.ts";
 import { RoomQueue } from "./room.ts";
-import { SegmentReader, SpoolDamaged } from "./reading.ts";
+import { notAsRecorded, SegmentReader, SpoolDamaged } from "./reading.ts";
 import { markClosed, type Segment, segmentFile, startLine } from "./segments.ts";
+import { SlabPool } from "./slabs.ts";
 import { GroupWriter, maxPendingBytes, unavailable } from "./writer.ts";
 
 export interface SpoolLimits {
@@ -55,6 +56,8 @@ export interface SpoolBatch {
   readonly hash: string;
   /** One JSON line each (record.ts), with its newline, in any pieces. */
   readonly lines: readonly Buffer[];
+  /** Nobody looks at `lines` any more, and their memory may be used again. Without it they stay as they are. */
+  release(): void;
 }
 
 export interface SpoolStatus {
@@ -90,6 +93,7 @@ export class Spool {
   #bytes = 0;
   #writer: GroupWriter;
   readonly #records = new RecordWriter();
+  readonly #slabs = new SlabPool();
   readonly #recent: RecentBlocks;
   readonly #reader = new SegmentReader();
   readonly #room = new RoomQueue();
@@ -197,13 +201,26 @@ export class Spool {
     const { stream } = this.#head;
     if (from > durable) return undefined;
     const within = { ...limit, events: Math.min(limit.events, durable - from + 1) };
-    const { last, parts } =
-      this.#recent.read(from, within) ??
-      (await this.#reader.read(this.#segments, from, durable, within));
+    const recent = this.#recent.read(from, within);
+    if (recent !== undefined) this.#reader.clear();
+    const { last, parts, slabs } =
+      recent ?? (await this.#reader.read(this.#segments, from, durable, within));
     const newest = parts.at(-1);
     const hash = newest === undefined ? undefined : hashOf(newest, lastLine(newest));
-    if (hash === undefined) throw new SpoolDamaged(`event ${last} is not what was recorded`);
-    return { stream, first: from, last, hash, lines: parts };
+    if (hash === undefined) throw new SpoolDamaged(notAsRecorded(last));
+    const release = (): void => slabs.forEach((slab) => slab.release());
+    return { stream, first: from, last, hash, lines: parts, release };
+  }
+
+  /** What is wrong with the files of the events `from`..`last`; undefined when they hold what was recorded. */
+  async damage(from: number, last: number): Promise<string | undefined> {
+    const upTo = Math.min(last, this.#writer.durableSeq);
+    try {
+      return await this.#reader.damage(this.#segments, from, upTo);
+    } catch (error) {
+      if (error instanceof SpoolDamaged) return error.message;
+      throw error;
+    }
   }
 
   /** The operator has everything up to `seq`: whole segments are deleted. */
@@ -319,12 +336,12 @@ export class Spool {
   }
 
   #newWriter(): GroupWriter {
-    const writer: GroupWriter = new GroupWriter(this.#head.seq, {
+    const writer: GroupWriter = new GroupWriter(this.#head.seq, this.#slabs, {
       progressed: () => this.#room.admit(() => !this.full()),
-      written: (firstSeq, lastSeq, bytes) => {
+      written: (firstSeq, lastSeq, lines) => {
         // What another stream took over is not read any more.
-        if (writer === this.#writer)
-          this.#recent.add({ firstSeq, lastSeq, bytes, at: this.#clock() });
+        if (writer !== this.#writer) lines.slab.release();
+        else this.#recent.add({ firstSeq, lastSeq, ...lines, at: this.#clock() });
       },
     });
     return writer;

@@ -1,6 +1,7 @@
 // Group commit: one writer in flight, lines gathered while it works, one fdatasync for everyone who waits for one.
 import { ProxyError } from "../errors.ts";
 import { LogFile } from "./log-file.ts";
+import { type Piece, type Slab, type SlabPool } from "./slabs.ts";
 
 /** Lines wait this long for company before they are written, unless somebody waits for them: a write costs some 50 µs, however short. */
 export const flushDelayMs = 10;
@@ -15,13 +16,11 @@ export const durableTimeoutMs = 5_000;
 /** Callers waiting for one sync at a time; above, `append` refuses. */
 const maxWaiters = 10_000;
 
-/** Lines stand in pieces of this size from the moment they are taken: as strings they would be walked by the garbage collector while they wait. */
-const slabBytes = 256 * 1024;
-
+/** Lines as bytes: as strings they would be walked by the garbage collector while they wait. A chunk holds its slab. */
 interface Chunk {
   readonly file: string;
   readonly offset: number;
-  readonly slab: Buffer;
+  readonly slab: Slab;
   /** Where its lines stand in the slab. */
   readonly from: number;
   /** Of the line that begins a segment, where this chunk does. */
@@ -34,8 +33,8 @@ interface Chunk {
 export interface WriterEvents {
   /** Room was made: what waited may go on. */
   progressed(): void;
-  /** The lines of these events are in the file, though perhaps not durable yet. */
-  written(firstSeq: number, lastSeq: number, lines: Buffer): void;
+  /** The lines of these events are in the file, though perhaps not durable yet. Who is told holds the slab from here on. */
+  written(firstSeq: number, lastSeq: number, lines: Piece): void;
 }
 
 interface Waiter {
@@ -51,7 +50,9 @@ export class GroupWriter {
   #waiters: Waiter[] = [];
   /** Set while somebody waits, for the one that waits longest. */
   #late: NodeJS.Timeout | undefined;
-  #slab: Buffer = Buffer.alloc(0);
+  readonly #slabs: SlabPool;
+  /** Being filled. */
+  #slab: Slab | undefined;
   #slabUsed = 0;
   #pendingBytes = 0;
   #durableSeq: number;
@@ -68,7 +69,8 @@ export class GroupWriter {
   #current: Chunk | undefined;
 
   /** @param durableSeq the last number that is on disk already */
-  constructor(durableSeq: number, events: WriterEvents) {
+  constructor(durableSeq: number, slabs: SlabPool, events: WriterEvents) {
+    this.#slabs = slabs;
     this.#events = events;
     this.#durableSeq = durableSeq;
     this.#writtenSeq = durableSeq;
@@ -120,7 +122,7 @@ export class GroupWriter {
     return (
       chunk.slab === this.#slab &&
       chunk.from + chunk.bytes === this.#slabUsed &&
-      this.#slabUsed + bytes <= this.#slab.length
+      this.#slabUsed + bytes <= chunk.slab.bytes.length
     );
   }
 
@@ -131,11 +133,13 @@ export class GroupWriter {
     headBytes: number,
     firstSeq: number,
   ): Chunk {
-    if (this.#slabUsed + bytes > this.#slab.length) {
-      this.#slab = Buffer.allocUnsafeSlow(Math.max(slabBytes, bytes));
+    let slab = this.#slab;
+    if (slab === undefined || this.#slabUsed + bytes > slab.bytes.length) {
+      slab?.release();
+      slab = this.#slab = this.#slabs.take(bytes);
       this.#slabUsed = 0;
     }
-    const place = { slab: this.#slab, from: this.#slabUsed };
+    const place = { slab: slab.hold(), from: this.#slabUsed };
     const chunk = { file, offset, ...place, headBytes, firstSeq, bytes: 0, lastSeq: firstSeq - 1 };
     this.#chunks.push(chunk);
     return chunk;
@@ -143,7 +147,7 @@ export class GroupWriter {
 
   /** A copy: what it is given is written over. */
   #write(chunk: Chunk, line: Buffer): void {
-    chunk.slab.set(line, this.#slabUsed);
+    chunk.slab.bytes.set(line, this.#slabUsed);
     this.#slabUsed += line.length;
     chunk.bytes += line.length;
     this.#pendingBytes += line.length;
@@ -246,8 +250,10 @@ export class GroupWriter {
     if (isOneCall) await this.#trusting(() => file.writeDurably(bytes, chunk.offset), isFull);
     else await file.write(bytes, chunk.offset);
     this.#writtenSeq = chunk.lastSeq;
-    if (chunk.lastSeq >= chunk.firstSeq)
-      this.#events.written(chunk.firstSeq, chunk.lastSeq, bytes.subarray(chunk.headBytes));
+    const { slab, firstSeq, lastSeq } = chunk;
+    if (lastSeq >= firstSeq)
+      this.#events.written(firstSeq, lastSeq, { slab, bytes: bytes.subarray(chunk.headBytes) });
+    else slab.release();
     if (isOneCall) this.#settle(chunk.lastSeq);
   }
 
@@ -314,7 +320,7 @@ export class GroupWriter {
 }
 
 function linesOf({ slab, from, bytes }: Chunk): Buffer {
-  return slab.subarray(from, from + bytes);
+  return slab.bytes.subarray(from, from + bytes);
 }
 
 function isFull(error: unknown): boolean {
