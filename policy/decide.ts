@@ -29,8 +29,8 @@ export interface PreparedBundle {
   readonly reads: { readonly path: boolean; readonly query: boolean };
   /** No rule can cover a write: sessions are read-only in the database as well. */
   readonly readOnly: boolean;
-  /** Some rule has a condition, which looks at more than a text's own facts. */
-  readonly conditional: boolean;
+  /** Some rule has a condition that looks at more than subject, connection and the facts of an operation. */
+  readonly isOfTheMoment: boolean;
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
@@ -50,7 +50,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     restrictions: restrictions.length === 0 ? undefined : indexRules(restrictions),
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
-    conditional: bundle.rules.some((rule) => rule.when !== undefined),
+    isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
   };

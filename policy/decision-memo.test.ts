@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { decide, prepare, type DecideContext } from "./decide.ts";
 import { DecisionMemo } from "./decision-memo.ts";
 import type { BundleRule, RuleAction } from "./bundle.ts";
-import type { Access, SqlOperation, StatementKind, Subject } from "./operation.ts";
+import type { Access, HttpOperation, SqlOperation, StatementKind, Subject } from "./operation.ts";
 import { bundleOf } from "./fixture.ts";
 
 const kinds: readonly StatementKind[] = ["select", "insert", "delete", "set", "do"];
@@ -151,4 +151,75 @@ test("a statement is decided once, and again when rules or subject change", () =
   assert.equal(asked, first, "it was not looked at again");
   assert.equal(memo.decide(other, who, counting, context).verdict, "deny");
   assert.ok(asked >= first);
+});
+
+const anyRequest: fc.Arbitrary<HttpOperation> = fc
+  .record({
+    method: fc.constantFrom("GET", "DELETE"),
+    path: fc.constantFrom("/a", "/b"),
+    query: fc.constantFrom({}, { q: ["1"] }),
+  })
+  .map((facts) => ({
+    kind: "http",
+    summary: "",
+    accesses: [{ kind: "http", host: "h", method: facts.method, path: facts.path }],
+    facts: { ...facts, host: "h", contentType: "" },
+  }));
+
+const anyHttpRule: fc.Arbitrary<BundleRule> = fc
+  .record({
+    action: fc.constantFrom<RuleAction>("Allow", "Deny"),
+    http: fc.constantFrom({}, { methods: ["GET"] }, { paths: ["/a"] }),
+    when: fc.constantFrom(
+      undefined,
+      '"q" in http.query',
+      'subject.chain == "a"',
+      "session.operations < 2",
+      'time > timestamp("1971-01-01T00:00:00Z")',
+      'operation.kind == "http"',
+    ),
+  })
+  .map(({ action, http, when }) => ({
+    policy: "agents/p",
+    name: "rule",
+    action,
+    mode: "Enforce",
+    http,
+    ...(when !== undefined && { when }),
+  }));
+
+test("a memory never changes the decision on a request, though conditions look at it, the subject or the moment", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.array(anyHttpRule, { maxLength: 4 }), { minLength: 1, maxLength: 2 }),
+      fc.array(anyRequest, { minLength: 1, maxLength: 3 }),
+      fc.array(
+        fc.record({
+          bundle: fc.nat(1),
+          request: fc.nat(2),
+          chain: fc.constantFrom(undefined, "a"),
+          operations: fc.nat(3),
+          years: fc.nat(3),
+        }),
+        { maxLength: 30 },
+      ),
+      (ruleSets, requests, steps) => {
+        const memo = new DecisionMemo();
+        const bundles = ruleSets.map((rules) => prepare(bundleOf(rules)));
+        const subjects = new Map([undefined, "a"].map((chain) => [chain, subject(chain)]));
+        for (const step of steps) {
+          const prepared = bundles[step.bundle % bundles.length];
+          const request = requests[step.request % requests.length];
+          const who = subjects.get(step.chain);
+          if (prepared === undefined || request === undefined || who === undefined) continue;
+          const time = new Date(step.years * 366 * 86_400_000);
+          const now = { session: { id: "s", operations: step.operations }, time };
+          assert.deepEqual(
+            memo.decide(prepared, who, request, now),
+            decide(prepared, who, request, now),
+          );
+        }
+      },
+    ),
+  );
 });

@@ -1,7 +1,8 @@
-// Remembers decisions by what an SQL text was understood as: a prepared statement is decided once per bundle, not once per execution.
+// Remembers decisions by what was decided on: a prepared statement, or a request that its client repeats, is decided once per bundle, not once per
+// execution.
 import { decide, type DecideContext, type PreparedBundle } from "./decide.ts";
 import type { Decision } from "./decision.ts";
-import type { Operation, SqlFacts, SqlOperation, Subject } from "./operation.ts";
+import type { HttpOperation, Operation, SqlFacts, SqlOperation, Subject } from "./operation.ts";
 
 /** An application uses tens to hundreds of distinct statements; more begin anew. */
 const maxRemembered = 500;
@@ -13,13 +14,16 @@ interface Known {
 }
 
 /**
- * `decide`, with a memory. Only what depends on nothing but rules, subject and the text's own facts is remembered: no
- * rule of the bundle has a condition, and the answer is an allow. One for each session, whose subject seldom changes.
+ * `decide`, with a memory. Only what depends on nothing but rules, subject and the operation's own facts is remembered: no
+ * rule of the bundle has a condition of the moment, and the answer is an allow. One for each session, whose subject seldom changes.
  */
 export class DecisionMemo {
   #prepared: PreparedBundle | undefined;
   #subject: Subject | undefined;
   #known = new Map<SqlFacts, Known>();
+  /** The last request: one that is the same again is the same object. */
+  #request: HttpOperation | undefined;
+  #requestDecision: Decision | undefined;
 
   decide(
     prepared: PreparedBundle,
@@ -27,26 +31,43 @@ export class DecisionMemo {
     operation: Operation,
     context: DecideContext,
   ): Decision {
-    if (operation.kind !== "sql" || operation.unrecognised !== undefined || prepared.conditional)
+    const { kind, unrecognised } = operation;
+    if (prepared.isOfTheMoment || unrecognised !== undefined || (kind !== "sql" && kind !== "http"))
       return decide(prepared, subject, operation, context);
     if (this.#prepared !== prepared || this.#subject !== subject) {
       this.#prepared = prepared;
       this.#subject = subject;
       this.#known = new Map();
+      this.#request = undefined;
     }
-    const { facts, accesses, session } = operation;
-    const known = this.#known.get(facts);
-    // The facts of a text stand for it; what was added to its accesses since is another question.
-    if (known !== undefined && known.accesses === accesses && known.session === session)
-      return known.decision;
+    const known = kind === "sql" ? this.#statement(operation) : this.#repeated(operation);
+    if (known !== undefined) return known;
     const decision = decide(prepared, subject, operation, context);
-    if (decision.verdict === "allow") this.#remember(facts, { accesses, session, decision });
+    if (decision.verdict === "allow") this.#remember(operation, decision);
     return decision;
   }
 
-  #remember(facts: SqlFacts, known: Known): void {
+  #repeated(operation: HttpOperation): Decision | undefined {
+    return this.#request === operation ? this.#requestDecision : undefined;
+  }
+
+  /** The facts of a text stand for it; what was added to its accesses since is another question. */
+  #statement({ facts, accesses, session }: SqlOperation): Decision | undefined {
+    const known = this.#known.get(facts);
+    return known !== undefined && known.accesses === accesses && known.session === session
+      ? known.decision
+      : undefined;
+  }
+
+  #remember(operation: HttpOperation | SqlOperation, decision: Decision): void {
+    if (operation.kind === "http") {
+      this.#request = operation;
+      this.#requestDecision = decision;
+      return;
+    }
+    const { facts, accesses, session } = operation;
     // A Map that is emptied would keep what it held alive (its old table points to the new one).
     if (this.#known.size >= maxRemembered) this.#known = new Map();
-    this.#known.set(facts, known);
+    this.#known.set(facts, { accesses, session, decision });
   }
 }

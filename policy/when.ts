@@ -41,6 +41,8 @@ export interface WhenScope {
 }
 
 export interface CompiledWhen {
+  /** It looks at what is not the same the next time that the same operation comes from the same subject. */
+  readonly isOfTheMoment: boolean;
   /** Throws when the condition cannot be evaluated; the caller must then decide as if it spoke against the agent. */
   evaluate(scope: WhenScope): boolean;
 }
@@ -53,6 +55,9 @@ const commonVariables = [
   "params",
   "time",
 ] as const;
+
+/** Bind parameters are of one execution of an SQL text, and so is what describes it. */
+const momentVariables = ["operation", "session", "params", "time"] as const;
 
 /** What is known before an operation is read. */
 const maskVariables = ["subject", "connection", "session", "time"] as const;
@@ -133,6 +138,7 @@ export function compileWhen(source: string): CompiledWhen {
   const { program, problem, names } = compile(source, ruleBlocks);
   if (program === undefined) throw new Error(explain(problem ?? "it does not compile", undefined));
   return {
+    isOfTheMoment: momentVariables.some((name) => names.has(name)),
     evaluate(scope) {
       const result: unknown = program(context(scope, names));
       if (typeof result !== "boolean") throw new Error("when gave no boolean");

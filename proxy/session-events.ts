@@ -16,6 +16,10 @@ export class SessionEvents {
   /** What stands in every event. */
   #base: EventBody;
   readonly #decisions = new WeakMap<Decision, EventDecision>();
+  /** Of the last operation: one that is repeated is the same object, and its form is kept from the second time on. */
+  #operation: Operation | undefined;
+  #detail: RecordingDetail | undefined;
+  #said: NonNullable<EventBody["operation"]> | undefined;
 
   constructor(session: string, parts: Parts, subject: Subject) {
     this.#session = session;
@@ -47,7 +51,7 @@ export class SessionEvents {
   body(detail: RecordingDetail, operation: Operation, decision: Decision): EventBody {
     const body = {
       ...this.#base,
-      operation: eventOperation(operation, detail),
+      operation: this.#saying(operation, detail),
       decision: this.#decision(decision),
     };
     return decision.carried === undefined
@@ -91,6 +95,14 @@ export class SessionEvents {
       connection,
       ...(assurance === undefined ? {} : { assurance }),
     };
+  }
+
+  #saying(operation: Operation, detail: RecordingDetail): NonNullable<EventBody["operation"]> {
+    if (operation === this.#operation && detail === this.#detail && this.#said !== undefined)
+      return stable(this.#said);
+    this.#operation = operation;
+    this.#detail = detail;
+    return (this.#said = eventOperation(operation, detail));
   }
 
   /** A rule that allows says so with the same decision every time. */

@@ -1,7 +1,6 @@
 // What a request of an `http` connection asks for: decided on its head alone, unless a rule may hold it, since an approval binds to the body too.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
 import type { HttpOperation } from "../../policy/operation.ts";
-import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { ruleBlocks } from "../../policy/when.ts";
 import type { GateSession, LiveGrant } from "../pipeline.ts";
 import { contentText, exactOf, literal, tooLarge } from "./asked.ts";
@@ -65,12 +64,7 @@ class AskedHttp implements Asked {
     this.#head = head;
     this.#masks = masks;
     this.#session = session;
-    this.operation = recogniseHttp({
-      method: head.method,
-      host: literal(endpoint.host),
-      target: head.target,
-      headers: head.all,
-    });
+    this.operation = exchange.client.recognised.of(literal(endpoint.host), head);
     const mask =
       masks.length === 0
         ? undefined

@@ -6,6 +6,7 @@ import type { Exchange } from "./exchange.ts";
 import { FieldMemory } from "./head.ts";
 import { SentHeaders } from "./headers.ts";
 import type { InboundLeg } from "./inbound.ts";
+import { RecognisedMemory } from "./recognised.ts";
 import type { HttpRoute } from "./room.ts";
 
 /** How long an idle connection stays to hear why it is cut. */
@@ -17,6 +18,7 @@ export class ClientConnection {
   readonly servername: string | undefined;
   readonly fields = new FieldMemory();
   readonly sentHeaders = new SentHeaders();
+  readonly recognised = new RecognisedMemory();
   readonly #sessions = new Map<Gate, GateSession>();
   /** Where there is one at a time, as in HTTP/1.1, it stands here: a set that is emptied makes itself a new table. */
   #exchange: Exchange | undefined;
