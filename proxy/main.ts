@@ -6,6 +6,7 @@ import { version } from "../contract/version.ts";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
 import { collectAsServing } from "./engine.ts";
+import { trimWhenGrown } from "./freed-memory.ts";
 import { startProxy } from "./start.ts";
 import { releaseWhenIdle } from "./start-memory.ts";
 import { keepOutOfCoreDumps, openings } from "./surface.ts";
@@ -50,12 +51,14 @@ try {
   });
   collectAsServing();
   const stayAsStarted = releaseWhenIdle(proxy.gates, logger);
+  const stayAsGrown = trimWhenGrown(logger);
   let ending = false;
   const end = (signal: string): void => {
     if (ending) return;
     ending = true;
     logger.info({ event: "ending", signal });
     stayAsStarted();
+    stayAsGrown();
     proxy
       .close()
       .then(() => admin.close())

@@ -1,7 +1,8 @@
 // The connections to upstreams: one bounded pool for each connection's endpoint, replaced when the endpoint changes.
 import { isIP } from "node:net";
-import type { OnReadOpts, Socket } from "node:net";
-import { TLSSocket, connect as secure, createSecureContext } from "node:tls";
+import { connect as plain } from "node:net";
+import type { OnReadOpts, Socket, TcpNetConnectOpts } from "node:net";
+import { TLSSocket, checkServerIdentity, connect as secure, createSecureContext } from "node:tls";
 import type { SecureContext } from "node:tls";
 
 import { isDeepStrictEqual } from "node:util";
@@ -115,9 +116,15 @@ export class Upstreams {
     let session: Buffer | undefined;
     return async (onread) => {
       const signal = AbortSignal.timeout(headersTimeoutMs);
-      const socket = await dial(endpoint.host, endpoint.port, signal, onread);
-      if (context === undefined) return socket;
-      return handshake(socket, endpoint, protocols, context, session, (ticket) => {
+      const { host, port } = endpoint;
+      if (context === undefined)
+        return onread === undefined
+          ? dial(host, port, signal)
+          : dial(host, port, signal, (to) => plain({ ...to, onread }));
+      const wrapped = await dial(host, port, signal, (to) =>
+        encrypted(to, endpoint, protocols, context, session),
+      );
+      return handshake(wrapped, endpoint, (ticket) => {
         if (resumes) session = ticket;
       });
     };
@@ -142,25 +149,35 @@ export class Upstreams {
   }
 }
 
-/** VerifyFull: chain and name, for every endpoint with TLS. */
-function handshake(
-  socket: Socket,
-  endpoint: Endpoint,
+/**
+ * Connects and speaks TLS at once; `handshake` says when it is done. VerifyFull: chain and name, for every endpoint with TLS. A socket that connected
+ * before and was given to TLS would stay beside it, with 8 KiB.
+ */
+function encrypted(
+  to: TcpNetConnectOpts,
+  { host }: Endpoint,
   protocols: readonly string[],
   context: SecureContext,
   session: Buffer | undefined,
+): TLSSocket {
+  return secure({
+    ...to,
+    servername: isIP(host) === 0 ? host : "",
+    // `to` has an address.
+    checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+    secureContext: context,
+    ALPNProtocols: [...protocols],
+    rejectUnauthorized: true,
+    ...(session !== undefined && { session }),
+  });
+}
+
+function handshake(
+  wrapped: TLSSocket,
+  endpoint: Endpoint,
   keep: (ticket: Buffer) => void,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const wrapped = secure({
-      socket,
-      host: endpoint.host,
-      servername: isIP(endpoint.host) === 0 ? endpoint.host : "",
-      secureContext: context,
-      ALPNProtocols: [...protocols],
-      rejectUnauthorized: true,
-      ...(session !== undefined && { session }),
-    });
     const timer = setTimeout(
       () => wrapped.destroy(new Error("no TLS handshake in time")),
       handshakeTimeoutMs,

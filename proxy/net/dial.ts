@@ -1,21 +1,18 @@
 // Opens TCP connections to upstreams, and to nothing else: never to ourselves, to loopback or to link-local addresses (a cloud's metadata service).
 import { BlockList, connect, isIPv6 } from "node:net";
-import type { OnReadOpts, Socket } from "node:net";
+import type { Socket, TcpNetConnectOpts } from "node:net";
 
 import { ProxyError } from "../errors.ts";
 import type { Resolver } from "./resolve.ts";
 
-/**
- * Resolves with a connected socket, or throws ProxyError UpstreamUnreachable, or the signal's reason.
- *
- * @param onread where the socket reads into, and who is told, instead of `data` events (node:net)
- */
-export type Dial = (
-  host: string,
-  port: number,
-  signal: AbortSignal,
-  onread?: OnReadOpts,
-) => Promise<Socket>;
+/** Begins to connect to an address: `net.connect`, or what makes another kind of socket of it. */
+export type Open<S extends Socket = Socket> = (to: TcpNetConnectOpts) => S;
+
+/** Resolves with a connected socket, or throws ProxyError UpstreamUnreachable, or the signal's reason. */
+export interface Dial {
+  (host: string, port: number, signal: AbortSignal): Promise<Socket>;
+  <S extends Socket>(host: string, port: number, signal: AbortSignal, open: Open<S>): Promise<S>;
+}
 
 export interface DialOptions {
   readonly resolver: Resolver;
@@ -51,7 +48,12 @@ export function createDial(options: DialOptions): Dial {
     return options.allowLoopback !== true && loopback.check(address, family);
   };
 
-  return async (host, port, signal, onread) => {
+  return async <S extends Socket>(
+    host: string,
+    port: number,
+    signal: AbortSignal,
+    open?: Open<S>,
+  ): Promise<Socket> => {
     const bounded = AbortSignal.any([
       signal,
       AbortSignal.timeout(options.connectTimeoutMs ?? defaultConnectTimeoutMs),
@@ -65,7 +67,7 @@ export function createDial(options: DialOptions): Dial {
           `The endpoint ${host}:${port} is an address that is never dialled (this proxy, its own pod, loopback or link-local).`,
         );
       }
-      return await firstConnected(allowed, port, bounded, onread);
+      return await firstConnected(allowed, port, bounded, open ?? connect);
     } catch (error) {
       throw translate(error, host, port, signal);
     }
@@ -91,7 +93,7 @@ function firstConnected(
   addresses: readonly string[],
   port: number,
   signal: AbortSignal,
-  onread: OnReadOpts | undefined,
+  begin: Open,
 ): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const open = new Set<Socket>();
@@ -113,14 +115,9 @@ function firstConnected(
       clearTimeout(timer);
       const address = addresses[next++];
       if (address === undefined) return;
-      const socket = connect({
-        host: address,
-        port,
-        noDelay: true,
-        keepAlive: true,
-        keepAliveInitialDelay: 60_000,
-        ...(onread === undefined ? {} : { onread }),
-      });
+      const socket = begin({ host: address, port });
+      // Not as options: a TLS socket does not look at them.
+      socket.setNoDelay(true).setKeepAlive(true, 60_000);
       open.add(socket);
       const fail = (error: Error): void => {
         open.delete(socket);

@@ -23,6 +23,8 @@ const eventEveryMs = 1_000;
 const event = `data: {"choices":[{"delta":{"content":"${"token ".repeat(10)}"}}]}\n\n`;
 const goalMiB = 160;
 const openTimeoutMs = 180_000;
+/** proxy/start-memory.ts */
+const settledAfterMs = 3_000;
 
 type Version = "HTTP/2" | "HTTP/1.1";
 
@@ -117,6 +119,8 @@ async function measure(
   speaker: Speaker,
   seconds: number,
 ): Promise<Row> {
+  // As in a pod, whose containers start when the proxy is ready: it has given back by then what only its start needed.
+  await pause(settledAfterMs);
   const before = await residentMiB(chaperone.pid);
   const sessions = await Promise.all(
     Array.from({ length: connections }, () => client(chaperone, host, port)),

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { pino } from "pino";
 import { collectAsServing } from "../../proxy/engine.ts";
+import { trimWhenGrown } from "../../proxy/freed-memory.ts";
 import { releaseWhenIdle } from "../../proxy/start-memory.ts";
 import { startProxy } from "../../proxy/start.ts";
 import type { ControlReady } from "./control-child.ts";
@@ -37,12 +38,14 @@ async function serve(control: ControlReady, directory: string): Promise<void> {
   });
   collectAsServing();
   const stayAsStarted = releaseWhenIdle(proxy.gates, logger);
+  const stayAsGrown = trimWhenGrown(logger);
   // Asked for its metrics at any later message.
   process.on("message", () => {
     void proxy.metrics.text().then((text) => process.send?.(text));
   });
   const end = (): void => {
     stayAsStarted();
+    stayAsGrown();
     void proxy.close().then(() => process.exit(0));
   };
   process.once("SIGTERM", end);

@@ -18,7 +18,7 @@ import type { ManagedGate } from "../../proxy/gate.ts";
 import { createHttpRoom } from "../../proxy/http/room.ts";
 import type { HttpRoom, HttpRoute } from "../../proxy/http/room.ts";
 import { PodMarks } from "../../proxy/marks.ts";
-import { createDial } from "../../proxy/net/dial.ts";
+import { createDial, type Open } from "../../proxy/net/dial.ts";
 import { listen } from "../../proxy/net/listen.ts";
 import { createResolver } from "../../proxy/net/resolve.ts";
 import type { Content, LiveGrant } from "../../proxy/pipeline.ts";
@@ -214,9 +214,10 @@ export async function startRoom(
   const unexpected: unknown[] = [];
   const dial = createDial({ resolver, deny: () => false, allowLoopback: true });
   const room = createHttpRoom({
-    dial: async (...target) => {
+    dial: async <S extends Socket>(...target: [string, number, AbortSignal, Open<S>?]) => {
       await options.beforeDial;
-      return dial(...target);
+      const [host, port, signal, open] = target;
+      return open === undefined ? dial(host, port, signal) : dial(host, port, signal, open);
     },
     ...(options.bodyPatienceMs !== undefined && { bodyPatienceMs: options.bodyPatienceMs }),
     onUnexpected: (error) => unexpected.push(error),
