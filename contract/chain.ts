@@ -215,7 +215,7 @@ export function parseFlat(line: string): StoredEvent {
 }
 
 /** The most one EventBatch carries; the operator refuses more. */
-export const maxBatchEvents = 500;
+export const maxBatchEvents = 1_000;
 
 /** Why the operator did not take a batch: the body of the 409 answer of POST /v1/events. */
 export interface IngestRefusal {

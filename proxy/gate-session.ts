@@ -190,12 +190,8 @@ export class Session implements GateSession {
     operation: Operation,
     options: PassOptions,
   ): Passage | Promise<Passage> {
-    const now = this.#options.now();
-    const perMinute = grant.bundle.limits.requestsPerMinute;
-    if (perMinute !== undefined && !this.#rate.take(now, perMinute)) {
-      const refusal = overRate(this.#connection, perMinute, this.#rate.waitMs(now));
-      return this.#refuseOverLimit(operation, grant, refusal, options);
-    }
+    const late = this.#overRate(grant);
+    if (late !== undefined) return this.#refuseOverLimit(operation, grant, late, options);
     const decision = this.#decide(grant, operation);
     this.#operations += 1;
     const isCounted = decision.verdict === "allow" && !isUncounted(grant.bundle);
@@ -221,6 +217,15 @@ export class Session implements GateSession {
       default:
         return decision.verdict satisfies never;
     }
+  }
+
+  #overRate({ bundle }: LiveGrant): BudgetRefusal | undefined {
+    const perMinute = bundle.limits.requestsPerMinute;
+    if (perMinute === undefined) return undefined;
+    const now = this.#options.now();
+    return this.#rate.take(now, perMinute)
+      ? undefined
+      : overRate(this.#connection, perMinute, this.#rate.waitMs(now));
   }
 
   #goOn(

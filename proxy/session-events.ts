@@ -3,10 +3,24 @@ import { stable } from "../contract/canonical.ts";
 import type { EventBody, EventDecision, EventOutcome, EventType } from "../contract/event.ts";
 import type { RecordingDetail } from "../policy/bundle.ts";
 import type { Decision } from "../policy/decision.ts";
-import type { Operation, Subject } from "../policy/operation.ts";
+import type { Operation, SqlFacts, SqlOperation, Subject } from "../policy/operation.ts";
 import type { GateOptions } from "./gate-session.ts";
 import type { Content } from "./pipeline.ts";
 import { eventDecision, eventOperation } from "./record.ts";
+
+type Said = NonNullable<EventBody["operation"]>;
+
+/** Of SQL texts, as long as their facts are kept. */
+const statements = new WeakMap<SqlFacts, Said>();
+
+/** The facts of a text stand for it; where the parameters of an execution are not recorded, all its executions are described alike. */
+function statementSaid(operation: SqlOperation): Said {
+  const known = statements.get(operation.facts);
+  if (known?.summary === operation.summary) return known;
+  const said = stable(eventOperation(operation, "Statements"));
+  statements.set(operation.facts, said);
+  return said;
+}
 
 type Parts = Pick<GateOptions, "connection" | "recorder" | "marks" | "assurance">;
 
@@ -16,10 +30,10 @@ export class SessionEvents {
   /** What stands in every event. */
   #base: EventBody;
   readonly #decisions = new WeakMap<Decision, EventDecision>();
-  /** Of the last operation: one that is repeated is the same object, and its form is kept from the second time on. */
+  /** Of the last operation. What stands for one that is repeated is the same object, and its form is kept from the second time on. */
   #operation: Operation | undefined;
   #detail: RecordingDetail | undefined;
-  #said: NonNullable<EventBody["operation"]> | undefined;
+  #said: Said | undefined;
 
   constructor(session: string, parts: Parts, subject: Subject) {
     this.#session = session;
@@ -97,7 +111,8 @@ export class SessionEvents {
     };
   }
 
-  #saying(operation: Operation, detail: RecordingDetail): NonNullable<EventBody["operation"]> {
+  #saying(operation: Operation, detail: RecordingDetail): Said {
+    if (operation.kind === "sql" && detail === "Statements") return statementSaid(operation);
     if (operation === this.#operation && detail === this.#detail && this.#said !== undefined)
       return stable(this.#said);
     this.#operation = operation;
