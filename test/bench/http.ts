@@ -26,7 +26,7 @@ import { count, markdown, median, verdict } from "./table.ts";
 import type { Row } from "./table.ts";
 
 const connections = 32;
-const rounds = 3;
+const rounds = 5;
 /** Node compiles the last of what is hot after some 20,000 requests. */
 const warmSeconds = 6;
 /** What a request alone on its connection may take longer than straight to the origin, at the median. */
@@ -107,7 +107,7 @@ export interface HttpBench {
 }
 
 export async function http({
-  seconds = 4,
+  seconds = 2,
   methods = ["POST", "GET"],
   alone = false,
   patience = new Patience(),
@@ -281,7 +281,7 @@ async function undiciTarget(originPort: number): Promise<Target> {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [seconds = "4", method, alone] = process.argv.slice(2);
+  const [seconds = "2", method, alone] = process.argv.slice(2);
   const methods = (["POST", "GET"] as const).filter(
     (one) => method === undefined || one === method,
   );

@@ -17,7 +17,7 @@ import { installed, pinLoad, processorMs } from "./processes.ts";
 import { count, leftOut, markdown, median, verdict } from "./table.ts";
 import type { Row } from "./table.ts";
 
-const rounds = 3;
+const rounds = 5;
 const warmSeconds = 2;
 const scale = 10;
 const database = "postgres";
@@ -131,7 +131,7 @@ export interface PostgresBench {
 }
 
 export async function postgres({
-  seconds = 4,
+  seconds = 2,
   only = "",
   alone = false,
   patience = new Patience(),
@@ -261,7 +261,7 @@ function rowOf(one: Case, results: ReadonlyMap<string, readonly Measured[]>): Ro
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [seconds = "4", only = "", alone] = process.argv.slice(2);
+  const [seconds = "2", only = "", alone] = process.argv.slice(2);
   const found = await postgres({ seconds: Number(seconds), only, alone: alone === "alone" });
   process.stdout.write(markdown(found));
 }

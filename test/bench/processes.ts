@@ -15,7 +15,6 @@ export const proxyCore = 0;
 const loadCore = 1;
 /** sysconf(_SC_CLK_TCK) on every Linux that Node runs on. */
 const ticksPerSecond = 100;
-const lowestPriority = 19;
 const endTimeoutMs = 15_000;
 const listenAttempts = 200;
 const listenPauseMs = 25;
@@ -51,12 +50,12 @@ export function onProxyCore(
 }
 
 /**
- * Starts a program on the load's core that gives way to everything else there, all its threads with it. For what runs on
- * another machine in a cluster.
+ * Starts a program on the load's core that gives way to everything else there, all its threads with it (SCHED_IDLE, sched(7)). For
+ * what runs on another machine in a cluster.
  */
 export async function givingWay(command: readonly string[]): Promise<ChildProcess> {
-  const lowest = (await installed("nice")) ? ["nice", "-n", String(lowestPriority)] : [];
-  const [program = "", ...rest] = [...lowest, ...command];
+  const idle = (await installed("chrt")) ? ["chrt", "--idle", "0"] : [];
+  const [program = "", ...rest] = [...idle, ...command];
   return spawn(program, rest, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
 }
 

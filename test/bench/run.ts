@@ -77,10 +77,10 @@ ${markdown(rows)}${reasons(rows)}
 
 - The proxy is the whole one: grants and bundles from a control plane in another process, credential put in, every operation recorded in a spool on disk,
   shipped in batches, verified and stored by the control plane. It has core 0 to itself; load, upstream, control plane and its store share core 1. So do the peers, one after the other.
-- In a cluster the operator is on another machine. Here its process has the lowest priority, so that load and upstream are served first: what the store has yet to take waits in the proxy's spool,
-  and everything has arrived before the next turn. The spool has its usual bound of 64 MiB, some 55,000 events: a turn of four seconds that records more than 14,000 a second without the store's
+- In a cluster the operator is on another machine. Here its process runs only while nobody else wants its core (SCHED_IDLE), so that load and upstream are served first: what the store has yet to take waits in the proxy's spool,
+  and everything has arrived before the next turn. The spool has its usual bound of 64 MiB, some 55,000 events: a turn of two seconds that records more than 28,000 a second without the store's
   getting to any of them would fill it, and operations would wait; a run says so when it happens.
-- Each figure is the median of three rounds, the targets taking turns, so that a disturbance meets all of them. Before each turn the store has everything of the turn before.
+- Each figure is the median of three rounds, five of two seconds for HTTP and \`pgbench\`, the targets taking turns, so that a disturbance meets all of them. Before each turn the store has everything of the turn before.
   A run fails when a request fails, or when fewer operations were decided and counted than were answered.
 - Processor time is user and system time of the process on core 0 (\`/proc/PID/stat\`), disk threads included, divided by what it did.
 - HTTP: 32 connections that wait for each answer, 1 kB of JSON each way, an \`http\` Connection with ten rules. A POST may change something, so its intent is synced to the disk before it is forwarded, as every write's is.
