@@ -11,6 +11,7 @@ import {
 import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
 import { maxSqlBytes, type SqlGrammar, type SqlSyntaxError } from "./grammar.ts";
+import { namesVaryByEncoding } from "./names-by-encoding.ts";
 import { joinEffects } from "./session-effects.ts";
 import { substituteFor } from "./setting-substitutes.ts";
 import { sqlNameUse, type SqlNameUse } from "./sql-names.ts";
@@ -26,6 +27,8 @@ export interface SqlRecognition {
   readonly syntaxError?: SqlSyntaxError;
   /** The text prepares, executes or forgets one statement by SQL. An EXECUTE stays unrecognised: only its session knows what it runs. */
   readonly nameUse?: SqlNameUse;
+  /** A name in it may be another in a database that is not UTF-8 (names-by-encoding.ts). */
+  readonly namesVary?: true;
   /** The text that was recognised, and must be sent, in place of the one given. */
   readonly instead?: string;
 }
@@ -105,7 +108,11 @@ export function recogniseSql(
   const recognised = operationOf(text, grammar, mergeAccesses(accesses), count, refusals);
   const operation = session === undefined ? recognised : { ...recognised, session };
   const nameUse = sqlNameUse(text, trees, grammar);
-  return nameUse === undefined ? { operation } : { operation, nameUse };
+  return {
+    operation,
+    ...(nameUse === undefined ? {} : { nameUse }),
+    ...(namesVaryByEncoding(text, grammar.scan) ? { namesVary: true } : {}),
+  };
 }
 
 function operationOf(

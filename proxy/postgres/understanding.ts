@@ -34,6 +34,8 @@ export interface Understood {
   readonly addsFunctions: boolean;
   /** Begins or ends transactions and does nothing else. */
   readonly onlyTransaction: boolean;
+  /** A name in it may be another in a database that is not UTF-8. */
+  readonly namesVary: boolean;
   /** A command of the replication protocol, not SQL. */
   readonly replicates?: true;
   /** The text is no SQL: what PostgreSQL itself would answer. */
@@ -109,7 +111,7 @@ function noTokens(): never {
 
 export function understand(
   text: string,
-  { operation: recognised, syntaxError, nameUse, instead }: SqlRecognition,
+  { operation: recognised, syntaxError, nameUse, instead, namesVary }: SqlRecognition,
 ): Understood {
   const operation: SqlOperation = { ...recognised, params: [] };
   const { statements } = operation.facts;
@@ -135,6 +137,7 @@ export function understand(
       operation.accesses.every(
         (access) => access.kind === "statement" && access.statement === "transaction",
       ),
+    namesVary: namesVary === true,
     syntaxError:
       syntaxError === undefined
         ? undefined
