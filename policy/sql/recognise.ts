@@ -18,6 +18,7 @@ import { sqlNameUse, type SqlNameUse } from "./sql-names.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
 import { walkStatement } from "./walk-statement.ts";
+import { sqlWeight } from "./weight.ts";
 
 export type RecognisedSql = Omit<SqlOperation, "params">;
 
@@ -53,8 +54,6 @@ export interface SqlRecogniser {
 
 const defaultMaxEntries = 1000;
 const defaultMaxBytes = 4 * 1024 * 1024;
-/** An access with its strings, roughly. */
-const bytesPerAccess = 300;
 
 export function createSqlRecogniser(options: SqlRecogniserOptions): SqlRecogniser {
   const { grammar, resolver } = options;
@@ -67,7 +66,7 @@ export function createSqlRecogniser(options: SqlRecogniserOptions): SqlRecognise
     const known = cache.get(text);
     if (known !== undefined) return known;
     const found = recogniseSql(text, grammar, names, resolver);
-    cache.set(text, found, found.operation.accesses.length * bytesPerAccess);
+    cache.set(text, found, sqlWeight(found.operation));
     return found;
   };
   return { recognise, parses: grammar.parses };
