@@ -18,7 +18,7 @@ import { headerBytes, WireError } from "./framer.ts";
 import { understandCall } from "./function-call.ts";
 import type { CalledFunction } from "./function-call.ts";
 import { errorResponse, frontend, parse, query } from "./messages.ts";
-import { refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
+import { namedExecute, refusalMessage, unknownPortal, unknownStatement } from "./refusal.ts";
 import { Request } from "./requests.ts";
 import { executionBySql, protocolName } from "./sql-prepared.ts";
 import { Portal, Statement } from "./statements.ts";
@@ -151,6 +151,8 @@ export class Reader {
     if (statement === "wait" || statement === "settle") return statement;
     if (statement === undefined) return refused(unknownStatement(body.statement));
     const { nameUse } = statement.understood;
+    if (nameUse?.kind === "execute" && body.portal !== "")
+      return refused(namedExecute(body.portal));
     const bySql = statement.bySql !== undefined || nameUse?.kind === "execute";
     // What is still to run might give the name to another statement.
     if (bySql && !first) return "settle";

@@ -45,6 +45,16 @@ export function replacedPortal(name: string): Buffer {
   });
 }
 
+/** FETCH, and functions that fetch, would run it by its name before it is decided. */
+export function namedExecute(name: string): Buffer {
+  const spelled = Buffer.from(name, "latin1").toString("utf8");
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "0A000",
+    message: `portal "${spelled}" runs an EXECUTE of SQL, which FETCH could run before it is decided; bind it to the unnamed portal`,
+  });
+}
+
 /** Whatever went wrong in a session, as the one kind of error a client is told. */
 export function asProxyError(error: unknown, connection: string): ProxyError {
   if (error instanceof ProxyError) return error;

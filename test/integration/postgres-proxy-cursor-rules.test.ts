@@ -1,0 +1,83 @@
+// FETCH reads what a cursor or a portal stands for: that was decided, and is decided again when rules or marks have changed.
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import pg from "pg";
+import { serialize } from "pg-protocol";
+import type { BundleRule } from "../../policy/bundle.ts";
+import { deny, everything, hold, startHarness } from "./postgres-proxy-harness.ts";
+import type { Harness } from "./postgres-proxy-harness.ts";
+import { errorsOf, rawClient, rowsOf } from "./postgres-proxy-raw.ts";
+import type { Answer, RawClient } from "./postgres-proxy-raw.ts";
+import { startPostgres } from "./postgres-server.ts";
+import type { PostgresServer } from "./postgres-server.ts";
+
+let server: PostgresServer;
+let proxy: Harness;
+let direct: pg.Client;
+
+before(async () => {
+  server = await startPostgres();
+  direct = new pg.Client({ connectionString: server.superuserUrl });
+  await direct.connect();
+  await direct.query("CREATE TABLE people (id int, ssn text)");
+  proxy = await startHarness(server);
+});
+
+beforeEach(async () => {
+  await direct.query("TRUNCATE people; INSERT INTO people VALUES (1, 'secret'), (2, 'secret')");
+  proxy.setRules(everything);
+});
+
+after(async () => {
+  await direct?.end();
+  await proxy?.close();
+  await server?.stop();
+});
+
+async function ask(raw: RawClient, text: string): Promise<Answer[]> {
+  raw.send(serialize.query(text));
+  return raw.ready();
+}
+
+const left = async (): Promise<number | null> =>
+  (await direct.query("SELECT FROM people")).rowCount;
+
+const deciding: readonly (readonly [string, BundleRule])[] = [
+  ["needs a person's approval", hold({ statements: ["delete"] }, 1)],
+  ["fails a condition", { ...deny({ statements: ["delete"] }), when: "params.size() == 0" }],
+];
+for (const [what, rule] of deciding)
+  test(`an EXECUTE bound to a portal is not run by FETCH where what it runs ${what}`, async () => {
+    proxy.setRules([...everything, rule]);
+    const raw = await rawClient(proxy.port);
+    await ask(raw, "BEGIN");
+    raw.send(
+      serialize.parse({ name: "a", text: "DELETE FROM people RETURNING ssn", types: [] }),
+      serialize.parse({ name: "s", text: "EXECUTE a", types: [] }),
+      serialize.sync(),
+    );
+    await raw.ready();
+    raw.send(serialize.bind({ portal: "p", statement: "s" }), serialize.sync());
+    await raw.ready();
+    const fetched = await ask(raw, "FETCH ALL FROM p");
+    assert.deepEqual(rowsOf(fetched), []);
+    await ask(raw, "COMMIT");
+    assert.equal(await left(), 2);
+    await raw.end();
+  });
+
+test("an EXECUTE is bound to the unnamed portal as before, and runs decided", async () => {
+  const raw = await rawClient(proxy.port);
+  raw.send(
+    serialize.parse({ name: "a", text: "SELECT count(*) FROM people", types: [] }),
+    serialize.parse({ name: "s", text: "EXECUTE a", types: [] }),
+    serialize.bind({ statement: "s" }),
+    serialize.execute({}),
+    serialize.bind({ portal: "p", statement: "s" }),
+    serialize.sync(),
+  );
+  const answers = await raw.ready();
+  assert.deepEqual(rowsOf(answers), [["2"]]);
+  assert.deepEqual(errorsOf(answers), ["0A000"]);
+  await raw.end();
+});
