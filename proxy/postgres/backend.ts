@@ -282,6 +282,7 @@ export class Backend implements FrameSink {
     if (x.queue.size > 0) return;
     if (status === "I") {
       x.options.masks.cursors.transactionEnded();
+      x.openCursors.transactionEnded();
       if (x.changes.settled()) this.#schemaChanged();
     }
     this.#hooks.settled();

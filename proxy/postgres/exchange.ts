@@ -2,6 +2,7 @@
 import type { ProxyError } from "../errors.ts";
 import type { Gate, GateSession } from "../pipeline.ts";
 import type { Gathering, Share } from "./gathering.ts";
+import { OpenCursors } from "./open-cursors.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TransactionStatus } from "./messages.ts";
 import { collectRows } from "./capture.ts";
@@ -61,6 +62,7 @@ export class Exchange {
   readonly settings: SessionSettings;
   readonly changes: SchemaChanges;
   readonly path: SearchPath;
+  readonly openCursors = new OpenCursors();
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
   /** The server waits for the client's COPY data; the request that started it. */

@@ -156,6 +156,7 @@ export class Forwarding {
       const marks = execution.masking?.decisiveMarks(execution.understood) ?? [];
       if (marks.length > 0) this.#x.options.session.mark(marks, execution.operation);
       this.#x.changes.sent(execution.understood);
+      this.#x.openCursors.sent(execution);
       this.#x.settings.sent(execution.operation);
     }
     if (request.kind === "bind") this.#x.options.masks.cursors.bound(request.name);

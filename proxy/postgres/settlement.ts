@@ -200,7 +200,9 @@ export class Settlement {
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
-    const astray = this.#x.path.refuses(execution.understood);
+    const astray =
+      this.#x.path.refuses(execution.understood) ??
+      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation);
     if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
     const { masks } = this.#x.options;

@@ -28,6 +28,10 @@ export interface Understood {
   readonly returnsFromWrite: boolean;
   /** May prepare, deallocate, declare, close or discard names by SQL. */
   readonly changesNames: boolean;
+  /** May declare a cursor. */
+  readonly declares: boolean;
+  /** May read or move a cursor, or change the row that it stands on. */
+  readonly fetches: boolean;
   /** What the text does to one name of a statement prepared by SQL, where that can be read off it. */
   readonly nameUse: SqlNameUse | undefined;
   /** Runs code that nobody here has read (DO, a function of the user's own), which may prepare and deallocate by itself. */
@@ -76,6 +80,8 @@ const schemaKinds: ReadonlySet<StatementKind> = new Set<StatementKind>([
   "other",
 ]);
 const namesPattern = /\b(?:prepare|deallocate|declare|close|discard|execute)\b/i;
+
+const fetchPattern = /\b(?:fetch|move|of)\b/i;
 
 /** ALTER renames, moves between schemas, and drops columns that hid a function of rows. What DO and CALL make is read when they are done. */
 const functionsPattern = /\b(?:function|procedure|routine|operator|aggregate|extension|alter)\b/i;
@@ -131,6 +137,8 @@ export function understand(
     copies: opaque || statements.includes("copy"),
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
     changesNames: opaque || namesPattern.test(text),
+    declares: opaque || /\bdeclare\b/i.test(text),
+    fetches: opaque || fetchPattern.test(text),
     nameUse,
     runsCode: operation.accesses.some(isForeignCode),
     changesSchema,

@@ -81,3 +81,47 @@ test("an EXECUTE is bound to the unnamed portal as before, and runs decided", as
   assert.deepEqual(errorsOf(answers), ["0A000"]);
   await raw.end();
 });
+
+const denied: readonly BundleRule[] = [...everything, deny({ relations: ["public.people"] })];
+
+for (const [what, declared, fetched] of [
+  [
+    "of its transaction",
+    ["BEGIN", "DECLARE c CURSOR FOR SELECT ssn FROM people"],
+    "FETCH 1 FROM c",
+  ],
+  [
+    "that outlives its transaction",
+    ["BEGIN", "DECLARE c CURSOR WITH HOLD FOR SELECT ssn FROM people", "COMMIT"],
+    "FETCH 1 FROM c",
+  ],
+  ["declared in a longer text", ["BEGIN; DECLARE c CURSOR FOR TABLE people"], "SELECT 1; FETCH c"],
+] as const)
+  test(`a cursor ${what} is read no further once a rule denies what it reads`, async () => {
+    const raw = await rawClient(proxy.port);
+    for (const text of declared) await ask(raw, text);
+    assert.equal(
+      rowsOf(await ask(raw, fetched))
+        .flat()
+        .includes("secret"),
+      true,
+    );
+    proxy.setRules(denied);
+    const refused = await ask(raw, fetched);
+    assert.deepEqual(rowsOf(refused), []);
+    assert.deepEqual(errorsOf(refused), ["42501"]);
+    assert.equal(proxy.operations().at(-1)?.body.outcome?.status, "denied");
+    await raw.end();
+  });
+
+test("a cursor that the new rules still allow is read on", async () => {
+  const raw = await rawClient(proxy.port);
+  await ask(raw, "BEGIN");
+  await ask(raw, "DECLARE c CURSOR FOR SELECT ssn FROM people");
+  proxy.setRules([...everything, deny({ relations: ["public.other"] })]);
+  assert.deepEqual(rowsOf(await ask(raw, "FETCH 1 FROM c")), [["secret"]]);
+  await ask(raw, "COMMIT");
+  proxy.setRules(denied);
+  assert.deepEqual(errorsOf(await ask(raw, "FETCH 1 FROM c")), ["34000"]);
+  await raw.end();
+});
