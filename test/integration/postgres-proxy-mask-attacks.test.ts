@@ -58,6 +58,8 @@ before(async () => {
     CREATE TABLE regions (id int, code text) PARTITION BY LIST (code);
     CREATE TABLE regions_1 PARTITION OF regions FOR VALUES IN ('${secret}');
     INSERT INTO regions VALUES (1, '${secret}');
+    CREATE TABLE amounts (id int PRIMARY KEY, score int, doc jsonb);
+    CREATE DOMAIN unlike_one AS jsonb CHECK (VALUE <> '1');
     CREATE TABLE unsorted (id int, code text);
     CREATE INDEX unsorted_code ON unsorted (code);
   `);
@@ -194,6 +196,39 @@ test("a date cut to its month does not move with the session's time zone by stan
         seen.add(/1984-0\d/.exec(bytes)?.[0] ?? "nothing");
       }
     assert.deepEqual([...seen], ["nothing"], select);
+  }
+});
+
+test("what PostgreSQL evaluates only where a masked value says so is refused: it would fail for one value and not for another", async () => {
+  proxy.setRules(everything, {
+    columnMasks: [mask("public.amounts.score", { kind: "nullify" }), mask("public.amounts.doc")],
+  });
+  const late = "CASE WHEN g = 4 THEN 1 / (g - 4) ELSE 1 END";
+  const rows = "FROM amounts v, generate_series(1, 4) g";
+  for (const text of [
+    `SELECT lag(0, v.score, ${late}) OVER (ORDER BY g) ${rows} WHERE id = 1`,
+    "SELECT (doc['k'])[(1 / (id - id))::text] FROM amounts",
+    "SELECT coalesce(doc['k'], '1'::unlike_one) FROM amounts",
+    "UPDATE amounts SET doc['k']['z']['y'] = '2' WHERE id = 1",
+    "INSERT INTO amounts VALUES (1) ON CONFLICT (id) DO UPDATE SET doc['k']['z']['y'] = '2'",
+  ]) {
+    const direct = new Set<string>();
+    for (const [score, doc] of [
+      [7, '{"k":{"z":1}}'],
+      [2, '{"j":1}'],
+    ] as const) {
+      await admin.query("BEGIN");
+      await admin.query(`INSERT INTO amounts VALUES (1, ${score}, '${doc}')`);
+      direct.add(
+        await admin.query(text).then(
+          () => "done",
+          (error: unknown) => String(error),
+        ),
+      );
+      await admin.query("ROLLBACK");
+    }
+    assert.equal(direct.size, 2, `PostgreSQL itself tells two values apart by ${text}`);
+    assert.match((await answer(text)).refusals[0] ?? "", /is masked and may not/, text);
   }
 });
 
