@@ -101,8 +101,9 @@ export class Backend implements FrameSink {
     return type === backend.copyData ? this.#results.copyLimit() : maxInspectedBytes;
   }
 
-  oversize(_type: number, total: number, limit: number): void {
-    throw tooLong(total, limit);
+  oversize(type: number, total: number, limit: number): void {
+    if (type !== backend.dataRow && type !== backend.copyData) throw tooLong(total, limit);
+    this.#results.oversize(total, limit);
   }
 
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
