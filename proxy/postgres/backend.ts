@@ -42,8 +42,11 @@ export interface BackendHooks {
 /** query_canceled: what a statement that we cancel ends with. */
 const cancelled = "57014";
 
+/** No message of a server is longer (MaxAllocSize). */
+const maxServerMessageBytes = 1024 * 1024 * 1024;
+
 export class Backend implements FrameSink {
-  readonly framer = new Framer(this);
+  readonly framer = new Framer(this, maxServerMessageBytes);
   /** A message waits for memory. */
   blocked = false;
   readonly #x: Exchange;

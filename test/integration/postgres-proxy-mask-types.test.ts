@@ -196,6 +196,12 @@ test("a row too long for masks ends its result with an error, in SELECT and COPY
     assert.equal(types.slice(types.indexOf("Z") + 1), "TDCZ");
     assert.equal(proxy.operations().at(-2)?.body.outcome?.error, "LimitExceeded");
   }
+  // So long that a client's message of that length would be no protocol.
+  raw.send(
+    serialize.query("SELECT c0, repeat('x', 100000000) FROM people"),
+    serialize.query("SELECT 1"),
+  );
+  assert.equal(typesOf(await raw.ready(2)), "TEZTDCZ");
   other.send(serialize.query("SELECT 1"));
   assert.equal(typesOf(await other.ready()), "TDCZ");
   await other.end();
