@@ -95,15 +95,23 @@ export class SegmentReader {
     const known = this.#place;
     if (known?.file === file && known.nextSeq === from) return known;
     this.#leave();
-    const handle = await open(file);
-    const { slab, bytes } = await this.#content(handle).finally(() => handle.close());
+    const { slab, bytes } = await this.#content(file);
     // Numbers are consecutive within a segment, so lines before `from` need not be looked at. The first line is the segment's own.
     let at = lineEnd(bytes, 0);
     for (let seq = firstSeq; seq < from && at >= 0; seq += 1) at = lineEnd(bytes, at);
     return (this.#place = { file, slab, bytes, nextSeq: from, at });
   }
 
-  async #content(handle: FileHandle): Promise<{ readonly slab: Slab; readonly bytes: Buffer }> {
+  async #content(file: string): Promise<{ readonly slab: Slab; readonly bytes: Buffer }> {
+    const handle = await open(file);
+    try {
+      return await this.#whole(handle);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #whole(handle: FileHandle): Promise<{ readonly slab: Slab; readonly bytes: Buffer }> {
     const { size } = await handle.stat();
     const free = this.#free;
     this.#free = undefined;
