@@ -16,7 +16,7 @@ import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
 import type { Portal } from "./statements.ts";
-import { passNotice } from "./notices.ts";
+import { passNotice, settingMayPass } from "./notices.ts";
 import { withoutValues, withReadOnlyHint } from "./refusal.ts";
 import { Results } from "./results.ts";
 
@@ -377,7 +377,7 @@ export class Backend implements FrameSink {
   #parameter(buffer: Buffer, start: number, end: number): void {
     const { name, value } = readParameterStatus(buffer, start, end);
     this.#hooks.parameter(name, value);
-    this.#x.client.pass(buffer, start, end);
+    if (settingMayPass(this.#x, name)) this.#x.client.pass(buffer, start, end);
   }
 }
 

@@ -5,7 +5,14 @@ import pg from "pg";
 import { serialize } from "pg-protocol";
 import { detectorNames, type DetectorName } from "../../policy/mask/detectors.ts";
 import { everything, startHarness, type Harness } from "./postgres-proxy-harness.ts";
-import { errorsOf, rawClient, rowsOf, type Answer, type RawClient } from "./postgres-proxy-raw.ts";
+import {
+  errorsOf,
+  rawClient,
+  rowsOf,
+  typesOf,
+  type Answer,
+  type RawClient,
+} from "./postgres-proxy-raw.ts";
 import { startPostgres, type PostgresServer } from "./postgres-server.ts";
 
 /** One value that each detector finds. */
@@ -143,6 +150,30 @@ test("bytea keeps the bytes around what was found, in hex, in the escape format 
       const { rows } = await admin.query("SELECT $1::text::bytea AS read", [said]);
       assert.deepEqual(rows[0].read, expected, output);
     }
+  }
+  await raw.end();
+});
+
+test("a setting that a function put a value into is not reported, and one that the client sets itself is", async () => {
+  await admin.query(`CREATE FUNCTION setting(name text, what text) RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM set_config(name, what, false); RETURN 1; END $$`);
+  const raw = await rawClient(proxy.port);
+  raw.send(serialize.query("SET application_name = 'mine'"));
+  assert.equal(typesOf(await raw.ready()), "CSZ");
+  for (const [name, what] of [
+    ["application_name", "as_text"],
+    ["TimeZone", "'<' || as_text || '>3'"],
+  ] as const) {
+    const text = `SELECT setting('${name}', ${what}) FROM kept WHERE what = 'us-ssn'`;
+    for (const form of [serialize.query(text), run(text, false)]) {
+      raw.send(form);
+      const answers = await raw.ready();
+      assertHidden(answers, values["us-ssn"], text);
+    }
+    raw.send(serialize.query(`SHOW ${name}`));
+    const shown = await raw.ready();
+    assert.deepEqual(errorsOf(shown), []);
+    assertHidden(shown, values["us-ssn"], name);
   }
   await raw.end();
 });
