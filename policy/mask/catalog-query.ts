@@ -25,7 +25,7 @@ const relationsQuery = `
   SELECT c.oid, n.nspname, c.relname, c.relkind,
          (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                    a.attname, a.attnum, CASE WHEN t.typbasetype OPERATOR(pg_catalog.=) 0 THEN t.oid ELSE t.typbasetype END::pg_catalog.int8,
-                   CASE WHEN a.attgenerated = '' THEN 0 ELSE 1 END)
+                   CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) '' THEN 0 ELSE 1 END)
                  ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
