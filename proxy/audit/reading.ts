@@ -52,8 +52,8 @@ export class SegmentReader {
     }
     if (seq < from) throw new SpoolDamaged(`event ${from} is missing from ${place.file}`);
     const lines = { last: seq, parts: [bytes.subarray(start, end)], slabs: [place.slab.hold()] };
-    // At the end of what was read there may be more by now.
-    if (end < bytes.length) this.#place = { ...place, nextSeq: seq + 1, at: end };
+    // At the end of what was read there may be more by now, also of a line that was being written meanwhile.
+    if (lineEnd(bytes, end) > 0) this.#place = { ...place, nextSeq: seq + 1, at: end };
     else this.#leave();
     return lines;
   }
