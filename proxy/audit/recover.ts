@@ -5,6 +5,7 @@ import { parseRecord, type SpoolRecord } from "./record.ts";
 import { RecordWriter, type WrittenRecord } from "./record-writer.ts";
 import {
   cutTorn,
+  isUnreadable,
   keepDamaged,
   listSegments,
   readSegment,
@@ -112,8 +113,8 @@ export interface RewriteInput {
   readonly segments: readonly Segment[];
   readonly from: number;
   readonly to: number;
-  /** Lines that are not on the disk yet. */
-  readonly unwritten: readonly string[];
+  /** Lines that memory still has, whatever the disk has made of them. */
+  readonly inMemory: readonly string[];
   readonly segmentBytes: number;
   readonly now: number;
 }
@@ -126,7 +127,7 @@ export function rewrite(input: RewriteInput): {
   readonly segments: readonly Segment[];
   readonly head: ChainPosition;
 } {
-  const found = collect(input);
+  const { found, damaged } = collect(input);
   const writer = new RecordWriter();
   const written: Segment[] = [];
   let head: ChainPosition = { stream: input.stream, seq: input.from - 1, hash: firstPrev };
@@ -146,23 +147,33 @@ export function rewrite(input: RewriteInput): {
   }
   written.push(finish(segment));
   setGeneration(input.directory, input.generation);
+  // Not before: until here, what is left in them is needed again by who repeats this.
+  for (const file of damaged) keepDamaged(input.directory, file);
   for (const old of input.segments) rmSync(old.file, { force: true });
   return { segments: written, head };
 }
 
-function collect(input: RewriteInput): Map<number, SpoolRecord> {
+function collect(input: RewriteInput): {
+  readonly found: ReadonlyMap<number, SpoolRecord>;
+  readonly damaged: readonly string[];
+} {
   const found = new Map<number, SpoolRecord>();
-  for (const segment of input.segments) {
-    const content = readSegment(segment.file);
-    for (const record of content?.records ?? [])
-      if (record.event.header.seq >= input.from) found.set(record.event.header.seq, record);
-    if (content === undefined || content.damaged) keepDamaged(input.directory, segment.file);
+  const damaged: string[] = [];
+  for (const { file } of input.segments) {
+    try {
+      const content = readSegment(file);
+      for (const record of content?.records ?? [])
+        if (record.event.header.seq >= input.from) found.set(record.event.header.seq, record);
+      if (content === undefined || content.damaged) damaged.push(file);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+    }
   }
-  for (const line of input.unwritten) {
-    const record = parseRecord(line.trimEnd());
+  for (const line of input.inMemory) {
+    const record = parseRecord(line);
     if (record !== undefined) found.set(record.event.header.seq, record);
   }
-  return found;
+  return { found, damaged };
 }
 
 function lost(writer: RecordWriter, head: ChainPosition, now: number): WrittenRecord {

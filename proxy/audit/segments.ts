@@ -83,6 +83,13 @@ export interface SegmentContent {
   readonly damaged: boolean;
 }
 
+/** The file is gone, or its disk does not give it back: trying again does not help. (That there are no descriptors left is another matter.) */
+export function isUnreadable(error: unknown): boolean {
+  return (
+    error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "EIO")
+  );
+}
+
 /** Reads a whole segment. Undefined when there is nothing to read: it was being created when the process ended. */
 export function readSegment(file: string): SegmentContent | undefined {
   const bytes = readFileSync(file);

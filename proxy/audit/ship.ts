@@ -232,8 +232,9 @@ class SpoolShipper implements Shipper {
   async #mend(error: unknown): Promise<void> {
     if (error instanceof SpoolDamaged) return this.#restart(error.message);
     const { spool } = this.#options;
-    const damage = this.#sent && (await spool.damage(this.#sent.first, this.#sent.last));
-    if (damage !== undefined) return this.#restart(damage);
+    const sent = this.#sent;
+    const damage = sent?.isReadBack === true && (await spool.damage(sent.first, sent.last));
+    if (typeof damage === "string") return this.#restart(damage);
     if (!(error instanceof IngestRefused)) return;
     const { code, expected, message, stream } = error.refusal;
     // A refusal that was on its way while the stream was restarted.
