@@ -9,6 +9,7 @@ import {
   keepDamaged,
   listSegments,
   readSegment,
+  removeGeneration,
   type Segment,
   type SegmentContent,
   segmentFile,
@@ -128,6 +129,40 @@ export function rewrite(input: RewriteInput): {
   readonly head: ChainPosition;
 } {
   const { found, damaged } = collect(input);
+  const rewritten = writtenAnew(input, found);
+  // Until here who repeats this needs the old files; from here on it does not matter what becomes of them: opening removes them as well.
+  for (const file of damaged) attempt(() => keepDamaged(input.directory, file));
+  for (const { file } of input.segments) attempt(() => rmSync(file, { force: true }));
+  return rewritten;
+}
+
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // It stays.
+  }
+}
+
+function writtenAnew(
+  input: RewriteInput,
+  found: ReadonlyMap<number, SpoolRecord>,
+): { readonly segments: readonly Segment[]; readonly head: ChainPosition } {
+  try {
+    const rewritten = writeAnew(input, found);
+    setGeneration(input.directory, input.generation);
+    return rewritten;
+  } catch (error) {
+    // On a full disk half of them would leave even less room.
+    attempt(() => removeGeneration(input.directory, input.generation));
+    throw error;
+  }
+}
+
+function writeAnew(
+  input: RewriteInput,
+  found: ReadonlyMap<number, SpoolRecord>,
+): { readonly segments: readonly Segment[]; readonly head: ChainPosition } {
   const writer = new RecordWriter();
   const written: Segment[] = [];
   let head: ChainPosition = { stream: input.stream, seq: input.from - 1, hash: firstPrev };
@@ -146,10 +181,6 @@ export function rewrite(input: RewriteInput): {
     head = { stream: input.stream, seq, hash: next.event.hash };
   }
   written.push(finish(segment));
-  setGeneration(input.directory, input.generation);
-  // Not before: until here, what is left in them is needed again by who repeats this.
-  for (const file of damaged) keepDamaged(input.directory, file);
-  for (const old of input.segments) rmSync(old.file, { force: true });
   return { segments: written, head };
 }
 

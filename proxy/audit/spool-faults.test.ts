@@ -116,10 +116,16 @@ test("a restart that the disk does not let finish loses nothing, and is done onc
   const [first = "", second = ""] = segmentsIn(directory);
   writeFileSync(first, readFileSync(first, "utf8").replace("SELECT 2", "SELECT 9"));
   assert.notEqual(second, "");
-  const blocked = segmentFile(directory, 1, 1);
-  mkdirSync(blocked);
+  // Wherever the second of the new segments begins, it cannot be written.
+  const blocked = Array.from({ length: 19 }, (_, index) => segmentFile(directory, 1, index + 2));
+  for (const file of blocked) mkdirSync(file);
   await assert.rejects(spool.restart("damaged"), { code: "EISDIR" });
-  rmdirSync(blocked);
+  for (const file of blocked) rmdirSync(file);
+  assert.deepEqual(
+    readdirSync(directory).filter((name) => name.startsWith("000001-")),
+    [],
+    "nothing is left that takes room",
+  );
   await spool.restart("damaged");
   assert.deepEqual(saying(await eventsFrom(spool, 1)), [
     "SELECT 1",

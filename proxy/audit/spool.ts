@@ -58,7 +58,7 @@ export interface SpoolBatch {
   readonly lines: readonly Buffer[];
   /** From files that may have been harmed since they were written, which `Spool.damage` tells; else from memory. */
   readonly isReadBack: boolean;
-  /** Nobody looks at `lines` any more, and their memory may be used again. Without it they stay as they are. */
+  /** Nobody looks at `lines` any more, and their memory may be used again. Without it they stay as they are; a second time does nothing. */
   release(): void;
 }
 
@@ -216,7 +216,11 @@ export class Spool {
     const newest = parts.at(-1);
     const hash = newest === undefined ? undefined : hashOf(newest, lastLine(newest));
     if (hash === undefined) throw new SpoolDamaged(notAsRecorded(last));
-    const release = (): void => slabs.forEach((slab) => slab.release());
+    let held = slabs;
+    const release = (): void => {
+      for (const slab of held) slab.release();
+      held = [];
+    };
     return {
       stream,
       first: from,
