@@ -185,8 +185,15 @@ class Model {
 
   /** Everything that is not acknowledged, byte for byte. */
   async end(): Promise<void> {
-    if (this.spool.status().failure !== undefined) await this.spool.room();
     await Promise.all(this.#waiting);
+    // What was under way on the full disk may fail even now, and is repeated.
+    for (let isWritten = false; !isWritten;) {
+      await this.spool.room();
+      isWritten = await this.spool.read(this.spool.lastSeq + 1, { events: 1, bytes: 1 }).then(
+        () => true,
+        () => false,
+      );
+    }
     let from = this.spool.acknowledgedSeq + 1;
     const parts: Buffer[] = [];
     for (;;) {

@@ -1,10 +1,10 @@
 // What is read back from a damaged disk, seen with the operator's own eyes: whatever it refuses the proxy recognises, so that it is mended.
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { IngestRefused, maxBatchEvents } from "../../contract/chain.ts";
+import { IngestRefused } from "../../contract/chain.ts";
 import type { EventAck } from "../../contract/control.ts";
 import { openDelivery } from "../../contract/delivery.ts";
 import { checkDelivery } from "../../operator/audit/check.ts";
