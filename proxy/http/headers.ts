@@ -4,6 +4,7 @@ import { ProxyError } from "../errors.ts";
 import { concealCredential } from "./credential/conceal.ts";
 import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
+import { saysWhatMessageIs } from "./trailer-names.ts";
 
 /** Response headers that belong to the upstream's hop, or (`alt-svc`) would lead the agent past this proxy. */
 const hopByHop: ReadonlySet<string> = new Set([
@@ -123,6 +124,15 @@ export function agentHeaders(
   if (hide !== undefined)
     for (let at = 1; at < result.length; at += 2) result[at] = hide(result[at] ?? "");
   return result;
+}
+
+/**
+ * What of the fields before (1xx) and behind an answer travels to the agent, flat. None says what the answer is: whoever believed a length
+ * there would take another answer out of the same bytes.
+ */
+export function besideHeaders(...answer: Parameters<typeof agentHeaders>): string[] {
+  const flat = agentHeaders(...answer);
+  return flat.filter((_, at) => !saysWhatMessageIs(flat[at - (at % 2)] ?? ""));
 }
 
 /** Which names the agent cannot say, because we do. */
