@@ -1,7 +1,7 @@
 // The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
 import type { Endpoint, HeaderField, Lease } from "../../contract/control.ts";
 import { ProxyError } from "../errors.ts";
-import { concealCredential } from "./credential/conceal.ts";
+import { concealCredential, concealInFields } from "./credential/conceal.ts";
 import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
 import { saysWhatMessageIs } from "./trailer-names.ts";
@@ -81,7 +81,7 @@ export class SentHeaders {
 /** What of an answer's headers is not the agent's to see. */
 export interface AnswerRules {
   readonly passesCookies: boolean;
-  /** Takes a credential that the request carried in its query out of a value. */
+  /** Takes the credential that the request carried out of a value. */
   readonly hide: ((value: string) => string) | undefined;
   /** Takes any credential out of a text of the answer that is recorded. */
   readonly conceal: (text: string) => string;
@@ -99,7 +99,7 @@ export function answerRules(grant: {
   const { lease, endpoint } = grant;
   const rules: AnswerRules = {
     passesCookies: endpoint.cookies !== undefined,
-    hide: lease.kind === "query" ? hideCredential(lease) : undefined,
+    hide: lease.kind === "query" ? hideCredential(lease) : concealInFields(lease),
     conceal: (text) => concealCredential(lease)(text),
   };
   rulesOf.set(grant, rules);
