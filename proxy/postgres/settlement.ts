@@ -7,6 +7,7 @@ import { loadCatalog } from "./catalog-load.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
+import { heldContent } from "./held-content.ts";
 import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
@@ -173,7 +174,7 @@ export class Settlement {
 
   async #passAfterGrant(execution: Execution, begun: boolean): Promise<Passage> {
     try {
-      const grant = await this.#x.options.gate.grant(this.#signal());
+      const grant = await this.#x.options.gate.grant(this.#hold.signal);
       return await this.#passUnder(grant, execution, begun);
     } catch (error) {
       return { go: false, error: asProxyError(error, this.#x.connection) };
@@ -251,7 +252,7 @@ export class Settlement {
   /** The rules changed, or the agent reset its session: the database follows first. */
   async #passAfterFollowing(execution: Execution, begun: boolean): Promise<Passage> {
     try {
-      const grant = await this.#x.options.gate.grant(this.#signal());
+      const grant = await this.#x.options.gate.grant(this.#hold.signal);
       await followRules(this.#x, grant.prepared, begun);
       return await this.#passUnder(grant, execution, begun, true);
     } catch (error) {
@@ -292,17 +293,10 @@ export class Settlement {
       exact: () =>
         execution.exact ??
         (portal === undefined ? understood.text : `${understood.text}\0${portal.exact()}`),
-      content: () =>
-        operation.params.length === 0
-          ? { part: "request", text: understood.text }
-          : { part: "params", text: JSON.stringify(operation.params) },
+      content: () => heldContent(operation, understood.text),
       onWait: (request) => this.#notices.begin(request),
-      signal: this.#signal(),
+      signal: this.#hold.signal,
     });
-  }
-
-  #signal(): AbortSignal {
-    return this.#hold.signal;
   }
 
   #answerTo(execution: Execution, error: ProxyError): Buffer {

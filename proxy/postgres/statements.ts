@@ -122,6 +122,8 @@ export class Registry {
   readonly statements = new Names<Statement>();
   readonly portals = new Names<Portal>();
   readonly unread = new UnreadCode();
+  /** Code that nobody here has read was sent to run, ever. */
+  ranCode = false;
   readonly #inSql = new SqlPrepared();
   readonly #total: NamedTotal;
   #batch = 0;
@@ -271,6 +273,7 @@ export class Registry {
 
   /** Code that nobody here has read is about to run, or has run: it may have given a name to another statement. */
   codeRan(): void {
+    this.ranCode = true;
     this.#count(-this.#inSql.forgetAll());
   }
 
