@@ -220,7 +220,8 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     }
     if (uses.problem !== undefined) return { ok: false, message: uses.problem };
     const { touchesMasked, relations } = uses;
-    const readsViews = [...relations].some((key) => catalog.relations.get(key)?.kind === "view");
+    const readsViews =
+      uses.readsBounds || [...relations].some((key) => catalog.relations.get(key)?.kind === "view");
     return { ok: true, touchesMasked, shown, relations, decidedBy, readsViews };
   };
 
