@@ -300,6 +300,10 @@ describe("what a statement shows of masked columns is known column by column", (
       "[ssn! tags! coalesce!]",
     ],
     ["UPDATE customers SET tags[id] = 'x', ssn = $1 RETURNING id", "-"],
+    [
+      "SELECT max(ssn), min(lower(ssn)), greatest(ssn, 'x'), least(ssn::text, name), max(ROW(id)), greatest(left(ssn, 1), 'x') FROM customers",
+      "[max! min! greatest! least! max greatest!]",
+    ],
     ["SELECT lag(ssn, 2, 'none') OVER (ORDER BY id) FROM customers", "[lag!]"],
     ["SELECT name FROM customers WHERE ssn IS NOT NULL", "-"],
     [
@@ -399,6 +403,10 @@ describe("every use that could tell a masked value, or take it away, is refused"
     ["SELECT JSON_ARRAYAGG(id) OVER (PARTITION BY ssn) FROM customers", /window/],
     ["SELECT lag(id, length(ssn), 1 / id) OVER (ORDER BY id) FROM customers", /offset/],
     ["SELECT (ssn['a'])[(1 / id)::text] FROM customers", /subscript/],
+    ["SELECT greatest(ROW(ssn, '{}'::json), ROW('1', '{}'::json)) FROM customers", /may be a row/],
+    ["SELECT max(ROW(ssn, '{}'::json)) FROM customers", /may be a row/],
+    ["SELECT min(c) FROM customers c", /may be a row/],
+    ["SELECT max(r) FROM (SELECT ARRAY[ROW(ssn, tags)] r FROM customers) s", /may be a row/],
     ["SELECT (c).tags[1 / id] FROM customers c", /subscript/],
     ["SELECT coalesce(ssn['a'], 'x'::own_domain) FROM customers", /COALESCE/],
     ["SELECT coalesce(ssn['a'], $1::jsonb) FROM customers", /COALESCE/],

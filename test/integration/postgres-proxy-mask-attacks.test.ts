@@ -209,6 +209,8 @@ test("what PostgreSQL evaluates only where a masked value says so is refused: it
     `SELECT lag(0, v.score, ${late}) OVER (ORDER BY g) ${rows} WHERE id = 1`,
     "SELECT (doc['k'])[(1 / (id - id))::text] FROM amounts",
     "SELECT coalesce(doc['k'], '1'::unlike_one) FROM amounts",
+    "SELECT greatest(ROW(score, '{}'::json), ROW(7, '{}'::json)) FROM amounts",
+    "SELECT max(ARRAY[ROW(x, '{}'::json)]) FROM (SELECT score x FROM amounts UNION ALL SELECT 7) s",
     "UPDATE amounts SET doc['k']['z']['y'] = '2' WHERE id = 1",
     "INSERT INTO amounts VALUES (1) ON CONFLICT (id) DO UPDATE SET doc['k']['z']['y'] = '2'",
   ]) {

@@ -16,7 +16,8 @@ import {
 } from "../../sql/ast.ts";
 import { clean, union, unionOf, wholeOf, type Column, type Taint } from "./columns.ts";
 import { masksTextOf } from "../text-of.ts";
-import { formats, givenSubscripts, isGiven, keysOf, offsetOf } from "./formatting.ts";
+import { firstUserOid } from "../masked-columns.ts";
+import { formats, givenSubscripts, givesText, isGiven, keysOf, offsetOf } from "./formatting.ts";
 import { constructorCall } from "./json-constructor.ts";
 import { columnsInReach, reach, resolve, starItems, type Level } from "./level.ts";
 import { decides, relationRows, tells, type Trace } from "./trace.ts";
@@ -95,7 +96,9 @@ const handlers: Readonly<Record<string, Handler>> = {
   RowExpr: formatting,
   CollateClause: formatting,
   CoalesceExpr: coalesce,
-  MinMaxExpr: formatting,
+  MinMaxExpr: (body, level, trace) => ({
+    taint: compared("GREATEST or LEAST", body, level, trace),
+  }),
   MultiAssignRef: formatting,
   A_Indirection: indirection,
   A_Indices: subscript,
@@ -176,6 +179,7 @@ function call(body: Body, level: Level, trace: Trace): Flow {
   const ordered =
     body["agg_within_group"] === true ? flow(body["agg_order"], level, trace).taint : clean;
   if (name === "count" && !distinct && flows.every(showsPresence)) return cleanFlow;
+  if (name === "min" || name === "max") compared(`${name}()`, body, level, trace);
   if (!formats(name, args)) tells(taint, `${name}()`, trace);
   tells(flow(offsetOf(name, body), level, trace).taint, `${name}() as an offset`, trace);
   for (const key of keysOf(name, body)) {
@@ -191,6 +195,31 @@ function subscript(body: Body, level: Level, trace: Trace): Flow {
   const taint = children(body, level, trace);
   tells(taint, "a subscript", trace);
   return { taint };
+}
+
+/**
+ * Rows are compared field by field, and a field whose type cannot be compared makes that fail where all before it are equal; so
+ * only what is surely no row may be compared, nor an array of them.
+ */
+function compared(how: string, body: Body, level: Level, trace: Trace): Taint {
+  const args = asList(body["args"]);
+  const { taint } = flow(args, level, trace);
+  if (!args.some((arg) => isScalar(arg, level, trace)))
+    tells(taint, `${how} of what may be a row`, trace);
+  return taint;
+}
+
+function isScalar(arg: unknown, level: Level, trace: Trace): boolean {
+  const type = asBody(bodyOf(arg, "TypeCast")?.["typeName"]);
+  if (type !== undefined) return isTextType(type);
+  const call = bodyOf(arg, "FuncCall");
+  const name = strings(call?.["funcname"]).at(-1) ?? "";
+  if (givesText(name)) return true;
+  // Of a range they give its bounds.
+  if (name === "lower" || name === "upper")
+    return isScalar(asList(call?.["args"])[0], level, trace);
+  const { identity } = flow(arg, level, trace);
+  return identity !== undefined && identity.type !== 0 && identity.type < firstUserOid;
 }
 
 /** Whether the value is there decides whether subscripts are worked out; that of a field or an element may be a secret. */
@@ -243,15 +272,20 @@ function operator(body: Body, level: Level, trace: Trace): Flow {
 
 const textTypes: ReadonlySet<string> = new Set(["text", "varchar", "bpchar", "name"]);
 
+function isTextType(type: Body): boolean {
+  const names = strings(type["names"]);
+  return (
+    textTypes.has(names.at(-1) ?? "") &&
+    (names.length === 1 || names[0] === "pg_catalog") &&
+    asList(type["arrayBounds"]).length === 0
+  );
+}
+
 function cast(body: Body, level: Level, trace: Trace): Flow {
   const value = flow(body["arg"], level, trace);
   const type = asBody(body["typeName"]) ?? {};
-  const names = strings(type["names"]);
-  const name = names.at(-1) ?? "";
-  const isText =
-    textTypes.has(name) &&
-    (names.length === 1 || names[0] === "pg_catalog") &&
-    asList(type["arrayBounds"]).length === 0;
+  const name = strings(type["names"]).at(-1) ?? "";
+  const isText = isTextType(type);
   if (!isText) tells(value.taint, `a cast to ${name}`, trace);
   const whole = name === "text" || (name === "varchar" && asList(type["typmods"]).length === 0);
   return isText && whole && masksText(value) ? value : { taint: value.taint };

@@ -30,6 +30,17 @@ const totalByConstants: ReadonlySet<string> = new Set([
   "substring",
 ]);
 
+/** Those that give a text or a number, whatever they are given. */
+const giveText: ReadonlySet<string> = new Set(
+  "concat concat_ws initcap reverse md5 quote_literal quote_nullable quote_ident string_agg char_length character_length octet_length bit_length length left right lpad rpad split_part".split(
+    " ",
+  ),
+);
+
+export function givesText(name: string): boolean {
+  return giveText.has(name);
+}
+
 export function formats(name: string, args: readonly unknown[]): boolean {
   // Counting characters of bytes fails where they are no text.
   if (name === "length") return args.length === 1;
