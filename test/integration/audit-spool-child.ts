@@ -28,7 +28,7 @@ async function durable(worker: number): Promise<never> {
       const last = Math.max(spool.acknowledgedSeq, seq - 200);
       spool.acknowledge(last);
     }
-    if (restarting !== "" && n % 20 === 19) await spool.restart("asked to");
+    if (restarting !== "" && n % 3 === 2) await spool.restart("asked to");
   }
 }
 

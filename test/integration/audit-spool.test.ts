@@ -98,7 +98,7 @@ test("killed while its unshipped events are chained anew under another stream na
     const durable = new Set<number>();
     const streams = new Set<string>();
     for (let kill = 0; kill < kills; kill += 1) {
-      const numbers = await recordUntilKilled(directory, Math.random() * 60, "restarting");
+      const numbers = await recordUntilKilled(directory, Math.random() * 250, "restarting");
       for (const number of numbers) durable.add(number);
       const spool = openSpool({ directory, stream, limits: { segmentBytes: 16 * 1024 } });
       const events = await everything(spool);
@@ -117,7 +117,7 @@ test("killed while its unshipped events are chained anew under another stream na
       assert.ok(spool.lastSeq > Math.max(...durable));
       await spool.close();
     }
-    assert.ok(streams.size > 3, "it went on under new names");
+    assert.ok(streams.size > 3, `it went on under new names: ${[...streams].join()}`);
     assert.ok(durable.size > kills * 10, "there was something to lose");
   } finally {
     rmSync(directory, { recursive: true });
