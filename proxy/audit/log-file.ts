@@ -46,9 +46,9 @@ export class LogFile {
   }
 
   async close(): Promise<void> {
-    await call((done) => close(this.#plain, done));
-    const durable = this.#durable;
-    if (durable !== undefined) await call((done) => close(durable, done));
+    const fds = [this.#plain, this.#durable].filter((fd) => fd !== undefined);
+    // Both, whatever becomes of the first.
+    await Promise.all(fds.map((fd) => call((done) => close(fd, done))));
   }
 }
 

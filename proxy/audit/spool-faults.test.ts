@@ -1,6 +1,6 @@
 // What a disk does to a spool besides taking lines: it is full, loses files, harms them, and is full again while that is mended.
 import assert from "node:assert/strict";
-import {
+import fs, {
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -9,6 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -107,6 +108,30 @@ test("a first line longer than a segment does not begin its segment twice", asyn
   await spool.close();
   const again = spoolIn(t, directory);
   assert.deepEqual(saying(await eventsFrom(again, 1)), statements(1, 1));
+});
+
+test("a segment that is closed with an error is closed once, and the next is written", async (t) => {
+  const spool = spoolIn(t, directoryFor(t));
+  await spool.appendDurably("operation", body(1));
+  const close = fs.close.bind(fs);
+  let calls = 0;
+  t.mock.method(fs, "close", (fd: number, done: (error: Error | null) => void) => {
+    calls += 1;
+    const failure = calls === 1 ? new Error("EIO: i/o error, close") : null;
+    // close(2): the descriptor is gone all the same.
+    close(fd, (error) => done(failure ?? error));
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  let n = 1;
+  while (spool.status().failure === undefined && n < 40)
+    await spool.appendDurably("operation", body((n += 1))).catch(() => undefined);
+  assert.match(spool.status().failure ?? "", /EIO/);
+  await spool.room();
+  assert.deepEqual(saying(await eventsFrom(spool, 1)), statements(1, n));
 });
 
 test("a restart that the disk does not let finish loses nothing, and is done once it does", async (t) => {

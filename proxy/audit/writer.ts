@@ -257,12 +257,14 @@ export class GroupWriter {
   }
 
   async #opened(path: string): Promise<LogFile> {
-    if (this.#file?.path === path) return this.#file;
-    if (this.#file !== undefined) {
+    const former = this.#file;
+    if (former?.path === path) return former;
+    if (former !== undefined) {
       // Later records must never be durable before earlier ones.
       await this.#sync();
-      await this.#file.close();
+      // Even where that fails its descriptors are gone, and may be somebody else's by now.
       this.#file = undefined;
+      await former.close();
     }
     this.#file = await LogFile.open(path);
     return this.#file;

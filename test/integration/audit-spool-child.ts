@@ -1,9 +1,9 @@
-// A process that records until it is killed (audit-spool.test.ts): every number it prints was durable before.
+// A process that records until it is killed (audit-spool.test.ts): every number it prints was durable before. Asked to, it goes on under new stream names.
 import { writeSync } from "node:fs";
 import { flushCompileCache } from "node:module";
 import { openSpool } from "../../proxy/audit/spool.ts";
 
-const [directory = "", stream = ""] = process.argv.slice(2);
+const [directory = "", stream = "", restarting = ""] = process.argv.slice(2);
 const spool = openSpool({ directory, stream, limits: { segmentBytes: 16 * 1024 } });
 writeSync(1, `open ${spool.lastSeq} ${spool.stream}\n`);
 
@@ -28,6 +28,7 @@ async function durable(worker: number): Promise<never> {
       const last = Math.max(spool.acknowledgedSeq, seq - 200);
       spool.acknowledge(last);
     }
+    if (restarting !== "" && n % 3 === 2) await spool.restart("asked to");
   }
 }
 

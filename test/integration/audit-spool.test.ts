@@ -17,8 +17,13 @@ const stream = "agents/invoice-7c9d/6f1c";
 /** Each kill is a new moment in writing, syncing, starting a segment, deleting one. */
 const kills = 25;
 
-async function recordUntilKilled(directory: string, afterMs: number): Promise<number> {
-  const recording = spawn(process.execPath, [child, directory, stream], {
+/** The numbers that were durable. */
+async function recordUntilKilled(
+  directory: string,
+  afterMs: number,
+  ...options: readonly string[]
+): Promise<number[]> {
+  const recording = spawn(process.execPath, [child, directory, stream, ...options], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let printed = "";
@@ -36,8 +41,7 @@ async function recordUntilKilled(directory: string, afterMs: number): Promise<nu
   setTimeout(() => recording.kill("SIGKILL"), afterMs);
   await once(recording.stdout, "end");
   // The last line may itself be cut.
-  const numbers = [...printed.matchAll(/durable (\d+)\n/g)].map((match) => Number(match[1]));
-  return Math.max(...numbers);
+  return [...printed.matchAll(/durable (\d+)\n/g)].map((match) => Number(match[1]));
 }
 
 async function everything(spool: Spool): Promise<StoredEvent[]> {
@@ -58,7 +62,7 @@ test("a recording process that is killed at any moment loses no durable event, a
     let durable = 0;
     const hashes = new Map<number, string>();
     for (let kill = 0; kill < kills; kill += 1) {
-      durable = Math.max(durable, await recordUntilKilled(directory, Math.random() * 60));
+      durable = Math.max(durable, ...(await recordUntilKilled(directory, Math.random() * 60)));
       const spool = openSpool({ directory, stream, limits: { segmentBytes: 16 * 1024 } });
       assert.equal(spool.stream, stream, "a crash is no damage");
       assert.ok(
@@ -83,6 +87,38 @@ test("a recording process that is killed at any moment loses no durable event, a
       durable = spool.lastSeq;
     }
     assert.ok(durable > kills * 10, "there was something to lose");
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("killed while its unshipped events are chained anew under another stream name, it has each durable one under one of the two", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "spool-restart-crash-"));
+  try {
+    const durable = new Set<number>();
+    const streams = new Set<string>();
+    for (let kill = 0; kill < kills; kill += 1) {
+      const numbers = await recordUntilKilled(directory, Math.random() * 250, "restarting");
+      for (const number of numbers) durable.add(number);
+      const spool = openSpool({ directory, stream, limits: { segmentBytes: 16 * 1024 } });
+      const events = await everything(spool);
+      streams.add(spool.stream);
+      const [first] = events;
+      assert.ok(first !== undefined);
+      const from: ChainPosition = {
+        stream: spool.stream,
+        seq: first.header.seq - 1,
+        hash: first.header.prev,
+      };
+      assert.equal(verifyChain(events, from).fault, undefined);
+      for (const { header } of events)
+        if (durable.has(header.seq))
+          assert.equal(header.type, "intent", `event ${header.seq} was durable`);
+      assert.ok(spool.lastSeq > Math.max(...durable));
+      await spool.close();
+    }
+    assert.ok(streams.size > 3, `it went on under new names: ${[...streams].join()}`);
+    assert.ok(durable.size > kills * 10, "there was something to lose");
   } finally {
     rmSync(directory, { recursive: true });
   }
