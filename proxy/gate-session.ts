@@ -190,7 +190,7 @@ export class Session implements GateSession {
     operation: Operation,
     options: PassOptions,
   ): Passage | Promise<Passage> {
-    const late = this.#overRate(grant);
+    const late = overRate(this.#connection, grant.bundle, this.#rate, this.#options.now);
     if (late !== undefined) return this.#refuseOverLimit(operation, grant, late, options);
     const decision = this.#decide(grant, operation);
     this.#operations += 1;
@@ -217,15 +217,6 @@ export class Session implements GateSession {
       default:
         return decision.verdict satisfies never;
     }
-  }
-
-  #overRate({ bundle }: LiveGrant): BudgetRefusal | undefined {
-    const perMinute = bundle.limits.requestsPerMinute;
-    if (perMinute === undefined) return undefined;
-    const now = this.#options.now();
-    return this.#rate.take(now, perMinute)
-      ? undefined
-      : overRate(this.#connection, perMinute, this.#rate.waitMs(now));
   }
 
   #goOn(

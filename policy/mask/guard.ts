@@ -3,7 +3,13 @@
 // The lineage engine (lineage/) follows values through the text. This is the other half of the argument in prove.ts: that
 // there is no way to a masked value but through the text. It listens to the same walk that finds a statement's accesses.
 import { dotted, type CatalogNames } from "../sql/catalog-names.ts";
-import { isLookUpRelation, isSystemSchema, valueColumnOf } from "../sql/catalog-relations.ts";
+import {
+  isDefinitionFunction,
+  isSystemSchema,
+  isWithoutValues,
+  partitionBound,
+  valueColumnOf,
+} from "../sql/catalog-relations.ts";
 import { meantBy, type RangeItem, type RelationUse } from "../sql/scope.ts";
 import type { ColumnUse, Sink } from "../sql/walk-context.ts";
 import type { CatalogRelation, MaskCatalog } from "./catalog.ts";
@@ -17,6 +23,8 @@ export interface Uses {
   touchesMasked: boolean;
   /** Relations with masked columns named where rows are read or written. */
   maskedReads: number;
+  /** Bounds of partitions are read: whether a masked table has any depends on the moment. */
+  readsBounds: boolean;
   /** Every relation that is named, but PostgreSQL's own. */
   readonly relations: Set<string>;
 }
@@ -43,6 +51,7 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
     problem: undefined,
     touchesMasked: false,
     maskedReads: 0,
+    readsBounds: false,
     relations: new Set(),
   };
   const forbid = (sentence: string): void => {
@@ -74,10 +83,18 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
       }
     }
   };
-  const valuesIn = (key: string, value: string): void =>
+  const valuesIn = (key: string, value: string): void => {
+    // psql reads it for every `\d`. A bound holds values of a partition key; a masked one is masked in each partition, too.
+    if (value === partitionBound && ![...masked.byName.keys()].some(isInTree)) {
+      uses.readsBounds = true;
+      return;
+    }
     forbid(
       `${key}.${value} can show what masked columns hold; while masks exist, name the other columns of ${key} that are needed`,
     );
+  };
+  /** A partition, or a child of another table. */
+  const isInTree = (key: string): boolean => (catalog.relations.get(key)?.parents.length ?? 0) > 0;
 
   /** `c.f` and `(c).f` where f is no column of c call f on the whole row. */
   const attribute = (last: string): void => {
@@ -95,7 +112,7 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
   const relation = (use: RelationUse): void => {
     const key = dotted(use.schema, use.name);
     if (isSystemSchema(use.schema)) {
-      if (!isLookUpRelation(key))
+      if (!isWithoutValues(key))
         forbid(
           `${key} can show what masked columns hold; while masks exist only the drivers' look-ups are read`,
         );
@@ -156,8 +173,13 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
     join: () => undefined,
     attribute,
     call: (name, _statement, bare) => {
+      if (name.schema === "pg_catalog" && valueFunctions.has(name.name))
+        forbid(
+          `the function pg_catalog.${name.name} can show what masked columns hold; it is not called while masks exist`,
+        );
       const mine = bare && catalog.publicFunctions.has(name.name);
-      if (!names.isSafeFunction(name) || mine) {
+      const isHarmless = names.isSafeFunction(name) || isDefinitionFunction(name);
+      if (!isHarmless || mine) {
         forbid(
           `the function ${dotted(mine ? "public" : name.schema, name.name)} could read masked columns; while masks exist only safe functions of PostgreSQL's own are called`,
         );
@@ -186,6 +208,8 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
   return { sink, uses };
 }
 
+/** Safe ones of PostgreSQL's own that show values of rows: those a partition is for. */
+const valueFunctions: ReadonlySet<string> = new Set(["pg_get_partition_constraintdef"]);
 /** Kinds that read or write rows, so that the relation must be known. */
 const touchesRows: ReadonlySet<string> = new Set([
   "select",

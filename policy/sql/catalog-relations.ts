@@ -63,10 +63,52 @@ export function isLookUpRelation(relation: string): boolean {
   return allowed.has(relation);
 }
 
+/**
+ * What `\d` of psql reads besides: definitions that were written as DDL. They need a rule, because names, arguments and conditions
+ * in them may be nobody's business; values of rows they do not hold.
+ */
+const definitions: ReadonlySet<string> = new Set(
+  [
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_rewrite",
+    "pg_roles",
+    "pg_statistic_ext",
+    "pg_trigger",
+  ].map((name) => `pg_catalog.${name}`),
+);
+
+/** True when this relation (`schema.name`) holds definitions, and no values of rows but in `valueColumnOf`. */
+export function isWithoutValues(relation: string): boolean {
+  return isLookUpRelation(relation) || definitions.has(relation);
+}
+
+/** Functions of PostgreSQL's own that print such definitions, or tell what belongs to what, and do nothing else. */
+const definitionFunctions: ReadonlySet<string> = new Set([
+  "pg_get_ruledef",
+  "pg_get_statisticsobjdef_columns",
+  "pg_get_triggerdef",
+  "pg_get_viewdef",
+  "pg_partition_ancestors",
+  "pg_relation_is_publishable",
+  "pg_statistics_obj_is_visible",
+]);
+
+/** True when a function shows definitions and reads no row: it needs a rule like any that is not safe, with masks or without. */
+export function isDefinitionFunction(name: {
+  readonly schema: string;
+  readonly name: string;
+}): boolean {
+  return name.schema === "pg_catalog" && definitionFunctions.has(name.name);
+}
+
 /** Columns of look-ups that hold values of rows: what ADD COLUMN … DEFAULT gave the rows before it, and what a partition is for. */
+export const partitionBound = "relpartbound";
 const valueColumns: ReadonlyMap<string, string> = new Map([
   ["pg_catalog.pg_attribute", "attmissingval"],
-  ["pg_catalog.pg_class", "relpartbound"],
+  ["pg_catalog.pg_class", partitionBound],
 ]);
 
 /** The column of this relation (`schema.name`) that holds values of rows, if it has one. */

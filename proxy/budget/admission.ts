@@ -5,6 +5,7 @@ import type { Operation } from "../../policy/operation.ts";
 import type { Decision } from "../../policy/decision.ts";
 import { ProxyError } from "../errors.ts";
 import type { Clock } from "../grant/clock.ts";
+import type { MinuteCount } from "../limits.ts";
 import { needsOf, type Need, type Needs } from "./needs.ts";
 import { Purses, type AskBudgets, type Taken } from "./purses.ts";
 import { Repeats } from "./repeats.ts";
@@ -41,9 +42,18 @@ export function overLimit({ limit, error }: BudgetRefusal): Decision {
   };
 }
 
-/** One pod alone is over its operations a minute. */
-export function overRate(connection: string, perMinute: number, waitMs: number): BudgetRefusal {
-  const retryAfterSeconds = Math.max(1, Math.ceil(waitMs / 1_000));
+/** Counts one operation of a pod; what is said where it alone is over its operations a minute. Where they are not counted, no clock is asked. */
+export function overRate(
+  connection: string,
+  { limits }: Bundle,
+  rate: MinuteCount,
+  clock: () => number,
+): BudgetRefusal | undefined {
+  const perMinute = limits.requestsPerMinute;
+  if (perMinute === undefined) return undefined;
+  const now = clock();
+  if (rate.take(now, perMinute)) return undefined;
+  const retryAfterSeconds = Math.max(1, Math.ceil(rate.waitMs(now) / 1_000));
   const message = `connection ${connection} allows ${perMinute} operations a minute (limits.requestsPerMinute); try again in ${retryAfterSeconds} s`;
   return {
     limit: "requestsPerMinute",

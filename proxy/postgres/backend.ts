@@ -16,7 +16,7 @@ import type { FrameSink } from "./framer.ts";
 import { backend, fieldsMessage, message } from "./messages.ts";
 import type { Request } from "./requests.ts";
 import type { Portal } from "./statements.ts";
-import { passNotice } from "./notices.ts";
+import { passNotice, settingMayPass } from "./notices.ts";
 import { withoutValues, withReadOnlyHint } from "./refusal.ts";
 import { Results } from "./results.ts";
 
@@ -42,8 +42,11 @@ export interface BackendHooks {
 /** query_canceled: what a statement that we cancel ends with. */
 const cancelled = "57014";
 
+/** No message of a server is longer (MaxAllocSize). */
+const maxServerMessageBytes = 1024 * 1024 * 1024;
+
 export class Backend implements FrameSink {
-  readonly framer = new Framer(this);
+  readonly framer = new Framer(this, maxServerMessageBytes);
   /** A message waits for memory. */
   blocked = false;
   readonly #x: Exchange;
@@ -101,8 +104,9 @@ export class Backend implements FrameSink {
     return type === backend.copyData ? this.#results.copyLimit() : maxInspectedBytes;
   }
 
-  oversize(_type: number, total: number, limit: number): void {
-    throw tooLong(total, limit);
+  oversize(type: number, total: number, limit: number): void {
+    if (type !== backend.dataRow && type !== backend.copyData) throw tooLong(total, limit);
+    this.#results.oversize(total, limit);
   }
 
   piece(type: number, buffer: Buffer, start: number, end: number, last: boolean): void {
@@ -373,7 +377,7 @@ export class Backend implements FrameSink {
   #parameter(buffer: Buffer, start: number, end: number): void {
     const { name, value } = readParameterStatus(buffer, start, end);
     this.#hooks.parameter(name, value);
-    this.#x.client.pass(buffer, start, end);
+    if (settingMayPass(this.#x, name)) this.#x.client.pass(buffer, start, end);
   }
 }
 

@@ -29,6 +29,7 @@ export interface FrameSink {
 
 export class Framer {
   readonly #sink: FrameSink;
+  readonly #maxSkipped: number;
   readonly #header = Buffer.alloc(headerBytes);
   #headerFill = 0;
   #body: Buffer | undefined;
@@ -39,8 +40,10 @@ export class Framer {
   #waiting: Buffer[] = [];
   #running = false;
 
-  constructor(sink: FrameSink) {
+  /** @param maxSkipped longest message, in bytes, that may be read past */
+  constructor(sink: FrameSink, maxSkipped: number = maxSkippedBytes) {
     this.#sink = sink;
+    this.#maxSkipped = maxSkipped;
   }
 
   /** Bytes taken but not yet handed over, because the sink is blocked. */
@@ -146,7 +149,7 @@ export class Framer {
       return;
     }
     if (total > limit) {
-      if (total > maxSkippedBytes) throw tooLong(total, limit);
+      if (total > this.#maxSkipped) throw tooLong(total, limit);
       this.#skipLeft = total - headerBytes;
       this.#sink.oversize(type, total, limit);
       return;

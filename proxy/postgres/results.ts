@@ -6,7 +6,7 @@ import { maskCopyRow } from "./copy-rows.ts";
 import { readCopyResponse } from "./decode.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
-import { WireError } from "./framer.ts";
+import { tooLong, WireError } from "./framer.ts";
 import type { Detected, Masking, Plan, ResultShape } from "./masking.ts";
 import { MarkingDetected } from "./marking-detected.ts";
 import { backend } from "./messages.ts";
@@ -134,6 +134,19 @@ export class Results {
       this.#x.client.pass(buffer, start, end);
       execution.recorder?.row(buffer, start, end);
     } else this.#masked(execution, buffer, start, end);
+  }
+
+  /** A row that nobody may look at whole, which masks would need: its result ends, and it is read past. */
+  oversize(total: number, limit: number): void {
+    const { queue, muted, connection } = this.#x;
+    if (queue.head?.capture !== undefined) throw tooLong(total, limit);
+    if (muted) return;
+    this.fail(
+      new ProxyError(
+        "LimitExceeded",
+        `connection ${connection} has masks, and a row of ${total} bytes is more than they can be put on (${limit}); leave its longest columns out, or ask for a part of them`,
+      ),
+    );
   }
 
   #copied(execution: Execution, buffer: Buffer, start: number, end: number): void {

@@ -35,6 +35,8 @@ const floor = 12_000;
 const goal = 25_000;
 /** Of nginx on the same work, where that is more. */
 const goalOfNginx = 0.4;
+/** Of undici without any work, for POSTs. */
+const goalOfUndici = 1.5;
 /** What the store may lag behind before a turn of the next target would be disturbed by it. */
 const shipWithinMs = 60_000;
 
@@ -217,7 +219,9 @@ function rows(method: Method, results: ReadonlyMap<string, readonly Measured[]>)
     median((results.get(name) ?? []).map((one) => one[field]));
   const ours = mid("chaperone", "perSecond");
   const nginx = mid("nginx", "perSecond");
-  const wanted = Number.isNaN(nginx) ? goal : Math.max(goal, goalOfNginx * nginx);
+  const rate = Number.isNaN(nginx) ? goal : Math.max(goal, goalOfNginx * nginx);
+  const undici = method === "POST" ? goalOfUndici * mid("undici", "perSecond") : 0;
+  const wanted = Number.isNaN(undici) ? rate : Math.max(rate, undici);
   const peers = [...results.keys()].filter((name) => name !== "chaperone");
   const against = (field: "perSecond" | "cpuUs", unit: string): string =>
     peers

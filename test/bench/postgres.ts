@@ -25,7 +25,7 @@ const goal = 0.9;
 const shipWithinMs = 60_000;
 /** From profiles of the proxy alone, and of the room alone (postgres-room.ts). */
 const whyMissed =
-  "PgBouncer's whole time is about that of our four system calls a statement. Reading, deciding, masking and counting take some 4 µs; the event, its way to the disk and to the operator take most of the rest.";
+  "PgBouncer's whole time is about that of our four system calls a statement, which are half of ours with what Node needs around them; the event with its way to the disk and to the operator is a quarter, reading, deciding, masking and counting the rest.";
 
 interface Case {
   readonly what: string;

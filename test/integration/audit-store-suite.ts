@@ -4,7 +4,13 @@ import { after, before, describe, test } from "node:test";
 import fc from "fast-check";
 import { sql } from "kysely";
 import { canonicalJson, sha256 } from "../../contract/canonical.ts";
-import { hashHeader, type IngestRefusal, IngestRefused, startOf } from "../../contract/chain.ts";
+import {
+  hashHeader,
+  type IngestRefusal,
+  IngestRefused,
+  maxBatchEvents,
+  startOf,
+} from "../../contract/chain.ts";
 import type { EventBatch } from "../../contract/control.ts";
 import type { StoredEvent } from "../../contract/event.ts";
 import { SubjectNotOwn } from "../../operator/audit/check.ts";
@@ -327,10 +333,13 @@ export function storeSuite(name: string, open: () => Promise<AuditStore>): void 
 
     test("more events than a batch may carry are refused before they are looked at", async () => {
       const recorder = new Recorder(newStream());
-      const lines = Buffer.from("x\n".repeat(501));
+      const lines = Buffer.from("x\n".repeat(maxBatchEvents + 1));
       const refusal = await refusalOf({ stream: recorder.stream, head: "", lines });
       assert.equal(refusal.code, "MalformedBatch");
-      assert.match(refusal.message, /at most 500 events, this one 501/);
+      assert.match(
+        refusal.message,
+        new RegExp(`at most ${maxBatchEvents} events, this one ${maxBatchEvents + 1}$`),
+      );
     });
 
     test("a delivery that speaks of another subject than its own is refused alone, and leaves nothing behind", async () => {
@@ -777,5 +786,27 @@ export function storeSuite(name: string, open: () => Promise<AuditStore>): void 
         assert.equal(verdicts.find((one) => one.stream === untouched.stream)?.ok, true);
       });
     }
+
+    test("as many events as a batch may carry, each of a session of its own and with texts, are taken at once", async () => {
+      const recorder = new Recorder(newStream());
+      for (let n = 1; n <= maxBatchEvents; n += 1)
+        recorder.add({
+          body: statement(`${recorder.stream} ${n}`, `SELECT ${n}`),
+          contents: [
+            { part: "request", text: `SELECT ${n}` },
+            { part: "rows", text: "öäü\n".repeat(n % 50) },
+          ],
+        });
+      assert.deepEqual(await store.ingest(recorder.delivery()), { acknowledged: maxBatchEvents });
+      assert.deepEqual(await store.ingest(recorder.delivery()), { acknowledged: maxBatchEvents });
+      const reader = createAuditReader(store.db);
+      const { contents } = await reader.recording(
+        `${recorder.stream} ${maxBatchEvents - 1}`,
+        false,
+      );
+      assert.equal(contents.length, 2);
+      const [verified] = (await reader.verify()).filter(({ stream }) => stream === recorder.stream);
+      assert.deepEqual([verified?.ok, verified?.events], [true, maxBatchEvents]);
+    });
   });
 }

@@ -130,6 +130,62 @@ test("GSS encryption is declined, options that nobody knows are named", async ()
   await raw.end();
 });
 
+test("GSS encryption asked for before TLS and behind it leaves TLS as it is", async () => {
+  const gss = Buffer.from(sslRequest());
+  gss.writeInt32BE(80877104, 4);
+  const socket = connect(proxy.port, proxy.host);
+  for (const [request, expected] of [
+    [gss, "N"],
+    [sslRequest(), "S"],
+  ] as const) {
+    socket.write(request);
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    assert.equal(answer.toString(), expected);
+  }
+  const secured = connectTls({ socket, ca: proxy.caPem, servername: "localhost" });
+  await once(secured, "secureConnect");
+  secured.write(gss);
+  const [within] = (await once(secured, "data")) as [Buffer];
+  assert.equal(within.toString(), "N");
+  const raw = new RawClient(secured);
+  raw.send(startupMessage({ user: "agent" }));
+  assert.equal(statusOf(await raw.ready()), "I");
+  await raw.end();
+  const endless = connect(proxy.port, proxy.host);
+  endless.write(Buffer.concat(Array.from({ length: 6 }, () => gss)));
+  const bytes: Buffer[] = [];
+  endless.on("data", (chunk: Buffer) => bytes.push(chunk));
+  await once(endless, "close");
+  assert.match(Buffer.concat(bytes).toString("latin1"), /^N+E.*FATAL.*08P01/s);
+});
+
+test("no statement takes another role, whatever the rules allow", async () => {
+  const raw = await rawClient(proxy.port);
+  for (const text of [
+    "SET ROLE pg_read_all_data",
+    "SET LOCAL ROLE NONE",
+    "SET SESSION AUTHORIZATION postgres",
+    "SET LOCAL SESSION AUTHORIZATION DEFAULT",
+    "RESET ROLE",
+    "RESET SESSION AUTHORIZATION",
+    "SET role TO 'postgres'",
+    'SET "session_authorization" = postgres',
+    "SELECT set_config('role', 'postgres', true)",
+    "SELECT pg_catalog.set_config('ROLE', 'postgres', false)",
+    "SELECT set_config(lower('ROLE'), 'postgres', false)",
+    "UPDATE pg_settings SET setting = 'postgres' WHERE name = 'role'",
+    "SELECT 1; SET ROLE postgres",
+  ]) {
+    raw.send(serialize.query(text));
+    assert.deepEqual(errorsOf(await raw.ready()), ["42501"], text);
+    raw.send(serialize.parse({ text }), serialize.bind(), serialize.execute(), serialize.sync());
+    assert.deepEqual(errorsOf(await raw.ready()).length, 1, text);
+  }
+  raw.send(serialize.query("SELECT session_user, current_user, current_setting('role')"));
+  assert.deepEqual(rowsOf(await raw.ready()), [["postgres", "postgres", "none"]]);
+  await raw.end();
+});
+
 test("protocol 3.2 is spoken with long cancel keys, anything else negotiated down to what PostgreSQL knows", async () => {
   for (const [asked, spoken, secretBytes] of [
     [0, undefined, 4],
