@@ -125,3 +125,18 @@ test("an empty Content-Type says as much as none", () => {
   assert.deepEqual(recognise({ method: "POST", headers: { "content-type": " " } }), none);
   assert.equal(none.unrecognised, undefined);
 });
+
+for (const name of ["x-amz-copy-source", "x-ms-copy-source", "x-goog-copy-source", "destination"]) {
+  test(`a request whose ${name} names another path is not decided by rules about paths`, () => {
+    const asked = {
+      method: "PUT",
+      host: "storage.example",
+      target: "/mine/copy",
+      headers: { [name]: "/theirs/secret" },
+    };
+    const operation = recogniseHttp(asked);
+    assert.match(operation.ambiguous?.path ?? "", new RegExp(`${name} names another path`));
+    assert.equal(operation.unrecognised, undefined);
+    assert.equal(recogniseHttp({ ...asked, headers: {} }).ambiguous, undefined);
+  });
+}

@@ -32,7 +32,17 @@ const overrides = [
   "x-original-url",
   "x-rewrite-url",
 ] as const;
-export const overrideHeaders: ReadonlySet<string> = new Set(overrides);
+
+/** Headers that name a second path, which is read or written as well: of S3, Azure and Google storage, and of WebDAV's COPY and MOVE. */
+const otherPaths = [
+  "x-amz-copy-source",
+  "x-ms-copy-source",
+  "x-goog-copy-source",
+  "destination",
+] as const;
+
+/** Headers that say what is asked for beside the request line. @see recogniseHttp */
+export const overrideHeaders: ReadonlySet<string> = new Set([...overrides, ...otherPaths]);
 
 /** What was read, or why it could not be. */
 type Read = string | Problem;
@@ -54,7 +64,8 @@ export function recogniseHttp(head: HttpRequestHead): HttpOperation {
   const contentType = readContentType(head.headers["content-type"]);
   const what = upgrade === undefined ? method : `${method} (${upgrade})`;
   const name = textOf(host);
-  const { path, query, ambiguous } = target;
+  const { path, query } = target;
+  const ambiguous = withOtherPath(target.ambiguous, head.headers);
   const seen = { method, host: name, path };
   const facts = { method, host: name, path, query, contentType: textOf(contentType) };
   const operation: HttpOperation = {
@@ -174,6 +185,23 @@ function readContentType(header: string | readonly string[] | undefined): Read {
   if (jsonType.test(type) && /charset/i.test(parameters) && !utf8Charset.test(parameters))
     return { problem: "the Content-Type says that the JSON is not in UTF-8" };
   return type;
+}
+
+/** Where a rule reads the path it would have to be asked about both. */
+function withOtherPath(
+  ambiguous: Ambiguities | undefined,
+  headers: RequestHeaders,
+): Ambiguities | undefined {
+  const path = otherPathProblem(headers);
+  return path === undefined || ambiguous?.path !== undefined ? ambiguous : { ...ambiguous, path };
+}
+
+/** Why the path is not all that a request is about, or undefined where it is. */
+export function otherPathProblem(headers: RequestHeaders): string | undefined {
+  for (const found of otherPaths)
+    if (headers[found] !== undefined)
+      return `the header ${found} names another path, which rules about paths cannot be asked about`;
+  return undefined;
 }
 
 function overrideProblem(headers: RequestHeaders): string | undefined {

@@ -3,6 +3,7 @@ import type { AwsLease } from "../../contract/control.ts";
 import { providers } from "../../policy/llm/providers.ts";
 import type { DetectMask } from "../../policy/bundle.ts";
 import type { ConnectionId } from "../../policy/operation.ts";
+import { otherPathProblem } from "../../policy/http/recognise.ts";
 import { answerBudget } from "../budget/answer-budget.ts";
 import { ProxyError } from "../errors.ts";
 import type { Gate, GateSession, LiveGrant, Passage } from "../pipeline.ts";
@@ -378,6 +379,12 @@ function gateFor(exchange: Exchange, head: RequestHead): Gate {
 
 function requireBasePath(head: RequestHead, live: LiveGrant): void {
   const { basePath } = live.endpoint;
+  const beyond = basePath === "" ? undefined : otherPathProblem(head.all);
+  if (beyond !== undefined)
+    throw new ProxyError(
+      "ConnectionUnknown",
+      `${beyond}; this Connection reaches ${basePath} alone`,
+    );
   if (liesUnder(head.path, basePath)) return;
   throw new ProxyError(
     "ConnectionUnknown",

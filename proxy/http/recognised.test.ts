@@ -17,6 +17,7 @@ const anyRequest = fc.record({
       ["x-http-method-override", "DELETE"],
       ["x-original-url", "/admin"],
       ["x-trace", "1"],
+      ["destination", "/v1/other"],
     ],
     { maxLength: 3 },
   ),

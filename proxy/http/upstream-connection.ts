@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
+import { watchTlsEnd } from "../net/tls-end.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { BodyWriter, lastChunk } from "./upstream-body.ts";
 import { endedTls } from "./upstream-error.ts";
@@ -88,6 +89,7 @@ export class UpstreamConnection implements UpstreamLink {
   readonly #events: ConnectionEvents;
   readonly #now: () => number;
   readonly #parser: AnswerParser;
+  readonly #isCut: () => boolean;
   #current: Current | undefined;
   /** When bytes last moved, or when it became idle. */
   #movedAt: number;
@@ -104,6 +106,7 @@ export class UpstreamConnection implements UpstreamLink {
     this.#events = events;
     this.#now = now;
     this.#movedAt = now();
+    this.#isCut = watchTlsEnd(socket);
     this.#parser = new AnswerParser({
       head: (status, headers, isFinal) => this.#current?.head(status, headers, isFinal),
       data: (chunk) => this.#current?.data(chunk),
@@ -169,7 +172,7 @@ export class UpstreamConnection implements UpstreamLink {
   };
 
   readonly #onEnd = (): void => {
-    if (this.#parser.finish()) this.#current = undefined;
+    if (!this.#isCut() && this.#parser.finish()) this.#current = undefined;
     this.#fail(closedEarly());
     this.#socket.destroy();
   };

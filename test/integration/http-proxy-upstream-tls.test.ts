@@ -3,13 +3,17 @@ import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 import { once } from "node:events";
+import { get as httpGet } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { createServer } from "node:https";
-import { createServer as createTcpServer } from "node:net";
+import { connect as connectTcp, createServer as createTcpServer } from "node:net";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { createServer as createTlsServer } from "node:tls";
 
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
-import { send, startRoom } from "./http-proxy-fixture.ts";
+import { raw, send, startRoom } from "./http-proxy-fixture.ts";
 
 const day = 86_400_000;
 const valid = { notBefore: new Date(Date.now() - day), notAfter: new Date(Date.now() + day) };
@@ -130,6 +134,102 @@ for (const [title, setup] of [
     assert.match(answer.text, /errors\/UpstreamTls.*endpoint\.tls of the Connection/);
     assert.doesNotMatch(answer.text, /real/);
     assert.equal(room.operations()[0]?.body.outcome?.status, "error");
+  });
+}
+
+interface Ending {
+  /** What it answers; it ends its side of TLS behind it, or is silent. */
+  readonly answer: string;
+  readonly ends: boolean;
+  readonly version: "TLSv1.2" | "TLSv1.3";
+}
+
+/** A server behind a relay that ends the TCP connection when nothing has come for a while. */
+async function relayed(t: TestContext, ca: Ca, { answer, ends, version }: Ending): Promise<number> {
+  const leaf = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+  const server = createTlsServer(
+    {
+      key: leaf.privateKey.export({ type: "pkcs8", format: "pem" }),
+      cert: leafCertificate(ca.key, leaf.publicKey, "localhost", valid),
+      maxVersion: version,
+    },
+    (socket) => {
+      socket.on("error", () => undefined);
+      socket.once("data", () => (ends ? socket.end(answer) : socket.write(answer)));
+    },
+  );
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const relay = createTcpServer((near) => {
+    const far = connectTcp(portOf(server), "127.0.0.1");
+    near.on("error", () => far.destroy());
+    far.on("error", () => near.destroy());
+    near.pipe(far);
+    far.pipe(near);
+    let quiet: NodeJS.Timeout | undefined;
+    far.on("data", () => {
+      clearTimeout(quiet);
+      // A server that ends is heard to its end, however slowly it is read.
+      if (!ends) quiet = setTimeout(() => far.destroy(), 200);
+    });
+    far.on("close", () => {
+      clearTimeout(quiet);
+      near.end();
+    });
+  });
+  relay.listen(0, "127.0.0.1");
+  await once(relay, "listening");
+  t.after(() => {
+    relay.close();
+    server.close();
+  });
+  return portOf(relay);
+}
+
+function portOf(server: { address(): AddressInfo | string | null }): number {
+  const address = server.address();
+  assert.ok(address !== null && typeof address === "object");
+  return address.port;
+}
+
+const get = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+  test(`an answer that ends with its connection is whole where the upstream ended ${version}, and broken off where the connection just ended`, async (t) => {
+    const ca = makeCa();
+    const answer = "HTTP/1.1 200 OK\r\n\r\nall of it";
+    for (const [ends, seen, status] of [
+      [true, /all of it\r\n0\r\n\r\n$/, "ok"],
+      [false, /all of it\r\n$/, "error"],
+    ] as const) {
+      const port = await relayed(t, ca, { answer, ends, version });
+      const room = await startRoom(t, [{ upstream: { port, host: "localhost", ca: ca.pem } }]);
+      assert.match(await raw(room.port, get, 1_000), seen);
+      assert.equal(room.operations()[0]?.body.outcome?.status, status);
+    }
+  });
+
+  test(`an answer that says its length, or a long one that its agent takes slowly, needs no more than it says (${version})`, async (t) => {
+    const ca = makeCa();
+    const long = "x".repeat(8 * 1024 * 1024);
+    for (const [answer, ends, length] of [
+      ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false, 2],
+      [`HTTP/1.1 200 OK\r\n\r\n${long}`, true, long.length],
+    ] as const) {
+      const port = await relayed(t, ca, { answer, ends, version });
+      const room = await startRoom(t, [{ upstream: { port, host: "localhost", ca: ca.pem } }]);
+      const [incoming] = (await once(
+        httpGet({ port: room.port, host: "127.0.0.1" }),
+        "response",
+      )) as [IncomingMessage];
+      let taken = 0;
+      for await (const chunk of incoming) {
+        taken += (chunk as Buffer).length;
+        if (taken < 1024 * 1024) await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+      assert.equal(taken, length);
+      assert.equal(room.operations()[0]?.body.outcome?.status, "ok");
+    }
   });
 }
 
