@@ -223,3 +223,38 @@ test("a memory never changes the decision on a request, though conditions look a
     ),
   );
 });
+
+test("of statements that name thousands of columns only as many are remembered as fit", () => {
+  const prepared = prepare(
+    bundleOf([{ policy: "p", name: "all", action: "Allow", mode: "Enforce" }]),
+  );
+  const memo = new DecisionMemo();
+  const one = subject(undefined);
+  const naming = (count: number): SqlOperation => {
+    const columns = Array.from({ length: count }, (_, index) => `public.t.c${index}`);
+    return {
+      kind: "sql",
+      summary: "SELECT",
+      accesses: [
+        { kind: "relation", statement: "select", relation: "public.t", columns, allColumns: false },
+      ],
+      facts: {
+        statements: ["select"],
+        relationsRead: ["public.t"],
+        relationsWritten: [],
+        columns,
+        functions: [],
+        hasWhere: false,
+        count: 1,
+      },
+      params: [],
+    };
+  };
+  const kept = (operations: readonly SqlOperation[]): number => {
+    for (const operation of operations) memo.decide(prepared, one, operation, context);
+    return operations.filter((operation) => memo.remembers(operation)).length;
+  };
+  assert.equal(kept(Array.from({ length: 400 }, () => naming(10))), 400);
+  assert.ok(kept(Array.from({ length: 400 }, () => naming(1_000))) < 10);
+  assert.equal(kept([naming(9_000)]), 0);
+});

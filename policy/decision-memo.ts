@@ -3,9 +3,12 @@
 import { decide, type DecideContext, type PreparedBundle } from "./decide.ts";
 import type { Decision } from "./decision.ts";
 import type { HttpOperation, Operation, SqlFacts, SqlOperation, Subject } from "./operation.ts";
+import { sqlWeight } from "./sql/weight.ts";
 
 /** An application uses tens to hundreds of distinct statements; more begin anew. */
 const maxRemembered = 500;
+/** What they may take in a session: 500 with ten names each, and no thousands of giants. */
+const maxRememberedBytes = 512 * 1024;
 
 interface Known {
   readonly accesses: SqlOperation["accesses"];
@@ -21,6 +24,7 @@ export class DecisionMemo {
   #prepared: PreparedBundle | undefined;
   #subject: Subject | undefined;
   #known = new Map<SqlFacts, Known>();
+  #knownBytes = 0;
   /** The last request: one that is the same again is the same object. */
   #request: HttpOperation | undefined;
   #requestDecision: Decision | undefined;
@@ -37,7 +41,7 @@ export class DecisionMemo {
     if (this.#prepared !== prepared || this.#subject !== subject) {
       this.#prepared = prepared;
       this.#subject = subject;
-      this.#known = new Map();
+      this.#forget();
       this.#request = undefined;
     }
     const known = kind === "sql" ? this.#statement(operation) : this.#repeated(operation);
@@ -45,6 +49,11 @@ export class DecisionMemo {
     const decision = decide(prepared, subject, operation, context);
     if (decision.verdict === "allow") this.#remember(operation, decision);
     return decision;
+  }
+
+  /** Whether this statement would not be decided anew. */
+  remembers(operation: SqlOperation): boolean {
+    return this.#statement(operation) !== undefined;
   }
 
   #repeated(operation: HttpOperation): Decision | undefined {
@@ -66,8 +75,17 @@ export class DecisionMemo {
       return;
     }
     const { facts, accesses, session } = operation;
-    // A Map that is emptied would keep what it held alive (its old table points to the new one).
-    if (this.#known.size >= maxRemembered) this.#known = new Map();
+    const bytes = sqlWeight(operation);
+    if (bytes > maxRememberedBytes / 4) return;
+    if (this.#known.size >= maxRemembered || this.#knownBytes + bytes > maxRememberedBytes)
+      this.#forget();
     this.#known.set(facts, { accesses, session, decision });
+    this.#knownBytes += bytes;
+  }
+
+  /** A Map that is emptied would keep what it held alive (its old table points to the new one). */
+  #forget(): void {
+    this.#known = new Map();
+    this.#knownBytes = 0;
   }
 }

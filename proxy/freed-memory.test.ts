@@ -59,6 +59,33 @@ test("where libc has no such call that is said once, and not tried again", async
   assert.deepEqual(problems, ["libc has no malloc_trim"]);
 });
 
+test("what cannot be read at the moment is read the next time", async (t) => {
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  const { libc, calls } = counting();
+  const outOfDescriptors = (): number => {
+    throw new Error("EMFILE: too many open files, uv_resident_set_memory");
+  };
+  let resident = outOfDescriptors;
+  const stop = trimFreedMemory({
+    resident: () => resident(),
+    libc: async () => libc,
+    onProblem: (problem) => assert.fail(problem),
+  });
+  const tick = async (): Promise<void> => {
+    t.mock.timers.tick(5_000);
+    await turn();
+  };
+  await tick();
+  resident = () => 100 * mebibyte;
+  await tick();
+  resident = outOfDescriptors;
+  await tick();
+  resident = () => 130 * mebibyte;
+  await tick();
+  stop();
+  assert.equal(calls.length, 1);
+});
+
 test(
   "holes that many buffers left between others leave the process",
   { skip: process.platform !== "linux" },

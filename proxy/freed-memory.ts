@@ -9,7 +9,7 @@ const lookEveryMs = 5_000;
 const growthBytes = 16 * 1024 * 1024;
 
 export interface FreedMemoryOptions {
-  /** Bytes that the process has in memory now. */
+  /** Bytes that the process has in memory now. May throw: to ask costs a descriptor, and there may be none left. */
   readonly resident: () => number;
   /** The door to libc. May throw. */
   readonly libc: () => Promise<Libc>;
@@ -30,20 +30,31 @@ export function trimWhenGrown(logger: Logger): () => void {
 /** Returns what calls it off. */
 export function trimFreedMemory({ resident, libc, onProblem }: FreedMemoryOptions): () => void {
   /** The least since it was last given back. */
-  let least = resident();
+  let least = Infinity;
   let trim: (() => void) | undefined;
+  const hasGrown = (): boolean => {
+    try {
+      const now = resident();
+      least = Math.min(least, now);
+      return now - least >= growthBytes;
+    } catch {
+      // The next look will tell.
+      return false;
+    }
+  };
   const look = async (): Promise<void> => {
-    least = Math.min(least, resident());
-    if (resident() - least < growthBytes) return;
+    if (!hasGrown()) return;
     try {
       trim ??= trimmer(await libc());
       trim();
-      least = resident();
+      least = Infinity;
+      hasGrown();
     } catch (error) {
       clearInterval(timer);
       onProblem(error instanceof Error ? error : new Error(String(error)));
     }
   };
+  hasGrown();
   const timer = setInterval(() => void look(), lookEveryMs).unref();
   return () => clearInterval(timer);
 }

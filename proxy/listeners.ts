@@ -3,6 +3,7 @@
 import type { Socket } from "node:net";
 import type { Logger } from "pino";
 import type { AddressMap, ConnectionAddress } from "../contract/addresses.ts";
+import { ProxyError } from "./errors.ts";
 import type { ManagedGate } from "./gate.ts";
 import { endpointRoute, namedRoute, onlyFor, type LocalGuard } from "./http-routes.ts";
 import { createForwardProxy, type ForwardProxy, type ForwardTarget } from "./http/forward-proxy.ts";
@@ -19,6 +20,8 @@ export interface ListenersOptions {
   readonly gates: ReadonlyMap<string, ManagedGate>;
   readonly rooms: Rooms;
   readonly authority: PodAuthority;
+  /** A handshake for a name that is nobody's, or that is none: for the record. */
+  readonly onRefused: (error: ProxyError) => void;
   readonly logger: Logger;
   readonly guard?: LocalGuard;
   /** Under interception `redirect`. */
@@ -31,8 +34,10 @@ export interface Listeners {
 
 export async function openListeners(options: ListenersOptions): Promise<Listeners> {
   const { addresses, gates, rooms, authority, logger } = options;
-  const onFailure = (error: Error): void =>
+  const onFailure = (error: Error): void => {
     logger.info({ event: "tls-handshake-failed", error: error.message });
+    if (error instanceof ProxyError) options.onRefused(error);
+  };
   const terminator = createTlsTerminator({ authority, onFailure });
   const opened: Listener[] = [];
   let forwardProxy: ForwardProxy | undefined;

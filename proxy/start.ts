@@ -181,6 +181,7 @@ export async function startProxy(options: ProxyOptions): Promise<RunningProxy> {
     gates,
     rooms,
     authority,
+    onRefused,
     logger,
     ...(local === undefined ? {} : { guard: local }),
     ...(redirect === undefined ? {} : { redirect: redirect.listeners }),

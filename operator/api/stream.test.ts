@@ -117,9 +117,11 @@ describe("the hub of streams", () => {
       hub.open(pod(n), far, sink);
       return sink;
     });
-    const startedAt = performance.now();
+    // Of the processor's time: what others on the machine take is not this.
+    const before = process.cpuUsage();
     view.put(quarantine({ subjects: [{ serviceAccounts: ["invoice-agent"] }] }));
-    const took = performance.now() - startedAt;
+    const { user, system } = process.cpuUsage(before);
+    const took = (user + system) / 1_000;
     assert.ok(sinks.every(({ types }) => types.at(-1) === "quarantined"));
     assert.ok(took < 1_000, `${Math.round(took)} ms`);
     view.delete("Quarantine", "agents", "stop");

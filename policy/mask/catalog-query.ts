@@ -1,5 +1,6 @@
 // The queries that load a MaskCatalog, and the pure function that reads their answers (all in text form).
 //
+// Operators between two types are spelled with their schema: one of `public` that takes just these two would be meant by a bare one.
 // They must run under the session's pinned search_path (`public, pg_temp`): pg_get_viewdef leaves out the schemas on it.
 import {
   createMaskCatalog,
@@ -9,6 +10,7 @@ import {
   type MaskCatalog,
   type RelationKind,
 } from "./catalog.ts";
+import { firstUserOid } from "./masked-columns.ts";
 
 /** One result of a catalog query: rows of text values. */
 export type TextRows = readonly (readonly (string | null)[])[];
@@ -22,7 +24,8 @@ const userSchema = (alias: string): string =>
 const relationsQuery = `
   SELECT c.oid, n.nspname, c.relname, c.relkind,
          (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
-                   a.attname, a.attnum, CASE t.typbasetype WHEN 0 THEN t.oid ELSE t.typbasetype END::pg_catalog.int8)
+                   a.attname, a.attnum, CASE WHEN t.typbasetype OPERATOR(pg_catalog.=) 0 THEN t.oid ELSE t.typbasetype END::pg_catalog.int8,
+                   CASE WHEN a.attgenerated OPERATOR(pg_catalog.=) '' THEN 0 ELSE 1 END)
                  ORDER BY a.attnum)
             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -37,21 +40,39 @@ const inheritanceQuery = `SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits
 /** What the rules of views depend on: relations (as oid) or functions that are not PostgreSQL's own (as 0). */
 const viewsQuery = `
   SELECT DISTINCT r.ev_class,
-         CASE WHEN d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.refobjid ELSE 0 END
+         CASE WHEN d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass THEN d.refobjid ELSE 0 END
     FROM pg_catalog.pg_rewrite r
-    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
-   WHERE d.refclassid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass)
-     AND d.refobjid >= 16384 AND d.refobjid <> r.ev_class`;
+    JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+   WHERE d.refclassid OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass]::pg_catalog.oid[])
+     AND d.refobjid OPERATOR(pg_catalog.>=) 16384 AND d.refobjid OPERATOR(pg_catalog.<>) r.ev_class`;
 
 const generatedQuery = `
   SELECT a.attrelid, a.attnum, d.refobjsubid
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
     JOIN pg_catalog.pg_depend d
-      ON d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid AND d.refobjsubid > 0
-     AND (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid
-          OR d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum)
-   WHERE a.attgenerated <> '' AND d.refobjsubid <> a.attnum`;
+      ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = a.attrelid AND d.refobjsubid > 0
+     AND (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid
+          OR d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = a.attrelid AND d.objsubid OPERATOR(pg_catalog.=) a.attnum)
+   WHERE a.attgenerated <> '' AND d.refobjsubid OPERATOR(pg_catalog.<>) a.attnum`;
+
+/** Columns whose type is made of row types, however deep, and the relations they are the row types of. */
+const rowTypesQuery = `
+  WITH RECURSIVE made (whole, part) AS (
+    SELECT DISTINCT a.atttypid, a.atttypid
+      FROM pg_catalog.pg_attribute a
+     WHERE a.attnum > 0 AND NOT a.attisdropped AND a.atttypid OPERATOR(pg_catalog.>=) ${firstUserOid}
+    UNION
+    SELECT m.whole, inside.part
+      FROM made m JOIN pg_catalog.pg_type t ON t.oid = m.part
+     CROSS JOIN LATERAL (
+       SELECT t.typbasetype UNION ALL SELECT t.typelem
+       UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)) inside (part)
+     WHERE inside.part OPERATOR(pg_catalog.>=) ${firstUserOid})
+  SELECT a.attrelid, a.attnum, t.typrelid
+    FROM pg_catalog.pg_attribute a
+    JOIN made m ON m.whole = a.atttypid JOIN pg_catalog.pg_type t ON t.oid = m.part
+   WHERE a.attnum > 0 AND NOT a.attisdropped AND t.typrelid OPERATOR(pg_catalog.<>) 0`;
 
 /** Functions (f), functions that take one row (r) and operators that can run queries (o), of `public`, by name. */
 const functionsQuery = `
@@ -65,7 +86,7 @@ const functionsQuery = `
   UNION
   SELECT 'o', o.oprname
     FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-    JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) o.oprcode JOIN pg_catalog.pg_language l ON l.oid = p.prolang
    WHERE n.nspname = 'public' AND l.lanname NOT IN ('c', 'internal')`;
 
 /** Send each by itself, over the session's own upstream connection, and keep the results in this order. */
@@ -75,6 +96,7 @@ export const maskCatalogQueries: readonly string[] = [
   viewsQuery,
   generatedQuery,
   functionsQuery,
+  rowTypesQuery,
 ];
 
 export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
@@ -84,12 +106,15 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
     viewRows = [],
     generatedRows = [],
     functionRows = [],
+    rowTypeRows = [],
   ] = results;
   const names = new Map<string, string>();
   for (const [oid, schema, name] of relationRows)
     names.set(oid ?? "", relationKey({ schema: schema ?? "", name: name ?? "" }));
   const parents = grouped(inheritanceRows);
   const reads = grouped(viewRows);
+  const generated = byRelation(generatedRows);
+  const held = byRelation(rowTypeRows);
   const named = (oids: readonly string[] = []): string[] =>
     oids.flatMap((oid) => names.get(oid) ?? []);
   const relations = relationRows.map((row): CatalogRelation => {
@@ -100,9 +125,12 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
       schema: schema ?? "",
       name: name ?? "",
       kind: kindOf(kind ?? ""),
-      columns: columnsOf(
-        columns ?? null,
-        generatedRows.filter(([relation]) => relation === oid),
+      columns: columnsOf(columns ?? null, generated.get(oid ?? "") ?? [], (column) =>
+        named(
+          (held.get(oid ?? "") ?? []).flatMap(([, at, relation]) =>
+            at === column ? (relation ?? []) : [],
+          ),
+        ),
       ),
       parents: named(parents.get(oid ?? "")),
       reads: named(readOids),
@@ -132,25 +160,37 @@ function grouped(rows: TextRows): Map<string, string[]> {
   return groups;
 }
 
+/** By their first value. */
+function byRelation(rows: TextRows): Map<string, TextRows[number][]> {
+  return Map.groupBy(rows, ([relation]) => relation ?? "");
+}
+
 function kindOf(relkind: string): RelationKind {
   if (relkind === "r" || relkind === "p" || relkind === "f") return "table";
   return relkind === "v" || relkind === "m" ? "view" : "other";
 }
 
-function columnsOf(json: string | null, generated: TextRows): CatalogColumn[] {
+function columnsOf(
+  json: string | null,
+  generated: TextRows,
+  holds: (column: string) => readonly string[],
+): CatalogColumn[] {
   const parsed: unknown = json === null ? [] : JSON.parse(json);
-  const pairs = (Array.isArray(parsed) ? parsed : []) as readonly (readonly [
+  const columns = (Array.isArray(parsed) ? parsed : []) as readonly (readonly [
     string,
     number,
     number,
+    number,
   ])[];
-  const nameOf = new Map(pairs.map(([name, number]) => [String(number), name]));
-  return pairs.map(([name, number, type]) => ({
+  const nameOf = new Map(columns.map(([name, number]) => [String(number), name]));
+  return columns.map(([name, number, type, isGenerated]) => ({
     name,
     number,
     type,
     generatedFrom: generated.flatMap(([, column, source]) =>
       column === String(number) ? (nameOf.get(source ?? "") ?? []) : [],
     ),
+    generated: isGenerated === 1,
+    holds: holds(String(number)),
   }));
 }

@@ -10,6 +10,10 @@ export interface CatalogColumn {
   readonly type: number;
   /** Columns of the same relation that a generated column is computed from. */
   readonly generatedFrom: readonly string[];
+  /** It is a generated column, if only from constants. */
+  readonly generated?: boolean;
+  /** Relations whose rows are in its values: it is of their row type, or of an array, domain, range or composite type around it. */
+  readonly holds?: readonly string[];
 }
 
 export interface CatalogRelation {

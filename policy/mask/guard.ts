@@ -173,6 +173,10 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
     join: () => undefined,
     attribute,
     call: (name, _statement, bare) => {
+      if (name.schema === "pg_catalog" && valueFunctions.has(name.name))
+        forbid(
+          `the function pg_catalog.${name.name} can show what masked columns hold; it is not called while masks exist`,
+        );
       const mine = bare && catalog.publicFunctions.has(name.name);
       const isHarmless = names.isSafeFunction(name) || isDefinitionFunction(name);
       if (!isHarmless || mine) {
@@ -204,6 +208,8 @@ export function createGuard(rules: GuardRules): { readonly sink: Sink; readonly 
   return { sink, uses };
 }
 
+/** Safe ones of PostgreSQL's own that show values of rows: those a partition is for. */
+const valueFunctions: ReadonlySet<string> = new Set(["pg_get_partition_constraintdef"]);
 /** Kinds that read or write rows, so that the relation must be known. */
 const touchesRows: ReadonlySet<string> = new Set([
   "select",

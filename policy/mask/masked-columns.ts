@@ -1,8 +1,8 @@
 // Which columns of a database are masked: those a mask names, and those that hold or show the same values.
 //
 // Reading a parent shows its children's rows under the parent's own number, and a generated column shows what it was
-// computed from. So a mask spreads along inheritance and partitioning in both directions, by column name, and to generated
-// columns. What a view shows is traced through its own query instead (lineage/).
+// computed from; a column of a table's row type holds whole rows of it. So a mask spreads along inheritance and partitioning in
+// both directions, by column name, to generated columns, and to columns that hold rows. What a view shows is traced through its own query instead (lineage/).
 import type { ColumnMask, MarkSource, Transform } from "../bundle.ts";
 import { compilePattern, matches, type Pattern } from "../pattern.ts";
 import { mergeMasks } from "../strictness.ts";
@@ -137,7 +137,11 @@ function spread(catalog: MaskCatalog, found: Found): void {
         changed = shareColumns(found, catalog, parent, key) || changed;
         changed = shareColumns(found, catalog, key, parent) || changed;
       }
-      for (const { name, generatedFrom } of relation.columns) {
+      for (const { name, generatedFrom, holds = [] } of relation.columns) {
+        // What a view shows is known better.
+        for (const held of relation.kind === "view" ? [] : holds)
+          for (const mask of found.get(held)?.values() ?? [])
+            changed = add(found, key, name, whole(mask)) || changed;
         for (const source of generatedFrom) {
           const mask = found.get(key)?.get(source);
           if (mask !== undefined) changed = add(found, key, name, whole(mask)) || changed;

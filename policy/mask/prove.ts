@@ -34,6 +34,7 @@
 // left: error details may quote rows ("Failing row contains …"), so the proxy drops the detail of errors and notices
 // while masks exist.
 import type { ColumnMask } from "../bundle.ts";
+import { stricterTransform } from "../strictness.ts";
 import { tagged } from "../sql/ast.ts";
 import { createCatalogNames, type CatalogNames } from "../sql/catalog-names.ts";
 import type { SqlGrammar } from "../sql/grammar.ts";
@@ -43,6 +44,7 @@ import { relationKey, type CatalogRelation, type MaskCatalog } from "./catalog.t
 import { createGuard, type GuardRules, type ViewReach } from "./guard.ts";
 import {
   clean,
+  union,
   unknownColumns,
   wholeOf,
   type Column,
@@ -193,7 +195,7 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     return {
       problem: undefined,
       reachesMasked: uses.touchesMasked,
-      rows: viewRows(view, rows),
+      rows: viewRows(view, rows, masked),
     };
   };
 
@@ -258,30 +260,47 @@ function unreadable(problem: string): View {
 
 function tableRows(relation: CatalogRelation, masked: MaskedColumns): Rows {
   const here = masked.byName.get(relationKey(relation));
-  const columns = relation.columns.map(({ name, number }): Column => {
+  const columns = relation.columns.map(({ name, number, generated = false }): Column => {
     const found = here?.get(name);
     const origin = { table: relation.oid, attribute: number };
     return found === undefined
-      ? { name, taint: clean, origin }
-      : { name, taint: new Set([found]), identity: found, origin };
+      ? { name, taint: clean, origin, generated }
+      : { name, taint: new Set([found]), identity: found, origin, generated };
   });
   return { columns, shifty: here === undefined || here.size === 0 };
 }
 
-/** The names and numbers are the view's, the lineage its query's, column by column. */
-function viewRows(view: CatalogRelation, { columns }: Rows): Rows {
+/** The names, numbers and masks are the view's, the lineage its query's, column by column. */
+function viewRows(view: CatalogRelation, { columns }: Rows, masked: MaskedColumns): Rows {
+  const here = masked.byName.get(relationKey(view));
   const whole = wholeOf(columns);
   const even = columns.length === view.columns.length && columns.every(({ many }) => many !== true);
   return {
     columns: view.columns.map(({ name, number }, index): Column => {
       const column = even ? columns[index] : undefined;
-      return {
-        name,
-        taint: column?.taint ?? whole,
-        identity: column?.identity,
-        origin: { table: view.oid, attribute: number },
-      };
+      const shown = { taint: column?.taint ?? whole, identity: column?.identity };
+      const origin = { table: view.oid, attribute: number };
+      return { name, ...withOwnMask(shown, here?.get(name)), origin };
     }),
-    shifty: whole.size === 0,
+    shifty: whole.size === 0 && (here === undefined || here.size === 0),
   };
+}
+
+/** A mask that names the view's column adds to those of what the column shows: of two on one value the stricter is applied. */
+function withOwnMask(
+  shown: Pick<Column, "taint" | "identity">,
+  own: MaskedColumn | undefined,
+): Pick<Column, "taint" | "identity"> {
+  if (own === undefined) return shown;
+  const { taint, identity } = shown;
+  return {
+    taint: union(taint, new Set([own])),
+    identity: taint.size === 0 ? own : identity && stricterOf(identity, own),
+  };
+}
+
+/** Undefined where neither shows as little as both together. */
+function stricterOf(one: MaskedColumn, other: MaskedColumn): MaskedColumn | undefined {
+  const key = JSON.stringify(stricterTransform(one.transform, other.transform));
+  return [one, other].find((column) => column.key === key);
 }

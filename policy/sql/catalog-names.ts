@@ -13,6 +13,7 @@ import {
   rowFunctionNames,
   safeFunctionNames,
 } from "./catalog-names.gen.ts";
+import { newerFunctionWords } from "./newer-words.ts";
 
 export interface QualifiedName {
   readonly schema: string;
@@ -48,6 +49,7 @@ export function createCatalogNames(): CatalogNames {
   for (const word of typeWords) types.add(word);
   const operators = setOf(catalogOperatorNames);
   const safe = setOf(safeFunctionNames);
+  for (const word of newerFunctionWords) safe.add(word);
   const rows = setOf(rowFunctionNames);
   const resolveIn =
     (own: ReadonlySet<string>) =>

@@ -9,6 +9,10 @@ const names = createCatalogNames();
 const overloads = overloadsFromRows([
   ["f", "lower"],
   ["f", "peek"],
+  ["f", "json_value"],
+  ["f", "json_arrayagg"],
+  ["f", "json"],
+  ["f", "merge_action"],
   ["r", "peek"],
   ["o", "+"],
   ["o", "="],
@@ -36,6 +40,12 @@ const cases: [string, string[]][] = [
   ["SELECT CASE a WHEN 1 THEN 2 END FROM t", ["select public.="]],
   ["SELECT a FROM t WHERE a IN (SELECT b FROM u)", ["select public.="]],
   ["SELECT FROM nowhere WHERE", []],
+  // Words of a newer grammar, which an older server calls.
+  ["SELECT json_value(a, 'x') FROM t", ["select public.json_value"]],
+  ["SELECT a FROM t WHERE json(a) IS NULL", ["select public.json"]],
+  ["UPDATE t SET a = JSON_ARRAYAGG(b)", ["update public.json_arrayagg"]],
+  ["SELECT merge_action()", ["select public.merge_action"]],
+  ["SELECT json_query(a, 'x') FROM t", []],
   // What the text itself makes.
   [
     "CREATE FUNCTION upper(t) RETURNS text LANGUAGE sql AS ''; SELECT upper(t), t.upper FROM t",

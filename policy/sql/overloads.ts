@@ -1,7 +1,7 @@
 // Functions and operators of `public` that a text may run under a name of PostgreSQL's own, where the database has such.
 //
 // `lower(x)` means pg_catalog's, unless `public` has a `lower` whose arguments fit better; `t.f` calls a function f of rows
-// where t has no column f; `a + b` likewise. Which one is meant depends on types that the text does not say, so where there is such
+// where t has no column f, or has lost it when the text runs; `a + b` likewise. Which one is meant depends on types that the text does not say, so where there is such
 // a function a text that may mean it needs a rule for it (`functions: [public.lower]`), besides what it needs anyway.
 // Functions of extensions and those written in C, which superusers alone can make, are taken as what they are called.
 import type { FunctionAccess, StatementKind } from "../operation.ts";
@@ -14,7 +14,7 @@ import { walkStatement } from "./walk-statement.ts";
 export interface Overloads {
   /** Functions of `public` by name. */
   readonly functions: ReadonlySet<string>;
-  /** Those of them that take one row that has no column called like them. */
+  /** Those of them that take one row, whether or not it has a column called like them: it may lose that before a text runs. */
   readonly rowFunctions: ReadonlySet<string>;
   readonly operators: ReadonlySet<string>;
 }
@@ -37,9 +37,6 @@ SELECT DISTINCT 'r', p.proname
   JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) p.proargtypes[0]
  WHERE n.nspname OPERATOR(pg_catalog.=) 'public' AND t.typtype IN ('c', 'p', 'd')
    AND p.pronargs OPERATOR(pg_catalog.-) p.pronargdefaults OPERATOR(pg_catalog.<=) 1 AND ${ownCode}
-   AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_attribute a
-     WHERE a.attrelid OPERATOR(pg_catalog.=) t.typrelid AND a.attname OPERATOR(pg_catalog.=) p.proname AND NOT a.attisdropped)
 UNION ALL
 SELECT DISTINCT 'o', o.oprname
   FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace

@@ -11,12 +11,14 @@ import {
 import { createCatalogNames, type CatalogNames } from "./catalog-names.ts";
 import { createCollector, type SqlResolver } from "./collect.ts";
 import { maxSqlBytes, type SqlGrammar, type SqlSyntaxError } from "./grammar.ts";
+import { namesVaryByEncoding } from "./names-by-encoding.ts";
 import { joinEffects } from "./session-effects.ts";
 import { substituteFor } from "./setting-substitutes.ts";
 import { sqlNameUse, type SqlNameUse } from "./sql-names.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
 import { walkStatement } from "./walk-statement.ts";
+import { sqlWeight } from "./weight.ts";
 
 export type RecognisedSql = Omit<SqlOperation, "params">;
 
@@ -26,6 +28,8 @@ export interface SqlRecognition {
   readonly syntaxError?: SqlSyntaxError;
   /** The text prepares, executes or forgets one statement by SQL. An EXECUTE stays unrecognised: only its session knows what it runs. */
   readonly nameUse?: SqlNameUse;
+  /** A name in it may be another in a database that is not UTF-8 (names-by-encoding.ts). */
+  readonly namesVary?: true;
   /** The text that was recognised, and must be sent, in place of the one given. */
   readonly instead?: string;
 }
@@ -50,8 +54,6 @@ export interface SqlRecogniser {
 
 const defaultMaxEntries = 1000;
 const defaultMaxBytes = 4 * 1024 * 1024;
-/** An access with its strings, roughly. */
-const bytesPerAccess = 300;
 
 export function createSqlRecogniser(options: SqlRecogniserOptions): SqlRecogniser {
   const { grammar, resolver } = options;
@@ -64,7 +66,7 @@ export function createSqlRecogniser(options: SqlRecogniserOptions): SqlRecognise
     const known = cache.get(text);
     if (known !== undefined) return known;
     const found = recogniseSql(text, grammar, names, resolver);
-    cache.set(text, found, found.operation.accesses.length * bytesPerAccess);
+    cache.set(text, found, sqlWeight(found.operation));
     return found;
   };
   return { recognise, parses: grammar.parses };
@@ -105,7 +107,11 @@ export function recogniseSql(
   const recognised = operationOf(text, grammar, mergeAccesses(accesses), count, refusals);
   const operation = session === undefined ? recognised : { ...recognised, session };
   const nameUse = sqlNameUse(text, trees, grammar);
-  return nameUse === undefined ? { operation } : { operation, nameUse };
+  return {
+    operation,
+    ...(nameUse === undefined ? {} : { nameUse }),
+    ...(namesVaryByEncoding(text, grammar.scan) ? { namesVary: true } : {}),
+  };
 }
 
 function operationOf(

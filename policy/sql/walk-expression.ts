@@ -10,6 +10,7 @@ import {
   type Body,
   type Tagged,
 } from "./ast.ts";
+import { olderCall, olderColumn } from "./newer-words.ts";
 import { refuseTemporary, relationUse, splitName } from "./relation-use.ts";
 import { setConfigCall } from "./settings.ts";
 import { affordsColumn, inPlace, type Context } from "./walk-context.ts";
@@ -25,6 +26,7 @@ export function walkExpression(value: unknown, context: Context): void {
 
 function walkNode(node: Tagged, context: Context): void {
   const { tag, body } = node;
+  asOlderServer(node, context);
   switch (tag) {
     case "SelectStmt":
     case "InsertStmt":
@@ -68,6 +70,15 @@ function walkNode(node: Tagged, context: Context): void {
   }
   const inner = inPlace(context, context.place === "the output" ? "an expression" : context.place);
   forEachChild(body, (child) => walkNode(child, inner));
+}
+
+function asOlderServer(node: Tagged, context: Context): void {
+  const called = olderCall(node);
+  if (called !== undefined)
+    context.sink.call({ schema: "pg_catalog", name: called }, context.statement, true);
+  const column = olderColumn(node);
+  if (column !== undefined)
+    columnReference({ fields: [{ String: { sval: column } }] }, context, false);
 }
 
 function walkSubLink(body: Body, context: Context): void {

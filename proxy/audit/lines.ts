@@ -17,6 +17,11 @@ export function lineEnd(bytes: Buffer, from: number): number {
   return bytes.indexOf(newline, from) + 1 || -1;
 }
 
+/** Whole lines as texts, without their newlines. */
+export function textsIn(bytes: Buffer): readonly string[] {
+  return bytes.toString("utf8").split("\n").filter(Boolean);
+}
+
 /** Where the last of some whole lines starts. */
 export function lastLine(bytes: Buffer): number {
   return bytes.lastIndexOf(newline, bytes.length - 2) + 1;

@@ -2,8 +2,8 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { isIntact, lineEnd } from "./lines.ts";
 import type { Lines, ReadLimit } from "./recent.ts";
-import type { Segment } from "./segments.ts";
-import { Slab, slabBytes } from "./slabs.ts";
+import { isUnreadable, type Segment } from "./segments.ts";
+import { type Piece, Slab, slabBytes } from "./slabs.ts";
 
 /** A record that must be there is not, or is not what was written. The remedy is `Spool.restart`. */
 export class SpoolDamaged extends Error {
@@ -52,8 +52,8 @@ export class SegmentReader {
     }
     if (seq < from) throw new SpoolDamaged(`event ${from} is missing from ${place.file}`);
     const lines = { last: seq, parts: [bytes.subarray(start, end)], slabs: [place.slab.hold()] };
-    // At the end of what was read there may be more by now.
-    if (end < bytes.length) this.#place = { ...place, nextSeq: seq + 1, at: end };
+    // At the end of what was read there may be more by now, also of a line that was being written meanwhile.
+    if (lineEnd(bytes, end) > 0) this.#place = { ...place, nextSeq: seq + 1, at: end };
     else this.#leave();
     return lines;
   }
@@ -102,16 +102,21 @@ export class SegmentReader {
     return (this.#place = { file, slab, bytes, nextSeq: from, at });
   }
 
-  async #content(file: string): Promise<{ readonly slab: Slab; readonly bytes: Buffer }> {
-    const handle = await open(file);
+  async #content(file: string): Promise<Piece> {
     try {
-      return await this.#whole(handle);
-    } finally {
-      await handle.close();
+      const handle = await open(file);
+      try {
+        return await this.#wholeOf(handle);
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      throw new SpoolDamaged(`${file} is gone or cannot be read`, { cause: error });
     }
   }
 
-  async #whole(handle: FileHandle): Promise<{ readonly slab: Slab; readonly bytes: Buffer }> {
+  async #wholeOf(handle: FileHandle): Promise<Piece> {
     const { size } = await handle.stat();
     const free = this.#free;
     this.#free = undefined;

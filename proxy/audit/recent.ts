@@ -1,6 +1,6 @@
 // The unshipped lines that are still in memory, as the bytes that were written: always the newest, without holes, so that shipping
 // them reads no file. Bytes, not objects: what waits for the operator must not be walked by the garbage collector.
-import { lineEnd } from "./lines.ts";
+import { lineEnd, textsIn } from "./lines.ts";
 import type { Piece, Slab } from "./slabs.ts";
 
 /** Consecutive lines, as one write put them on the disk. It holds its slab. */
@@ -50,6 +50,11 @@ export class RecentBlocks {
 
   clear(): void {
     while (this.#blocks.length > 0) this.#dropOldest();
+  }
+
+  /** All lines here, as texts. */
+  texts(): readonly string[] {
+    return this.#blocks.flatMap(({ bytes }) => textsIn(bytes));
   }
 
   /** The block that holds a number. */

@@ -1,5 +1,5 @@
 // One spool record: an event with the masked texts it refers to. Pure: no files, no clock.
-import { sha256 } from "../../contract/canonical.ts";
+import { hashCanonical, sha256 } from "../../contract/canonical.ts";
 import { hashBody, hashHeader } from "../../contract/chain.ts";
 import type {
   ContentRef,
@@ -36,8 +36,11 @@ export interface RecordInput {
 export function withContentRefs(body: EventBody, contents: readonly StoredContent[]): EventBody {
   if (body.operation === undefined || body.session === undefined)
     throw new TypeError("an event with contents must name its session and operation");
-  const refs = contents.map(({ text: _text, ...ref }) => ref);
-  return { ...body, operation: { ...body.operation, content: refs } };
+  return { ...body, operation: { ...body.operation, content: refsTo(contents) } };
+}
+
+function refsTo(contents: readonly StoredContent[]): readonly ContentRef[] {
+  return contents.map(({ text: _text, ...ref }) => ref);
 }
 
 export function boundContents(contents: readonly Content[]): readonly StoredContent[] {
@@ -87,6 +90,9 @@ export function parseRecord(line: string): SpoolRecord | undefined {
     if (!typeForm.test(header.type) || !timeForm.test(header.time)) return undefined;
     if (hashHeader(header) !== hash || hashBody(body) !== header.bodyHash) return undefined;
     if (contents.some((content) => sha256(content.text) !== content.sha256)) return undefined;
+    // Only the texts themselves are covered by their digests; all else about them stands in the body too.
+    const refs = body.operation?.content ?? [];
+    if (hashCanonical(refsTo(contents)) !== hashCanonical(refs)) return undefined;
   } catch {
     // Members of another type than we write: not our record.
     return undefined;

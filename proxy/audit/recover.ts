@@ -5,9 +5,11 @@ import { parseRecord, type SpoolRecord } from "./record.ts";
 import { RecordWriter, type WrittenRecord } from "./record-writer.ts";
 import {
   cutTorn,
+  isUnreadable,
   keepDamaged,
   listSegments,
   readSegment,
+  removeGeneration,
   type Segment,
   type SegmentContent,
   segmentFile,
@@ -112,8 +114,8 @@ export interface RewriteInput {
   readonly segments: readonly Segment[];
   readonly from: number;
   readonly to: number;
-  /** Lines that are not on the disk yet. */
-  readonly unwritten: readonly string[];
+  /** Lines that memory still has, whatever the disk has made of them. */
+  readonly inMemory: readonly string[];
   readonly segmentBytes: number;
   readonly now: number;
 }
@@ -126,7 +128,41 @@ export function rewrite(input: RewriteInput): {
   readonly segments: readonly Segment[];
   readonly head: ChainPosition;
 } {
-  const found = collect(input);
+  const { found, damaged } = collect(input);
+  const rewritten = writtenAnew(input, found);
+  // Until here who repeats this needs the old files; from here on it does not matter what becomes of them: opening removes them as well.
+  for (const file of damaged) attempt(() => keepDamaged(input.directory, file));
+  for (const { file } of input.segments) attempt(() => rmSync(file, { force: true }));
+  return rewritten;
+}
+
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // It stays.
+  }
+}
+
+function writtenAnew(
+  input: RewriteInput,
+  found: ReadonlyMap<number, SpoolRecord>,
+): { readonly segments: readonly Segment[]; readonly head: ChainPosition } {
+  try {
+    const rewritten = writeAnew(input, found);
+    setGeneration(input.directory, input.generation);
+    return rewritten;
+  } catch (error) {
+    // On a full disk half of them would leave even less room.
+    attempt(() => removeGeneration(input.directory, input.generation));
+    throw error;
+  }
+}
+
+function writeAnew(
+  input: RewriteInput,
+  found: ReadonlyMap<number, SpoolRecord>,
+): { readonly segments: readonly Segment[]; readonly head: ChainPosition } {
   const writer = new RecordWriter();
   const written: Segment[] = [];
   let head: ChainPosition = { stream: input.stream, seq: input.from - 1, hash: firstPrev };
@@ -145,24 +181,30 @@ export function rewrite(input: RewriteInput): {
     head = { stream: input.stream, seq, hash: next.event.hash };
   }
   written.push(finish(segment));
-  setGeneration(input.directory, input.generation);
-  for (const old of input.segments) rmSync(old.file, { force: true });
   return { segments: written, head };
 }
 
-function collect(input: RewriteInput): Map<number, SpoolRecord> {
+function collect(input: RewriteInput): {
+  readonly found: ReadonlyMap<number, SpoolRecord>;
+  readonly damaged: readonly string[];
+} {
   const found = new Map<number, SpoolRecord>();
-  for (const segment of input.segments) {
-    const content = readSegment(segment.file);
-    for (const record of content?.records ?? [])
-      if (record.event.header.seq >= input.from) found.set(record.event.header.seq, record);
-    if (content === undefined || content.damaged) keepDamaged(input.directory, segment.file);
+  const damaged: string[] = [];
+  for (const { file } of input.segments) {
+    try {
+      const content = readSegment(file);
+      for (const record of content?.records ?? [])
+        if (record.event.header.seq >= input.from) found.set(record.event.header.seq, record);
+      if (content === undefined || content.damaged) damaged.push(file);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+    }
   }
-  for (const line of input.unwritten) {
-    const record = parseRecord(line.trimEnd());
+  for (const line of input.inMemory) {
+    const record = parseRecord(line);
     if (record !== undefined) found.set(record.event.header.seq, record);
   }
-  return found;
+  return { found, damaged };
 }
 
 function lost(writer: RecordWriter, head: ChainPosition, now: number): WrittenRecord {

@@ -83,6 +83,13 @@ export interface SegmentContent {
   readonly damaged: boolean;
 }
 
+/** The file is gone, or its disk does not give it back: trying again does not help. (That there are no descriptors left is another matter.) */
+export function isUnreadable(error: unknown): boolean {
+  return (
+    error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "EIO")
+  );
+}
+
 /** Reads a whole segment. Undefined when there is nothing to read: it was being created when the process ended. */
 export function readSegment(file: string): SegmentContent | undefined {
   const bytes = readFileSync(file);
@@ -125,15 +132,17 @@ function startBefore(first: SpoolRecord | undefined): SegmentStart | undefined {
   return { after: { stream, seq: seq - 1, hash: prev }, startedAt: Date.parse(time) };
 }
 
+const segmentForm = /^(\d{6})-(\d{16})\.seg$/;
+
 /** The segments that count, oldest first. Leftovers of another generation are removed. */
 export function listSegments(directory: string): {
   readonly generation: number;
   readonly files: readonly { readonly file: string; readonly firstSeq: number }[];
 } {
-  const generation = Number(readMaybe(join(directory, generationFile)) ?? "0");
+  const generation = generationOf(directory);
   const files: { file: string; firstSeq: number }[] = [];
   for (const name of readdirSync(directory).sort()) {
-    const match = /^(\d{6})-(\d{16})\.seg$/.exec(name);
+    const match = segmentForm.exec(name);
     if (match === null) continue;
     const file = join(directory, name);
     if (Number(match[1]) === generation) files.push({ file, firstSeq: Number(match[2]) });
@@ -142,9 +151,20 @@ export function listSegments(directory: string): {
   return { generation, files };
 }
 
+/** Its segments, where it does not count: while the generation file names it they stay. */
+export function removeGeneration(directory: string, generation: number): void {
+  if (generation === generationOf(directory)) return;
+  for (const name of readdirSync(directory))
+    if (Number(segmentForm.exec(name)?.[1]) === generation) rmSync(join(directory, name));
+}
+
 /** Writes one whole segment and syncs it. For re-chaining, which happens at most a few times in a pod's life. */
 export function writeSegment(file: string, lines: Buffer): void {
   writeFileSync(file, lines, { mode: 0o600, flush: true });
+}
+
+function generationOf(directory: string): number {
+  return Number(readMaybe(join(directory, generationFile)) ?? "0");
 }
 
 export function setGeneration(directory: string, generation: number): void {

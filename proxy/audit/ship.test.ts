@@ -300,6 +300,22 @@ test("an operator that lost its store gets what the spool still has, and the res
   assert.deepEqual([events[1]?.body.gap?.from, events[1]?.body.gap?.to], [1, 40]);
 });
 
+test("an operator that loses its store again and again gets everything each time", async () => {
+  const spool = newSpool();
+  let operator = new Operator();
+  const ship = shipper({ spool, send: (batch) => operator.take(batch) });
+  for (let loss = 1; loss <= 12; loss += 1) {
+    operator = new Operator();
+    for (let n = 1; n <= 20; n += 1) spool.append("operation", body(n));
+    const until = performance.now() + 5_000;
+    while (ship.status().unshipped > 0 && performance.now() < until)
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    assert.equal(ship.status().unshipped, 0, `loss ${loss}: ${ship.status().failure ?? ""}`);
+    assert.deepEqual(operator.summaries().slice(-20), statements(1, 20));
+  }
+  assert.ok(ship.status().restarts > 8);
+});
+
 test("an operator whose store was set back a little is brought up to date from the spool", async () => {
   const spool = newSpool();
   const operator = new Operator();

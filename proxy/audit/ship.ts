@@ -27,8 +27,8 @@ export const defaultShipLimits: ShipLimits = {
 
 /** While flushing at the end, a failure is retried at least this often: what is left of the pod's grace is short. */
 const flushBackoffMs = 250;
-/** New stream names one process may start. A refusal that survives this many is a fault in a program, not in the data. */
-const maxRestarts = 8;
+/** New stream names in a row, without an event that the operator took between them. A refusal that survives this many is a fault in a program, not in the data. */
+const maxRestartsInRow = 8;
 
 export interface SignedBatch extends SpoolBatch {
   /** `EventDelivery.head` */
@@ -85,6 +85,7 @@ class SpoolShipper implements Shipper {
   #batches = 0;
   #failures = 0;
   #restarts = 0;
+  #restartsInRow = 0;
 
   constructor(options: ShipperOptions) {
     this.#options = options;
@@ -210,6 +211,7 @@ class SpoolShipper implements Shipper {
         ? gap(batch.stream, upTo + 1)
         : new Error(`the operator took none of the events from ${first} on`);
     this.#shippedEvents += upTo - first + 1;
+    this.#restartsInRow = 0;
     this.#next = upTo + 1;
     spool.acknowledge(upTo);
     // Only now: bytes of a delivery that was not taken whole may still be on their way.
@@ -232,8 +234,9 @@ class SpoolShipper implements Shipper {
   async #mend(error: unknown): Promise<void> {
     if (error instanceof SpoolDamaged) return this.#restart(error.message);
     const { spool } = this.#options;
-    const damage = this.#sent && (await spool.damage(this.#sent.first, this.#sent.last));
-    if (damage !== undefined) return this.#restart(damage);
+    const sent = this.#sent;
+    const damage = sent?.isReadBack === true && (await spool.damage(sent.first, sent.last));
+    if (typeof damage === "string") return this.#restart(damage);
     if (!(error instanceof IngestRefused)) return;
     const { code, expected, message, stream } = error.refusal;
     // A refusal that was on its way while the stream was restarted.
@@ -263,7 +266,8 @@ class SpoolShipper implements Shipper {
   }
 
   async #restart(reason: string, lost?: LostRange): Promise<void> {
-    if (this.#restarts >= maxRestarts) return;
+    if (this.#restartsInRow >= maxRestartsInRow) return;
+    this.#restartsInRow += 1;
     this.#restarts += 1;
     await this.#options.spool.restart(reason, lost);
     this.#next = this.#options.spool.acknowledgedSeq + 1;

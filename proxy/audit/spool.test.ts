@@ -352,6 +352,18 @@ test("read honours both limits and still gives one event that is larger than the
   assert.equal((await read(spool, 11)).events.length, 0);
 });
 
+test("a batch that is released twice gives its memory back once", async () => {
+  const spool = spoolIn(directory());
+  spool.append("operation", body(1));
+  const [first, second] = [await spool.read(1, limit), await spool.read(1, limit)];
+  first?.release();
+  first?.release();
+  first?.release();
+  spool.acknowledge(1);
+  second?.release();
+  assert.equal(spool.append("operation", body(2)).seq, 2);
+});
+
 test("contents are covered by the event through their digests, and cut at their bound between characters", async () => {
   const spool = spoolIn(directory());
   const long = "ö".repeat(maxContentBytes);

@@ -56,7 +56,9 @@ export interface SpoolBatch {
   readonly hash: string;
   /** One JSON line each (record.ts), with its newline, in any pieces. */
   readonly lines: readonly Buffer[];
-  /** Nobody looks at `lines` any more, and their memory may be used again. Without it they stay as they are. */
+  /** From files that may have been harmed since they were written, which `Spool.damage` tells; else from memory. */
+  readonly isReadBack: boolean;
+  /** Nobody looks at `lines` any more, and their memory may be used again. Without it they stay as they are; a second time does nothing. */
   release(): void;
 }
 
@@ -196,10 +198,16 @@ export class Spool {
    * events leave: after a loss of power the operator must never know one that this disk does not.
    */
   async read(from: number, limit: ReadLimit): Promise<SpoolBatch | undefined> {
-    await this.#writer.sync(this.#head.seq);
+    // While the disk is full, what it has must leave all the same: that makes room.
+    const failure: unknown = await this.#writer
+      .sync(this.#head.seq)
+      .catch((error: unknown) => error);
     const durable = this.#writer.durableSeq;
     const { stream } = this.#head;
-    if (from > durable) return undefined;
+    if (from > durable) {
+      if (failure !== undefined) throw failure;
+      return undefined;
+    }
     const within = { ...limit, events: Math.min(limit.events, durable - from + 1) };
     const recent = this.#recent.read(from, within);
     if (recent !== undefined) this.#reader.clear();
@@ -208,8 +216,20 @@ export class Spool {
     const newest = parts.at(-1);
     const hash = newest === undefined ? undefined : hashOf(newest, lastLine(newest));
     if (hash === undefined) throw new SpoolDamaged(notAsRecorded(last));
-    const release = (): void => slabs.forEach((slab) => slab.release());
-    return { stream, first: from, last, hash, lines: parts, release };
+    let held = slabs;
+    const release = (): void => {
+      for (const slab of held) slab.release();
+      held = [];
+    };
+    return {
+      stream,
+      first: from,
+      last,
+      hash,
+      lines: parts,
+      isReadBack: recent === undefined,
+      release,
+    };
   }
 
   /** What is wrong with the files of the events `from`..`last`; undefined when they hold what was recorded. */
@@ -311,7 +331,7 @@ export class Spool {
       segments: this.#segments,
       from: this.#acknowledged + 1,
       to: this.#head.seq,
-      unwritten: this.#writer.unwritten(),
+      inMemory: [...this.#recent.texts(), ...this.#writer.unwritten()],
       segmentBytes: this.#limits.segmentBytes,
       now: this.#clock(),
     });
@@ -355,9 +375,12 @@ export class Spool {
     const input = { type, body, contents, time: this.#time() };
     const { event, line } = this.#records.make(this.#head, input);
     const { seq } = event.header;
-    let segment = this.#segments.at(-1);
-    if (segment === undefined || segment.bytes + line.length > this.#limits.segmentBytes)
-      segment = this.#begin(seq);
+    const newest = this.#segments.at(-1);
+    // One that has no event yet takes a line of any length.
+    const hasRoom =
+      newest !== undefined &&
+      (newest.firstSeq === seq || newest.bytes + line.length <= this.#limits.segmentBytes);
+    const segment = hasRoom ? newest : this.#begin(seq);
     this.#writer.push(segment.file, segment.bytes, line, seq);
     segment.bytes += line.length;
     this.#bytes += line.length;

@@ -1,5 +1,6 @@
 // Group commit: one writer in flight, lines gathered while it works, one fdatasync for everyone who waits for one.
 import { ProxyError } from "../errors.ts";
+import { textsIn } from "./lines.ts";
 import { LogFile } from "./log-file.ts";
 import { type Piece, type Slab, type SlabPool } from "./slabs.ts";
 
@@ -92,9 +93,7 @@ export class GroupWriter {
   /** Lines taken and not in their file yet. */
   unwritten(): readonly string[] {
     const inFlight = this.#current === undefined ? [] : [this.#current];
-    return [...inFlight, ...this.#chunks].flatMap((chunk) =>
-      linesOf(chunk).toString("utf8").split("\n").filter(Boolean),
-    );
+    return [...inFlight, ...this.#chunks].flatMap((chunk) => textsIn(linesOf(chunk)));
   }
 
   /** Takes the line that a new file begins with. `firstSeq`: the number of its first event. */

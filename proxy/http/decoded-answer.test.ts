@@ -146,3 +146,32 @@ test("an agent that leaves ends what the decoder still holds", async () => {
   assert.equal((await over).error?.message, "gone");
   assert.ok(!asked.includes("abort"), "the upstream had ended and may carry the next request");
 });
+
+test("what follows behind the end of an encoded answer is never left out as if it were not there", async () => {
+  const body = Buffer.from("abc".repeat(1_000));
+  for (const [encoding, encode] of Object.entries(encoders))
+    for (const rest of [Buffer.from("rest"), encode(body).subarray(0, -1), encode(body)])
+      for (const isApart of [false, true]) {
+        const { decoded, upstream, over, asked } = setUp();
+        decoded.onResponseStart(upstream, 200, { "content-encoding": encoding });
+        const whole = encode(body);
+        const pieces = isApart ? [whole, rest] : [Buffer.concat([whole, rest])];
+        for (const piece of pieces) decoded.onResponseData(upstream, piece);
+        decoded.onResponseEnd(upstream, {});
+        const heard = await over;
+        if (heard.error === undefined)
+          assert.equal(heard.body.length, 2 * body.length, `${encoding} ${rest.length}`);
+        else assert.ok(asked.includes("abort"));
+      }
+});
+
+test("an upstream that never stops behind the end of an encoded answer is given up", async () => {
+  for (const [encoding, encode] of Object.entries(encoders)) {
+    const { decoded, upstream, over, asked } = setUp();
+    decoded.onResponseStart(upstream, 200, { "content-encoding": encoding });
+    decoded.onResponseData(upstream, encode(Buffer.from("answer")));
+    decoded.onResponseData(upstream, Buffer.alloc(64 * 1024, "x"));
+    assert.ok((await over).error instanceof Error, encoding);
+    assert.ok(asked.includes("abort"), encoding);
+  }
+});

@@ -1,27 +1,10 @@
 // An answer that an upstream encoded although it was asked not to, read as what it says: who masks, counts and records it hears of it
 // decoded, and so does the agent.
-import {
-  createBrotliDecompress,
-  createGunzip,
-  createInflate,
-  createZstdDecompress,
-} from "node:zlib";
-import type { Transform } from "node:stream";
-
 import { ProxyError } from "../errors.ts";
+import { decoders } from "./decoders.ts";
+import type { Decoder } from "./decoders.ts";
 import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
 import type { AnswerHeaders } from "./upstream-parser.ts";
-
-/** Pieces of what comes out; what waits of it is no more than one of them and what one read brought in. */
-const options = { chunkSize: 16 * 1024, highWaterMark: 16 * 1024 };
-
-const decoders: ReadonlyMap<string, () => Transform> = new Map<string, () => Transform>([
-  ["gzip", () => createGunzip(options)],
-  ["x-gzip", () => createGunzip(options)],
-  ["deflate", () => createInflate(options)],
-  ["br", () => createBrotliDecompress(options)],
-  ["zstd", () => createZstdDecompress(options)],
-]);
 
 /** They speak of the bytes that came. */
 const untrue: ReadonlySet<string> = new Set([
@@ -39,9 +22,11 @@ export class DecodedAnswer implements AnswerHandler, AnswerControl {
   readonly #handler: AnswerHandler;
   readonly #method: string;
   #upstream: AnswerControl | undefined;
-  #decoder: Transform | undefined;
+  #decoder: Decoder | undefined;
   /** The upstream has said everything; what is left is in the decoder. */
   #hasCome = false;
+  /** Of the body, encoded. */
+  #received = 0;
   #isOver = false;
   #trailers: AnswerHeaders = noTrailers;
 
@@ -69,9 +54,13 @@ export class DecodedAnswer implements AnswerHandler, AnswerControl {
   }
 
   onResponseData(control: AnswerControl, chunk: Buffer): void {
-    if (this.#decoder === undefined) this.#handler.onResponseData(this, chunk);
+    if (this.#decoder === undefined) {
+      this.#handler.onResponseData(this, chunk);
+      return;
+    }
+    this.#received += chunk.length;
     // A copy: the chunk is valid only while this is called.
-    else if (!this.#isOver && !this.#decoder.write(Buffer.from(chunk))) control.pause();
+    if (!this.#isOver && !this.#decoder.write(Buffer.from(chunk))) control.pause();
   }
 
   onResponseEnd(_control: AnswerControl, trailers: AnswerHeaders): void {
@@ -105,7 +94,7 @@ export class DecodedAnswer implements AnswerHandler, AnswerControl {
     else this.#upstream?.abort(reason);
   }
 
-  #decoderOf(status: number, headers: AnswerHeaders): (() => Transform) | undefined {
+  #decoderOf(status: number, headers: AnswerHeaders): (() => Decoder) | undefined {
     const encoding = headers["content-encoding"];
     const hasBody = this.#method !== "HEAD" && status >= 200 && status !== 204 && status !== 304;
     // A part of an encoded whole decodes to nothing.
@@ -113,26 +102,33 @@ export class DecodedAnswer implements AnswerHandler, AnswerControl {
     return decoders.get(encoding.trim().toLowerCase());
   }
 
-  #listenTo(decoder: Transform): Transform {
+  #listenTo(decoder: Decoder): Decoder {
     decoder.on("data", (chunk: Buffer) => {
       if (!this.#isOver) this.#handler.onResponseData(this, chunk);
     });
     decoder.on("drain", () => this.#upstream?.resume());
     decoder.on("end", () => {
       if (this.#isOver) return;
+      // Something follows that it did not take.
+      if (!this.#hasCome || decoder.bytesWritten !== this.#received) {
+        this.#broken();
+        return;
+      }
       this.#isOver = true;
       this.#handler.onResponseEnd(this, this.#trailers);
     });
-    decoder.on("error", (error) => {
-      const reason = new ProxyError(
-        "UpstreamProtocol",
-        "the upstream's answer is not encoded as its Content-Encoding says",
-        { cause: error },
-      );
-      this.#upstream?.abort(reason);
-      this.#fail(reason);
-    });
+    decoder.on("error", (error) => this.#broken(error));
     return decoder;
+  }
+
+  #broken(cause?: Error): void {
+    const reason = new ProxyError(
+      "UpstreamProtocol",
+      "the upstream's answer is not encoded as its Content-Encoding says",
+      { cause },
+    );
+    this.#upstream?.abort(reason);
+    this.#fail(reason);
   }
 
   #fail(error: Error): void {

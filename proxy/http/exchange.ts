@@ -17,7 +17,7 @@ import type { Prefix } from "./body.ts";
 import type { BodyBudget, BodyShare } from "./body-budget.ts";
 import type { ClientConnection } from "./client.ts";
 import { DecodedAnswer } from "./decoded-answer.ts";
-import { agentHeaders } from "./headers.ts";
+import { agentHeaders, besideHeaders } from "./headers.ts";
 import type { InboundAnswer, InboundEvents, InboundRequest } from "./inbound.ts";
 import type { AnswerRules } from "./headers.ts";
 import { detected } from "./mask-answer.ts";
@@ -352,7 +352,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Of what comes before and behind an answer; fields that may not be shown are left out, and nothing hangs on them. */
   #headers(headers: ResponseHeaders): string[] {
     try {
-      return agentHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
+      return besideHeaders(this.#mask?.headers(headers) ?? headers, this.#rules);
     } catch {
       return [];
     }

@@ -153,9 +153,12 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#hasBegun = true;
     this.#movedAt = performance.now();
     const isEmpty = this.method === "HEAD" || status === 204 || status === 205 || status === 304;
+    const fields = fieldsByName(headers);
+    // RFC 9110 section 8.6; clients take it for a fault.
+    if (status === 204) delete fields["content-length"];
     this.#say(() =>
       this.#stream.respond(
-        { ...fieldsByName(headers), ":status": status },
+        { ...fields, ":status": status },
         // With trailers still to come Node does not end the stream by itself, not even when it is reset: see `abort`.
         isEmpty ? { endStream: true } : { waitForTrailers: true },
       ),

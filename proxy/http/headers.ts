@@ -1,9 +1,10 @@
 // The headers of the two messages we send: to the upstream with the lease's credential, to the agent without what belongs to the other hop. Pure.
 import type { Endpoint, HeaderField, Lease } from "../../contract/control.ts";
 import { ProxyError } from "../errors.ts";
-import { concealCredential } from "./credential/conceal.ts";
+import { concealCredential, concealInFields } from "./credential/conceal.ts";
 import { hideCredential } from "./credential/query.ts";
 import type { RequestHead } from "./head.ts";
+import { saysWhatMessageIs } from "./trailer-names.ts";
 
 /** Response headers that belong to the upstream's hop, or (`alt-svc`) would lead the agent past this proxy. */
 const hopByHop: ReadonlySet<string> = new Set([
@@ -80,7 +81,7 @@ export class SentHeaders {
 /** What of an answer's headers is not the agent's to see. */
 export interface AnswerRules {
   readonly passesCookies: boolean;
-  /** Takes a credential that the request carried in its query out of a value. */
+  /** Takes the credential that the request carried out of a value. */
   readonly hide: ((value: string) => string) | undefined;
   /** Takes any credential out of a text of the answer that is recorded. */
   readonly conceal: (text: string) => string;
@@ -98,7 +99,7 @@ export function answerRules(grant: {
   const { lease, endpoint } = grant;
   const rules: AnswerRules = {
     passesCookies: endpoint.cookies !== undefined,
-    hide: lease.kind === "query" ? hideCredential(lease) : undefined,
+    hide: lease.kind === "query" ? hideCredential(lease) : concealInFields(lease),
     conceal: (text) => concealCredential(lease)(text),
   };
   rulesOf.set(grant, rules);
@@ -123,6 +124,15 @@ export function agentHeaders(
   if (hide !== undefined)
     for (let at = 1; at < result.length; at += 2) result[at] = hide(result[at] ?? "");
   return result;
+}
+
+/**
+ * What of the fields before (1xx) and behind an answer travels to the agent, flat. None says what the answer is: whoever believed a length
+ * there would take another answer out of the same bytes.
+ */
+export function besideHeaders(...answer: Parameters<typeof agentHeaders>): string[] {
+  const flat = agentHeaders(...answer);
+  return flat.filter((_, at) => !saysWhatMessageIs(flat[at - (at % 2)] ?? ""));
 }
 
 /** Which names the agent cannot say, because we do. */

@@ -1,23 +1,11 @@
 // A request body as the text that it is: its content-encoding removed, within the bounds of what is read. What was read goes on, without the
 // encoding: no upstream unpacks it in another way.
-import { promisify } from "node:util";
-import { brotliDecompress, gunzip, inflate, zstdDecompress } from "node:zlib";
-
 import { withoutHalves } from "../../policy/llm/json.ts";
 import { ProxyError } from "../errors.ts";
 import { tooLarge } from "./asked.ts";
+import { decoders } from "./decoders.ts";
+import { Gathered } from "./gathered.ts";
 import type { RequestHead } from "./head.ts";
-
-type Decode = (body: Buffer, options: { readonly maxOutputLength: number }) => Promise<Buffer>;
-
-/** RFC 9110 section 8.4.1, and RFC 8878 for zstd. Only one at a time is read: nobody sends two. */
-const decoders: ReadonlyMap<string, Decode> = new Map<string, Decode>([
-  ["gzip", promisify<Buffer, { readonly maxOutputLength: number }, Buffer>(gunzip)],
-  ["x-gzip", promisify<Buffer, { readonly maxOutputLength: number }, Buffer>(gunzip)],
-  ["deflate", promisify<Buffer, { readonly maxOutputLength: number }, Buffer>(inflate)],
-  ["br", promisify<Buffer, { readonly maxOutputLength: number }, Buffer>(brotliDecompress)],
-  ["zstd", promisify<Buffer, { readonly maxOutputLength: number }, Buffer>(zstdDecompress)],
-]);
 
 /**
  * Throws ProxyError for an encoding that is not known, a body that is not what it says, and one that is larger than the limit.
@@ -37,14 +25,26 @@ export async function decodedBody(
       "MalformedRequest",
       `the Content-Encoding of ${what} is none of ${[...decoders.keys()].join(", ")}; send the body without one`,
     );
+  const decoder = decode();
+  const text = new Gathered();
   try {
-    return await decode(body, { maxOutputLength: limit });
+    decoder.end(body);
+    for await (const piece of decoder) {
+      if (!Buffer.isBuffer(piece)) continue;
+      text.add(piece);
+      if (text.length > limit) throw tooLarge(limit, what);
+    }
   } catch (error) {
-    if (error instanceof RangeError) throw tooLarge(limit, what);
-    throw new ProxyError("MalformedRequest", `the body of ${what} is not encoded as it says`, {
-      cause: error,
-    });
+    throw error instanceof ProxyError ? error : falselyEncoded(what, error);
   }
+  if (decoder.bytesWritten !== body.length) throw falselyEncoded(what);
+  return Buffer.from(text.whole());
+}
+
+function falselyEncoded(what: string, cause?: unknown): ProxyError {
+  return new ProxyError("MalformedRequest", `the body of ${what} is not encoded as it says`, {
+    cause,
+  });
 }
 
 /**

@@ -4,7 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { test, type TestContext } from "node:test";
 import { ProxyError } from "../errors.ts";
 import { ReadBuffer } from "./read-buffer.ts";
-import type { AnswerControl, AnswerHandler } from "./upstream-connection.ts";
+import type { AnswerControl, AnswerHandler, Connected } from "./upstream-connection.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 
 interface Upstream {
@@ -177,6 +177,32 @@ test("a failed attempt to connect fails one request; the others find another", a
   const second = send(pool, "/second");
   await assert.rejects(first, /refused/);
   assert.equal((await second).body, "/second");
+  await pool.close();
+});
+
+test("where one connection is opened for everyone who waits, its failure is everyone's, and the next request tries again", async (t) => {
+  const target = await upstream(t, echo);
+  const attempt = Promise.withResolvers<Connected>();
+  let attempts = 0;
+  const pool = new UpstreamPool({
+    host: "orders",
+    maxConnections: 2,
+    mayBeH2: true,
+    now: () => performance.now(),
+    connect: async () => {
+      attempts += 1;
+      if (attempts === 1) return attempt.promise;
+      const socket = connect({ port: target.port, host: "127.0.0.1" });
+      await once(socket, "connect");
+      return { socket };
+    },
+  });
+  const waiting = Array.from({ length: 100 }, (_, at) => send(pool, `/${at}`));
+  const settled = Promise.allSettled(waiting);
+  attempt.reject(new Error("it did not answer in time"));
+  for (const one of await settled) assert.equal(one.status, "rejected");
+  assert.equal(attempts, 1);
+  assert.equal((await send(pool, "/next")).body, "/next");
   await pool.close();
 });
 

@@ -91,6 +91,16 @@ export class UpstreamPool {
     return this.#opening === 0 && this.#open.size < maxShared;
   }
 
+  /**
+   * An attempt for one of those who wait failed; where one is opened for all of them and nothing else could carry them, for all: each
+   * trying for itself, the last would hear after hours of an upstream that does not answer.
+   */
+  #failWaiting(error: Error): void {
+    const isForAll = this.#isH2 !== false && this.#open.size === 0;
+    const failed = this.#waiting.splice(0, isForAll ? Infinity : 1);
+    for (const { handler } of failed) handler.onResponseError(null, error);
+  }
+
   #takeFree(): UpstreamLink | undefined {
     for (const link of this.#shared) if (link.isFree) return link;
     for (let last = this.#free.pop(); last !== undefined; last = this.#free.pop())
@@ -121,7 +131,7 @@ export class UpstreamPool {
       },
       (error: unknown) => {
         this.#opening -= 1;
-        this.#waiting.shift()?.handler.onResponseError(null, asError(error));
+        this.#failWaiting(asError(error));
         this.#reopen();
         this.#settle();
       },
@@ -172,7 +182,8 @@ export class UpstreamPool {
   readonly #closedShared = (link: UpstreamH2): void => {
     this.#shared.splice(this.#shared.indexOf(link), 1);
     // Opened for those that wait, and it allowed nothing: another would not either.
-    if (!link.hasCarried) this.#waiting.shift()?.handler.onResponseError(null, useless());
+    this.#open.delete(link);
+    if (!link.hasCarried) this.#failWaiting(useless());
     this.#closed(link);
   };
 

@@ -5,12 +5,15 @@ import { protocolName } from "./sql-prepared.ts";
 const maxCursors = 256;
 /** Different texts under one name, which programs that read different tables by one cursor need; more is refused at FETCH. */
 const maxTextsPerCursor = 64;
+/** Characters of all those texts together; what more is declared cannot be read by FETCH. */
+const maxDeclaredLength = 1024 * 1024;
 /** Names of portals bound in one transaction; behind more, no name is certain to be a cursor of SQL until it ends. */
 const maxPortals = 1_000;
 
 export class Cursors {
   /** Undefined for a name of which too many texts are known. */
   readonly #declared = new Map<string, readonly string[] | undefined>();
+  #declaredLength = 0;
   readonly #portals = new Set<string>();
   #tooManyPortals = false;
   #unseen = false;
@@ -27,9 +30,12 @@ export class Cursors {
     const key = protocolName(name);
     const known = this.#declared.has(key) ? this.#declared.get(key) : [];
     if (known?.includes(text) === true) return;
-    const tooMany = known === undefined || known.length >= maxTextsPerCursor;
-    if (this.#declared.size < maxCursors || this.#declared.has(key))
-      this.#declared.set(key, tooMany ? undefined : [...known, text]);
+    if (this.#declared.size >= maxCursors && !this.#declared.has(key)) return;
+    const length = this.#declaredLength + text.length;
+    const tooMany =
+      known === undefined || known.length >= maxTextsPerCursor || length > maxDeclaredLength;
+    this.#declared.set(key, tooMany ? undefined : [...known, text]);
+    if (!tooMany) this.#declaredLength = length;
   }
 
   /** Something that may open cursors was sent while nobody kept their texts: no name is certain any more. */

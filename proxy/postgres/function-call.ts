@@ -40,7 +40,7 @@ export async function lookUpFunction(
     const rows = await deadline.race(
       look((ask) =>
         ask(
-          `SELECT space.nspname, called.proname FROM pg_catalog.pg_proc AS called JOIN pg_catalog.pg_namespace AS space ON space.oid = called.pronamespace WHERE called.oid = ${oid}`,
+          `SELECT space.nspname, called.proname FROM pg_catalog.pg_proc AS called JOIN pg_catalog.pg_namespace AS space ON space.oid OPERATOR(pg_catalog.=) called.pronamespace WHERE called.oid OPERATOR(pg_catalog.=) ${oid}::pg_catalog.oid`,
         ),
       ),
     );

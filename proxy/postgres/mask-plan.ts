@@ -158,11 +158,19 @@ function isMisplaced(field: Field, column: Column | undefined): boolean {
 
 function cellOf(compiled: Compiled, field: Field, column: Column | undefined, draft: Draft): Cell {
   const masked = compiled.prover?.masked.byOid.get(field.table)?.get(field.attribute);
-  if (masked !== undefined) return itself(compiled, field, masked, draft);
+  if (masked !== undefined && !isTraced(compiled, field, column))
+    return itself(compiled, field, masked, draft);
   if (column === undefined || column.taint.size === 0 || isPlain(compiled, field)) return undefined;
   return column.identity === undefined
     ? constant(column.taint, field, draft)
     : itself(compiled, field, column.identity, draft);
+}
+
+/** A view's column has the masks of what it shows beside its own; its lineage knows them all. */
+function isTraced({ catalog }: Compiled, { table }: Field, column: Column | undefined): boolean {
+  return (
+    column !== undefined && column.taint.size > 0 && catalog?.byOid.get(table)?.kind === "view"
+  );
 }
 
 /** The very column of a table, which is not masked, whatever its lineage was taken for. */

@@ -23,6 +23,8 @@ const ttlMs = 60_000;
 const maxDatabases = 16;
 /** Texts whose calls are remembered; where a database has no such function nothing is looked at. */
 const maxTexts = 1_000;
+/** Longer texts are rarely sent twice. */
+const maxRememberedText = 4 * 1024;
 /** A server that does not answer must not hold the client for ever. */
 const timeoutMs = 15_000;
 
@@ -135,6 +137,7 @@ export class OverloadSource {
     const found = known.calls.get(shape);
     if (found !== undefined) return found;
     const calls = this.#options.callsOf(shape, known.overloads);
+    if (shape.length > maxRememberedText) return calls;
     if (known.calls.size >= maxTexts) known.calls.clear();
     known.calls.set(shape, calls);
     return calls;

@@ -293,14 +293,16 @@ export class Reader {
   }
 }
 
-/** Decided at Bind already or continued under one approval, while the same rules are in force; else decided now. */
+/** Decided at Bind already or continued under one approval, while rules and marks are the same; else decided now. */
 function executionOf(
   portal: Portal,
-  { generation, now }: Pick<Exchange, "generation" | "now">,
+  { generation, now, options }: Pick<Exchange, "generation" | "now" | "options">,
   run: (() => Execution) | undefined,
 ): Execution {
   const { execution } = portal;
-  if (execution?.passage !== undefined && execution.generation === generation) {
+  const isSame =
+    execution?.generation === generation && execution?.passage?.marks === options.session.marks;
+  if (execution?.passage !== undefined && isSame) {
     const continues = execution.passage.decision.verdict === "hold";
     if (continues || !portal.executed) {
       portal.executed = true;

@@ -29,6 +29,7 @@ import { admitReplication, studyReplication } from "./replication.ts";
 import type { Room } from "./room.ts";
 import { SearchPath } from "./search-path.ts";
 import { SchemaChanges } from "./schema-changes.ts";
+import { studyIn } from "./server-encoding.ts";
 import { heldSettings, SessionSettings } from "./session-settings.ts";
 import { chooseDatabase, readStartupParameters } from "./startup-parameters.ts";
 import type { Startup } from "./startup-parameters.ts";
@@ -143,10 +144,11 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     chunks,
   };
   const changes = new SchemaChanges();
+  const study = studyIn(upstream.parameters.get("server_encoding"), room.study);
   const exchange = new Exchange({
     gate,
     session,
-    study: startup.replication === undefined ? room.study : studyReplication(room.study),
+    study: startup.replication === undefined ? study : studyReplication(study),
     replication: startup.replication,
     masks: new MaskSource({
       engine: room.masks,

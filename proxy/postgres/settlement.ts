@@ -4,7 +4,6 @@ import type { Bundle } from "../../policy/bundle.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant, Passage } from "../pipeline.ts";
 import { loadCatalog } from "./catalog-load.ts";
-import { CopyDigest } from "./copy-digest.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
@@ -15,8 +14,8 @@ import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
-import { RowRecorder } from "./row-recorder.ts";
 import { checkSearchPath } from "./search-path.ts";
+import { isOutdated, refusedSince, runUnder } from "./second-look.ts";
 import { followRules } from "./session-follow.ts";
 import type { Statement } from "./statements.ts";
 
@@ -107,12 +106,10 @@ export class Settlement {
         if (passage instanceof Promise)
           return passage
             .finally(() => this.#notices.end())
-            .then((taken) => this.#stillHeld(execution, taken, begun))
+            .then((taken) => this.#since(segment, index, execution, taken, begun))
             .then(
-              (taken) =>
-                this.#taken(segment, index, execution, taken) ??
-                this.#replaced(request, index) ??
-                this.#from(segment, index + 1, begun),
+              (refused) =>
+                refused ?? this.#replaced(request, index) ?? this.#from(segment, index + 1, begun),
             );
         const refused = this.#taken(segment, index, execution, passage);
         if (refused !== undefined) return refused;
@@ -212,10 +209,7 @@ export class Settlement {
     const halfSent = begun && this.#x.status === "I";
     const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
-    execution.generation = bundle.generation;
-    execution.limits = bundle.limits;
-    execution.masking = masking;
-    if (bundle.recording.detail === "Full") recordFully(execution);
+    runUnder(execution, grant, masking);
     if (this.#mayShowAnother(masking, execution.understood)) {
       masks.stale();
       return this.#passAfterCatalog(execution, begun);
@@ -230,25 +224,27 @@ export class Settlement {
     return this.#refuseAs(execution, "MaskNotProvable", unproven);
   }
 
-  /** The rules may have changed while a person was asked or an intent was written: the database must follow those in force now. */
-  async #stillHeld(execution: Execution, passage: Passage, begun: boolean): Promise<Passage> {
-    const grant = this.#x.options.gate.current();
-    const { settings } = this.#x;
-    if (!passage.go || grant === undefined || !settings.behind(grant.prepared)) return passage;
-    try {
-      await followRules(this.#x, grant.prepared, begun);
-    } catch (error) {
-      passage.done({ status: "denied", error: "UpstreamProtocol" });
-      return { go: false, error: asProxyError(error, this.#x.connection) };
+  /** Rules, masks and limits may have changed while a person was asked or an intent was written, also for what stands before it and is not sent yet. */
+  async #since(
+    segment: readonly Request[],
+    index: number,
+    execution: Execution,
+    passage: Passage,
+    begun: boolean,
+  ): Promise<Settled> {
+    const refused = this.#taken(segment, index, execution, passage);
+    const first = segment.find(({ execution: decided }) => decided?.passage !== undefined);
+    const isLate =
+      passage.decision?.verdict === "hold" || isOutdated(this.#x, first?.execution, begun);
+    const last = refused === undefined ? index : index - 1;
+    for (let at = isLate ? 0 : index; at <= last; at++) {
+      const decided = at === index ? execution : segment[at]?.execution;
+      const error = decided && (await refusedSince(this.#x, decided, begun));
+      if (decided === undefined || error === undefined) continue;
+      decided.finish("denied", this.#x.now(), error.code);
+      return { at: startOf(segment, at), answer: this.#answerTo(decided, error) };
     }
-    const undoes = settings.refuses(grant.prepared, execution.understood);
-    if (undoes === undefined) return passage;
-    passage.done({ status: "denied", error: "Denied" });
-    return {
-      go: false,
-      decision: passage.decision,
-      error: new ProxyError("Denied", `connection ${this.#x.connection}: ${undoes}`),
-    };
+    return refused;
   }
 
   /** The rules changed, or the agent reset its session: the database follows first. */
@@ -336,11 +332,6 @@ export class Settlement {
     const answer = this.#answerTo(execution, passage.error);
     return { at: startOf(segment, index), answer };
   }
-}
-
-function recordFully(execution: Execution): void {
-  execution.recorder = new RowRecorder();
-  if (execution.understood.copies) execution.copied = new CopyDigest();
 }
 
 const endsChangesWithMore =

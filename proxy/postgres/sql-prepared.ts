@@ -25,23 +25,30 @@ export class SqlPrepared {
     return this.#known.get(name);
   }
 
-  add(name: string, prepared: Prepared): void {
+  /** Returns the bytes that it takes. */
+  add(name: string, prepared: Prepared): number {
     this.#known.set(name, prepared);
+    return bytesOf(prepared);
   }
 
   /** Returns the bytes that are free again. */
   forget(name: string): number {
-    const bytes = this.#known.get(name)?.text.length ?? 0;
+    const known = this.#known.get(name);
+    const bytes = known === undefined ? 0 : bytesOf(known);
     this.#known.delete(name);
     return bytes;
   }
 
   forgetAll(): number {
     let bytes = 0;
-    for (const { text } of this.#known.values()) bytes += text.length;
+    for (const prepared of this.#known.values()) bytes += bytesOf(prepared);
     this.#known.clear();
     return bytes;
   }
+}
+
+function bytesOf({ text, statement }: Prepared): number {
+  return text.length + statement.bytes;
 }
 
 /** What `EXECUTE name(values)` does: the prepared statement with these parameters, decided and masked as that. */

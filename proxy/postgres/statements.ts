@@ -13,8 +13,8 @@ import { UnreadCode, unknownSince } from "./unread-code.ts";
 export const maxNamedTogether = 48 * 1024 * 1024;
 /** What a session may keep prepared or bound; a driver that leaks statements is told so before we run out of memory. */
 export const maxNamedBytes = 16 * 1024 * 1024;
-/** What a statement or portal costs beside its text or parameters. */
-const namedOverheadBytes = 2 * 1024;
+/** What a statement or portal costs beside its text, names and parameters. */
+const namedOverheadBytes = 1792;
 
 /** Bytes of prepared statements and portals of all sessions. */
 export class NamedTotal {
@@ -46,7 +46,7 @@ export class Statement {
     this.parameterTypes = parameterTypes;
     this.#declaredTypes = parameterTypes;
     this.bySql = bySql;
-    this.bytes = understood.text.length + namedOverheadBytes;
+    this.bytes = understood.text.length + understood.bytes + namedOverheadBytes;
   }
 
   /** What its Parse or PREPARE said of parameters: with other types the same bytes are other values. */
@@ -291,8 +291,7 @@ export class Registry {
           this.#forgetNamed(name);
           const understood = study(nameUse.query);
           const statement = new Statement(name, understood, [], text);
-          this.#inSql.add(name, { text, understood, statement });
-          this.#count(text.length);
+          this.#count(this.#inSql.add(name, { text, understood, statement }));
         }
         break;
       case "DEALLOCATE":

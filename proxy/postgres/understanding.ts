@@ -3,6 +3,8 @@ import type { Access, SqlOperation, StatementKind } from "../../policy/operation
 import type { SqlRecognition } from "../../policy/sql/recognise.ts";
 import type { SqlNameUse } from "../../policy/sql/sql-names.ts";
 import { summarise } from "../../policy/sql/summary.ts";
+import { createTextCache } from "../../policy/sql/text-cache.ts";
+import { sqlWeight } from "../../policy/sql/weight.ts";
 import { errorResponse } from "./messages.ts";
 import { shapeOf } from "./shape.ts";
 
@@ -18,6 +20,8 @@ export interface Understood {
   readonly shape: string;
   /** Without parameters. */
   readonly operation: SqlOperation;
+  /** What its names take to keep, estimated. */
+  readonly bytes: number;
   /** May start COPY: the client's next bytes may be data, so nothing is read ahead. */
   readonly copies: boolean;
   /** Changes something and may return rows: a result that is cut off must not commit. */
@@ -34,16 +38,22 @@ export interface Understood {
   readonly addsFunctions: boolean;
   /** Begins or ends transactions and does nothing else. */
   readonly onlyTransaction: boolean;
+  /** A name in it may be another in a database that is not UTF-8. */
+  readonly namesVary: boolean;
   /** A command of the replication protocol, not SQL. */
   readonly replicates?: true;
   /** The text is no SQL: what PostgreSQL itself would answer. */
   readonly syntaxError: Buffer | undefined;
 }
 
-/** Distinct texts a room remembers; about 4 MiB at this length. */
+/** Distinct texts a room remembers. */
 const maxTexts = 1_000;
+/** What they may take together: all of them at the usual length, or at a length of 4 KiB. */
+const maxTextBytes = 12 * 1024 * 1024;
 /** Longer texts are rarely sent twice. */
 const maxRememberedText = 4 * 1024;
+/** What is known of a text beside its names. */
+const understoodBytes = 1024;
 
 const readingKinds: ReadonlySet<StatementKind> = new Set<StatementKind>([
   "select",
@@ -71,24 +81,19 @@ const namesPattern = /\b(?:prepare|deallocate|declare|close|discard|execute)\b/i
 const functionsPattern = /\b(?:function|procedure|routine|operator|aggregate|extension|alter)\b/i;
 
 export function createStudy(recognise: Recognise): (text: string) => Understood {
-  const known = new Map<string, Understood>();
+  const known = createTextCache<Understood>(maxTexts, maxTextBytes);
   const study = (text: string): Understood => {
     const found = known.get(text);
     if (found !== undefined) return found;
     const understood = understand(text, recognise(text));
-    if (text.length > maxRememberedText) return understood;
-    if (known.size >= maxTexts) {
-      // The oldest goes; a driver's own statements come back at the cost of one look.
-      for (const oldest of known.keys()) {
-        known.delete(oldest);
-        break;
-      }
-    }
-    known.set(text, understood);
+    if (text.length <= maxRememberedText)
+      known.set(text, understood, understoodBytes + understood.bytes);
     return understood;
   };
   return (text) => {
-    const shape = known.has(text) ? undefined : shapeOf(text);
+    const found = known.get(text);
+    if (found !== undefined) return found;
+    const shape = shapeOf(text);
     if (shape === undefined) return study(text);
     const like = study(shape);
     // What is wrong with a text is said about the text itself.
@@ -109,7 +114,7 @@ function noTokens(): never {
 
 export function understand(
   text: string,
-  { operation: recognised, syntaxError, nameUse, instead }: SqlRecognition,
+  { operation: recognised, syntaxError, nameUse, instead, namesVary }: SqlRecognition,
 ): Understood {
   const operation: SqlOperation = { ...recognised, params: [] };
   const { statements } = operation.facts;
@@ -122,6 +127,7 @@ export function understand(
     replaced: instead !== undefined,
     shape: instead ?? text,
     operation,
+    bytes: sqlWeight(operation),
     copies: opaque || statements.includes("copy"),
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
     changesNames: opaque || namesPattern.test(text),
@@ -135,6 +141,7 @@ export function understand(
       operation.accesses.every(
         (access) => access.kind === "statement" && access.statement === "transaction",
       ),
+    namesVary: namesVary === true,
     syntaxError:
       syntaxError === undefined
         ? undefined

@@ -3,12 +3,13 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { SecureContext, TLSSocketOptions } from "node:tls";
 
+import { ProxyError } from "../errors.ts";
 import { serverContext } from "./authority.ts";
 import type { PodAuthority } from "./authority.ts";
 
 export interface TlsTerminatorOptions {
   readonly authority: PodAuthority;
-  /** A handshake that failed, for a log line. */
+  /** A handshake that failed: a ProxyError where the client asked for what is not served, which is for the record; else for a log line. */
   readonly onFailure?: (error: Error) => void;
 }
 
@@ -35,7 +36,12 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
   const sni: NonNullable<TLSSocketOptions["SNICallback"]> = (name, answer) => {
     if (authority.knows(name.toLowerCase())) answer(null, authority.secureContextFor(name));
     else
-      answer(new RangeError(`no Connection of this pod has the host name ${JSON.stringify(name)}`));
+      answer(
+        new ProxyError(
+          "ConnectionUnknown",
+          `no Connection of this pod has the host name ${JSON.stringify(name)} of this TLS handshake`,
+        ),
+      );
   };
   // The client's own order. Undefined makes OpenSSL send the alert no_application_protocol, which names the cause to the client.
   const alpn: NonNullable<TLSSocketOptions["ALPNCallback"]> = ({ protocols }) =>
@@ -61,16 +67,17 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
         ALPNCallback: alpn,
       });
       const fail = (error: Error): void => {
-        options.onFailure?.(error);
+        options.onFailure?.(isUnreadable(error) ? unreadable("cannot be read", error) : error);
         secure.destroy();
         socket.destroy();
       };
       const timer = setTimeout(
-        () => fail(new Error(`no TLS handshake within ${handshakeTimeoutMs} ms`)),
+        () => fail(unreadable(`did not end within ${handshakeTimeoutMs} ms`)),
         handshakeTimeoutMs,
       );
+      const left = (): void => fail(new Error("the client left within its handshake"));
       handshakes.add(secure);
-      secure.once("error", fail);
+      secure.once("error", fail).once("end", left);
       secure.once("close", () => {
         clearTimeout(timer);
         handshakes.delete(secure);
@@ -80,7 +87,7 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
         handshakes.delete(secure);
         // From here on an error is the room's; without any listener it would end the process.
         secure.on("error", () => secure.destroy());
-        secure.off("error", fail);
+        secure.off("error", fail).off("end", left);
         secured(secure);
         // node:http2 waits for this where no tls.Server of Node's made the socket.
         secure.emit("secureConnect");
@@ -90,4 +97,17 @@ export function createTlsTerminator(options: TlsTerminatorOptions): TlsTerminato
       for (const secure of handshakes) secure.destroy();
     },
   };
+}
+
+/** OpenSSL could make nothing of the client's bytes, or found nothing that both speak. An alert is what the client said of us, and nothing wrong. */
+function isUnreadable({ code = "" }: Error & { readonly code?: string }): boolean {
+  return code.startsWith("ERR_SSL_") && !code.includes("_ALERT_");
+}
+
+function unreadable(what: string, cause?: Error): ProxyError {
+  return new ProxyError(
+    "MalformedRequest",
+    `the TLS handshake ${what}: TLS 1.2 or 1.3 is spoken here, with HTTP/2 or HTTP/1.1 inside`,
+    { cause },
+  );
 }

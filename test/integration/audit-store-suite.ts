@@ -786,5 +786,27 @@ export function storeSuite(name: string, open: () => Promise<AuditStore>): void 
         assert.equal(verdicts.find((one) => one.stream === untouched.stream)?.ok, true);
       });
     }
+
+    test("as many events as a batch may carry, each of a session of its own and with texts, are taken at once", async () => {
+      const recorder = new Recorder(newStream());
+      for (let n = 1; n <= maxBatchEvents; n += 1)
+        recorder.add({
+          body: statement(`${recorder.stream} ${n}`, `SELECT ${n}`),
+          contents: [
+            { part: "request", text: `SELECT ${n}` },
+            { part: "rows", text: "öäü\n".repeat(n % 50) },
+          ],
+        });
+      assert.deepEqual(await store.ingest(recorder.delivery()), { acknowledged: maxBatchEvents });
+      assert.deepEqual(await store.ingest(recorder.delivery()), { acknowledged: maxBatchEvents });
+      const reader = createAuditReader(store.db);
+      const { contents } = await reader.recording(
+        `${recorder.stream} ${maxBatchEvents - 1}`,
+        false,
+      );
+      assert.equal(contents.length, 2);
+      const [verified] = (await reader.verify()).filter(({ stream }) => stream === recorder.stream);
+      assert.deepEqual([verified?.ok, verified?.events], [true, maxBatchEvents]);
+    });
   });
 }

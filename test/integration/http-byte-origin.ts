@@ -23,6 +23,8 @@ export interface ByteOrigin {
   readonly arrived: readonly Arrived[];
   /** What no reader should have to interpret. */
   readonly faults: readonly string[];
+  /** Requests whose head is here and whose body is not whole yet. */
+  begun(): number;
   clear(): void;
   close(): Promise<void>;
 }
@@ -38,6 +40,7 @@ export async function startByteOrigin(reply: string = answer): Promise<ByteOrigi
   const arrived: Arrived[] = [];
   const faults: string[] = [];
   const sockets = new Set<Socket>();
+  const begun = new Set<Socket>();
   const server = createServer((socket) => {
     let pending = "";
     sockets.add(socket);
@@ -55,13 +58,16 @@ export async function startByteOrigin(reply: string = answer): Promise<ByteOrigi
         pending = "";
         socket.destroy();
       }
+      if (pending.includes("\r\n\r\n")) begun.add(socket);
+      else begun.delete(socket);
     });
     socket.on("close", () => {
       sockets.delete(socket);
+      begun.delete(socket);
       if (pending === "") return;
-      const begun = pending.includes("\r\n\r\n") ? readRequest(pending) : undefined;
-      if (begun === undefined) faults.push(`half a head: ${JSON.stringify(pending.slice(0, 400))}`);
-      else arrived.push(begun);
+      const one = pending.includes("\r\n\r\n") ? readRequest(pending) : undefined;
+      if (one === undefined) faults.push(`half a head: ${JSON.stringify(pending.slice(0, 400))}`);
+      else arrived.push(one);
     });
   });
   server.listen(0, "127.0.0.1");
@@ -72,6 +78,7 @@ export async function startByteOrigin(reply: string = answer): Promise<ByteOrigi
     port: address.port,
     arrived,
     faults,
+    begun: () => begun.size,
     clear() {
       arrived.length = 0;
       faults.length = 0;

@@ -222,3 +222,30 @@ test("an upstream that answers with what was sent to it in broken HTTP shows not
     assertUnwritten(room, answer.text, JSON.stringify(answer.headers));
   }
 });
+
+test("fields of an answer that repeat the credential, before it, at its head or behind it, bring it to no agent", async (t) => {
+  const token = "Bearer sk-0123456789abcdef";
+  const lease: Lease = { kind: "headers", headers: [{ name: "authorization", value: token }] };
+  const { port, requests } = await origin(t, (incoming, response) => {
+    const sent = incoming.headers.authorization ?? "";
+    response.writeEarlyHints({ link: "</a>", "x-sent": sent });
+    const [, part = ""] = sent.split(" ");
+    response.writeHead(302, {
+      location: `/next?token=${part}`,
+      "www-authenticate": `Bearer realm="${sent}"`,
+      trailer: "x-sent",
+    });
+    response.write("moved");
+    response.addTrailers({ "x-sent": part });
+    response.end();
+  });
+  const room = await rooms(t, port, lease);
+  const seen = await raw(room.port, "GET / HTTP/1.1\r\nHost: target\r\nTE: trailers\r\n\r\n");
+  assert.equal(requests[0]?.headers.authorization, token);
+  assert.doesNotMatch(seen, /sk-0123/);
+  assert.match(
+    seen,
+    /HTTP\/1\.1 103 .*x-sent: \[credential\].*location: \/next\?token=\[credential\]/s,
+  );
+  assert.match(seen, /0\r\nx-sent: \[credential\]\r\n\r\n$/);
+});

@@ -20,12 +20,9 @@ interface Ca {
   readonly pem: string;
 }
 
-function makeCa(): Ca {
+function makeCa(names: readonly string[] = ["localhost", "other.example"]): Ca {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-  return {
-    key: privateKey,
-    pem: authorityCertificate(privateKey, ["localhost", "other.example"], valid),
-  };
+  return { key: privateKey, pem: authorityCertificate(privateKey, names, valid) };
 }
 
 async function origin(
@@ -33,6 +30,7 @@ async function origin(
   ca: Ca,
   name: string,
   validity = valid,
+  listens = "127.0.0.1",
 ): Promise<{ port: number; handshakes: () => number; resumed: () => number }> {
   const leaf = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
   const cert = leafCertificate(ca.key, leaf.publicKey, name, validity);
@@ -54,7 +52,7 @@ async function origin(
     if (socket.isSessionReused()) resumed++;
   });
   server.on("tlsClientError", () => {});
-  server.listen(0, "127.0.0.1");
+  server.listen(0, listens);
   await once(server, "listening");
   t.after(() => {
     server.closeAllConnections();
@@ -75,6 +73,42 @@ test("an endpoint with a certificate of its CA and for its name is reached, by n
     await send(room, {});
     assert.equal(target.handshakes(), 1, "the connection is kept");
   }
+});
+
+test("an endpoint is the address that its certificate is for, also of IPv6, however either is written", async (t) => {
+  const names = ["127.0.0.1", "::1", "127.0.0.2"];
+  const ca = makeCa(names);
+  for (const [host, name, listens, status] of [
+    ["::1", "::1", "::1", 200],
+    ["0:0:0:0:0:0:0:1", "::1", "::1", 200],
+    ["::1", "127.0.0.1", "::1", 502],
+    ["127.0.0.1", "127.0.0.2", "127.0.0.1", 502],
+    ["127.0.0.1", "::1", "127.0.0.1", 502],
+    ["localhost", "127.0.0.1", "127.0.0.1", 502],
+    ["127.0.0.1", "localhost", "127.0.0.1", 502],
+  ] as const) {
+    const target = await origin(t, ca, name, valid, listens);
+    const room = await startRoom(t, [{ upstream: { port: target.port, host, ca: ca.pem } }]);
+    assert.equal((await send(room, {})).status, status, `${host} with a certificate for ${name}`);
+  }
+});
+
+test("a session with an endpoint is not taken up again under another CA", async (t) => {
+  const [trusted, other] = [makeCa(), makeCa()];
+  const target = await origin(t, trusted, "localhost");
+  const { port } = target;
+  const room = await startRoom(t, [{ upstream: { port, host: "localhost", ca: trusted.pem } }]);
+  for (const [ca, status] of [
+    [trusted.pem, 200],
+    [other.pem, 502],
+    [trusted.pem, 200],
+  ] as const) {
+    const live = room.gate.live ?? (await room.gate.grant(AbortSignal.timeout(1_000)));
+    const endpoint = { ...live.endpoint, tls: { mode: "VerifyFull" as const, ca } };
+    room.gate.live = { ...live, endpoint };
+    assert.equal((await send(room, {})).status, status);
+  }
+  assert.equal(target.resumed(), 0);
 });
 
 for (const [title, setup] of [

@@ -190,14 +190,18 @@ test("an upstream that answers the handshake wrongly is not believed", async (t)
       "an extension",
       `connection: Upgrade\r\nupgrade: websocket\r\n${accept}\r\nsec-websocket-extensions: permessage-deflate`,
     ],
-    ["bytes that are no HTTP", ""],
+    ["bytes that are no HTTP", "SSH-2.0-x\r\n\r\n"],
+    ["the beginning of bytes that are no HTTP, and nothing more", "SSH-2.0-x\r\n"],
+    ["lines without carriage returns", "HTTP/1.1 101 X\nupgrade: websocket\n\n"],
+    ["a head without an end", `HTTP/1.1 101 X\r\nx: ${"x".repeat(80_000)}`],
   ] as const;
   for (const [what, lines] of heads) {
     const liar = createTcp((socket) => {
       socket
         .on("error", () => undefined)
         .once("data", () => {
-          socket.write(lines === "" ? "SSH-2.0-x\r\n\r\n" : `HTTP/1.1 101 X\r\n${lines}\r\n\r\n`);
+          const isWhole = !/^(?:SSH|HTTP)/.test(lines);
+          socket.write(isWhole ? `HTTP/1.1 101 X\r\n${lines}\r\n\r\n` : lines);
         });
     });
     liar.listen(0, "127.0.0.1");
@@ -206,7 +210,12 @@ test("an upstream that answers the handshake wrongly is not believed", async (t)
     assert.ok(address !== null && typeof address === "object");
     const setup = await start(t, { upstream: { port: address.port } });
     const failed = dial(setup).on("error", () => undefined);
-    const [, answer] = (await once(failed, "unexpected-response")) as [unknown, IncomingMessage];
+    // At once: what cannot become an answer is not waited for.
+    const signal = AbortSignal.timeout(10_000);
+    const [, answer] = (await once(failed, "unexpected-response", { signal })) as [
+      unknown,
+      IncomingMessage,
+    ];
     assert.equal(answer.statusCode, 502, what);
     assert.equal(setup.operations()[0]?.body.outcome?.error, "UpstreamProtocol", what);
     liar.close();

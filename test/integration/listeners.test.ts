@@ -5,6 +5,7 @@ import { connect } from "node:net";
 import type { Socket } from "node:net";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { connect as tls } from "node:tls";
 import { pino } from "pino";
 
 import type { AddressMap, ConnectionAddress } from "../../contract/addresses.ts";
@@ -14,14 +15,18 @@ import { openListeners } from "../../proxy/listeners.ts";
 import { openRooms } from "../../proxy/rooms.ts";
 import { createPodAuthority } from "../../proxy/tls/authority.ts";
 import { freePorts } from "../../cli/dev/ports.ts";
-import { raw, testGate } from "./http-proxy-fixture.ts";
+import { eventually, raw, testGate } from "./http-proxy-fixture.ts";
 
 interface Met {
   readonly room: string;
   readonly connection: string;
 }
 
-async function start(t: TestContext, interception: AddressMap["interception"]) {
+async function start(
+  t: TestContext,
+  interception: AddressMap["interception"],
+  scheme: "http" | "https" = "http",
+) {
   const [port = 0, first = 0, second = 0, third = 0, forward = 0, tcp = 0, dns = 0] =
     await freePorts(7);
   /** What the kernel would say of the next connection. */
@@ -35,7 +40,7 @@ async function start(t: TestContext, interception: AddressMap["interception"]) {
   ): ConnectionAddress => ({
     connection: `agents/${name}`,
     protocol,
-    scheme: protocol === "postgres" ? "postgres" : protocol === "http" ? "http" : "https",
+    scheme: protocol === "postgres" ? "postgres" : protocol === "http" ? scheme : "https",
     path: "",
     names: [host],
     hosts:
@@ -79,6 +84,7 @@ async function start(t: TestContext, interception: AddressMap["interception"]) {
     addresses,
     gates,
     authority,
+    onRefused: (error) => refused.push(error),
     logger: pino({ level: "silent" }),
     ...(interception === "redirect" && {
       redirect: {
@@ -199,4 +205,39 @@ for (const interception of ["hosts", "endpoints", "redirect"] as const)
       `GET http://api.example:${port}/x HTTP/1.1\r\nHost: api.example:${port}\r\n\r\n`,
     );
     assert.match(asked, /^HTTP\/1\.1 502 /, "decided, allowed and sent to nobody");
+  });
+
+for (const way of ["hosts", "redirect", "HTTPS_PROXY"] as const)
+  test(`by ${way}, a TLS handshake that names what no Connection has, or that is none, is ended and recorded`, async (t) => {
+    const interception = way === "HTTPS_PROXY" ? "endpoints" : way;
+    const { port, forward, tcp, next, refused } = await start(t, interception, "https");
+    Object.assign(next, { address: "198.18.64.2", port });
+    const dial = async (): Promise<Socket> => {
+      const socket =
+        way === "hosts"
+          ? connect({ host: "127.0.64.2", port })
+          : connect(way === "redirect" ? tcp : forward, "127.0.0.1");
+      t.after(() => socket.destroy());
+      socket.on("error", () => {});
+      if (way !== "HTTPS_PROXY") return socket;
+      socket.write(`CONNECT api.example:${port} HTTP/1.1\r\nHost: api.example:${port}\r\n\r\n`);
+      await once(socket, "data");
+      return socket;
+    };
+    const secure = tls({
+      socket: await dial(),
+      servername: "evil.example",
+      rejectUnauthorized: false,
+    });
+    await assert.rejects(once(secure, "secureConnect"));
+    const plain = await dial();
+    plain.resume().write("GET / HTTP/1.1\r\nHost: api.example\r\n\r\n");
+    await once(plain, "close");
+    await eventually("both are recorded", () => refused.length === 2);
+    assert.deepEqual(
+      refused.map(({ code }) => code),
+      ["ConnectionUnknown", "MalformedRequest"],
+    );
+    assert.match(refused[0]?.message ?? "", /no Connection of this pod has .*"evil\.example"/);
+    assert.match(refused[1]?.message ?? "", /TLS handshake cannot be read/);
   });

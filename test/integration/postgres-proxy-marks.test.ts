@@ -209,3 +209,20 @@ test("a COPY FROM that was going on when the mark came takes no more rows", asyn
   assert.deepEqual(rows, []);
   await assert.rejects(db.query("INSERT INTO notes VALUES (4, 'x')"), /carries the mark pii/);
 });
+
+test("a portal that was bound before the mark came is decided with it when it is executed", async (t) => {
+  const { proxy, marks, db } = await start(t, emails, noCopy);
+  const raw = await rawClient(proxy.port);
+  t.after(() => raw.end());
+  raw.send(
+    serialize.parse({ text: "INSERT INTO notes VALUES (5, 'bound')", types: [] }),
+    serialize.bind({ portal: "p" }),
+    serialize.flush(),
+  );
+  await raw.until((answers) => answers.some(({ type }) => type === "2"));
+  await db.query("SELECT email FROM customers");
+  assert.deepEqual(marks.names, ["pii"]);
+  raw.send(serialize.execute({ portal: "p" }), serialize.sync());
+  assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
+  assert.equal((await db.query("SELECT id FROM notes WHERE id = 5")).rowCount, 0);
+});

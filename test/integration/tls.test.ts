@@ -9,7 +9,9 @@ import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { connect as tcp } from "node:net";
 import { connect, rootCertificates } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { promisify } from "node:util";
 
 import { listen } from "../../proxy/net/listen.ts";
@@ -17,6 +19,7 @@ import type { Listener } from "../../proxy/net/listen.ts";
 import { createPodAuthority } from "../../proxy/tls/authority.ts";
 import { trustBundle } from "../../proxy/tls/trust.ts";
 import type { PodAuthority } from "../../proxy/tls/authority.ts";
+import { ProxyError } from "../../proxy/errors.ts";
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
 import { createTlsTerminator } from "../../proxy/tls/terminate.ts";
 
@@ -29,6 +32,7 @@ let folder = "";
 let bundle = "";
 let authority: PodAuthority;
 let listener: Listener;
+const failures: unknown[] = [];
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "tls-"));
@@ -38,7 +42,10 @@ before(async () => {
     bundle,
     trustBundle({ roots: rootCertificates, extraCAs: [], podCa: authority.certificate }),
   );
-  const terminator = createTlsTerminator({ authority });
+  const terminator = createTlsTerminator({
+    authority,
+    onFailure: (error) => failures.push(error),
+  });
   listener = await listen({
     host: "127.0.0.1",
     port: 0,
@@ -217,4 +224,97 @@ test("a client that opens a connection and says nothing does not stop others", a
   ]);
   assert.equal(stdout, "inside");
   silent.destroy();
+});
+
+/** A connection that was taken after all those before it, and served. */
+async function served(): Promise<TLSSocket> {
+  const socket = connect({
+    port: listener.port,
+    host: "127.0.0.1",
+    servername: names[0],
+    ca: authority.certificate,
+    ALPNProtocols: ["http/1.1"],
+  });
+  socket.write("GET / HTTP/1.1\r\nHost: api.openai.com\r\n\r\n");
+  await once(socket, "data");
+  return socket;
+}
+
+test("a handshake that does not end is cut after ten seconds and told, also one that goes on byte by byte", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  // A ClientHello of 512 bytes, of which some come.
+  const begun = Buffer.from([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
+  const sockets = [tcp(listener.port, "127.0.0.1"), tcp(listener.port, "127.0.0.1")];
+  const [silent, slow] = sockets;
+  assert.ok(silent !== undefined && slow !== undefined);
+  const closed = sockets.map((socket) => once(socket.on("error", () => {}).resume(), "close"));
+  const turns = async (): Promise<void> => {
+    for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  slow.write(begun);
+  // Who is served was taken after both of them.
+  const other = await served();
+  t.after(() => other.destroy());
+  failures.length = 0;
+  for (let second = 0; second < 9; second += 1) {
+    slow.write(Buffer.alloc(1));
+    await turns();
+    t.mock.timers.tick(1_000);
+  }
+  assert.ok(failures.length < 1, String(failures));
+  t.mock.timers.tick(1_000);
+  await Promise.all(closed);
+  assert.equal(failures.length, 2);
+  for (const error of failures) {
+    assert.ok(error instanceof ProxyError && error.code === "MalformedRequest", String(error));
+    assert.match(error.message, /TLS handshake did not end within 10000 ms/);
+  }
+});
+
+test("a client that does not believe the pod's CA has sent nothing wrong: that is for the log alone", async () => {
+  failures.length = 0;
+  const target = `https://api.openai.com:${listener.port}/`;
+  const resolve = `api.openai.com:${listener.port}:127.0.0.1`;
+  await assert.rejects(
+    run("curl", ["-sS", "--noproxy", "*", "--resolve", resolve, target]),
+    /curl: \(60\)/,
+  );
+  while (failures.length === 0) await new Promise((resolve_) => setTimeout(resolve_, 5));
+  assert.ok(!(failures[0] instanceof ProxyError), String(failures[0]));
+  assert.match(String(failures[0]), /alert unknown ca/i);
+});
+
+test("a client that leaves within its handshake is let go at once, and has sent nothing wrong", async () => {
+  const hello = Buffer.from([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]);
+  for (const sent of [Buffer.alloc(0), hello]) {
+    failures.length = 0;
+    const socket = tcp({ port: listener.port, host: "127.0.0.1", allowHalfOpen: true });
+    socket.resume().end(sent);
+    // Not after the ten seconds that a handshake may take: it would be told so then.
+    await once(socket, "close");
+    assert.match(failures.map(String).join(), /^Error: the client left within its handshake$/);
+  }
+});
+
+test("a client that closes as soon as its own part of the handshake is done leaves nothing waiting", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  failures.length = 0;
+  for (const protocol of ["h2", "http/1.1"]) {
+    const socket = connect({
+      port: listener.port,
+      host: "127.0.0.1",
+      servername: names[0],
+      ca: authority.certificate,
+      ALPNProtocols: [protocol],
+    });
+    await once(socket, "secureConnect");
+    socket.destroy();
+    await once(socket, "close");
+  }
+  (await served()).destroy();
+  t.mock.timers.tick(10_000);
+  assert.ok(
+    failures.every((error) => !(error instanceof ProxyError)),
+    String(failures),
+  );
 });

@@ -40,6 +40,8 @@ export interface Column {
   readonly identity?: MaskedColumn | undefined;
   /** Only of columns that a star brought in; what came must be what was counted on. */
   readonly origin?: Origin | undefined;
+  /** A generated column of a table: COPY leaves it out unless it is named. */
+  readonly generated?: boolean;
   /** Stands for any number of columns, none among them. */
   readonly many?: boolean;
 }
@@ -121,13 +123,28 @@ export function merged(first: Rows, second: Rows): Rows {
   return { columns: columns, shifty };
 }
 
-/** Two columns under one transform are masked alike. What holds nothing masked goes through it as well, but never through a key. */
+/**
+ * Two columns under one transform are masked alike. What holds nothing masked goes through it as well, but never through a key.
+ *
+ * PostgreSQL converts both to one type, a date to an instant by the session's time zone: a transform that shows part of a value
+ * would then show another part. So beside a column of another type, or of one that is not known, it must show none.
+ */
 function sameIdentity(one: Column, other: Column): MaskedColumn | undefined {
   const identity = one.identity ?? other.identity;
   if (identity === undefined) return undefined;
   const agrees = ({ taint, identity: own }: Column): boolean =>
-    taint.size === 0 ? !isKeyed(identity) : own?.key === identity.key;
+    taint.size === 0
+      ? !isKeyed(identity) && survivesConversion(identity)
+      : own?.key === identity.key && (own.type === identity.type || survivesConversion(identity));
   return agrees(one) && agrees(other) ? identity : undefined;
+}
+
+/** name, text, char, varchar: converted into one another a value stays written as it was. */
+const texts: ReadonlySet<number> = new Set([19, 25, 1042, 1043]);
+const showsNothing: ReadonlySet<string> = new Set(["redact", "nullify", "fixed"]);
+
+function survivesConversion({ transform, type }: MaskedColumn): boolean {
+  return texts.has(type) || showsNothing.has(transform.kind);
 }
 
 export function sameRows(one: Rows, other: Rows): boolean {

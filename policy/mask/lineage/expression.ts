@@ -16,7 +16,8 @@ import {
 } from "../../sql/ast.ts";
 import { clean, union, unionOf, wholeOf, type Column, type Taint } from "./columns.ts";
 import { masksTextOf } from "../text-of.ts";
-import { formats, isGiven, keysOf } from "./formatting.ts";
+import { formats, givenSubscripts, isGiven, keysOf, offsetOf } from "./formatting.ts";
+import { constructorCall } from "./json-constructor.ts";
 import { columnsInReach, reach, resolve, starItems, type Level } from "./level.ts";
 import { decides, relationRows, tells, type Trace } from "./trace.ts";
 
@@ -48,6 +49,8 @@ function nodeFlow(node: Tagged, level: Level, trace: Trace): Flow {
     trace.step(found.taint.size);
     return found;
   }
+  const constructor = constructorCall(node);
+  if (constructor !== undefined) return call(constructor, level, trace);
   const taint = children(node.body, level, trace);
   tells(taint, operations[node.tag] ?? "this kind of expression", trace);
   return { taint };
@@ -94,7 +97,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   CoalesceExpr: coalesce,
   MinMaxExpr: formatting,
   MultiAssignRef: formatting,
-  A_Indirection: formatting,
+  A_Indirection: indirection,
   A_Indices: subscript,
   SortBy: formatting,
   GroupingSet: formatting,
@@ -174,6 +177,7 @@ function call(body: Body, level: Level, trace: Trace): Flow {
     body["agg_within_group"] === true ? flow(body["agg_order"], level, trace).taint : clean;
   if (name === "count" && !distinct && flows.every(showsPresence)) return cleanFlow;
   if (!formats(name, args)) tells(taint, `${name}()`, trace);
+  tells(flow(offsetOf(name, body), level, trace).taint, `${name}() as an offset`, trace);
   for (const key of keysOf(name, body)) {
     const value = flow(key, level, trace);
     if (body["func_variadic"] === true || !showsPresence(value))
@@ -189,11 +193,22 @@ function subscript(body: Body, level: Level, trace: Trace): Flow {
   return { taint };
 }
 
+/** Whether the value is there decides whether subscripts are worked out; that of a field or an element may be a secret. */
+function indirection(body: Body, level: Level, trace: Trace): Flow {
+  const value = flow(body["arg"], level, trace);
+  const parts = body["indirection"];
+  const taint = union(value.taint, flow(parts, level, trace).taint);
+  const secret = !showsPresence(value) || strings(parts).length > 0;
+  if (secret && !givenSubscripts(parts, trace.names))
+    tells(value.taint, "a subscript that is no constant or parameter", trace);
+  return { taint };
+}
+
 /** What comes next is evaluated where what comes before is NULL, so it must be unable to fail unless that is no secret. */
 function coalesce(body: Body, level: Level, trace: Trace): Flow {
   const args = asList(body["args"]);
   const flows = args.map((arg) => flow(arg, level, trace));
-  const last = args.findLastIndex((arg) => !isGiven(arg));
+  const last = args.findLastIndex((arg) => !isGiven(arg, trace.names));
   const deciding = union(
     ...flows.slice(0, Math.max(0, last)).flatMap((one) => (showsPresence(one) ? [] : [one.taint])),
   );

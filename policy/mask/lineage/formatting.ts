@@ -1,5 +1,7 @@
 // Functions that put values together or cut them without ever failing, giving rows or taking their time depending on them.
-import { asList, bodyOf, constantText, type Body } from "../../sql/ast.ts";
+import { asBody, asList, bodyOf, constantText, strings, type Body } from "../../sql/ast.ts";
+import type { CatalogNames } from "../../sql/catalog-names.ts";
+import { splitName } from "../../sql/relation-use.ts";
 
 /** Every overload takes any value of its types: none parses its argument, divides or allocates by it. */
 const total: ReadonlySet<string> = new Set(
@@ -54,8 +56,34 @@ export function keysOf(name: string, call: Body): readonly unknown[] {
   return objectBuilders.has(name) ? args.filter((_, index) => index % 2 === 0) : [];
 }
 
-/** A value that is there before the statement runs: nothing is evaluated where it is needed, so nothing can fail or take time. */
-export function isGiven(value: unknown): boolean {
-  const inner = bodyOf(value, "TypeCast")?.["arg"] ?? value;
-  return bodyOf(inner, "A_Const") !== undefined || bodyOf(inner, "ParamRef") !== undefined;
+/** The argument of a window function that says which row is meant: where there is no such row, the default is evaluated. */
+export function offsetOf(name: string, call: Body): unknown {
+  return name === "lag" || name === "lead" ? asList(call["args"])[1] : undefined;
+}
+
+const texts: ReadonlySet<string> = new Set(["text", "varchar"]);
+
+/**
+ * A value that is there before the statement runs: nothing is evaluated where it is needed, so nothing can fail or take time.
+ * A type of the user's own may be a domain, whose check runs with the statement, and so does the conversion of a parameter.
+ */
+export function isGiven(value: unknown, names: Pick<CatalogNames, "resolveType">): boolean {
+  const cast = bodyOf(value, "TypeCast");
+  const inner = cast?.["arg"] ?? value;
+  const isConstant = bodyOf(inner, "A_Const") !== undefined;
+  if (!isConstant && bodyOf(inner, "ParamRef") === undefined) return false;
+  if (cast === undefined) return true;
+  const type = names.resolveType(...splitName(strings(asBody(cast["typeName"])?.["names"])));
+  return type.schema === "pg_catalog" && (isConstant || texts.has(type.name));
+}
+
+/** `[…]` and `.f` after a value: what stands in the brackets is not evaluated where there is no value to look into. */
+export function givenSubscripts(
+  indirection: unknown,
+  names: Pick<CatalogNames, "resolveType">,
+): boolean {
+  return asList(indirection).every((part) => {
+    const { lidx, uidx } = bodyOf(part, "A_Indices") ?? {};
+    return [lidx, uidx].every((index) => index === undefined || isGiven(index, names));
+  });
 }

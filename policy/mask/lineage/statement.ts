@@ -10,7 +10,7 @@ import {
   type Tagged,
 } from "../../sql/ast.ts";
 import { noRows, unknownColumns, wholeOf, type Rows } from "./columns.ts";
-import { relationRows, stores, type Trace } from "./trace.ts";
+import { decides, relationRows, stores, type Trace } from "./trace.ts";
 import { traceQuery } from "./write.ts";
 
 type Tracing = Omit<Trace, "query" | "place">;
@@ -58,6 +58,14 @@ export function shownBy({ tag, body }: Tagged, traced: boolean, trace: Tracing):
         declares: asText(body["portalname"]),
         ...(traced ? { rows: inner(body["query"], trace) } : {}),
       };
+    case "ClusterStmt":
+      // Rows that nobody sorts come as they were put down. Which columns the index is of, its name does not say.
+      decides(
+        wholeOf(relationRows(asBody(body["relation"]) ?? {}, trace).columns),
+        "CLUSTER",
+        trace,
+      );
+      return {};
     case "CopyStmt":
       return copied(body, traced, trace);
     default:
@@ -107,7 +115,11 @@ function copied(body: Body, traced: boolean, trace: Tracing): Shown {
   if (relation === undefined) return { rows: inner(body["query"], trace), copies };
   const rows = relationRows(relation, trace);
   const names = strings(body["attlist"]);
-  if (names.length === 0) return { rows, copies };
+  if (names.length === 0)
+    return {
+      rows: { ...rows, columns: rows.columns.filter(({ generated }) => generated !== true) },
+      copies,
+    };
   const columns = names.map(
     (name) =>
       rows.columns.find((column) => column.name === name) ?? unknownColumns(wholeOf(rows.columns)),

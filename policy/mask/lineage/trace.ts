@@ -57,7 +57,11 @@ function denied(taint: Taint): MaskedColumn | undefined {
 const remedy = "use another column there, or set predicates: Allow on its masking entry";
 
 /** These values choose rows, their order, number or grouping. */
-export function decides(taint: Taint, place: string, trace: Trace): void {
+export function decides(
+  taint: Taint,
+  place: string,
+  trace: Pick<Trace, "refuse" | "decided">,
+): void {
   const masked = denied(taint);
   if (masked !== undefined)
     trace.refuse(

@@ -74,14 +74,14 @@ function onConflict(clause: Body | undefined, level: Level, target: Item, trace:
   // What the agent itself wanted to insert.
   const given = target.rows.columns.map(({ name }) => ({ name, taint: clean }));
   inner.items.push({ alias: "excluded", rows: { columns: given, shifty: false } });
-  assignments(clause["targetList"], inner, trace, "ON CONFLICT DO UPDATE");
+  assignments(clause["targetList"], target, inner, trace, "ON CONFLICT DO UPDATE");
   decide(clause["whereClause"], "WHERE", inner, trace);
 }
 
 function update(body: Body, outer: Level, trace: Trace): Rows {
   const { level, target } = writing(body, outer, trace);
   fromClause(body["fromClause"], level, trace);
-  assignments(body["targetList"], level, trace, "UPDATE");
+  assignments(body["targetList"], target, level, trace, "UPDATE");
   decide(body["whereClause"], "WHERE", level, trace);
   return returning(body, level, target, trace);
 }
@@ -99,16 +99,21 @@ function merge(body: Body, outer: Level, trace: Trace): Rows {
   decide(body["joinCondition"], "a join condition", level, trace);
   for (const clause of bodiesOf(body["mergeWhenClauses"], "MergeWhenClause")) {
     decide(clause["condition"], "MERGE", level, trace);
-    assignments(clause["targetList"], level, trace, "MERGE");
+    assignments(clause["targetList"], target, level, trace, "MERGE");
     stores(flow(clause["values"], level, trace).taint, "MERGE", trace);
   }
   return returning(body, level, target, trace);
 }
 
-function assignments(list: unknown, level: Level, trace: Trace, how: string): void {
+function assignments(list: unknown, into: Item, level: Level, trace: Trace, how: string): void {
   for (const target of bodiesOf(list, "ResTarget")) {
     stores(flow(target["val"], level, trace).taint, how, trace);
     decide(target["indirection"], "SET", level, trace);
+    // A part of a value is put into the value that is there, which may not have such a part.
+    if (bodiesOf(target["indirection"], "A_Indices").length === 0) continue;
+    const name = asText(target["name"]);
+    const old = into.rows.columns.filter((one) => one.name === name || one.name === undefined);
+    decides(wholeOf(old), "SET of a part of it", trace);
   }
 }
 

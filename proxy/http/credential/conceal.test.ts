@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import type { Lease } from "../../../contract/control.ts";
-import { concealCredential } from "./conceal.ts";
+import { concealCredential, concealInFields } from "./conceal.ts";
 
 const secret = 's3cr"et/+ü';
 
@@ -48,3 +48,21 @@ for (const [title, lease, text, left] of [
     assert.equal(concealCredential(lease)(text), left);
   });
 }
+
+test("a field of an answer conceals what is long enough to be nothing else, and keeps its own words", () => {
+  const token = "sk-0123456789abcdef";
+  const bearer: Lease = {
+    kind: "headers",
+    headers: [{ name: "authorization", value: `Bearer ${token}` }],
+  };
+  const hide = concealInFields(bearer);
+  assert.equal(hide?.(`/next?token=${token}&a=b`), "/next?token=[credential]&a=b");
+  assert.equal(hide?.("Bearer realm=api"), "Bearer realm=api");
+  const worded: Lease = {
+    kind: "headers",
+    headers: [{ name: "authorization", value: `Basic ${btoa("me:no-transform")}` }],
+  };
+  assert.equal(concealInFields(worded)?.("no-transform"), "no-transform");
+  assert.equal(concealInFields(worded)?.(btoa("me:no-transform")), "[credential]");
+  assert.equal(concealInFields({ kind: "none" }), undefined);
+});

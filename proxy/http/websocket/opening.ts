@@ -2,7 +2,7 @@
 import type { Duplex } from "node:stream";
 
 import { ProxyError } from "../../errors.ts";
-import { AnswerParser, maxHeadBytes } from "../upstream-parser.ts";
+import { AnswerParser } from "../upstream-parser.ts";
 import type { AnswerHeaders } from "../upstream-parser.ts";
 
 export type Opened =
@@ -88,11 +88,8 @@ class Reading {
     this.#head = Buffer.concat([this.#head, chunk]);
     const end = this.#head.indexOf("\r\n\r\n", 0, "latin1");
     if (end < 0) {
-      if (this.#head.length > maxHeadBytes)
-        throw new ProxyError(
-          "UpstreamProtocol",
-          "the headers of the upstream's answer are too large",
-        );
+      // What can never become an answer, or a head as long as no answer's, is not waited for.
+      this.#newParser().push(this.#head);
       return undefined;
     }
     const head = this.#head.subarray(0, end + 4);

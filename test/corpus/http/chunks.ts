@@ -10,6 +10,11 @@ function broken(name: string, body: string): Entry {
   return { name, bytes: `${start}${body}`, sees: [{ line: "POST /c", cut: true }] };
 }
 
+/** Nothing is wrong with it but that the rest never comes. */
+function unfinished(name: string, body: string): Entry {
+  return { ...broken(name, body), isUnfinished: true };
+}
+
 const sizes: readonly [name: string, size: string][] = [
   ["no number", "zz"],
   ["a prefix", "0x5"],
@@ -51,7 +56,7 @@ export const chunks: readonly Entry[] = [
   broken("an extension with a carriage return", `5;a\rb\r\nhello\r\n0\r\n\r\n${smuggled}`),
   broken("an extension with a NUL", `5;a\x00b\r\nhello\r\n0\r\n\r\n${smuggled}`),
   broken("an endless extension", `5;${"a".repeat(40_000)}\r\nhello\r\n0\r\n\r\n${smuggled}`),
-  broken("trailers without an end", `5\r\nhello\r\n0\r\nX-A: 1\r\n`),
+  unfinished("trailers without an end", `5\r\nhello\r\n0\r\nX-A: 1\r\n`),
   broken("a trailer that ends with a bare line feed", `5\r\nhello\r\n0\r\nX-A: 1\n\r\n${smuggled}`),
   broken("a trailer without a colon", `5\r\nhello\r\n0\r\nGET /smuggled HTTP/1.1\r\n\r\n`),
   broken("a folded trailer", `5\r\nhello\r\n0\r\nX-A: 1\r\n b\r\n\r\n`),
@@ -59,7 +64,7 @@ export const chunks: readonly Entry[] = [
     "trailers over 64 KiB",
     `5\r\nhello\r\n0\r\n${`X-A: ${"x".repeat(1000)}\r\n`.repeat(70)}\r\n`,
   ),
-  broken("a body without its last chunk", `5\r\nhello\r\n`),
+  unfinished("a body without its last chunk", `5\r\nhello\r\n`),
 
   reaches("a size with zeros before it", `${start}0005\r\nhello\r\n000\r\n\r\n`, hello),
   reaches(

@@ -27,6 +27,8 @@ export interface Entry {
   readonly sees: readonly Seen[];
   /** Status of the refusal, where it matters which. */
   readonly status?: number;
+  /** It ends where more has to come: its client leaves once the origin has the beginning. */
+  readonly isUnfinished?: true;
   /** Refused in the protocol that it speaks. */
   readonly isOther?: true;
   /** The same on a connection that no path or query rule governs; absent: the same as `sees`. */
