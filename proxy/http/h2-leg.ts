@@ -34,6 +34,8 @@ const resetsPerSecond = 100;
 const maxSettings = 32;
 /** A kept connection without a request is closed after this; client libraries keep theirs for 5 to 60 s. */
 const idleMs = 75_000;
+/** After GOAWAY. What holds an idle connection open then is a request whose head never ends, on which bytes may come for ever. */
+const lingerMs = 5_000;
 /** No byte either way, of the connection or of one request: longer than the upstream may take for its first. */
 const stalledMs = 660_000;
 const checkEveryMs = 1_000;
@@ -143,8 +145,13 @@ class H2Leg implements InboundLeg {
     }
     if (this.#watch.bytes(bytesRead, waiting, now))
       this.#flooded("frames that belong to no message");
-    else if (this.#open.size === 0 && now - this.#idleSince >= idleMs) this.close();
+    else if (this.#open.size === 0 && now - this.#idleSince >= idleMs) this.#idle(now);
     else if (now - this.#movedAt >= stalledMs) this.destroy();
+  }
+
+  #idle(now: number): void {
+    this.close();
+    if (now - this.#idleSince >= idleMs + lingerMs) this.destroy();
   }
 
   #begin(stream: ServerHttp2Stream, hasEnded: boolean, raw: readonly string[]): void {
@@ -175,7 +182,7 @@ class H2Leg implements InboundLeg {
       this.#sink.malformed(
         new ProxyError(
           "MalformedRequest",
-          "a request was reset before it was read: its fields break the rules of HTTP/2, or are more than are read",
+          "a request was begun and not read: its fields break the rules of HTTP/2, are more than are read, or did not end in time",
         ),
       );
   }
