@@ -263,6 +263,8 @@ test("a function of public runs under no name of PostgreSQL's own without a rule
     ["SELECT lower(1, 2)", "public.lower"],
     ["SELECT c.peek FROM customers c", "public.peek"],
     ["SELECT public.customers.peek FROM public.customers", "public.peek"],
+    // There is a column of that name, which somebody may take away before it is read.
+    ["SELECT c.name FROM customers c", "public.name"],
     ["SELECT name + 1 FROM customers", "public.+"],
   ] as const) {
     const simple = await ask(raw, text);
@@ -281,10 +283,9 @@ test("a function of public runs under no name of PostgreSQL's own without a rule
     assertHidden([...simple, ...extended]);
     assert.deepEqual(errorsOf(extended), ["42501"], text);
   }
-  assert.deepEqual(
-    rowsOf(await ask(raw, "SELECT c.name, pg_catalog.lower('A') FROM customers c")),
-    [["ann", "a"]],
-  );
+  assert.deepEqual(rowsOf(await ask(raw, "SELECT name, pg_catalog.lower('A') FROM customers c")), [
+    ["ann", "a"],
+  ]);
   proxy.setRules([allow(read), allow({ functions: ["public.lower", "public.+"] })]);
   assert.deepEqual(rowsOf(await ask(raw, "SELECT lower(1, 2)")), [[secret]]);
   assert.deepEqual(rowsOf(await ask(raw, "SELECT name + 1 FROM customers")), [[secret]]);
