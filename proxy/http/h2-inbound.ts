@@ -5,8 +5,10 @@ import type { Duplex } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import { ClientGone } from "./body.ts";
-import { watchEnd } from "./h2-end.ts";
+import { uncountedBytes } from "./body-budget.ts";
 import { requestParts, fieldsByName } from "./h2-headers.ts";
+import { H2Intake } from "./h2-intake.ts";
+import type { IntakeEvents } from "./h2-intake.ts";
 import type {
   BodyReader,
   FlatHeaders,
@@ -34,12 +36,14 @@ const faultCodes: ReadonlySet<number> = new Set([
 export interface H2StreamEvents {
   /** Bytes of the body came, or some of the answer went. */
   piece(bytes: number): void;
+  /** So many bytes more of the body are held here, or fewer. */
+  unread(bytes: number): void;
   answered(): void;
   /** The stream is gone. `isTakenBack`: by the client, before its answer had ended. */
   closed(inbound: H2Inbound, isTakenBack: boolean): void;
 }
 
-export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
+export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, IntakeEvents {
   readonly method: string;
   readonly target: string;
   readonly scheme: string | undefined;
@@ -47,11 +51,17 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   readonly headers: FlatHeaders;
   readonly length: number | undefined;
   trailers: FlatHeaders = noTrailers;
+  /** Bytes of its body that are held here: those that wait, and those of a beginning that somebody keeps, which no other budget counts. */
+  unread = 0;
   readonly #stream: ServerHttp2Stream;
   readonly #watcher: H2StreamEvents;
-  readonly #isWhole: () => boolean;
+  readonly #intake: H2Intake;
   #events: InboundEvents | undefined;
   #reader: BodyReader | undefined;
+  /** Its body found no room. */
+  #refusal: ProxyError | undefined;
+  #kept = 0;
+  #discarded = 0;
   #answerTrailers: OutgoingHttpHeaders = {};
   #continueOwed: boolean;
   #isRead = false;
@@ -82,10 +92,11 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#isRead = hasEnded;
     this.#stream = stream;
     this.#watcher = watcher;
-    this.#isWhole = watchEnd(stream);
+    this.#intake = new H2Intake(stream, this);
     stream.on("trailers", (_headers: unknown, _flags: unknown, fields: readonly string[]) => {
       this.trailers = fields;
     });
+    stream.on("end", () => this.#ended());
     stream.on("wantTrailers", () => this.#sendTrailers());
     // `close` follows and says the same; without a listener it would end the process.
     stream.on("error", () => {});
@@ -125,20 +136,55 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   }
 
   read(reader: BodyReader): void {
+    if (this.#refusal !== undefined) {
+      reader.failed(this.#refusal);
+      return;
+    }
     if (this.#continueOwed && !this.#isClosed) this.#stream.additionalHeaders({ ":status": 100 });
     this.#continueOwed = false;
-    const isFirst = this.#reader === undefined;
+    if (reader.keeps !== true) this.#keep(-this.#kept);
     this.#reader = reader;
-    if (isFirst) this.#listen();
-    this.#stream.resume();
+    this.#intake.resume();
   }
 
   pause(): void {
-    if (!this.#isOver) this.#stream.pause();
+    if (!this.#isOver) this.#intake.pause();
   }
 
   resume(): void {
-    if (!this.#isOver) this.#stream.resume();
+    if (!this.#isOver) this.#intake.resume();
+  }
+
+  /** Of the intake. */
+  arrived(bytes: number): void {
+    this.#movedAt = performance.now();
+    this.#watcher.piece(bytes);
+  }
+
+  /** Of the intake. */
+  data(chunk: Buffer, isOwn: boolean): void {
+    if (this.#isOver) this.#discard(chunk.length);
+    else {
+      if (this.#reader?.keeps === true)
+        this.#keep(Math.min(chunk.length, uncountedBytes - this.#kept));
+      this.#reader?.data(chunk, isOwn);
+    }
+  }
+
+  /** Of the intake. */
+  waits(bytes: number): void {
+    this.unread += bytes;
+    this.#watcher.unread(bytes);
+  }
+
+  /** There is no room for its body. What comes of it from here on is dropped. */
+  refuse(error: ProxyError): void {
+    const reader = this.#reader;
+    this.#refusal = error;
+    this.#letGo();
+    this.#intake.resume();
+    if (reader === undefined) this.#events?.broken(error);
+    else reader.failed(error);
   }
 
   inform(status: number, headers: FlatHeaders): void {
@@ -181,7 +227,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#watcher.answered();
     if (last === undefined || this.#stream.writableEnded) this.#stream.end();
     else this.#stream.end(Buffer.from(last));
-    this.#discard();
+    this.#readOff();
   }
 
   /** Closing a stream makes Node end its writable side first, which must not become END_STREAM: no trailers are sent, and with them no end. */
@@ -192,6 +238,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   }
 
   handOver(status: number, headers: FlatHeaders): Duplex {
+    this.#intake.release();
     this.#over();
     this.#stream.respond({ ...fieldsByName(headers), ":status": status });
     return this.#stream;
@@ -201,17 +248,23 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     return this.#stream.closed || this.#stream.destroyed;
   }
 
-  #listen(): void {
-    this.#stream.on("data", (chunk: Buffer) => {
-      this.#movedAt = performance.now();
-      this.#watcher.piece(chunk.length);
-      this.#reader?.data(chunk);
-    });
-    this.#stream.on("end", () => {
-      if (!this.#isWhole()) return;
-      this.#isRead = true;
-      this.#reader?.end(this.trailers);
-    });
+  #ended(): void {
+    if (!this.#intake.isWhole) return;
+    this.#isRead = true;
+    this.#reader?.end(this.trailers);
+  }
+
+  #keep(bytes: number): void {
+    if (bytes === 0) return;
+    this.#kept += bytes;
+    this.waits(bytes);
+  }
+
+  /** Nothing of its body is for anybody above any more. */
+  #letGo(): void {
+    this.#reader = undefined;
+    this.#intake.drop();
+    this.#keep(-this.#kept);
   }
 
   #written(): void {
@@ -239,27 +292,26 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   #over(): void {
     this.#isOver = true;
     this.#events = undefined;
-    this.#reader = undefined;
+    this.#letGo();
   }
 
   /** Lets a client that is still sending come to its end and read its answer; one that goes on for too long is told to stop. */
-  #discard(): void {
-    if (this.#isRead || this.#isWhole()) {
-      this.#stream.resume();
-      return;
+  #readOff(): void {
+    if (!this.#isRead && !this.#intake.isWhole) {
+      const timer = setTimeout(() => this.#stop(), discardMs).unref();
+      this.#stream.once("close", () => clearTimeout(timer));
     }
-    const stream = this.#stream;
-    // RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted.
-    const stop = (): void => stream.close(constants.NGHTTP2_NO_ERROR);
-    let left = discardLimit;
-    const timer = setTimeout(stop, discardMs).unref();
-    stream.once("close", () => clearTimeout(timer));
-    stream.on("data", (chunk: Buffer) => {
-      this.#watcher.piece(chunk.length);
-      left -= chunk.length;
-      if (left < 0) stop();
-    });
-    stream.resume();
+    this.#intake.resume();
+  }
+
+  #discard(bytes: number): void {
+    this.#discarded += bytes;
+    if (this.#discarded > discardLimit) this.#stop();
+  }
+
+  /** RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted. */
+  #stop(): void {
+    this.#stream.close(constants.NGHTTP2_NO_ERROR);
   }
 
   /** The whole connection is gone, which may come before its streams say so. */

@@ -36,6 +36,8 @@ export class BodyWriter {
   /** Of a known length; undefined in chunks. */
   #left: number | undefined;
   #isWhole = false;
+  #isWaiting = false;
+  #isStopped = false;
 
   /** @param failed the body will never be whole, so the request cannot end */
   constructor(
@@ -70,7 +72,7 @@ export class BodyWriter {
   stop(): void {
     this.#body.off("data", this.#onData).off("end", this.#onEnd);
     this.#body.off("error", this.#onError).off("close", this.#onClose);
-    this.#socket.off("drain", this.#onDrain);
+    this.#isStopped = true;
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -78,12 +80,16 @@ export class BodyWriter {
       this.#fail(lengthFault());
       return;
     }
-    if (this.#write(chunk)) return;
+    this.#write(chunk);
+    // What the system does not take at once is all that waits here: the next piece may be a crumb, and many of them cost more than their bytes.
+    if (this.#socket.writableLength === 0) return;
+    this.#isWaiting = true;
     this.#body.pause();
-    this.#socket.once("drain", this.#onDrain);
   };
 
-  readonly #onDrain = (): void => {
+  readonly #written = (): void => {
+    if (!this.#isWaiting || this.#isStopped || this.#socket.writableLength > 0) return;
+    this.#isWaiting = false;
     this.#body.resume();
   };
 
@@ -106,14 +112,16 @@ export class BodyWriter {
 
   readonly #onClose = (): void => this.#fail(endedEarly());
 
-  #write(chunk: Buffer): boolean {
-    if (this.#left !== undefined) return this.#socket.write(chunk);
+  #write(chunk: Buffer): void {
+    if (this.#left !== undefined) {
+      this.#socket.write(chunk, this.#written);
+      return;
+    }
     this.#socket.cork();
     this.#socket.write(`${chunk.length.toString(16)}${lineEnd}`, "latin1");
     this.#socket.write(chunk);
-    const goesOn = this.#socket.write(lineEnd, "latin1");
+    this.#socket.write(lineEnd, this.#written);
     this.#socket.uncork();
-    return goesOn;
   }
 
   #fail(error: Error): void {

@@ -4,8 +4,9 @@ import type { ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
-import { watchEnd } from "./h2-end.ts";
 import { answerFields, fieldsByName } from "./h2-headers.ts";
+import { H2Intake } from "./h2-intake.ts";
+import type { IntakeEvents } from "./h2-intake.ts";
 import { bodyTimeoutMs, headersTimeoutMs } from "./upstream-connection.ts";
 import type { AnswerControl, AnswerHandler, UpstreamRequest } from "./upstream-connection.ts";
 import { maxInformational } from "./upstream-parser.ts";
@@ -18,13 +19,13 @@ export interface H2RequestEvents {
   unprocessed(request: H2Request): void;
 }
 
-export class H2Request implements AnswerControl {
+export class H2Request implements AnswerControl, IntakeEvents {
   readonly request: UpstreamRequest;
   readonly handler: AnswerHandler;
   readonly #now: () => number;
   readonly #events: H2RequestEvents;
   #stream: ClientHttp2Stream | undefined;
-  #isWhole: () => boolean = () => false;
+  #intake: H2Intake | undefined;
   #isOver = false;
   #isReset = false;
   #isPaused = false;
@@ -56,7 +57,7 @@ export class H2Request implements AnswerControl {
   /** @param isBeyond whether the upstream's GOAWAY leaves the stream with this id out */
   carry(stream: ClientHttp2Stream, isBeyond: (id: number | undefined) => boolean): void {
     this.#stream = stream;
-    this.#isWhole = watchEnd(stream);
+    this.#intake = new H2Intake(stream, this);
     stream.on("headers", (headers) => this.#inform(headers));
     stream.on("response", (headers, _flags, raw) => this.#head(headers, raw));
     stream.on("trailers", (_headers, _flags, raw) => (this.#trailers = answerFields(raw)));
@@ -70,14 +71,14 @@ export class H2Request implements AnswerControl {
   pause(): void {
     if (this.#isOver) return;
     this.#isPaused = true;
-    this.#stream?.pause();
+    this.#intake?.pause();
   }
 
   resume(): void {
     if (this.#isOver) return;
     this.#isPaused = false;
     this.#touch();
-    this.#stream?.resume();
+    if (this.#hasHead) this.#intake?.resume();
   }
 
   /** Before the request was written it is just not sent; afterwards its stream is reset, and the others go on. */
@@ -121,15 +122,17 @@ export class H2Request implements AnswerControl {
       this.abort(body.errored ?? new Error("the body of the request ended early"));
       return;
     }
+    // One piece at a time, as on a connection of HTTP/1.1.
+    const written = (): void => {
+      this.#touch();
+      if (stream.writableLength === 0) body.resume();
+    };
     body.on("data", (chunk: Buffer) => {
       // The stream may be gone before the exchange lets go of the body.
       if (stream.destroyed || stream.writableEnded) return;
       this.#touch();
-      if (!stream.write(chunk)) body.pause();
-    });
-    stream.on("drain", () => {
-      this.#touch();
-      body.resume();
+      stream.write(chunk, written);
+      if (stream.writableLength > 0) body.pause();
     });
     body.on("end", () => stream.end());
     body.on("error", (error) => this.abort(error));
@@ -166,13 +169,21 @@ export class H2Request implements AnswerControl {
     const fields = answerFields(raw);
     this.#left = Number(fields["content-length"]);
     this.#tell(() => this.handler.onResponseStart(this, status, fields));
-    // Not before the head was told: Node emits what came in one read with it at once.
-    this.#stream?.on("data", (chunk: Buffer) => this.#data(chunk));
+    // Not before the head was told: what came in one read with it is handed on at once.
+    if (!this.#isPaused) this.#intake?.resume();
   }
 
-  #data(chunk: Buffer): void {
-    if (this.#isOver) return;
+  /** Of the intake. */
+  arrived(): void {
     this.#touch();
+  }
+
+  /** Of the intake. */
+  waits(): void {}
+
+  /** Of the intake. */
+  data(chunk: Buffer): void {
+    if (this.#isOver) return;
     this.#left -= chunk.length;
     this.#tell(() => this.handler.onResponseData(this, chunk));
   }
@@ -190,7 +201,7 @@ export class H2Request implements AnswerControl {
     if (this.#isOver || !this.#hasHead) return;
     // Node's own server says NO_ERROR in place of END_STREAM where all was sent and the window was full just then. What has every byte that it
     // announced is not truncated.
-    if (!this.#isWhole() && this.#left !== 0) return;
+    if (this.#intake?.isWhole !== true && this.#left !== 0) return;
     this.#isOver = true;
     this.handler.onResponseEnd(this, this.#trailers);
     // An answer before its request was read to the end: the rest is not sent (RFC 9113 section 8.1).
@@ -201,6 +212,9 @@ export class H2Request implements AnswerControl {
   #reset(): void {
     this.#isReset = true;
     this.#stream?.close(constants.NGHTTP2_CANCEL);
+    // Of one that is closed already, the end waits behind what nobody takes any more.
+    this.#intake?.drop();
+    this.#intake?.resume();
   }
 
   #closed(stream: ClientHttp2Stream, isBeyond: boolean): void {

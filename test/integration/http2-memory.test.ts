@@ -1,0 +1,196 @@
+// What the bodies of HTTP/2 can be made to hold: bounded together, within the container, and no other connection hears of it.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, constants } from "node:http2";
+import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import { createServer } from "node:net";
+import type { Server, Socket } from "node:net";
+import { afterEach, beforeEach, test } from "node:test";
+import { connect as secure } from "node:tls";
+import type { TLSSocket } from "node:tls";
+
+import { readRequest } from "./http-byte-origin.ts";
+import { ask, h2Name } from "./http2-fixture.ts";
+import { H2Wire, frame, frameType } from "./http2-frames.ts";
+import { canMeasure, startChild } from "./postgres-proxy-process.ts";
+import type { ProxyProcess } from "./postgres-proxy-process.ts";
+
+/** What the container beside an agent may have (operator/injection/template.ts). */
+const containerMiB = 256;
+const mebibyte = 1024 * 1024;
+/** Nothing here is about time: what takes longer than this, on however busy a machine, never happens. */
+const hangsMs = 60_000;
+const post = { ":method": "POST", "content-type": "application/json" };
+
+let origin: Server;
+let proxy: ProxyProcess | undefined;
+const upstreams = new Set<Socket>();
+/** Those of them that stopped reading. */
+const stuck = new Set<Socket>();
+const clients = new Set<TLSSocket>();
+const sessions = new Set<ClientHttp2Session>();
+
+/** Answers what ends, and stops reading what does not. */
+function serve(socket: Socket): void {
+  let pending = "";
+  upstreams.add(socket);
+  socket.on("error", () => undefined);
+  socket.on("close", () => upstreams.delete(socket));
+  socket.on("data", (chunk) => {
+    if (stuck.has(socket)) return;
+    pending += chunk.toString("latin1");
+    if (pending.startsWith("POST /stuck")) {
+      stuck.add(socket);
+      socket.pause();
+      return;
+    }
+    const one = readRequest(pending);
+    if (one === undefined || one.cut) return;
+    pending = pending.slice(one.bytes.length);
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong");
+  });
+}
+
+beforeEach(async () => {
+  origin = createServer(serve);
+  origin.listen(0, "127.0.0.1");
+  await once(origin, "listening");
+});
+
+afterEach(async () => {
+  for (const session of sessions) session.destroy();
+  for (const client of clients) client.destroy();
+  sessions.clear();
+  clients.clear();
+  await proxy?.stop();
+  for (const socket of upstreams) socket.destroy();
+  stuck.clear();
+  origin.close();
+});
+
+// A process of its own for each attack: the most memory it ever had is what that attack cost.
+async function start(protocol: "http" | "openai" = "http"): Promise<ProxyProcess> {
+  const address = origin.address();
+  assert.ok(address !== null && typeof address === "object");
+  const rules = JSON.stringify([{ name: "all", action: "Allow" }]);
+  const args = [String(address.port), protocol, rules, "Statements", "h2"];
+  proxy = await startChild("./http-proxy-child.ts", args);
+  return proxy;
+}
+
+function socketTo({ port, ca }: ProxyProcess): TLSSocket {
+  const to = { host: "127.0.0.1", port, servername: h2Name, ALPNProtocols: ["h2"] };
+  const socket = secure({ ...to, ...(ca !== undefined && { ca }) });
+  clients.add(socket);
+  socket.on("error", () => undefined);
+  return socket;
+}
+
+function client(on: ProxyProcess): ClientHttp2Session {
+  const session = connect(`https://${h2Name}`, { createConnection: () => socketTo(on) });
+  session.on("error", () => undefined);
+  sessions.add(session);
+  return session;
+}
+
+const piece = Buffer.alloc(16_384, "x");
+
+/** Sends for as long as it is taken. */
+function endless(session: ClientHttp2Session, path: string): ClientHttp2Stream {
+  const stream = session.request({ ...post, ":path": path });
+  stream.on("error", () => undefined);
+  stream.resume();
+  const more = (): void => {
+    while (!stream.destroyed && stream.write(piece));
+  };
+  stream.on("drain", more);
+  more();
+  return stream;
+}
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + hangsMs;
+  while (!(await holds())) {
+    assert.ok(performance.now() < deadline, `never happened: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Another connection is served as if nothing was, body and all, and nothing more is taken of the others by then. */
+async function settled(on: ProxyProcess, others = [...clients]): Promise<void> {
+  const bystander = client(on);
+  const sent = (): number =>
+    others.reduce((sum, one) => sum + one.bytesWritten - one.writableLength, 0);
+  for (let before = -1, now = sent(); now !== before; now = sent()) {
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const answer = await ask(bystander, { ...post, ":path": "/ping" }, '{"a":1}');
+    assert.equal(answer.text, "pong");
+  }
+  bystander.close();
+}
+
+async function counted(on: ProxyProcess, cause: RegExp): Promise<number> {
+  const causes = Object.entries(await on.causes());
+  return causes.filter(([name]) => cause.test(name)).reduce((sum, [, count]) => sum + count, 0);
+}
+
+function assertBounded(on: ProxyProcess): void {
+  if (process.env["BAD_INPUT_SHOW"]) process.stderr.write(`MiB ${on.peakMiB()}\n`);
+  assert.ok(on.alive());
+  if (canMeasure) assert.ok(on.peakMiB() < containerMiB, `${on.peakMiB()} MiB`);
+}
+
+for (const [connections, each] of [
+  [10, 90],
+  [1, 900],
+] as const) {
+  test(`${connections * each} uploads over ${connections} connection(s) that never end, to an upstream that takes none of them, hold what they may, and others are served`, async () => {
+    const on = await start();
+    const uploads: ClientHttp2Stream[] = [];
+    for (let one = 0; one < connections; one += 1) {
+      const session = client(on);
+      await once(session, "connect");
+      for (let at = 0; at < each; at += 1) uploads.push(endless(session, "/stuck"));
+    }
+    await until("the upstream has all of them", () => stuck.size === connections * each);
+    await settled(on);
+    assertBounded(on);
+    for (const one of uploads) one.close(constants.NGHTTP2_CANCEL);
+    for (const one of stuck) one.resume();
+    await until("the upstream hears of it", () => upstreams.size <= 1);
+    await until(
+      "each is recorded",
+      async () => (await counted(on, /^operation unknown ClientGone/)) === connections * each,
+    );
+  });
+}
+
+test("bodies in frames of one byte cost what they weigh", async () => {
+  const on = await start();
+  const socket = socketTo(on);
+  await once(socket, "secureConnect");
+  const wire = new H2Wire(socket);
+  wire.open();
+  const crumbs = Buffer.concat(
+    Array.from({ length: 1_000 }, () => frame(frameType.data, 0, 1, Buffer.from("x"))),
+  );
+  for (let stream = 1; stream < 200; stream += 2) {
+    wire.headers(
+      stream,
+      [
+        [":method", "POST"],
+        [":scheme", "https"],
+        [":path", "/stuck"],
+        [":authority", h2Name],
+      ],
+      false,
+    );
+    // The upstream has taken none of it when the next comes: it waits here, as much as the window lets come.
+    for (let at = 0; at < crumbs.length; at += 10) crumbs.writeUInt32BE(stream, at + 5);
+    for (let sent = 0; sent < 30_000; sent += 1_000) if (!wire.write(crumbs)) await wire.drained();
+  }
+  await settled(on);
+  assert.ok(!wire.isClosed);
+  assertBounded(on);
+});
