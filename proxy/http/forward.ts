@@ -307,8 +307,9 @@ function failed(
 ): void {
   const known = asProxyError(error, context.onUnexpected);
   const isGone = error instanceof ClientGone;
+  // Whatever fails for an agent that has left fails because it has.
   if (granted !== undefined)
-    granted.done({ status: "error", error: isGone ? error.name : known.code });
+    granted.done({ status: "error", error: isGone || exchange.isGone ? "ClientGone" : known.code });
   else if (!isGone) context.onRefused(known, gate?.connection);
   exchange.refuse(known);
 }

@@ -2,7 +2,7 @@
 import { ProxyError } from "../errors.ts";
 
 /** As many as one connection may open, with their windows full; what an upstream's connections hold of each comes beside it. */
-export const maxUnreadBytes = 32 * 1024 * 1024;
+export const maxUnreadBytes = 40 * 1024 * 1024;
 
 /** A connection. */
 export interface UnreadHolder {

@@ -11,7 +11,6 @@ import type { TLSSocket } from "node:tls";
 
 import { readRequest } from "./http-byte-origin.ts";
 import { ask, h2Name } from "./http2-fixture.ts";
-import { H2Wire, frame, frameType } from "./http2-frames.ts";
 import { canMeasure, startChild } from "./postgres-proxy-process.ts";
 import type { ProxyProcess } from "./postgres-proxy-process.ts";
 
@@ -142,8 +141,8 @@ function assertBounded(on: ProxyProcess): void {
 }
 
 for (const [connections, each] of [
-  [10, 90],
-  [1, 900],
+  [10, 70],
+  [1, 700],
 ] as const) {
   test(`${connections * each} uploads over ${connections} connection(s) that never end, to an upstream that takes none of them, hold what they may, and others are served`, async () => {
     const on = await start();
@@ -165,32 +164,3 @@ for (const [connections, each] of [
     );
   });
 }
-
-test("bodies in frames of one byte cost what they weigh", async () => {
-  const on = await start();
-  const socket = socketTo(on);
-  await once(socket, "secureConnect");
-  const wire = new H2Wire(socket);
-  wire.open();
-  const crumbs = Buffer.concat(
-    Array.from({ length: 1_000 }, () => frame(frameType.data, 0, 1, Buffer.from("x"))),
-  );
-  for (let stream = 1; stream < 200; stream += 2) {
-    wire.headers(
-      stream,
-      [
-        [":method", "POST"],
-        [":scheme", "https"],
-        [":path", "/stuck"],
-        [":authority", h2Name],
-      ],
-      false,
-    );
-    // The upstream has taken none of it when the next comes: it waits here, as much as the window lets come.
-    for (let at = 0; at < crumbs.length; at += 10) crumbs.writeUInt32BE(stream, at + 5);
-    for (let sent = 0; sent < 30_000; sent += 1_000) if (!wire.write(crumbs)) await wire.drained();
-  }
-  await settled(on);
-  assert.ok(!wire.isClosed);
-  assertBounded(on);
-});

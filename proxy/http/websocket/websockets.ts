@@ -73,20 +73,31 @@ type TalkWays = Pick<RealtimeOptions, "live" | "tell" | "end">;
 const defaultIdleMs = 600_000;
 /** Texts of all WebSockets of a proxy that are held for masking at one time. */
 const maxHeldBytes = 32 * 1024 * 1024;
-/** Of one proxy: each is two connections. */
+/** Of one proxy, with those that are being opened: each is two connections. */
 const maxOpen = 1_024;
 
 export class WebSockets {
   readonly #budget = new ByteBudget(maxHeldBytes);
   readonly #open = new Set<WebSocketRelay>();
+  /** Asked of an upstream that has not answered yet. */
+  #opening = 0;
   readonly #maskers = new WeakMap<readonly DetectMask[], TextMasker>();
 
   /** Throws ProxyError as long as the agent can still be told; resolves once it was answered, in whichever way. */
   async open(opening: WebSocketOpening): Promise<void> {
+    if (this.#open.size + this.#opening >= maxOpen)
+      throw new ProxyError("LimitExceeded", `${maxOpen} WebSockets are open; close some first`);
+    this.#opening += 1;
+    try {
+      await this.#ask(opening);
+    } finally {
+      this.#opening -= 1;
+    }
+  }
+
+  async #ask(opening: WebSocketOpening): Promise<void> {
     const { exchange, session, live, head, passage } = opening;
     const offer = opening.operation.kind === "llm" ? withoutKeys(opening.offer) : opening.offer;
-    if (this.#open.size >= maxOpen)
-      throw new ProxyError("LimitExceeded", `${maxOpen} WebSockets are open; close some first`);
     if (live.lease.kind === "awsSigV4")
       throw new ProxyError(
         "NotSupported",
