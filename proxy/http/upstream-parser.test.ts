@@ -304,3 +304,41 @@ test("small chunks that one read brings go on as one piece, and none waits for t
   );
   assert.deepEqual(told, ["!", "end", "head", "hi"]);
 });
+
+test("a head, a chunk's size or trailers that come byte by byte are copied and searched no more than a few times", (t) => {
+  const fields = Array.from({ length: 100 }, (_, at) => `x-${at}: ${"v".repeat(90)}\r\n`).join("");
+  const answer = Buffer.from(
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n${fields}\r\n1;${"e".repeat(4_000)}\r\na\r\n0\r\n${fields}\r\n`,
+  );
+  const pieces = Array.from(answer, (byte) => Buffer.from([byte]));
+  let touched = 0;
+  const { concat, from } = Buffer;
+  const { copy, indexOf } = Buffer.prototype;
+  t.mock.method(Buffer, "concat", (list: Buffer[], length?: number) => {
+    touched += list.reduce((sum, one) => sum + one.length, 0);
+    return concat(list, length);
+  });
+  t.mock.method(Buffer, "from", (bytes: Buffer) => {
+    touched += bytes.length;
+    return from(bytes);
+  });
+  t.mock.method(
+    Buffer.prototype,
+    "copy",
+    function (this: Buffer, ...into: Parameters<Buffer["copy"]>) {
+      const copied = copy.apply(this, into);
+      touched += copied;
+      return copied;
+    },
+  );
+  t.mock.method(Buffer.prototype, "indexOf", function (this: Buffer, what: string, at = 0) {
+    const found = indexOf.call(this, what, at, "latin1");
+    touched += (found < 0 ? this.length : found) - at;
+    return found;
+  });
+  const seen = read(pieces);
+  t.mock.restoreAll();
+  assert.deepEqual([seen.failure, seen.isWhole, seen.body], [undefined, true, "a"]);
+  assert.equal(Object.keys(seen.trailers).length, 100);
+  assert.ok(touched < 20 * answer.length, `${touched} of ${answer.length} bytes`);
+});

@@ -1,6 +1,7 @@
 // Reads the answers of one upstream connection (RFC 9112, HTTP/1.1 and 1.0) from bytes in any pieces. Pure: no socket, no clock.
 // What two readers could read differently is refused, not repaired: bare CR or LF, folded lines, two lengths, any coding but `chunked`.
 import { FieldLines, type FieldFaults } from "./field-lines.ts";
+import { Gathered } from "./gathered.ts";
 import { ProxyError } from "../errors.ts";
 
 export type AnswerHeaders = Readonly<Record<string, string | string[]>>;
@@ -63,15 +64,16 @@ type State =
   | "chunk-end"
   | "trailers";
 
-const nothing = Buffer.alloc(0);
 const noHeaders: AnswerHeaders = Object.freeze({});
 
 export class AnswerParser {
   readonly #sink: AnswerSink;
   readonly #fieldLines = new FieldLines(faults);
   #state: State = "idle";
-  /** Bytes of a head or chunk line that is not whole yet. */
-  #rest: Buffer = nothing;
+  /** Bytes of a head, chunk line or trailers that are not whole yet. A server can send them one at a time. */
+  readonly #rest = new Gathered();
+  /** So many bytes of them were searched for their end. */
+  #scanned = 0;
   #left = 0;
   /** Of what the chunks of this read carry: where it stands, in the bytes of the read as long as it is one piece; -1 where there is none. */
   #gathered: Buffer | undefined;
@@ -107,8 +109,8 @@ export class AnswerParser {
   push(bytes: Buffer): void {
     let chunk = bytes;
     if (this.#rest.length > 0) {
-      chunk = Buffer.concat([this.#rest, bytes]);
-      this.#rest = nothing;
+      this.#rest.add(bytes);
+      chunk = this.#rest.whole();
     }
     try {
       this.#read(chunk);
@@ -122,11 +124,34 @@ export class AnswerParser {
     while (at < chunk.length) {
       const next = this.#step(chunk, at);
       if (next < 0) {
-        this.#rest = Buffer.from(chunk.subarray(at));
+        this.#keep(chunk, at);
         return;
       }
+      this.#scanned = 0;
       at = next;
     }
+    if (this.#rest.length > 0) this.#rest.clear();
+  }
+
+  #keep(chunk: Buffer, at: number): void {
+    this.#scanned = chunk.length - at;
+    if (this.#rest.length > 0 && at === 0) return;
+    if (this.#rest.length > 0) this.#rest.clear();
+    this.#rest.add(chunk.subarray(at));
+  }
+
+  /** Where the search for an end of so many bytes goes on, in what begins there. */
+  #searchFrom(at: number, endBytes: number): number {
+    return Math.max(at, at + this.#scanned - endBytes + 1);
+  }
+
+  /** -1, as long as what has come may become a head. */
+  #needMore(chunk: Buffer, at: number, most: number): -1 {
+    if (chunk.length - at > most) throw tooLarge();
+    let end = chunk.indexOf(0x0a, this.#searchFrom(at, 2));
+    for (; end >= 0; end = chunk.indexOf(0x0a, end + 1))
+      if (chunk[end - 1] !== 0x0d) throw malformed("a line ends without a carriage return");
+    return -1;
   }
 
   /** What the chunks of one read carry goes on in one piece: a stream of small ones costs no more than a large one. */
@@ -187,12 +212,12 @@ export class AnswerParser {
   }
 
   #readHead(chunk: Buffer, at: number): number {
-    const end = chunk.indexOf("\r\n\r\n", at, "latin1");
+    const end = chunk.indexOf("\r\n\r\n", this.#searchFrom(at, 4), "latin1");
     if (end < 0) {
       // A server of another protocol may wait for us to go on.
       const start = chunk.toString("latin1", at, at + versionStart.length);
       if (!versionStart.startsWith(start)) throw notHttp();
-      return needMore(chunk, at, maxHeadBytes);
+      return this.#needMore(chunk, at, maxHeadBytes);
     }
     if (end - at > maxHeadBytes) throw tooLarge();
     const text = chunk.toString("latin1", at, end);
@@ -259,8 +284,8 @@ export class AnswerParser {
   }
 
   #readLongChunkLine(chunk: Buffer, at: number): number {
-    const end = chunk.indexOf("\r\n", at, "latin1");
-    if (end < 0) return needMore(chunk, at, maxChunkLine);
+    const end = chunk.indexOf("\r\n", this.#searchFrom(at, 2), "latin1");
+    if (end < 0) return this.#needMore(chunk, at, maxChunkLine);
     const [, digits] = chunkLinePattern.exec(chunk.toString("latin1", at, end)) ?? [];
     if (digits === undefined || digits.length > maxChunkDigits || end - at > maxChunkLine)
       throw malformed("the size of a chunk cannot be read");
@@ -283,8 +308,8 @@ export class AnswerParser {
       this.#end(noHeaders);
       return at + 2;
     }
-    const end = chunk.indexOf("\r\n\r\n", at, "latin1");
-    if (end < 0) return needMore(chunk, at, maxHeadBytes);
+    const end = chunk.indexOf("\r\n\r\n", this.#searchFrom(at, 4), "latin1");
+    if (end < 0) return this.#needMore(chunk, at, maxHeadBytes);
     if (end - at > maxHeadBytes) throw tooLarge();
     this.#end(this.#fields(chunk.toString("latin1", at, end), 0));
     return end + 4;
@@ -348,13 +373,6 @@ function promised(header: string | string[] | undefined): number | undefined {
 }
 
 /** What ends its lines with a bare line feed would never be whole. */
-function needMore(chunk: Buffer, at: number, most: number): -1 {
-  if (chunk.length - at > most) throw tooLarge();
-  for (let end = chunk.indexOf(0x0a, at); end >= 0; end = chunk.indexOf(0x0a, end + 1))
-    if (chunk[end - 1] !== 0x0d) throw malformed("a line ends without a carriage return");
-  return -1;
-}
-
 function misplaced(): never {
   throw malformed("a chunk is not as long as it said");
 }
