@@ -20,6 +20,8 @@ import type {
 
 /** What of an answer waits here for a client that does not take it; then the upstream is held back. */
 const backlogBytes = 32 * 1024;
+/** What a piece of it costs beside its bytes: an upstream may send them one at a time. */
+const pieceBytes = 256;
 /** What nobody reads of a body; from the same machine this is some ten milliseconds of reading. */
 const discardLimit = 16 * 1024 * 1024;
 const discardMs = 10_000;
@@ -67,6 +69,8 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
   #isRead = false;
   #hasBegun = false;
   #isBlocked = false;
+  /** Pieces of the answer that were not taken yet. */
+  #pieces = 0;
   #isAborted = false;
   /** Its answer has ended or broken off, or the client is gone: nobody above hears any more. */
   #isOver = false;
@@ -215,7 +219,8 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
     if (this.#isClosed || this.#stream.writableEnded) return true;
     this.#watcher.answered();
     this.#stream.write(Buffer.from(chunk), () => this.#written());
-    if (this.#stream.writableLength > backlogBytes) this.#isBlocked = true;
+    this.#pieces += 1;
+    if (this.#backlog > backlogBytes) this.#isBlocked = true;
     return !this.#isBlocked;
   }
 
@@ -267,9 +272,14 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
     this.#keep(-this.#kept);
   }
 
+  get #backlog(): number {
+    return this.#stream.writableLength + this.#pieces * pieceBytes;
+  }
+
   #written(): void {
     this.#movedAt = performance.now();
-    if (!this.#isBlocked || this.#stream.writableLength > backlogBytes / 2) return;
+    this.#pieces -= 1;
+    if (!this.#isBlocked || this.#backlog > backlogBytes / 2) return;
     this.#isBlocked = false;
     this.#events?.drained();
   }
