@@ -12,7 +12,7 @@ import type { ReadRequest, RequestSink } from "./request-parser.ts";
 import type { SharedReads } from "../net/shared-reads.ts";
 
 /** Of a body nobody reads at the moment, and of requests sent without waiting for the answer before; more stays with the sender. */
-const maxWaitingBytes = 16 * 1024;
+const maxWaitingBytes = 64 * 1024;
 /** From the first byte of a head to its last. An agent on the same machine needs none of it. */
 const headSeconds = 20;
 /** A kept-alive connection without a request is closed after this; client libraries keep theirs for 5 to 60 s. */
