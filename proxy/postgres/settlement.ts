@@ -41,10 +41,8 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    const { path, status } = this.#x;
-    const askable = status === "I" ? !begun : status === "T";
-    if (path.doubtful && askable)
-      return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
+    if (this.#x.path.doubtful && !this.#x.halfSent(begun))
+      return checkSearchPath(this.#x, begun).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);
   }
 
@@ -53,11 +51,10 @@ export class Settlement {
     const { overloads, replication } = this.#x.options;
     if (
       replication !== "physical" &&
-      (!begun || this.#x.status === "T") &&
-      this.#x.status !== "E" &&
+      this.#x.mayAsk(begun) &&
       overloads.due(this.#x.status === "I" || segment.some(asksOfDatabase))
     )
-      return loadOverloads(this.#x)
+      return loadOverloads(this.#x, begun)
         .catch(() => undefined)
         .then(() => this.#settle(segment, begun));
     return this.#settle(segment, begun);
@@ -208,7 +205,7 @@ export class Settlement {
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const halfSent = begun && this.#x.status === "I";
+    const halfSent = this.#x.halfSent(begun);
     const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     runUnder(execution, grant, masking);
