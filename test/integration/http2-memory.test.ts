@@ -16,7 +16,6 @@ import type { ProxyProcess } from "./postgres-proxy-process.ts";
 
 /** What the container beside an agent may have (operator/injection/template.ts). */
 const containerMiB = 256;
-const mebibyte = 1024 * 1024;
 /** Nothing here is about time: what takes longer than this, on however busy a machine, never happens. */
 const hangsMs = 60_000;
 const post = { ":method": "POST", "content-type": "application/json" };
