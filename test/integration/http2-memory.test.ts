@@ -67,11 +67,11 @@ afterEach(async () => {
 });
 
 // A process of its own for each attack: the most memory it ever had is what that attack cost.
-async function start(protocol: "http" | "openai" = "http"): Promise<ProxyProcess> {
+async function start(...more: object[]): Promise<ProxyProcess> {
   const address = origin.address();
   assert.ok(address !== null && typeof address === "object");
-  const rules = JSON.stringify([{ name: "all", action: "Allow" }]);
-  const args = [String(address.port), protocol, rules, "Statements", "h2"];
+  const rules = JSON.stringify([{ name: "all", action: "Allow" }, ...more]);
+  const args = [String(address.port), "http", rules, "Statements", "h2"];
   proxy = await startChild("./http-proxy-child.ts", args);
   return proxy;
 }
@@ -163,3 +163,27 @@ for (const [connections, each] of [
     );
   });
 }
+
+test("bodies that an approval would bind to and that never end hold what they may, who finds no room is told, and others are served", async () => {
+  const on = await start({ name: "ask", action: "RequireApproval", http: { paths: ["/held"] } });
+  const statuses: number[] = [];
+  const each = 70;
+  for (let one = 0; one < 10; one += 1) {
+    const session = client(on);
+    await once(session, "connect");
+    for (let at = 0; at < each; at += 1) {
+      const upload = endless(session, "/held");
+      upload.on("response", (fields) => {
+        statuses.push(Number(fields[":status"]));
+        upload.close(constants.NGHTTP2_CANCEL);
+      });
+    }
+  }
+  await until("one is refused", () => statuses.length > 0);
+  const answer = await ask(client(on), { ...post, ":path": "/ping" }, '{"a":1}');
+  assert.equal(answer.text, "pong");
+  await settled(on);
+  assert.ok(statuses.every((status) => status === 429));
+  assert.equal(await counted(on, /^refused LimitExceeded/), statuses.length);
+  assertBounded(on);
+});
