@@ -125,6 +125,7 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
       schema: schema ?? "",
       name: name ?? "",
       kind: kindOf(kind ?? ""),
+      ...(kind === "p" ? { partitioned: true as const } : {}),
       columns: columnsOf(columns ?? null, generated.get(oid ?? "") ?? [], (column) =>
         named(
           (held.get(oid ?? "") ?? []).flatMap(([, at, relation]) =>

@@ -227,7 +227,8 @@ function sameRelation(one: RelationUse, other: RelationUse): boolean {
     !isWrite &&
     one.statement === other.statement &&
     one.schema === other.schema &&
-    one.name === other.name
+    one.name === other.name &&
+    one.only === other.only
   );
 }
 
@@ -265,6 +266,8 @@ function relationAccess({ use, columns, allColumns }: OpenRelation): RelationAcc
     columns: [...columns].map((column) => dotted(use.schema, use.name, column)),
     allColumns,
     ...(use.hasWhere === undefined ? {} : { hasWhere: use.hasWhere }),
+    ...(use.only === true ? { only: true as const } : {}),
+    ...(use.unties === true ? { unties: true as const } : {}),
     ...(use.statement === "select" && isLookUpRelation(relation) ? { basic: true as const } : {}),
   };
 }

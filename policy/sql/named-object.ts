@@ -57,7 +57,8 @@ export function objectUse(type: string, object: unknown, context: Context): void
   else if (type === "OBJECT_SCHEMA") {
     // Everything in it: no rule that names single relations covers that.
     refuseTemporary(name, context);
-    sink.relation({ statement, schema: name, name: "*" });
+    const unties = context.unties === true ? { unties: true as const } : {};
+    sink.relation({ statement, schema: name, name: "*", ...unties });
     if (statement !== "create") sink.statement(statement, { opaque: true });
   } else sink.statement(statement, { opaque: true });
 }

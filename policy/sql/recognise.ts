@@ -145,8 +145,10 @@ function mergeAccesses(accesses: readonly Access[]): Access[] {
 }
 
 function joinReads(one: RelationAccess, other: RelationAccess): RelationAccess {
+  const { only, ...either } = one;
   return {
-    ...one,
+    ...either,
+    ...(only === true && other.only === true ? { only } : {}),
     columns: [...new Set([...one.columns, ...other.columns])],
     allColumns: one.allColumns || other.allColumns,
   };

@@ -35,6 +35,8 @@ export function relationUse(
     statement,
     ...resolved,
     ...(hasWhere === undefined ? {} : { hasWhere }),
+    ...(rangeVar["inh"] === true ? {} : { only: true as const }),
+    ...(context.unties === true ? { unties: true as const } : {}),
   };
   context.sink.relation(use);
   return use;

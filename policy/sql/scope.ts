@@ -14,6 +14,8 @@ export interface RelationUse {
   readonly name: string;
   /** Only on update and delete. */
   readonly hasWhere?: boolean;
+  readonly only?: true;
+  readonly unties?: true;
 }
 
 /** Something in FROM, or the target of a write, by the name the query calls it. */

@@ -107,6 +107,8 @@ export interface Context {
   readonly settingName?: string | undefined;
   /** Direct output of the outermost SELECT of a statement whose rows go to the agent. */
   readonly top: boolean;
+  /** Relations named here lose what rules know them by. */
+  readonly unties?: boolean;
 }
 
 export function inPlace(context: Context, place: Place, scope: Scope = context.scope): Context {

@@ -147,6 +147,7 @@ export function definition(node: Tagged, outer: Context): void {
     place: "a definition",
     scope: childScope(undefined),
     top: false,
+    unties: isUntying(node),
   };
   context.sink.within(kind, () => {
     if (entry.opaque === true) context.sink.statement(kind, { opaque: true });
@@ -158,6 +159,24 @@ export function definition(node: Tagged, outer: Context): void {
     entry.also?.(body, context);
     descend(node, context);
   });
+}
+
+/** Commands of ALTER TABLE behind which rows are no longer those of a parent. */
+const untying: ReadonlySet<string> = new Set([
+  "AT_DetachPartition",
+  "AT_DetachPartitionFinalize",
+  "AT_DropInherit",
+]);
+
+/** Behind it, rows or columns go by a name that no rule knows them by. */
+function isUntying({ tag, body }: Tagged): boolean {
+  if (tag === "RenameStmt" || tag === "AlterObjectSchemaStmt") return true;
+  return (
+    tag === "AlterTableStmt" &&
+    asList(body["cmds"]).some((command) =>
+      untying.has(asText(bodyOf(command, "AlterTableCmd")?.["subtype"])),
+    )
+  );
 }
 
 /** GRANT and REVOKE share their nodes. */

@@ -1,4 +1,4 @@
-// Reads the mask catalog over the session's own upstream connection, between two client requests.
+// Reads the catalog that masks and rules about relations go by, over the session's own upstream connection, between two client requests.
 import { ProxyError } from "../errors.ts";
 import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
@@ -40,9 +40,13 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
     await timer.race(masks.look({ joins, shared }, read));
     if (!shared) changes.foundWithin();
   } catch (error) {
+    const isForMasks = (exchange.options.gate.current()?.bundle.columnMasks.length ?? 0) > 0;
+    const needs = isForMasks
+      ? "has masks, and the columns of its database cannot be read now"
+      : "has rules about relations, and what partitions, children and views its database has cannot be read now";
     throw new ProxyError(
-      "MaskNotProvable",
-      `connection ${exchange.connection} has masks, and the columns of its database cannot be read now: ${error instanceof Error ? error.message : "unknown failure"}`,
+      isForMasks ? "MaskNotProvable" : "UpstreamProtocol",
+      `connection ${exchange.connection} ${needs}: ${error instanceof Error ? error.message : "unknown failure"}`,
       { cause: error },
     );
   } finally {

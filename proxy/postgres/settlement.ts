@@ -12,6 +12,7 @@ import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
+import { relate, related } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { checkSearchPath } from "./search-path.ts";
@@ -78,8 +79,11 @@ export class Settlement {
     return segment.some(({ kind, statement }) => {
       if (kind !== "parse" || statement === undefined || statement.understood.onlyTransaction)
         return false;
-      const masking = this.#x.options.masks.for(grant.bundle, false);
-      return masking === "load" || this.#mayShowAnother(masking, statement.understood);
+      const { masks } = this.#x.options;
+      const { understood } = statement;
+      const masking = masks.for(grant.bundle, false);
+      if (masking === "load" || this.#mayShowAnother(masking, understood)) return true;
+      return understood.namesTables && masks.relatives(grant, false) === "load";
     });
   }
 
@@ -201,14 +205,19 @@ export class Settlement {
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
+    const { masks } = this.#x.options;
+    const halfSent = begun && this.#x.status === "I";
+    const relating = relate(this.#x, grant, execution, halfSent);
+    if (relating === "load") return this.#passAfterCatalog(execution, begun);
     const astray =
+      relating?.refused ??
       this.#x.path.refuses(execution.understood) ??
-      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation);
+      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation, (before) =>
+        related(this.#x, grant, before),
+      );
     if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
-    const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const halfSent = begun && this.#x.status === "I";
     const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     runUnder(execution, grant, masking);
@@ -265,15 +274,16 @@ export class Settlement {
       await loadCatalog(this.#x, begun);
       return await this.#pass(execution, begun);
     } catch (error) {
-      const why = asProxyError(error, this.#x.connection).message;
-      return this.#refuseAs(execution, "MaskNotProvable", why);
+      const { code, message } = asProxyError(error, this.#x.connection);
+      const isOfMasks = code === "MaskNotProvable";
+      return this.#refuseAs(execution, isOfMasks ? code : "UpstreamProtocol", message);
     }
   }
 
   /** The gate records the refusal: to it, what cannot be masked or would undo what the session is held to is not understood. */
   async #refuseAs(
     execution: Execution,
-    code: "MaskNotProvable" | "Denied",
+    code: "MaskNotProvable" | "UpstreamProtocol" | "Denied",
     why: string,
   ): Promise<Passage> {
     const passage = await this.#ask(execution, { ...execution.operation, unrecognised: why });
