@@ -57,6 +57,9 @@ const reshapes: ReadonlySet<StatementKind> = new Set<StatementKind>(["create", "
 /** Rows come into partitions by their table, into the children of a plain one never. */
 const inserts: ReadonlySet<StatementKind> = new Set<StatementKind>(["insert", "copy"]);
 
+/** How an object that is a schema is named (named-object.ts). */
+const wholeSchema = `.${dotted("*")}`;
+
 type Reach = "all" | "partitions" | "only";
 
 const noRelatives: readonly Relative[] = [];
@@ -77,7 +80,7 @@ export function createRelatives(
     followed.columns.some((pattern) => mayMatchBelow(pattern, `${relation}.`));
 
   const find = (relation: string, reach: Reach, views: boolean): readonly Relative[] => {
-    if (relation.endsWith(".*")) return tree.inSchema(relation);
+    if (relation.endsWith(wholeSchema)) return tree.inSchema(relation);
     const here = catalog.relations.get(relation);
     if (here === undefined) return noRelatives;
     if (here.kind !== "view") return tableRelatives(tree, here, reach, followed);
@@ -106,9 +109,25 @@ export function createRelatives(
   const together = (accesses: readonly RelationAccess[]): readonly Relative[] => {
     const found = new Map<string, Relative>();
     for (const access of accesses)
-      for (const { relation } of [access, ...all(access)])
+      for (const relation of namesOf(access))
         found.set(relation, { relation, as: "together", columns: "all" });
     return [...found.values()].filter(matters);
+  };
+
+  /** The catalog holds as much as it may: what it does not hold may be anything. */
+  const beyondKnown = (
+    accesses: readonly RelationAccess[],
+    unknown: string | undefined,
+  ): string | undefined => {
+    const stray = unknown ?? accesses.flatMap(namesOf).find(isStray);
+    return stray === undefined ? undefined : notAmongKnown(stray);
+  };
+  const namesOf = (access: RelationAccess): string[] =>
+    [access, ...all(access)].map(({ relation }) => relation);
+  const isStray = (relation: string): boolean => {
+    const { strays, callsFunctions } = catalog.relations.get(relation) ?? {};
+    // Of a view: a function, or a relation that was not loaded.
+    return strays === true || callsFunctions === true;
   };
 
   const compute = (accesses: readonly Access[], changes: boolean): Related => {
@@ -123,8 +142,7 @@ export function createRelatives(
     if (others.length > maxTogether) return { accesses, unknown, refused: tooMuchTogether };
     const isChanged = (access: RelationAccess): boolean =>
       others.length > 0 &&
-      (isUnknown(access.relation) ||
-        [access, ...all(access)].some(({ relation }) => made.has(relation)));
+      (isUnknown(access.relation) || namesOf(access).some((relation) => made.has(relation)));
     let isPlain = true;
     const withRelatives = accesses.map((access): Access => {
       if (access.kind !== "relation") return access;
@@ -137,7 +155,7 @@ export function createRelatives(
     return {
       accesses: isPlain ? accesses : withRelatives,
       unknown,
-      refused: unknown !== undefined && isFull ? notAmongKnown(unknown) : undefined,
+      refused: isFull ? beyondKnown(named, unknown) : undefined,
     };
   };
 
@@ -157,7 +175,7 @@ const tooMuchTogether =
   "this text changes the schema and names too many relations for what it would touch to be known beforehand; send its statements one by one";
 
 function notAmongKnown(relation: string): string {
-  return `relation ${relation} is not among the ${maxCatalogRelations} relations of its database that are known, so nobody can tell whether a rule is about its rows`;
+  return `the database has more than ${maxCatalogRelations} relations, and ${relation} or what belongs to it is not among those that are known, so nobody can tell whether a rule is about its rows`;
 }
 
 function reachOf({ statement, only }: RelationAccess): Reach {
@@ -211,7 +229,7 @@ function createTree(catalog: MaskCatalog): Tree {
         return here?.kind === "view" ? here.reads : none;
       }),
     inSchema: (pattern) => {
-      const prefix = pattern.slice(0, -1);
+      const prefix = pattern.slice(0, 1 - wholeSchema.length);
       const found: Relative[] = [];
       for (const relation of relations.keys())
         if (relation.startsWith(prefix)) found.push({ relation, as: "part", columns: "all" });

@@ -40,16 +40,23 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
     await timer.race(masks.look({ joins, shared }, read));
     if (!shared) changes.foundWithin();
   } catch (error) {
-    const isForMasks = (exchange.options.gate.current()?.bundle.columnMasks.length ?? 0) > 0;
-    const needs = isForMasks
-      ? "has masks, and the columns of its database cannot be read now"
-      : "has rules about relations, and what partitions, children and views its database has cannot be read now";
-    throw new ProxyError(
-      isForMasks ? "MaskNotProvable" : "UpstreamProtocol",
-      `connection ${exchange.connection} ${needs}: ${error instanceof Error ? error.message : "unknown failure"}`,
-      { cause: error },
-    );
+    const why = error instanceof Error ? error.message : "unknown failure";
+    throw isForMasks(exchange)
+      ? new ProxyError(
+          "MaskNotProvable",
+          `connection ${exchange.connection} has masks, and the columns of its database cannot be read now: ${why}`,
+          { cause: error },
+        )
+      : new ProxyError(
+          "Denied",
+          `rules name relations, and what partitions, children and views the database has cannot be read now: ${why}`,
+          { cause: error },
+        );
   } finally {
     timer.clear();
   }
+}
+
+function isForMasks({ options: { gate } }: Exchange): boolean {
+  return (gate.current()?.bundle.columnMasks.length ?? 0) > 0;
 }

@@ -275,8 +275,10 @@ export class Settlement {
       return await this.#pass(execution, begun);
     } catch (error) {
       const { code, message } = asProxyError(error, this.#x.connection);
-      const isOfMasks = code === "MaskNotProvable";
-      return this.#refuseAs(execution, isOfMasks ? code : "UpstreamProtocol", message);
+      if (code === "MaskNotProvable") return this.#refuseAs(execution, code, message);
+      // A failed transaction is what a client has to know first.
+      const isFailed = this.#x.status === "E";
+      return this.#refuseAs(execution, isFailed ? "UpstreamProtocol" : "Denied", message);
     }
   }
 
