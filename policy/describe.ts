@@ -21,7 +21,7 @@ export function printable(name: string): string {
 export function describeAccess(access: Access): string {
   switch (access.kind) {
     case "relation":
-      return `${access.statement} on ${printable(access.relation)}`;
+      return `${access.statement} on ${printable(access.relation)}${access.cascades === true ? " and whatever CASCADE reaches" : ""}`;
     case "function":
       return `${access.statement} with function ${printable(access.function)}`;
     case "statement":

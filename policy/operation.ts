@@ -90,6 +90,8 @@ export interface RelationAccess {
   readonly only?: true;
   /** Takes rows from under the names that rules know them by (RENAME, SET SCHEMA, DETACH PARTITION, NO INHERIT): whoever may not do one thing with them may not do this. */
   readonly unties?: true;
+  /** CASCADE empties or takes apart relations that nobody names, by foreign keys and types. */
+  readonly cascades?: true;
   /** What else it touches by this name, as far as a Deny or RequireApproval may be about it; permissions go by the name alone. Set by whoever knows the database (relatives.ts). */
   readonly relatives?: readonly Relative[];
   /** Covered by the built-in rule `session-basics` wherever anything is allowed; a Deny still speaks. Set by the recogniser alone. */

@@ -126,12 +126,16 @@ function relationMismatch(
 ): MatchField | undefined {
   const { relations, columns, functions, hasWhere } = matcher;
   if (functions && !relations && !columns) return "functions";
-  if (reading !== "covers" && matcher.namesTables && showsValuesOfAny(access.relation))
-    return undefined;
+  if (reading !== "covers" && matcher.namesTables && reachesAny(access)) return undefined;
   if (relations && !matchesAny(relations, access.relation)) return "relations";
   if (columns && !columnsMatch(columns, access, reading)) return "columns";
   if (hasWhere !== undefined && !whereMatches(hasWhere, access, reading)) return "hasWhere";
   return undefined;
+}
+
+/** Statistics, TOAST and CASCADE: which tables it touches is not in its name. */
+function reachesAny(access: RelationAccess): boolean {
+  return access.cascades === true || showsValuesOfAny(access.relation);
 }
 
 function columnsMatch(

@@ -268,6 +268,7 @@ function relationAccess({ use, columns, allColumns }: OpenRelation): RelationAcc
     ...(use.hasWhere === undefined ? {} : { hasWhere: use.hasWhere }),
     ...(use.only === true ? { only: true as const } : {}),
     ...(use.unties === true ? { unties: true as const } : {}),
+    ...(use.cascades === true ? { cascades: true as const } : {}),
     ...(use.statement === "select" && isLookUpRelation(relation) ? { basic: true as const } : {}),
   };
 }

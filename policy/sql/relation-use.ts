@@ -36,10 +36,18 @@ export function relationUse(
     ...resolved,
     ...(hasWhere === undefined ? {} : { hasWhere }),
     ...(rangeVar["inh"] === true ? {} : { only: true as const }),
-    ...(context.unties === true ? { unties: true as const } : {}),
+    ...reachOf(context),
   };
   context.sink.relation(use);
   return use;
+}
+
+/** What a definition does to the relations it names besides what its kind says. */
+export function reachOf({ unties, cascades }: Context): Pick<RelationUse, "unties" | "cascades"> {
+  return {
+    ...(unties === true ? { unties } : {}),
+    ...(cascades === true ? { cascades } : {}),
+  };
 }
 
 /** The range item of a base relation, under its alias or its own name. */

@@ -16,6 +16,7 @@ export interface RelationUse {
   readonly hasWhere?: boolean;
   readonly only?: true;
   readonly unties?: true;
+  readonly cascades?: true;
 }
 
 /** Something in FROM, or the target of a write, by the name the query calls it. */

@@ -109,6 +109,8 @@ export interface Context {
   readonly top: boolean;
   /** Relations named here lose what rules know them by. */
   readonly unties?: boolean;
+  /** CASCADE reaches relations that are not named here. */
+  readonly cascades?: boolean;
 }
 
 export function inPlace(context: Context, place: Place, scope: Scope = context.scope): Context {

@@ -14,7 +14,7 @@ import {
   type Body,
   type Tagged,
 } from "./ast.ts";
-import { objectUse } from "./named-object.ts";
+import { isRelationType, objectUse } from "./named-object.ts";
 import { refuseTemporary, relationUse, splitName } from "./relation-use.ts";
 import { childScope } from "./scope.ts";
 import type { Context } from "./walk-context.ts";
@@ -148,6 +148,7 @@ export function definition(node: Tagged, outer: Context): void {
     scope: childScope(undefined),
     top: false,
     unties: isUntying(node),
+    cascades: cascades(node),
   };
   context.sink.within(kind, () => {
     if (entry.opaque === true) context.sink.statement(kind, { opaque: true });
@@ -176,6 +177,14 @@ function isUntying({ tag, body }: Tagged): boolean {
     asList(body["cmds"]).some((command) =>
       untying.has(asText(bodyOf(command, "AlterTableCmd")?.["subtype"])),
     )
+  );
+}
+
+/** TRUNCATE empties what has foreign keys to its tables; DROP of a type takes its columns. What goes with a table is no row of another. */
+function cascades({ tag, body }: Tagged): boolean {
+  if (body["behavior"] !== "DROP_CASCADE") return false;
+  return (
+    tag === "TruncateStmt" || (tag === "DropStmt" && !isRelationType(asText(body["removeType"])))
   );
 }
 
