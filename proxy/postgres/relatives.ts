@@ -40,7 +40,7 @@ export async function relateNow(
   execution: Execution,
   begun: boolean,
 ): Promise<string | undefined> {
-  const late = begun && exchange.status === "I";
+  const late = exchange.halfSent(begun);
   let found = relate(exchange, grant, execution, late);
   if (found === "load") {
     await loadCatalog(exchange, begun);

@@ -28,17 +28,18 @@ export function runUnder(
 
 /** Whether rules, marks or masks are others by now than it was decided under; then they are for all that was decided since. */
 export function isOutdated(
-  { options: { gate, session, masks }, status }: Exchange,
+  exchange: Exchange,
   execution: Execution | undefined,
   begun: boolean,
 ): boolean {
+  const { gate, session, masks } = exchange.options;
   const bundle = gate.current()?.bundle;
   if (execution?.passage === undefined) return false;
   if (bundle === undefined || execution.generation !== bundle.generation) return true;
   if (execution.passage.marks !== session.marks) return true;
   return (
     !execution.understood.onlyTransaction &&
-    masks.for(bundle, begun && status === "I") !== execution.masking
+    masks.for(bundle, exchange.halfSent(begun)) !== execution.masking
   );
 }
 
@@ -103,7 +104,7 @@ async function unmaskableSince(
   const { understood, operation } = execution;
   const voided = replication === undefined ? undefined : voidedByReplication(grant.bundle);
   if (voided !== undefined) return new ProxyError("MaskNotProvable", voided);
-  const halfSent = begun && exchange.status === "I";
+  const halfSent = exchange.halfSent(begun);
   const masksNow = (): Masking | "load" | undefined =>
     understood.onlyTransaction ? undefined : masks.for(grant.bundle, halfSent);
   let masking = masksNow();

@@ -42,10 +42,8 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    const { path, status } = this.#x;
-    const askable = status === "I" ? !begun : status === "T";
-    if (path.doubtful && askable)
-      return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
+    if (this.#x.path.doubtful && !this.#x.halfSent(begun))
+      return checkSearchPath(this.#x, begun).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);
   }
 
@@ -54,11 +52,10 @@ export class Settlement {
     const { overloads, replication } = this.#x.options;
     if (
       replication !== "physical" &&
-      (!begun || this.#x.status === "T") &&
-      this.#x.status !== "E" &&
+      this.#x.mayAsk(begun) &&
       overloads.due(this.#x.status === "I" || segment.some(asksOfDatabase))
     )
-      return loadOverloads(this.#x)
+      return loadOverloads(this.#x, begun)
         .catch(() => undefined)
         .then(() => this.#settle(segment, begun));
     return this.#settle(segment, begun);
@@ -206,7 +203,7 @@ export class Settlement {
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
     const { masks } = this.#x.options;
-    const halfSent = begun && this.#x.status === "I";
+    const halfSent = this.#x.halfSent(begun);
     const relating = relate(this.#x, grant, execution, halfSent);
     if (relating === "load") return this.#passAfterCatalog(execution, begun);
     const astray =
