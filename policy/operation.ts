@@ -88,8 +88,8 @@ export interface RelationAccess {
   readonly hasWhere?: boolean;
   /** ONLY: no row of a partition or child is touched. */
   readonly only?: true;
-  /** Takes rows from under the names that rules know them by (RENAME, SET SCHEMA, DETACH PARTITION, NO INHERIT): whoever may not do one thing with them may not do this. */
-  readonly unties?: true;
+  /** Other kinds of statements that will reach its rows by another name (RENAME, DETACH PARTITION, CREATE VIEW …): to a Deny or RequireApproval it is of those, too. */
+  readonly leadsTo?: "any" | readonly StatementKind[];
   /** CASCADE empties or takes apart relations that nobody names, by foreign keys and types. */
   readonly cascades?: true;
   /** What else it touches by this name, as far as a Deny or RequireApproval may be about it; permissions go by the name alone. Set by whoever knows the database (relatives.ts). */

@@ -242,6 +242,33 @@ test("what takes rows or columns from under their name is of any kind of stateme
     assert.equal(denied(reads, text), false, text);
 });
 
+test("what ties rows to another table, or makes a view to write them through, is of the kinds that this leads to", () => {
+  const of = (kind: "select" | "insert" | "delete"): SqlMatch => ({
+    statements: [kind],
+    relations: ["public.top"],
+  });
+  const cases: readonly (readonly [string, boolean, boolean, boolean])[] = [
+    ["CREATE TABLE new PARTITION OF top DEFAULT", false, true, false],
+    ["CREATE TABLE new () INHERITS (top)", false, true, false],
+    ["ALTER TABLE top ATTACH PARTITION new DEFAULT", false, true, false],
+    ["ALTER TABLE own ATTACH PARTITION top DEFAULT", true, true, true],
+    ["ALTER TABLE top INHERIT own", true, true, true],
+    ["ALTER TABLE own INHERIT top", false, true, false],
+    ["CREATE VIEW v AS SELECT * FROM top", true, true, true],
+    ["CREATE VIEW v AS SELECT * FROM top, own", true, false, false],
+    ["CREATE VIEW v AS SELECT DISTINCT a FROM top", true, false, false],
+    ["CREATE VIEW v AS SELECT a FROM top LIMIT 1", true, false, false],
+    ["CREATE MATERIALIZED VIEW v AS SELECT * FROM top", true, false, false],
+    ["CREATE TABLE v AS SELECT * FROM top", true, false, false],
+  ];
+  for (const [text, select, insert, remove] of cases)
+    assert.deepEqual(
+      (["select", "insert", "delete"] as const).map((kind) => denied(of(kind), text)),
+      [select, insert, remove],
+      text,
+    );
+});
+
 test("CASCADE reaches what it does not name, unless only views and constraints go with a table", () => {
   const sql: SqlMatch = { relations: ["public.top"] };
   for (const text of [

@@ -88,9 +88,9 @@ export function createRelatives(
   };
   /** Every one, whether or not a rule may be about it. */
   const all = (access: RelationAccess): readonly Relative[] =>
-    find(access.relation, reachOf(access), reachesThroughViews.has(access.statement));
+    find(access.relation, reachOf(access), reachesThrough(access));
   const relativesOf = (access: RelationAccess): readonly Relative[] => {
-    const views = reachesThroughViews.has(access.statement);
+    const views = reachesThrough(access);
     const key = `${reachOf(access)} ${views} ${access.relation}`;
     const found = known.get(key) ?? all(access).filter(matters);
     if (catalog.relations.has(access.relation)) known.set(key, found);
@@ -176,6 +176,11 @@ const tooMuchTogether =
 
 function notAmongKnown(relation: string): string {
   return `the database has more than ${maxCatalogRelations} relations, and ${relation} or what belongs to it is not among those that are known, so nobody can tell whether a rule is about its rows`;
+}
+
+/** Another view by the same name will be read and written as this one is. */
+function reachesThrough({ statement, leadsTo }: RelationAccess): boolean {
+  return leadsTo !== undefined || reachesThroughViews.has(statement);
 }
 
 function reachOf({ statement, only }: RelationAccess): Reach {

@@ -112,11 +112,17 @@ function statementMismatch(
 ): MatchField | undefined {
   const named =
     statements?.has(access.statement) ?? (reading !== "covers" || access.statement !== "other");
-  return named || (reading !== "covers" && isUntying(access)) ? undefined : "statements";
+  if (named || (reading !== "covers" && leadsToSome(access, statements))) return undefined;
+  return "statements";
 }
 
-function isUntying(access: RelationAccess | FunctionAccess | StatementAccess): boolean {
-  return access.kind === "relation" && access.unties === true;
+function leadsToSome(
+  access: RelationAccess | FunctionAccess | StatementAccess,
+  statements: SqlMatcher["statements"],
+): boolean {
+  if (access.kind !== "relation" || access.leadsTo === undefined) return false;
+  const { leadsTo } = access;
+  return leadsTo === "any" || leadsTo.some((kind) => statements?.has(kind) === true);
 }
 
 function relationMismatch(

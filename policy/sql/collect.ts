@@ -228,7 +228,8 @@ function sameRelation(one: RelationUse, other: RelationUse): boolean {
     one.statement === other.statement &&
     one.schema === other.schema &&
     one.name === other.name &&
-    one.only === other.only
+    one.only === other.only &&
+    one.leadsTo === other.leadsTo
   );
 }
 
@@ -267,7 +268,7 @@ function relationAccess({ use, columns, allColumns }: OpenRelation): RelationAcc
     allColumns,
     ...(use.hasWhere === undefined ? {} : { hasWhere: use.hasWhere }),
     ...(use.only === true ? { only: true as const } : {}),
-    ...(use.unties === true ? { unties: true as const } : {}),
+    ...(use.leadsTo === undefined ? {} : { leadsTo: use.leadsTo }),
     ...(use.cascades === true ? { cascades: true as const } : {}),
     ...(use.statement === "select" && isLookUpRelation(relation) ? { basic: true as const } : {}),
   };

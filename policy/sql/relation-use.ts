@@ -43,9 +43,9 @@ export function relationUse(
 }
 
 /** What a definition does to the relations it names besides what its kind says. */
-export function reachOf({ unties, cascades }: Context): Pick<RelationUse, "unties" | "cascades"> {
+export function reachOf({ leadsTo, cascades }: Context): Pick<RelationUse, "leadsTo" | "cascades"> {
   return {
-    ...(unties === true ? { unties } : {}),
+    ...(leadsTo === undefined ? {} : { leadsTo }),
     ...(cascades === true ? { cascades } : {}),
   };
 }

@@ -5,6 +5,7 @@
 // to the nearest only, so that no shadowing trick can hide a column. Aliases hidden by a join alias stay visible here for
 // the same reason. More relations than PostgreSQL would choose means more must be allowed, never less.
 import type { StatementKind } from "../operation.ts";
+import type { Consequence } from "./consequences.ts";
 import { asBody, asText, bodyOf, strings, type Body } from "./ast.ts";
 
 /** One relation used by one statement, in one role; identity matters, not contents. */
@@ -15,7 +16,7 @@ export interface RelationUse {
   /** Only on update and delete. */
   readonly hasWhere?: boolean;
   readonly only?: true;
-  readonly unties?: true;
+  readonly leadsTo?: Consequence;
   readonly cascades?: true;
 }
 
