@@ -37,6 +37,9 @@ export interface Relatives {
 /** A text that changes the schema and then uses it reaches no more than this by what it makes itself. */
 const maxTogether = 256;
 
+/** Kept of all relations together: a table has some, one of ten thousand partitions as many. */
+const maxKept = 100_000;
+
 /** Kinds that read or write rows: what they name must be known. */
 const touchesRows: ReadonlySet<StatementKind> = new Set<StatementKind>([
   "select",
@@ -72,6 +75,7 @@ export function createRelatives(
 ): Relatives {
   const tree = createTree(catalog);
   const known = new Map<string, readonly Relative[]>();
+  let kept = 0;
   const related = new WeakMap<readonly Access[], Related>();
   const isFull = catalog.relations.size >= maxCatalogRelations;
 
@@ -92,8 +96,17 @@ export function createRelatives(
   const relativesOf = (access: RelationAccess): readonly Relative[] => {
     const views = reachesThrough(access);
     const key = `${reachOf(access)} ${views} ${access.relation}`;
-    const found = known.get(key) ?? all(access).filter(matters);
-    if (catalog.relations.has(access.relation)) known.set(key, found);
+    const before = known.get(key);
+    if (before !== undefined) return before;
+    const found = all(access).filter(matters);
+    if (kept + found.length > maxKept) {
+      known.clear();
+      kept = 0;
+    }
+    if (catalog.relations.has(access.relation)) {
+      known.set(key, found);
+      kept += found.length;
+    }
     return found;
   };
 
