@@ -195,6 +195,16 @@ const attacks: Readonly<Record<string, readonly [readonly BundleRule[], ...strin
     "CREATE OR REPLACE VIEW plain AS SELECT id, ssn FROM secrets",
     "UPDATE upper SET ssn = 'x'",
   ],
+  "has the plan of a table by a view it makes": [
+    but({ statements: ["explain"], relations: ["public.secrets"] }),
+    "CREATE VIEW mine AS SELECT * FROM secrets",
+    "EXPLAIN SELECT * FROM mine",
+  ],
+  "empties a child it makes by its parent": [
+    but({ statements: ["truncate"], relations: ["public.kept*"] }),
+    "CREATE TABLE kept () INHERITS (loose)",
+    "TRUNCATE loose",
+  ],
   "drops the schema around it": [
     but({ statements: ["drop"], relations: ["public.secrets"] }),
     "DROP SCHEMA public CASCADE",
