@@ -4,6 +4,7 @@ import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
+import { followedBy, type Followed } from "./followed.ts";
 import { marksOf } from "./marking.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { Inquiry } from "./match/inquiry.ts";
@@ -31,6 +32,8 @@ export interface PreparedBundle {
   readonly readOnly: boolean;
   /** Some rule has a condition that looks at more than subject, connection and the facts of an operation. */
   readonly isOfTheMoment: boolean;
+  /** What has to be known of a database before a Deny or RequireApproval can be read; undefined for nothing. */
+  readonly followed: Followed | undefined;
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
@@ -51,6 +54,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
     isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
+    followed: followedBy(bundle),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
   };

@@ -7,6 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 import { asProxyError } from "./refusal.ts";
+import { relateNow } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
 import { RowRecorder } from "./row-recorder.ts";
 import { followRules } from "./session-follow.ts";
@@ -56,12 +57,16 @@ export async function refusedSince(
   const { gate, session } = exchange.options;
   const grant = gate.current();
   const isOld = execution.generation !== grant?.bundle.generation;
-  if (grant === undefined || isOld || passage.marks !== session.marks) {
-    const refused = session.refusalNow(operation, passage.decision);
-    if (refused !== undefined) return refused;
-  }
-  if (grant === undefined) return undefined;
   try {
+    const unknown = grant && (await relateNow(exchange, grant, execution, begun));
+    if (unknown !== undefined)
+      return new ProxyError("Denied", `connection ${exchange.connection}: ${unknown}`);
+    const isOther = isOld || execution.operation !== operation;
+    if (grant === undefined || isOther || passage.marks !== session.marks) {
+      const refused = session.refusalNow(execution.operation, passage.decision);
+      if (refused !== undefined) return refused;
+    }
+    if (grant === undefined) return undefined;
     return (
       (await undoneSince(exchange, execution, grant, isOld, begun)) ??
       (await unmaskableSince(exchange, execution, grant, isOld, begun))
