@@ -275,7 +275,10 @@ export class Backend implements FrameSink {
       throw new WireError("a ReadyForQuery without a status");
     x.status = status;
     x.copyIn = undefined;
-    if (status === "I") x.registry.transactionEnded();
+    if (status === "I") {
+      x.queryInBatch = false;
+      x.registry.transactionEnded();
+    }
     if (head.changesNames && head.kind === "query") x.registry.applied(head);
     if (head.execution !== undefined && head.kind === "query") this.#done(head.execution);
     x.muted = false;

@@ -67,6 +67,8 @@ export class Exchange {
   status: TransactionStatus = "I";
   /** What was forwarded of the batch ended the transaction that it began in. */
   batchEnds = false;
+  /** A Query went behind messages without Sync: what they began goes on behind it, though the server calls it a transaction. */
+  queryInBatch = false;
   /** The server waits for the client's COPY data; the request that started it. */
   copyIn: Request | undefined = undefined;
   /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */
@@ -114,7 +116,7 @@ export class Exchange {
 
   /** What is forwarded of a batch is a transaction until its Sync, which a query of ours would commit. */
   halfSent(begun: boolean): boolean {
-    return begun && (this.status === "I" || this.batchEnds);
+    return this.queryInBatch || (begun && (this.status === "I" || this.batchEnds));
   }
 
   /** Whether a query of ours would be answered, and leave the client's transaction as it is; known when nothing is outstanding. */

@@ -68,9 +68,12 @@ export class Forwarding {
       const ends = byQuery || last?.kind === "sync" ? last : undefined;
       this.drop(segment, at, "not sent because a statement of the same pipeline was refused");
       const replaced = segment[at];
-      const forgetsUnnamed = replaced?.kind === "parse" && replaced.name === "";
-      // The server drops the unnamed statement at a Query, whatever comes of it (exec_simple_query), and nothing before it is unanswered.
-      if (byQuery && replaced?.callsFunction === false) this.#x.registry.forgetUnnamed();
+      // The server drops the unnamed statement at a Query, too, whatever comes of it (exec_simple_query).
+      const forgetsUnnamed = byQuery
+        ? replaced?.callsFunction === false
+        : replaced?.kind === "parse" && replaced.name === "";
+      // At once for what the client sends next, and again where the server fails, behind a Parse that it has yet to answer.
+      if (byQuery && forgetsUnnamed) this.#x.registry.forgetUnnamed();
       if (!this.#unknownToServer || at > 0)
         this.#refuseThere(segment, at, { answer, forgetsUnnamed }, ends);
       else {
@@ -167,6 +170,8 @@ export class Forwarding {
     request.release();
     if (request.kind === "flush") return;
     queue.push(request);
+    if (request.kind === "query") this.#x.queryInBatch ||= this.#begun;
+    else if (request.kind === "sync") this.#x.queryInBatch = false;
     this.#begun = request.kind !== "sync" && request.kind !== "query";
   }
 

@@ -17,6 +17,8 @@ const mayEnd: ReadonlySet<string> = new Set(["MalformedRequest", "UpstreamUnreac
 const violates = /^E (ERROR|FATAL) 08P01 /;
 /** Sent while the proxy cannot know whether the COPY had failed before: nothing a client does that waits for its answers. */
 const copyConfusion = /a Sync came amid COPY data|came where COPY data was expected/;
+/** A defect of the server, met by a Query of nothing behind messages without Sync; what the proxy asks in between may meet it first. */
+const serversOwn = /^E ERROR XX000 StartTransactionCommand: unexpected state/;
 /** In the direct database a denied table does not exist. */
 const deniedDirectly = /^E ERROR (42P01|25P02) /;
 
@@ -25,6 +27,8 @@ export function judge(direct: Played, proxied: Played, mode: Mode): Verdict {
     const [expected, actual] = [direct.said[index], proxied.said[index]];
     if (actual === undefined) return atEnd(direct, proxied, expected, mode);
     if (expected !== undefined && isSame(expected, actual, mode)) continue;
+    if (serversOwn.test(expected?.text ?? ""))
+      return { same: "until refused", refusal: "internal error of the server" };
     if (mode === "denied" && isAboutUnnamed(expected, proxied.said.slice(0, index)))
       return { same: "until refused", refusal: "Denied" };
     // What the server waited for in vain, the proxy refused at its header.
