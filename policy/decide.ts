@@ -4,7 +4,8 @@ import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
-import { marksOf } from "./marking.ts";
+import { marksOf, marksOfAnswers } from "./marking.ts";
+import { answersMark, readsItsMarks } from "./marks.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { Inquiry } from "./match/inquiry.ts";
 import { compileRules, indexRules } from "./match/rules.ts";
@@ -35,6 +36,8 @@ export interface PreparedBundle {
   readonly marking: readonly PreparedRule[];
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
   readonly markReaders: readonly PreparedRule[];
+  /** Answers here put marks, and what may be sent or is shown here hangs on marks: a statement behind another is decided when that is answered. */
+  readonly followsAnswers: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -53,6 +56,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
+    followsAnswers: answersMark(bundle) && readsItsMarks(bundle),
   };
 }
 
@@ -101,9 +105,39 @@ export function decide(
     return withMarks(prepared, inquiry, seen);
   }
   const decision = withMarks(prepared, inquiry, evaluate(enforced, inquiry));
+  const inText = refusedByOwnMarks(prepared, inquiry, decision);
+  if (inText !== undefined) return inText;
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);
   return would.verdict === decision.verdict ? decision : { ...decision, wouldBe: brief(would) };
+}
+
+/** A text of several statements is sent at once: what an earlier one would put counts for the later, so the text is asked about as if it were there. */
+function refusedByOwnMarks(
+  { bundle, enforced, markReaders }: PreparedBundle,
+  inquiry: Inquiry,
+  decision: Decision,
+): Decision | undefined {
+  const { operation, context } = inquiry;
+  if (markReaders.length === 0 || operation.kind !== "sql" || operation.facts.count < 2)
+    return undefined;
+  const carried = context.session.marks ?? [];
+  const put = [...(decision.marks ?? []), ...marksOfAnswers(bundle, operation)].flatMap(
+    ({ mark }) => (carried.includes(mark) ? [] : [mark]),
+  );
+  if (put.length === 0 || decision.verdict === "deny") return undefined;
+  const session = { ...context.session, marks: [...carried, ...put] };
+  const then = evaluate(enforced, {
+    ...inquiry,
+    context: { ...context, session },
+    scope: undefined,
+  });
+  if (then.verdict === "allow" || then.verdict === decision.verdict) return undefined;
+  return {
+    ...then,
+    verdict: "deny",
+    message: `a part of this text may put the mark ${put.join(", ")} on the session, and then: ${then.message}; send its statements one by one`,
+  };
 }
 
 /** What it puts on the session, and, where it does not simply pass, what the session carried. */

@@ -23,7 +23,7 @@ export interface MaskEngine {
 
 /** Columns may be renamed by others: an older catalog is read again before the next statement. */
 const catalogTtlMs = 60_000;
-/** In a pipeline that is half sent it cannot be read: until its Sync, and no longer than this, the older one serves. */
+/** In a pipeline that is half sent it takes a connection of its own to read it: until its Sync, and no longer than this, the older one serves. */
 const lateGraceMs = 60_000;
 /** A statement that cannot be proven has the catalog read again, but not more often than this. */
 const rereadAfterMs = 1_000;

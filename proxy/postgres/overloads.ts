@@ -144,13 +144,16 @@ export class OverloadSource {
   }
 }
 
-/** The caller keeps the client from sending anything meanwhile, and nothing of a batch is half sent. */
-export async function loadOverloads(exchange: Exchange): Promise<void> {
+/**
+ * The caller keeps the client from sending anything meanwhile.
+ * @param begun part of a batch is forwarded without its Sync
+ */
+export async function loadOverloads(exchange: Exchange, begun: boolean): Promise<void> {
   const timer = bounded(timeoutMs);
   try {
     await timer.race(exchange.drained());
     const { options, changes } = exchange;
-    const { beside, shared, look } = await timer.race(viewpointOf(exchange));
+    const { beside, shared, look } = await timer.race(viewpointOf(exchange, begun));
     // Of what only the transaction sees, the names count beside those that others see: more need a rule, never fewer.
     const ownToo = beside && changes.uncommitted;
     const read = async (): Promise<Rows> => {

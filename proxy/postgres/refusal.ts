@@ -45,6 +45,16 @@ export function replacedPortal(name: string): Buffer {
   });
 }
 
+/** Functions reach the unnamed portal by the empty name. */
+export function reachesUndecided(name: string): Buffer {
+  const spelled = Buffer.from(name, "latin1").toString("utf8");
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "0A000",
+    message: `portal "${spelled}" calls a function, which could run the EXECUTE of SQL in the unnamed portal before that is decided; run or close that first`,
+  });
+}
+
 /** FETCH, and functions that fetch, would run it by its name before it is decided. */
 export function namedExecute(name: string): Buffer {
   const spelled = Buffer.from(name, "latin1").toString("utf8");

@@ -11,13 +11,13 @@ import { heldContent } from "./held-content.ts";
 import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
-import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
+import { asProxyError, reachesUndecided, refusalMessage, replacedPortal } from "./refusal.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { checkSearchPath } from "./search-path.ts";
-import { isOutdated, refusedSince, runUnder } from "./second-look.ts";
+import { isOutdated, readAgain, refusedSince, runUnder } from "./second-look.ts";
 import { followRules } from "./session-follow.ts";
-import type { Statement } from "./statements.ts";
+import { runsByName } from "./unread-code.ts";
 
 /** Where a segment stops: everything from `at` on is not forwarded, and the client gets `answer`. */
 export interface Refused {
@@ -57,7 +57,7 @@ export class Settlement {
       this.#x.status !== "E" &&
       overloads.due(this.#x.status === "I" || segment.some(asksOfDatabase))
     )
-      return loadOverloads(this.#x)
+      return loadOverloads(this.#x, begun)
         .catch(() => undefined)
         .then(() => this.#settle(segment, begun));
     return this.#settle(segment, begun);
@@ -121,13 +121,14 @@ export class Settlement {
     return undefined;
   }
 
-  /** A portal that unread code may have put another in the place of. */
+  /** A portal that unread code may have put another in the place of, or that runs code which reaches one that is not decided. */
   #replaced(request: Request, at: number): Settled {
     const { execution } = request;
     if (execution?.passage !== undefined) this.#x.path.passes(execution.understood);
-    return this.#x.registry.unread.passes(request)
-      ? undefined
-      : { at, answer: replacedPortal(request.portal?.name ?? "") };
+    const why = this.#x.registry.unread.refuses(request);
+    if (why === undefined) return undefined;
+    const name = request.portal?.name ?? "";
+    return { at, answer: why === "replaced" ? replacedPortal(name) : reachesUndecided(name) };
   }
 
   /** Execute and Query are decided here; Parse and Bind only where no Execute of them is in sight. */
@@ -203,7 +204,12 @@ export class Settlement {
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
     const astray =
       this.#x.path.refuses(execution.understood) ??
-      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation);
+      this.#x.openCursors.refuses(
+        execution,
+        this.#x.options.session,
+        bundle.generation,
+        this.#x.registry.portals,
+      );
     if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
     const { masks } = this.#x.options;
@@ -236,12 +242,13 @@ export class Settlement {
   ): Promise<Settled> {
     const refused = this.#taken(segment, index, execution, passage);
     const first = segment.find(({ execution: decided }) => decided?.passage !== undefined);
-    const isLate =
-      passage.decision?.verdict === "hold" || isOutdated(this.#x, first?.execution, begun);
+    const waited = passage.decision?.verdict === "hold";
+    const isLate = waited || isOutdated(this.#x, first?.execution, begun);
     const last = refused === undefined ? index : index - 1;
+    if (waited && last >= 0) await readAgain(this.#x, begun);
     for (let at = isLate ? 0 : index; at <= last; at++) {
       const decided = at === index ? execution : segment[at]?.execution;
-      const error = decided && (await refusedSince(this.#x, decided, begun));
+      const error = decided && (await refusedSince(this.#x, decided, begun, waited));
       if (decided === undefined || error === undefined) continue;
       decided.finish("denied", this.#x.now(), error.code);
       return { at: startOf(segment, at), answer: this.#answerTo(decided, error) };
@@ -343,11 +350,6 @@ const endsChangesWithMore =
 function asksOfDatabase({ statement, execution }: Request): boolean {
   const facts = (execution?.understood ?? statement?.understood)?.operation.facts;
   return facts?.statements.some((kind) => kind !== "transaction" && kind !== "set") ?? false;
-}
-
-/** An EXECUTE of SQL: what it runs is known when it runs, and nothing runs before. */
-function runsByName({ understood }: Statement): boolean {
-  return understood.nameUse?.kind === "execute";
 }
 
 /** Rules that look at parameters, chains or the moment: only Execute can tell. */

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import pg from "pg";
 import { serialize } from "pg-protocol";
 import { everything, startHarness, type Harness } from "./postgres-proxy-harness.ts";
-import { errorsOf, field, rawClient, rowsOf } from "./postgres-proxy-raw.ts";
+import { errorsOf, rawClient, rowsOf } from "./postgres-proxy-raw.ts";
 import { postgresAvailable, startPostgres, type PostgresServer } from "./postgres-server.ts";
 
 const skip = postgresAvailable() ? false : "the embedded PostgreSQL is not installed";
@@ -38,7 +38,7 @@ const run = Buffer.concat([
 ]);
 
 test(
-  "what was begun is finished with the catalog it was begun with, but not for ever",
+  "what was begun is finished with the catalog it was begun with, but not for ever: then one is read beside it",
   { skip },
   async () => {
     proxy.setRules(everything, masked);
@@ -57,13 +57,12 @@ test(
     raw.send(run, serialize.flush());
     assert.deepEqual(await rows(), [["[redacted]"]], "the pipeline goes on");
     clockMs += 60_000;
-    raw.send(run, serialize.sync());
-    const tooOld = await raw.ready();
-    assert.deepEqual(errorsOf(tooOld), ["42501"]);
-    assert.match(
-      tooOld.map((answer) => (answer.type === "E" ? field(answer, "M") : "")).join(""),
-      /half sent; send the statement again after Sync/,
-    );
+    const before = proxy.dialled();
+    raw.send(run, serialize.flush());
+    assert.deepEqual(await rows(), [["[redacted]"]]);
+    assert.equal(proxy.dialled(), before + 1);
+    raw.send(serialize.sync());
+    await raw.ready();
     raw.send(run, serialize.sync());
     assert.deepEqual(rowsOf(await raw.ready()), [["[redacted]"]]);
     await raw.end();
