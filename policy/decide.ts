@@ -1,6 +1,6 @@
 // The decision: compiled rules and the facts of one operation in, a verdict with the rule that said so out. Pure; order never matters.
 import { uncountable } from "./budget/uncountable.ts";
-import type { Bundle } from "./bundle.ts";
+import { permits, type Bundle, type BundleRule } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
@@ -34,6 +34,8 @@ export interface PreparedBundle {
   readonly isOfTheMoment: boolean;
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
+  /** Some rule permits, by name, what this grammar cannot parse. */
+  readonly letsUnparsedPass: boolean;
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
   readonly markReaders: readonly PreparedRule[];
   /** Answers here put marks, and what may be sent or is shown here hangs on marks: a statement behind another is decided when that is answered. */
@@ -54,10 +56,16 @@ export function prepare(bundle: Bundle): PreparedBundle {
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
     isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
+    letsUnparsedPass: !bundle.observeOnly && bundle.rules.some(permitsUnparsed),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
     followsAnswers: answersMark(bundle) && readsItsMarks(bundle),
   };
+}
+
+function permitsUnparsed(rule: BundleRule): boolean {
+  const names = rule.sql?.statements?.includes("unrecognised") === true;
+  return names && rule.mode === "Enforce" && permits(rule);
 }
 
 /** A condition may read anything. Rules that only observe count too: what they would say has to be true. */
@@ -169,12 +177,24 @@ function carriedText(carried: readonly string[]): string {
   return `this pod's session carries the mark${carried.length === 1 ? "" : "s"} ${carried.join(", ")}`;
 }
 
-function unreadPart({ reads }: PreparedBundle, operation: Operation): string | undefined {
-  if (operation.unrecognised !== undefined) return operation.unrecognised;
+function unreadPart(prepared: PreparedBundle, operation: Operation): string | undefined {
+  if (operation.unrecognised !== undefined) return unreadText(prepared, operation);
   if (operation.accesses.length === 0) return "it touches nothing that a rule could speak about";
   if (operation.kind !== "http" || operation.ambiguous === undefined) return undefined;
+  const { reads } = prepared;
   const { path, query } = operation.ambiguous;
   return (reads.path ? path : undefined) ?? (reads.query ? query : undefined);
+}
+
+/** What the grammar cannot parse passes where a rule permits it by name; whatever else is not understood never does. */
+function unreadText(
+  { letsUnparsedPass }: PreparedBundle,
+  operation: Operation,
+): string | undefined {
+  const { unrecognised } = operation;
+  const unparsed = operation.kind === "sql" ? operation.unparsed : undefined;
+  if (!letsUnparsedPass || unparsed === undefined) return unrecognised;
+  return unparsed === "" ? undefined : `${unrecognised}; no rule lets it pass, because ${unparsed}`;
 }
 
 function noPolicyMessage(bundle: Bundle): string {

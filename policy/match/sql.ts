@@ -57,6 +57,8 @@ export function sqlMismatch(
   facts: SqlFacts,
   reading: Reading,
 ): MatchField | undefined {
+  // Nobody knows what it touches: it may be what this rule is about.
+  if (isUnread(access) && reading !== "covers") return undefined;
   switch (access.kind) {
     case "relation":
       return (
@@ -74,16 +76,23 @@ export function sqlMismatch(
   }
 }
 
-/** `other` is what the recogniser knows no kind for: a permission covers it only by name. */
+function isUnread(access: Access): boolean {
+  return access.kind === "statement" && access.statement === "unrecognised";
+}
+
+/** `other` is what the recogniser knows no kind for, `unrecognised` what no grammar here reads: a permission covers them only by name. */
 function statementMismatch(
   { statements }: SqlMatcher,
   access: RelationAccess | FunctionAccess | StatementAccess,
   reading: Reading,
 ): MatchField | undefined {
   const named =
-    statements?.has(access.statement) ?? (reading !== "covers" || access.statement !== "other");
+    statements?.has(access.statement) ??
+    (reading !== "covers" || !byNameOnly.has(access.statement));
   return named ? undefined : "statements";
 }
+
+const byNameOnly: ReadonlySet<string> = new Set(["other", "unrecognised"]);
 
 function relationMismatch(
   matcher: SqlMatcher,

@@ -283,7 +283,8 @@ export class Settlement {
     code: "MaskNotProvable" | "Denied",
     why: string,
   ): Promise<Passage> {
-    const passage = await this.#ask(execution, { ...execution.operation, unrecognised: why });
+    const { unparsed: _unparsed, ...operation } = execution.operation;
+    const passage = await this.#ask(execution, { ...operation, unrecognised: why });
     if (passage.go) passage.done({ status: "denied", error: code });
     else if (passage.error.code !== "Denied") return passage;
     const { decision } = passage;
@@ -311,8 +312,12 @@ export class Settlement {
     this.#cancelled = false;
     if (cancelled) return cancelledByClient();
     if (this.#x.status === "E" && sayNothingNew.has(error.code)) return transactionFailed();
-    const { syntaxError } = execution.understood;
-    return syntaxError !== undefined && error.code === "Denied"
+    const { syntaxError, operation } = execution.understood;
+    // Where a rule lets such texts pass, what refuses this one is said.
+    const isOurs =
+      operation.unparsed !== undefined &&
+      this.#x.options.gate.current()?.prepared.letsUnparsedPass === true;
+    return syntaxError !== undefined && error.code === "Denied" && !isOurs
       ? syntaxError
       : refusalMessage(error);
   }

@@ -137,7 +137,8 @@ export function understand(
     shape: instead ?? text,
     operation,
     bytes: sqlWeight(operation),
-    copies: opaque || statements.includes("copy"),
+    // Of what may pass unparsed none begins COPY (policy/sql/unparsed.ts).
+    copies: (opaque && operation.unparsed === undefined) || statements.includes("copy"),
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
     changesNames: opaque || namesPattern.test(text),
     declares: opaque || /\bdeclare\b/i.test(text),
