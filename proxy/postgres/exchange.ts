@@ -65,6 +65,11 @@ export class Exchange {
   readonly openCursors = new OpenCursors();
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
+  /**
+   * The transaction that a Query reported is one of the batch before it, which has no BEGIN and had no Sync: the next Sync commits it, and a question of
+   * ours ends with one.
+   */
+  implicit = false;
   /** The server waits for the client's COPY data; the request that started it. */
   copyIn: Request | undefined = undefined;
   /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */

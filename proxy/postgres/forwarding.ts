@@ -165,6 +165,7 @@ export class Forwarding {
     upstream.pass(request.buffer, request.start, request.end);
     request.release();
     if (request.kind === "flush") return;
+    if (request.kind === "query") request.inBatch = this.#begun && this.#x.status === "I";
     queue.push(request);
     this.#begun = request.kind !== "sync" && request.kind !== "query";
   }

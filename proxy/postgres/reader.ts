@@ -318,7 +318,8 @@ function executionOf(
       return execution;
     }
   }
-  execution?.finish("ok", now());
+  // What is on its way is finished by its answer.
+  if (execution?.startedAt === 0) execution.finish("ok", now());
   const { statement } = portal;
   statement.executed = true;
   portal.executed = true;

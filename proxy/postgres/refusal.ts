@@ -51,7 +51,7 @@ export function reachesUndecided(name: string): Buffer {
   return errorResponse({
     severity: "ERROR",
     sqlstate: "0A000",
-    message: `portal "${spelled}" calls a function, which could run the EXECUTE of SQL in the unnamed portal before that is decided; run or close that first`,
+    message: `portal "${spelled}" calls a function, which could run the EXECUTE of SQL in the unnamed portal before that is decided; run it by the unnamed portal, or end the transaction first`,
   });
 }
 

@@ -41,8 +41,9 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    const { path, status } = this.#x;
-    const askable = status === "I" ? !begun : status === "T";
+    const { path, status, implicit, queue, registry } = this.#x;
+    if (status === "I" && !begun && queue.size === 0) registry.unread.noPortals();
+    const askable = status === "I" ? !begun : status === "T" && !implicit;
     if (path.doubtful && askable)
       return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);

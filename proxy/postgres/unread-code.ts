@@ -11,8 +11,16 @@ export const unknownSince = -1;
 export class UnreadCode {
   /** How often such code was sent. */
   #runs = 0;
-  /** The unnamed portal may be an EXECUTE of SQL, which is decided when it runs: nothing else may run it before. */
+  /**
+   * The unnamed portal may be an EXECUTE of SQL, which is decided when it runs: nothing else may run it before. What takes its place may be skipped, and
+   * a savepoint brings it back, so that only the end of its transaction is certain.
+   */
   #undecided = false;
+
+  /** Nothing is outstanding or half sent, and no transaction is open. */
+  noPortals(): void {
+    this.#undecided = false;
+  }
 
   /** The name stands for this statement, whatever has run so far. */
   isKnown(statement: Statement): boolean {
@@ -40,12 +48,7 @@ export class UnreadCode {
       case "execute":
         return portal === undefined ? undefined : this.#executes(portal, request);
       case "query":
-        // The server gives the unnamed portal to its statements, one by one.
-        this.#undecided = false;
         this.#runsIn(undefined, request);
-        return undefined;
-      case "close-portal":
-        if (request.name === "") this.#undecided = false;
         return undefined;
       default:
         return undefined;
@@ -54,12 +57,11 @@ export class UnreadCode {
 
   #bound(portal: Portal): void {
     portal.knownAt = this.#runs;
-    if (portal.name === "") this.#undecided = runsByName(portal.statement);
+    if (portal.name === "" && runsByName(portal.statement)) this.#undecided = true;
   }
 
   #executes(portal: Portal, request: Request): ReturnType<UnreadCode["refuses"]> {
-    if (portal.name === "") this.#undecided = false;
-    else {
+    if (portal.name !== "") {
       if (portal.knownAt !== this.#runs) return "replaced";
       if (this.#undecided && request.execution?.understood.fetchesByCall === true)
         return "reaches-undecided";

@@ -23,10 +23,11 @@ export interface Viewpoint {
 export async function viewpointOf(exchange: Exchange, begun: boolean): Promise<Viewpoint> {
   const here: Viewpoint["look"] = (asking) => asking((text) => exchange.ownQuery(text));
   const beside: Viewpoint["look"] = (asking) => lookBeside(exchange, asking);
-  if (exchange.status === "I") {
-    if (begun && exchange.changes.uncommitted)
+  if (exchange.status === "I" || exchange.implicit) {
+    const isHalfSent = begun || exchange.implicit;
+    if (isHalfSent && exchange.changes.uncommitted)
       throw new Error("the pipeline is half sent; send the statement again after Sync");
-    return { beside: begun, shared: true, look: begun ? beside : here };
+    return { beside: isHalfSent, shared: true, look: isHalfSent ? beside : here };
   }
   // SHOW takes no snapshot, so SET TRANSACTION may still follow.
   const [row] = await exchange.ownQuery("SHOW transaction_isolation");

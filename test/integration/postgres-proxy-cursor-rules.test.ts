@@ -211,3 +211,39 @@ for (const text of ["FETCH 1 FROM p", "SELECT fetched('p')"])
     assert.deepEqual(rowsOf(refused), []);
     assert.deepEqual(errorsOf(refused), ["42501"]);
   });
+
+for (const [what, skipped] of [
+  ["Close", serialize.close({ type: "P", name: "" })],
+  ["Bind", Buffer.concat([serialize.parse({ text: "SELECT 1" }), serialize.bind({})])],
+] as const)
+  test(`a ${what} that the server skipped does not make the unnamed portal another`, async (t) => {
+    proxy.setRules([...everything, hold({ statements: ["delete"] }, 1)]);
+    const raw = await rawClient(proxy.port);
+    t.after(() => raw.end());
+    /** Without the unnamed portal, which a Query would take. */
+    const aside = (name: string, text: string): Buffer =>
+      Buffer.concat([
+        serialize.parse({ name, text, types: [] }),
+        serialize.bind({ portal: name, statement: name }),
+        serialize.execute({ portal: name }),
+      ]);
+    await ask(raw, "BEGIN");
+    raw.send(
+      serialize.parse({ name: "a", text: "DELETE FROM people RETURNING ssn", types: [] }),
+      serialize.parse({ name: "s", text: "EXECUTE a", types: [] }),
+      serialize.sync(),
+    );
+    await raw.ready();
+    raw.send(serialize.bind({ statement: "s" }), aside("save", "SAVEPOINT save"), serialize.sync());
+    await raw.ready();
+    raw.send(aside("fails", "SELECT 1/0"), skipped, serialize.sync());
+    await raw.ready();
+    raw.send(aside("back", "ROLLBACK TO save"), serialize.sync());
+    await raw.ready();
+    raw.send(aside("f", "SELECT fetched(''::refcursor)"), serialize.sync());
+    const answers = await raw.ready();
+    assert.deepEqual(rowsOf(answers), []);
+    assert.deepEqual(errorsOf(answers), ["0A000"]);
+    await ask(raw, "COMMIT");
+    assert.equal(await left(), 2);
+  });
