@@ -329,7 +329,7 @@ export interface PolicyGrant {
 export interface SqlRule {
   /** `other` and `unrecognised` are covered by name only. `unrecognised` is what cannot be parsed here: every Deny and RequireApproval may speak about it, and it is refused beside masks. */
   readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other" | "unrecognised")[];
-  /** schema.name, `*` is a wildcard. */
+  /** schema.name, `*` is a wildcard. An Allow opens these names; a Deny or RequireApproval holds for their partitions, parents, children and views as well. */
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */
   readonly columns?: readonly string[];

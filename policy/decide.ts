@@ -4,6 +4,7 @@ import { permits, type Bundle, type BundleRule } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
+import { followedBy, type Followed } from "./followed.ts";
 import { marksOf, marksOfAnswers } from "./marking.ts";
 import { answersMark, readsItsMarks } from "./marks.ts";
 import type { PreparedRule } from "./match/rule.ts";
@@ -32,6 +33,8 @@ export interface PreparedBundle {
   readonly readOnly: boolean;
   /** Some rule has a condition that looks at more than subject, connection and the facts of an operation. */
   readonly isOfTheMoment: boolean;
+  /** What has to be known of a database before a Deny or RequireApproval can be read; undefined for nothing. */
+  readonly followed: Followed | undefined;
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
   /** Some rule permits, by name, what this grammar cannot parse. */
@@ -57,6 +60,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     readOnly: allowsOnlyReads(bundle),
     isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
     letsUnparsedPass: !bundle.observeOnly && bundle.rules.some(permitsUnparsed),
+    followed: followedBy(bundle),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
     followsAnswers: answersMark(bundle) && readsItsMarks(bundle),

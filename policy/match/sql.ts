@@ -3,6 +3,7 @@ import type { SqlMatch } from "../bundle.ts";
 import type {
   Access,
   FunctionAccess,
+  Relative,
   RelationAccess,
   SqlFacts,
   StatementAccess,
@@ -16,7 +17,9 @@ import {
   mayMatchBelow,
 } from "../pattern.ts";
 import type { Pattern, PatternList } from "../pattern.ts";
+import { isSystemSchema, showsValuesOfAny } from "../sql/catalog-relations.ts";
 import type { MatchField, Reading } from "./field.ts";
+import { aboutRelative } from "./relatives.ts";
 
 export interface SqlMatcher {
   readonly statements: ReadonlySet<string> | undefined;
@@ -24,15 +27,19 @@ export interface SqlMatcher {
   readonly columns: readonly Pattern[] | undefined;
   readonly functions: PatternList | undefined;
   readonly hasWhere: boolean | undefined;
+  /** Its relations or columns may be others than PostgreSQL's own. */
+  readonly namesTables: boolean;
 }
 
 export function compileSql(block: SqlMatch): SqlMatcher {
+  const named = [...(block.relations ?? []), ...(block.columns ?? [])];
   return {
     statements: block.statements && new Set(block.statements),
     relations: block.relations && compileList(block.relations),
     columns: block.columns?.map(compilePattern),
     functions: block.functions && compileList(block.functions.flatMap(qualifyFunction)),
     hasWhere: block.hasWhere,
+    namesTables: named.some((name) => !isSystemSchema(name.slice(0, name.indexOf(".")))),
   };
 }
 
@@ -49,6 +56,7 @@ export const everySql: SqlMatcher = {
   columns: undefined,
   functions: undefined,
   hasWhere: undefined,
+  namesTables: false,
 };
 
 export function sqlMismatch(
@@ -80,6 +88,28 @@ function isUnread(access: Access): boolean {
   return access.kind === "statement" && access.statement === "unrecognised";
 }
 
+/** What the access touches by another name that the block, which does not speak about it by its own, speaks about; with the statement of the access, or the reading that a write through a view does besides. */
+export function relativesMeant(
+  matcher: SqlMatcher,
+  access: RelationAccess,
+  reading: Reading,
+): readonly Relative[] {
+  const { relatives } = access;
+  const { statements, functions, relations, columns, hasWhere } = matcher;
+  if (relatives === undefined || (functions && !relations && !columns)) return none;
+  if (hasWhere !== undefined && !whereMatches(hasWhere, access, reading)) return none;
+  const isOf = statementMismatch(matcher, access, reading) === undefined;
+  const isOfReads = isOf || statements?.has("select") === true;
+  if (!isOfReads) return none;
+  return relatives.filter(
+    (relative) =>
+      (isOf || relative.as === "read" || relative.as === "together") &&
+      aboutRelative(matcher, access, relative),
+  );
+}
+
+const none: readonly Relative[] = [];
+
 /** `other` is what the recogniser knows no kind for, `unrecognised` what no grammar here reads: a permission covers them only by name. */
 function statementMismatch(
   { statements }: SqlMatcher,
@@ -89,7 +119,17 @@ function statementMismatch(
   const named =
     statements?.has(access.statement) ??
     (reading !== "covers" || !byNameOnly.has(access.statement));
-  return named ? undefined : "statements";
+  if (named || (reading !== "covers" && leadsToSome(access, statements))) return undefined;
+  return "statements";
+}
+
+function leadsToSome(
+  access: RelationAccess | FunctionAccess | StatementAccess,
+  statements: SqlMatcher["statements"],
+): boolean {
+  if (access.kind !== "relation" || access.leadsTo === undefined) return false;
+  const { leadsTo } = access;
+  return leadsTo === "any" || leadsTo.some((kind) => statements?.has(kind) === true);
 }
 
 const byNameOnly: ReadonlySet<string> = new Set(["other", "unrecognised"]);
@@ -101,10 +141,16 @@ function relationMismatch(
 ): MatchField | undefined {
   const { relations, columns, functions, hasWhere } = matcher;
   if (functions && !relations && !columns) return "functions";
+  if (reading !== "covers" && matcher.namesTables && reachesAny(access)) return undefined;
   if (relations && !matchesAny(relations, access.relation)) return "relations";
   if (columns && !columnsMatch(columns, access, reading)) return "columns";
   if (hasWhere !== undefined && !whereMatches(hasWhere, access, reading)) return "hasWhere";
   return undefined;
+}
+
+/** Statistics, TOAST and CASCADE: which tables it touches is not in its name. */
+function reachesAny(access: RelationAccess): boolean {
+  return access.cascades === true || showsValuesOfAny(access.relation);
 }
 
 function columnsMatch(

@@ -57,6 +57,7 @@ export class OpenCursors {
     session: Pick<GateSession, "marks" | "refusalNow">,
     generation: string,
     portals: Names<Portal>,
+    related: (operation: SqlOperation) => SqlOperation,
   ): string | undefined {
     if (!understood.fetches) return undefined;
     let refused: string | undefined;
@@ -67,21 +68,22 @@ export class OpenCursors {
       const passage = execution?.passage;
       if (execution === undefined || passage === undefined) return;
       if (execution.generation === generation && passage.marks === session.marks) return;
-      const error = session.refusalNow(execution.operation, passage.decision);
+      const error = session.refusalNow(related(execution.operation), passage.decision);
       if (error !== undefined) refused = refusedByNow("portal", error);
     });
-    return refused ?? this.#refusesDeclared(session, generation);
+    return refused ?? this.#refusesDeclared(session, generation, related);
   }
 
   #refusesDeclared(
     session: Pick<GateSession, "marks" | "refusalNow">,
     generation: string,
+    related: (operation: SqlOperation) => SqlOperation,
   ): string | undefined {
     for (const { operation, decision, ...under } of this.#declared) {
       if (under.generation === generation && under.marks === session.marks) continue;
       if (this.#isForgetful)
         return "the rules changed since cursors of this session were declared, which are too many to be decided again; declare them anew";
-      const refused = session.refusalNow(operation, decision);
+      const refused = session.refusalNow(related(operation), decision);
       if (refused !== undefined) return refusedByNow("cursor", refused);
     }
     return undefined;

@@ -168,6 +168,7 @@ export async function loadOverloads(exchange: Exchange, begun: boolean): Promise
   const timer = bounded(timeoutMs);
   try {
     await timer.race(exchange.drained());
+    if (exchange.status === "E") throw new Error("the transaction failed earlier");
     const { options, changes } = exchange;
     const { beside, shared, look } = await timer.race(viewpointOf(exchange, begun));
     // Of what only the transaction sees, the names count beside those that others see: more need a rule, never fewer.

@@ -212,15 +212,21 @@ export class Reader {
     return { request, waits };
   }
 
-  /** What comes next may be data, or is decided by what this text changes or its answer shows. */
+  /** What comes next may be data, or is decided by what this text leaves or its answer shows. */
   #waitsBehind(understood: Understood): boolean {
     return (
       understood.copies ||
-      understood.addsFunctions ||
-      this.#x.path.waitsBehind(understood) ||
+      this.#isWaitedFor(understood) ||
       (!understood.onlyTransaction &&
         this.#x.options.gate.current()?.prepared.followsAnswers === true)
     );
+  }
+
+  /** What stands behind it is decided by what it leaves: functions, the search path, what relations there are. */
+  #isWaitedFor(understood: Understood): boolean {
+    const { path, options } = this.#x;
+    if (understood.addsFunctions || path.waitsBehind(understood)) return true;
+    return understood.changesSchema && options.gate.current()?.prepared.followed !== undefined;
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */

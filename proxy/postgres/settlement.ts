@@ -12,6 +12,7 @@ import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, reachesUndecided, refusalMessage, replacedPortal } from "./refusal.ts";
+import { relate, related } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { checkSearchPath } from "./search-path.ts";
@@ -41,11 +42,10 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    const { path, status, implicit, queue, registry } = this.#x;
+    const { path, status, queue, registry } = this.#x;
     if (status === "I" && !begun && queue.size === 0) registry.unread.noPortals();
-    const askable = status === "I" ? !begun : status === "T" && !implicit;
-    if (path.doubtful && askable)
-      return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
+    if (path.doubtful && !this.#x.halfSent(begun))
+      return checkSearchPath(this.#x, begun).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);
   }
 
@@ -54,8 +54,7 @@ export class Settlement {
     const { overloads, replication } = this.#x.options;
     if (
       replication !== "physical" &&
-      (!begun || this.#x.status === "T") &&
-      this.#x.status !== "E" &&
+      this.#x.mayAsk(begun) &&
       overloads.due(this.#x.status === "I" || segment.some(asksOfDatabase))
     )
       return loadOverloads(this.#x, begun)
@@ -79,8 +78,11 @@ export class Settlement {
     return segment.some(({ kind, statement }) => {
       if (kind !== "parse" || statement === undefined || statement.understood.onlyTransaction)
         return false;
-      const masking = this.#x.options.masks.for(grant.bundle, false);
-      return masking === "load" || this.#mayShowAnother(masking, statement.understood);
+      const { masks } = this.#x.options;
+      const { understood } = statement;
+      const masking = masks.for(grant.bundle, false);
+      if (masking === "load" || this.#mayShowAnother(masking, understood)) return true;
+      return understood.namesTables && masks.relatives(grant, false) === "load";
     });
   }
 
@@ -203,19 +205,23 @@ export class Settlement {
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
+    const { masks } = this.#x.options;
+    const halfSent = this.#x.halfSent(begun);
+    const relating = relate(this.#x, grant, execution, halfSent);
+    if (relating === "load") return this.#passAfterCatalog(execution, begun);
     const astray =
+      relating?.refused ??
       this.#x.path.refuses(execution.understood) ??
       this.#x.openCursors.refuses(
         execution,
         this.#x.options.session,
         bundle.generation,
         this.#x.registry.portals,
+        (before) => related(this.#x, grant, before),
       );
     if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
-    const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const halfSent = begun && this.#x.status === "I";
     const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     runUnder(execution, grant, masking);
@@ -273,15 +279,18 @@ export class Settlement {
       await loadCatalog(this.#x, begun);
       return await this.#pass(execution, begun);
     } catch (error) {
-      const why = asProxyError(error, this.#x.connection).message;
-      return this.#refuseAs(execution, "MaskNotProvable", why);
+      const { code, message } = asProxyError(error, this.#x.connection);
+      if (code === "MaskNotProvable") return this.#refuseAs(execution, code, message);
+      // A failed transaction is what a client has to know first.
+      const isFailed = this.#x.status === "E";
+      return this.#refuseAs(execution, isFailed ? "UpstreamProtocol" : "Denied", message);
     }
   }
 
   /** The gate records the refusal: to it, what cannot be masked or would undo what the session is held to is not understood. */
   async #refuseAs(
     execution: Execution,
-    code: "MaskNotProvable" | "Denied",
+    code: "MaskNotProvable" | "UpstreamProtocol" | "Denied",
     why: string,
   ): Promise<Passage> {
     const { unparsed: _unparsed, ...operation } = execution.operation;

@@ -23,12 +23,12 @@ export interface Viewpoint {
 export async function viewpointOf(exchange: Exchange, begun: boolean): Promise<Viewpoint> {
   const here: Viewpoint["look"] = (asking) => asking((text) => exchange.ownQuery(text));
   const beside: Viewpoint["look"] = (asking) => lookBeside(exchange, asking);
-  if (exchange.status === "I" || exchange.implicit) {
-    const isHalfSent = begun || exchange.implicit;
-    if (isHalfSent && exchange.changes.uncommitted)
+  if (exchange.halfSent(begun)) {
+    if (exchange.changes.uncommitted)
       throw new Error("the pipeline is half sent; send the statement again after Sync");
-    return { beside: isHalfSent, shared: true, look: isHalfSent ? beside : here };
+    return { beside: true, shared: true, look: beside };
   }
+  if (exchange.status === "I") return { beside: false, shared: true, look: here };
   // SHOW takes no snapshot, so SET TRANSACTION may still follow.
   const [row] = await exchange.ownQuery("SHOW transaction_isolation");
   return readsCommitted(row?.[0])

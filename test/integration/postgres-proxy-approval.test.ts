@@ -76,11 +76,9 @@ test("denied in a transaction it fails the transaction, and what was done before
   ]);
   const raw = await rawClient(proxy.port);
   const asked = proxy.requests.length;
-  raw.send(
-    serialize.query("BEGIN"),
-    serialize.query("INSERT INTO paid VALUES (2)"),
-    serialize.query("DELETE FROM paid"),
-  );
+  raw.send(serialize.query("BEGIN"), serialize.query("INSERT INTO paid VALUES (2)"));
+  await raw.ready(2);
+  raw.send(serialize.query("DELETE FROM paid"));
   await raw.until((told) => typesOf(told).includes("N") && proxy.requests.length > asked);
   proxy.answerRequest("Denied");
   const denied = await raw.ready();
