@@ -186,7 +186,13 @@ export async function loadOverloads(exchange: Exchange, begun: boolean): Promise
   }
 }
 
-export function overloadsUnknown(connection: string): ProxyError {
+/** @param halfSent what stands before it in its pipeline may have made functions, and nothing can be asked before its Sync */
+export function overloadsUnknown(connection: string, halfSent: boolean): ProxyError {
+  if (halfSent)
+    return new ProxyError(
+      "NotSupported",
+      `connection ${connection}: what stands before it in this pipeline may change which functions it runs, which can be read only behind a Sync; send Sync between them`,
+    );
   return new ProxyError(
     "UpstreamProtocol",
     `connection ${connection}: the functions of its database could not be read, so nobody can tell what the statement would run; send it again`,

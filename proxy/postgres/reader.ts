@@ -311,7 +311,7 @@ export class Reader {
 /** Decided at Bind already or continued under one approval, while rules and marks are the same; else decided now. */
 function executionOf(
   portal: Portal,
-  { generation, now, options }: Pick<Exchange, "generation" | "now" | "options">,
+  { generation, options }: Pick<Exchange, "generation" | "options">,
   run: (() => Execution) | undefined,
 ): Execution {
   const { execution } = portal;
@@ -324,8 +324,8 @@ function executionOf(
       return execution;
     }
   }
-  // What is on its way is finished by its answer.
-  if (execution?.startedAt === 0) execution.finish("ok", now());
+  // One that was executed is recorded when it is answered, which may still be to come.
+  portal.abandon();
   const { statement } = portal;
   statement.executed = true;
   portal.executed = true;

@@ -78,7 +78,7 @@ export async function refusedSince(
       const refused = session.refusalNow(execution.operation, passage.decision);
       if (refused !== undefined) return refused;
     }
-    const made = waited ? madeSince(exchange, execution) : undefined;
+    const made = waited ? madeSince(exchange, execution, begun) : undefined;
     if (made !== undefined) return made;
     if (grant === undefined) return undefined;
     return (
@@ -92,13 +92,15 @@ export async function refusedSince(
 
 /** A function that others made while a person was asked: it would run, and nobody decided it. */
 function madeSince(
-  { options, connection }: Exchange,
+  exchange: Exchange,
   execution: Execution,
+  begun: boolean,
 ): ProxyError | undefined {
+  const { options, connection } = exchange;
   const { understood, operation } = execution;
   if (understood.onlyTransaction || understood.replicates === true) return undefined;
   const calls = options.overloads.calls(understood);
-  if (calls === undefined) return overloadsUnknown(connection);
+  if (calls === undefined) return overloadsUnknown(connection, exchange.halfSent(begun));
   const made = calls.find(({ function: name }) => !operation.facts.functions.includes(name));
   return made === undefined
     ? undefined

@@ -200,7 +200,8 @@ export class Settlement {
     if (voided !== undefined) return this.#refuseAs(execution, "MaskNotProvable", voided);
     const calls = replicates ? [] : this.#x.options.overloads.calls(execution.understood);
     if (calls !== undefined) execution.callsToo(calls);
-    else if (!onlyTransaction) return { go: false, error: overloadsUnknown(this.#x.connection) };
+    else if (!onlyTransaction)
+      return { go: false, error: overloadsUnknown(this.#x.connection, this.#x.halfSent(begun)) };
     const undoes = settings.refuses(prepared, execution.understood);
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))

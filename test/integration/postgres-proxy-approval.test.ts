@@ -150,6 +150,55 @@ test("recording says what each detail promises of statement, parameters and rows
   await raw.end();
 });
 
+test("a portal that is executed again before its first answer is there is recorded with the rows of each", async () => {
+  proxy.setRules(everything);
+  const raw = await rawClient(proxy.port);
+  const before = proxy.operations().length;
+  raw.send(
+    serialize.parse({ text: "SELECT generate_series(1, 5)" }),
+    serialize.bind({}),
+    serialize.execute({ rows: 2 }),
+    serialize.execute({ rows: 2 }),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  await raw.ready();
+  const rows = proxy
+    .operations()
+    .slice(before)
+    .map(({ body }) => body.outcome?.rows);
+  assert.deepEqual(rows, [2, 2, 1]);
+  await raw.end();
+});
+
+test("a COPY whose portal is executed once more while it runs carries on, and is recorded whole", async () => {
+  proxy.setRules(everything, {
+    recording: { detail: "Full", strict: false, retentionDays: 1 },
+  });
+  const raw = await rawClient(proxy.port);
+  const before = proxy.operations().length;
+  raw.send(
+    serialize.parse({
+      text: "COPY (SELECT repeat('c', 200000) FROM generate_series(1, 40)) TO STDOUT",
+    }),
+    serialize.bind({}),
+    serialize.execute({}),
+    serialize.sync(),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  const answers = await raw.ready(2);
+  assert.equal(answers.filter(({ type }) => type === "d").length, 40);
+  assert.deepEqual(errorsOf(answers), ["34000"]);
+  const copy = proxy
+    .operations()
+    .slice(before)
+    .find(({ body }) => body.outcome?.status === "ok");
+  assert.equal(copy?.body.outcome?.rows, 40);
+  assert.equal(copy?.body.outcome?.copied?.bytes, 40 * 200_001);
+  await raw.end();
+});
+
 test("who waits is told by a notice that names the request, and the cancel that gives it up", async () => {
   const raw = await rawClient(proxy.port);
   raw.send(serialize.query("INSERT INTO paid VALUES (3)"));
