@@ -1276,7 +1276,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
               "transaction",
               "utility",
               "replication",
-              "other"
+              "other",
+              "unrecognised"
              ]
             }
            },
@@ -2195,7 +2196,8 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
               "transaction",
               "utility",
               "replication",
-              "other"
+              "other",
+              "unrecognised"
              ]
             }
            },

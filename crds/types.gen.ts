@@ -327,7 +327,8 @@ export interface PolicyGrant {
 
 /** All fields must match; lists are any of. */
 export interface SqlRule {
-  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other")[];
+  /** `other` and `unrecognised` are covered by name only. `unrecognised` is what cannot be parsed here: every Deny and RequireApproval may speak about it, and it is refused beside masks. */
+  readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other" | "unrecognised")[];
   /** schema.name, `*` is a wildcard. An Allow opens these names; a Deny or RequireApproval holds for their partitions, parents, children and views as well. */
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */

@@ -9,7 +9,12 @@ export interface DeadField {
 }
 
 /** Statements that name neither relations, columns nor functions. */
-const bareStatements: ReadonlySet<string> = new Set(["transaction", "set", "replication"]);
+const bareStatements: ReadonlySet<string> = new Set([
+  "transaction",
+  "set",
+  "replication",
+  "unrecognised",
+]);
 
 const statementsWithWhere: ReadonlySet<string> = new Set(["update", "delete"]);
 

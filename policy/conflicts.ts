@@ -12,6 +12,7 @@ import { coversRule } from "./conflict-covers.ts";
 import { deadHttp, deadLlm, deadSql } from "./conflict-dead.ts";
 import { deadMcp } from "./conflict-mcp.ts";
 import type { DeadField } from "./conflict-dead.ts";
+import { ruleBlocks } from "./when.ts";
 
 /** The part of a policy's rule that says when it speaks. */
 export interface RuleShape {
@@ -80,6 +81,21 @@ function overruled(
 const rank: Readonly<Record<RuleAction, number>> = { Allow: 0, RequireApproval: 1, Deny: 2 };
 
 function overrules(stronger: RuleShape, weaker: RuleShape): boolean {
+  if (stronger.action === "Deny" && isOnlyUnparsed(weaker) && mayBeAboutSql(stronger)) return true;
   if (stronger.when !== undefined || rank[stronger.action] <= rank[weaker.action]) return false;
   return coversRule(stronger, weaker);
+}
+
+/** Every Deny may be about what such a rule lets through, whatever it says of it. */
+function isOnlyUnparsed({ action, sql }: RuleShape): boolean {
+  const { statements = [] } = sql ?? {};
+  return (
+    action !== "Deny" &&
+    statements.length > 0 &&
+    statements.every((kind) => kind === "unrecognised")
+  );
+}
+
+function mayBeAboutSql(rule: RuleShape): boolean {
+  return rule.sql !== undefined || ruleBlocks.every((block) => rule[block] === undefined);
 }

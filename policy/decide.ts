@@ -1,11 +1,12 @@
 // The decision: compiled rules and the facts of one operation in, a verdict with the rule that said so out. Pure; order never matters.
 import { uncountable } from "./budget/uncountable.ts";
-import type { Bundle } from "./bundle.ts";
+import { permits, type Bundle, type BundleRule } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
 import { followedBy, type Followed } from "./followed.ts";
-import { marksOf } from "./marking.ts";
+import { marksOf, marksOfAnswers } from "./marking.ts";
+import { answersMark, readsItsMarks } from "./marks.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { Inquiry } from "./match/inquiry.ts";
 import { compileRules, indexRules } from "./match/rules.ts";
@@ -36,8 +37,12 @@ export interface PreparedBundle {
   readonly followed: Followed | undefined;
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
+  /** Some rule permits, by name, what this grammar cannot parse. */
+  readonly letsUnparsedPass: boolean;
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
   readonly markReaders: readonly PreparedRule[];
+  /** Answers here put marks, and what may be sent or is shown here hangs on marks: a statement behind another is decided when that is answered. */
+  readonly followsAnswers: boolean;
 }
 
 /** Throws RuleUnusable when a condition or a pattern of the bundle does not compile; then nothing may pass. */
@@ -54,10 +59,17 @@ export function prepare(bundle: Bundle): PreparedBundle {
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
     isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
+    letsUnparsedPass: !bundle.observeOnly && bundle.rules.some(permitsUnparsed),
     followed: followedBy(bundle),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
+    followsAnswers: answersMark(bundle) && readsItsMarks(bundle),
   };
+}
+
+function permitsUnparsed(rule: BundleRule): boolean {
+  const names = rule.sql?.statements?.includes("unrecognised") === true;
+  return names && rule.mode === "Enforce" && permits(rule);
 }
 
 /** A condition may read anything. Rules that only observe count too: what they would say has to be true. */
@@ -105,9 +117,39 @@ export function decide(
     return withMarks(prepared, inquiry, seen);
   }
   const decision = withMarks(prepared, inquiry, evaluate(enforced, inquiry));
+  const inText = refusedByOwnMarks(prepared, inquiry, decision);
+  if (inText !== undefined) return inText;
   if (!observed) return decision;
   const would = evaluate(observed, inquiry);
   return would.verdict === decision.verdict ? decision : { ...decision, wouldBe: brief(would) };
+}
+
+/** A text of several statements is sent at once: what an earlier one would put counts for the later, so the text is asked about as if it were there. */
+function refusedByOwnMarks(
+  { bundle, enforced, markReaders }: PreparedBundle,
+  inquiry: Inquiry,
+  decision: Decision,
+): Decision | undefined {
+  const { operation, context } = inquiry;
+  if (markReaders.length === 0 || operation.kind !== "sql" || operation.facts.count < 2)
+    return undefined;
+  const carried = context.session.marks ?? [];
+  const put = [...(decision.marks ?? []), ...marksOfAnswers(bundle, operation)].flatMap(
+    ({ mark }) => (carried.includes(mark) ? [] : [mark]),
+  );
+  if (put.length === 0 || decision.verdict === "deny") return undefined;
+  const session = { ...context.session, marks: [...carried, ...put] };
+  const then = evaluate(enforced, {
+    ...inquiry,
+    context: { ...context, session },
+    scope: undefined,
+  });
+  if (then.verdict === "allow" || then.verdict === decision.verdict) return undefined;
+  return {
+    ...then,
+    verdict: "deny",
+    message: `a part of this text may put the mark ${put.join(", ")} on the session, and then: ${then.message}; send its statements one by one`,
+  };
 }
 
 /** What it puts on the session, and, where it does not simply pass, what the session carried. */
@@ -139,12 +181,24 @@ function carriedText(carried: readonly string[]): string {
   return `this pod's session carries the mark${carried.length === 1 ? "" : "s"} ${carried.join(", ")}`;
 }
 
-function unreadPart({ reads }: PreparedBundle, operation: Operation): string | undefined {
-  if (operation.unrecognised !== undefined) return operation.unrecognised;
+function unreadPart(prepared: PreparedBundle, operation: Operation): string | undefined {
+  if (operation.unrecognised !== undefined) return unreadText(prepared, operation);
   if (operation.accesses.length === 0) return "it touches nothing that a rule could speak about";
   if (operation.kind !== "http" || operation.ambiguous === undefined) return undefined;
+  const { reads } = prepared;
   const { path, query } = operation.ambiguous;
   return (reads.path ? path : undefined) ?? (reads.query ? query : undefined);
+}
+
+/** What the grammar cannot parse passes where a rule permits it by name; whatever else is not understood never does. */
+function unreadText(
+  { letsUnparsedPass }: PreparedBundle,
+  operation: Operation,
+): string | undefined {
+  const { unrecognised } = operation;
+  const unparsed = operation.kind === "sql" ? operation.unparsed : undefined;
+  if (!letsUnparsedPass || unparsed === undefined) return unrecognised;
+  return unparsed === "" ? undefined : `${unrecognised}; no rule lets it pass, because ${unparsed}`;
 }
 
 function noPolicyMessage(bundle: Bundle): string {

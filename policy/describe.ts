@@ -25,7 +25,9 @@ export function describeAccess(access: Access): string {
     case "function":
       return `${access.statement} with function ${printable(access.function)}`;
     case "statement":
-      return access.statement;
+      return access.statement === "unrecognised"
+        ? "unrecognised, a text that cannot be parsed here, so that it may be anything"
+        : access.statement;
     case "http":
       return `${printable(access.method)} ${printable(access.host)}${printable(access.path)}${access.upgrade === undefined ? "" : ` with an upgrade to ${access.upgrade}`}`;
     case "llm":

@@ -16,6 +16,22 @@ export function readsMarks(when: string | undefined): boolean {
   return when !== undefined && /\bmarks\b/.test(when);
 }
 
+/** What comes back over this connection may put marks. */
+export function answersMark({
+  columnMasks,
+  detectMasks,
+}: Pick<Bundle, "columnMasks" | "detectMasks">): boolean {
+  return [...columnMasks, ...detectMasks].some((mask) => mask.marks !== undefined);
+}
+
+/** What rules say of an operation, or how its answer is masked, hangs on marks. */
+export function readsItsMarks({
+  rules,
+  detectMasks,
+}: Pick<Bundle, "rules" | "detectMasks">): boolean {
+  return [...rules, ...detectMasks].some(({ when }) => readsMarks(when));
+}
+
 /** Something here puts marks on a session or reads them: a proxy that knows none must not enforce it. */
 export function speaksOfMarks({
   rules,

@@ -45,7 +45,9 @@ export type StatementKind =
   | "utility"
   /** A connection that streams the database's changes, and the commands of that protocol. */
   | "replication"
-  | "other";
+  | "other"
+  /** A text that PostgreSQL's grammar here cannot parse (`unparsed`). */
+  | "unrecognised";
 
 /** Kinds that change a relation, or what may be done with it; `copy` is missing, because what COPY FROM writes is an insert. */
 export const relationWrites = [
@@ -296,6 +298,11 @@ export interface SqlOperation extends OperationBase {
   readonly kind: "sql";
   readonly facts: SqlFacts;
   readonly session?: SessionEffects;
+  /**
+   * PostgreSQL's grammar here cannot parse the text. Empty: a rule that names `unrecognised` may let it through, and every other rule may speak about it;
+   * else why no rule lets it through.
+   */
+  readonly unparsed?: string;
   /** Bind parameters in text form where known, else null; empty for simple queries. */
   readonly params: readonly (string | null)[];
 }

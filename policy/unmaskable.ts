@@ -12,7 +12,10 @@ export function unmaskable(bundle: Bundle, operation: Operation): string | undef
   if (columnMasks.length === 0 && detectMasks.length === 0) return undefined;
   switch (operation.kind) {
     case "sql":
-      return undefined; // statement by statement (mask/prove.ts)
+      // Statement by statement (mask/prove.ts), but for what nobody here can read.
+      return operation.unparsed === undefined
+        ? undefined
+        : `connection ${name} has masks, and what this text would show cannot be told: the grammar of Chaperone cannot parse it (${operation.unrecognised ?? ""})`;
     case "passthrough":
       return `connection ${name} is passthrough: its TLS is not opened, so nothing in it can be masked; its policies must not mask`;
     case "http":

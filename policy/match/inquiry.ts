@@ -41,6 +41,11 @@ export type Condition = "true" | "false" | "error";
 /** `when`, evaluated last and only for rules whose fields matched. What an error means depends on the rule's action. */
 export function condition(inquiry: Inquiry, rule: PreparedRule): Condition {
   if (!rule.when) return "true";
+  if (inquiry.operation.kind === "sql" && inquiry.operation.unparsed !== undefined) {
+    // What a condition says of facts that nobody has means nothing: whoever might object does, and nobody permits by it.
+    if (rule.action !== "Allow") return "true";
+    if (/\bsql\b/.test(rule.whenSource ?? "")) return "error";
+  }
   try {
     const { bundle, subject, operation, context } = inquiry;
     inquiry.scope ??= buildScope(bundle, subject, operation, context);

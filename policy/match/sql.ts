@@ -65,6 +65,8 @@ export function sqlMismatch(
   facts: SqlFacts,
   reading: Reading,
 ): MatchField | undefined {
+  // Nobody knows what it touches: it may be what this rule is about.
+  if (isUnread(access) && reading !== "covers") return undefined;
   switch (access.kind) {
     case "relation":
       return (
@@ -80,6 +82,10 @@ export function sqlMismatch(
     default:
       return "block";
   }
+}
+
+function isUnread(access: Access): boolean {
+  return access.kind === "statement" && access.statement === "unrecognised";
 }
 
 /** What the access touches by another name that the block, which does not speak about it by its own, speaks about; with the statement of the access, or the reading that a write through a view does besides. */
@@ -104,14 +110,15 @@ export function relativesMeant(
 
 const none: readonly Relative[] = [];
 
-/** `other` is what the recogniser knows no kind for: a permission covers it only by name. */
+/** `other` is what the recogniser knows no kind for, `unrecognised` what no grammar here reads: a permission covers them only by name. */
 function statementMismatch(
   { statements }: SqlMatcher,
   access: RelationAccess | FunctionAccess | StatementAccess,
   reading: Reading,
 ): MatchField | undefined {
   const named =
-    statements?.has(access.statement) ?? (reading !== "covers" || access.statement !== "other");
+    statements?.has(access.statement) ??
+    (reading !== "covers" || !byNameOnly.has(access.statement));
   if (named || (reading !== "covers" && leadsToSome(access, statements))) return undefined;
   return "statements";
 }
@@ -124,6 +131,8 @@ function leadsToSome(
   const { leadsTo } = access;
   return leadsTo === "any" || leadsTo.some((kind) => statements?.has(kind) === true);
 }
+
+const byNameOnly: ReadonlySet<string> = new Set(["other", "unrecognised"]);
 
 function relationMismatch(
   matcher: SqlMatcher,

@@ -17,6 +17,7 @@ import { substituteFor } from "./setting-substitutes.ts";
 import { sqlNameUse, type SqlNameUse } from "./sql-names.ts";
 import { createTextCache } from "./text-cache.ts";
 import { summarise } from "./summary.ts";
+import { neverUnparsed } from "./unparsed.ts";
 import { walkStatement } from "./walk-statement.ts";
 import { sqlWeight } from "./weight.ts";
 
@@ -72,6 +73,10 @@ export function createSqlRecogniser(options: SqlRecogniserOptions): SqlRecognise
   return { recognise, parses: grammar.parses };
 }
 
+const unparsedAccesses: readonly Access[] = [
+  { kind: "statement", statement: "unrecognised", opaque: true },
+];
+
 /** One text without a cache. A text may hold several statements; they are decided together. */
 export function recogniseSql(
   text: string,
@@ -81,10 +86,12 @@ export function recogniseSql(
 ): SqlRecognition {
   const parsed = grammar.parse(text);
   if (!parsed.ok) {
-    const operation = operationOf(text, grammar, [], 0, [parsed.message]);
-    return parsed.syntaxError === undefined
-      ? { operation }
-      : { operation, syntaxError: parsed.syntaxError };
+    const { message, syntaxError } = parsed;
+    if (syntaxError === undefined)
+      return { operation: operationOf(text, grammar, [], 0, [message]) };
+    const unparsed = neverUnparsed(text, grammar.scan);
+    const operation = operationOf(text, grammar, unparsedAccesses, 1, [message]);
+    return { operation: { ...operation, unparsed }, syntaxError };
   }
   const trees = parsed.statements.map((statement) => statement.node);
   const instead = substituteFor(trees);

@@ -274,11 +274,10 @@ export class Backend implements FrameSink {
     if (end - start !== headerBytes + 1 || (status !== "I" && status !== "T" && status !== "E"))
       throw new WireError("a ReadyForQuery without a status");
     x.status = status;
+    if (!head.own)
+      x.implicit = status === "T" && head.kind === "query" && (head.inBatch || x.implicit);
     x.copyIn = undefined;
-    if (status === "I") {
-      x.queryInBatch = false;
-      x.registry.transactionEnded();
-    }
+    if (status === "I") x.registry.transactionEnded();
     if (head.changesNames && head.kind === "query") x.registry.applied(head);
     if (head.execution !== undefined && head.kind === "query") this.#done(head.execution);
     x.muted = false;

@@ -19,9 +19,7 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
     await timer.race(exchange.drained());
     if (exchange.status === "E")
       throw new Error("the transaction failed earlier; end it with ROLLBACK first");
-    if (exchange.halfSent(begun))
-      throw new Error("the pipeline is half sent; send the statement again after Sync");
-    const { beside, shared, look } = await timer.race(viewpointOf(exchange));
+    const { beside, shared, look } = await timer.race(viewpointOf(exchange, begun));
     const { changes } = exchange;
     if (beside && changes.changed)
       throw new Error(

@@ -65,10 +65,13 @@ export class Exchange {
   readonly openCursors = new OpenCursors();
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
+  /**
+   * The transaction that a Query reported is one of the batch before it, which has no BEGIN and had no Sync: the next Sync commits it, and a question of
+   * ours ends with one.
+   */
+  implicit = false;
   /** What was forwarded of the batch ended the transaction that it began in. */
   batchEnds = false;
-  /** A Query went behind messages without Sync: what they began goes on behind it, though the server calls it a transaction. */
-  queryInBatch = false;
   /** The server waits for the client's COPY data; the request that started it. */
   copyIn: Request | undefined = undefined;
   /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */
@@ -116,7 +119,7 @@ export class Exchange {
 
   /** What is forwarded of a batch is a transaction until its Sync, which a query of ours would commit. */
   halfSent(begun: boolean): boolean {
-    return this.queryInBatch || (begun && (this.status === "I" || this.batchEnds));
+    return this.implicit || (begun && (this.status === "I" || this.batchEnds));
   }
 
   /** Whether a query of ours would be answered, and leave the client's transaction as it is; known when nothing is outstanding. */

@@ -80,7 +80,14 @@ export class Execution {
     this.#operation = calling(this.#operation, calls);
     const understood = this.#understood;
     const operation = calling(understood.operation, calls);
-    this.#understood = { ...understood, operation, runsCode: true, returnsFromWrite: true };
+    this.#understood = {
+      ...understood,
+      operation,
+      runsCode: true,
+      returnsFromWrite: true,
+      fetches: true,
+      fetchesByCall: true,
+    };
   }
 
   /** The accesses of its operation, with what else they touch. */

@@ -169,9 +169,8 @@ export class Forwarding {
     upstream.pass(request.buffer, request.start, request.end);
     request.release();
     if (request.kind === "flush") return;
+    if (request.kind === "query") request.inBatch = this.#x.halfSent(this.#begun);
     queue.push(request);
-    if (request.kind === "query") this.#x.queryInBatch ||= this.#begun;
-    else if (request.kind === "sync") this.#x.queryInBatch = false;
     this.#begun = request.kind !== "sync" && request.kind !== "query";
   }
 

@@ -219,7 +219,8 @@ export class Frontend implements FrameSink, FrontendSide {
         if (this.#forwarding.skips) return;
         const x = this.#x;
         const bundle = x.options.gate.current()?.bundle;
-        const askable = !this.#forwarding.begun && x.status !== "E" && !x.options.masks.active;
+        const askable =
+          !this.#forwarding.begun && !x.implicit && x.status !== "E" && !x.options.masks.active;
         if (bundle === undefined || !askable || !mayAllowFunctions(bundle)) {
           decide(undefined);
           return;

@@ -36,7 +36,7 @@ export async function lookUpFunction(
   const oid = buffer.readUInt32BE(start + headerBytes);
   const deadline = bounded(lookUpTimeoutMs);
   try {
-    const { look } = await deadline.race(viewpointOf(exchange));
+    const { look } = await deadline.race(viewpointOf(exchange, false));
     const rows = await deadline.race(
       look((ask) =>
         ask(

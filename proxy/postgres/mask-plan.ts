@@ -69,12 +69,15 @@ export function planRow(
   const shown = prover === undefined ? open : lineage(prover, statement, shape, fields.length);
   if (shown === "unknown" || "refused" in shown) return shown;
   // FETCH names no relation.
-  const named = proof?.ok === true && statement?.fetches === undefined ? proof.relations : nothing;
+  const isOfText = proof?.ok === true && statement?.fetches === undefined;
+  const named = isOfText ? proof.relations : nothing;
+  const spelled = isOfText ? shape.text : undefined;
   const draft: Draft = { cells: [], columns: new Set() };
   for (const [index, field] of fields.entries()) {
     const column = shown.columns[index];
     if (isUnknown(compiled, field, named)) return "unknown";
     if (shown.shifty && isMisplaced(field, column)) return "unknown";
+    if (isRenamed(compiled, field, column, spelled)) return "unknown";
     const cell = cellOf(compiled, field, column, draft);
     draft.cells.push(
       cell === undefined && detector !== undefined
@@ -147,6 +150,27 @@ function anyOf(candidates: readonly Rows[], count: number): Rows {
     taint: unionOf([stray, ...placing.flatMap((one) => one?.[index]?.taint ?? [])]),
   }));
   return { columns, shifty: false };
+}
+
+/** A column that came under another name than the catalog's, which the text does not say, or which is that of a masked one: it was renamed since. */
+function isRenamed(
+  { catalog, prover }: Compiled,
+  { name, table, attribute }: Field,
+  column: Column | undefined,
+  text: string | undefined,
+): boolean {
+  const relation = attribute > 0 ? catalog?.byOid.get(table) : undefined;
+  const there = relation?.columns.find(({ number }) => number === attribute);
+  if (relation === undefined || there === undefined || there.name === name) return false;
+  if (text !== undefined && !mayName(text, name)) return true;
+  const isTainted = column !== undefined && column.taint.size > 0 && relation.kind === "table";
+  return isTainted && prover?.masked.byName.get(relationKey(relation))?.has(name) === true;
+}
+
+/** Escapes (`U&"\0061"`) may name anything. */
+function mayName(text: string, name: string): boolean {
+  const lower = text.toLowerCase();
+  return lower.includes(name.toLowerCase()) || lower.includes("u&") || name.includes('"');
 }
 
 function isMisplaced(field: Field, column: Column | undefined): boolean {

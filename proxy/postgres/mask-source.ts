@@ -7,6 +7,7 @@ import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import { Cursors } from "./cursors.ts";
 import type { Execution } from "./execution.ts";
+import { freshForMs, printOf } from "./freshness.ts";
 import { LookUps } from "./look-ups.ts";
 import type { Masking } from "./masking.ts";
 import type { SchemaChanges } from "./schema-changes.ts";
@@ -25,9 +26,7 @@ export interface MaskEngine {
   relatives(followed: Followed, catalog: MaskCatalog): Relatives;
 }
 
-/** Columns may be renamed by others: an older catalog is read again before the next statement. */
-const catalogTtlMs = 60_000;
-/** In a pipeline that is half sent it cannot be read: until its Sync, and no longer than this, the older one serves. */
+/** In a pipeline that is half sent it takes a connection of its own to read it: until its Sync, and no longer than this, the older one serves. */
 const lateGraceMs = 60_000;
 /** A statement that cannot be proven has the catalog read again, but not more often than this. */
 const rereadAfterMs = 1_000;
@@ -36,7 +35,11 @@ const maxCatalogs = 16;
 
 interface CachedCatalog {
   readonly catalog: MaskCatalog;
+  /** Of the rows that it was made of. */
+  readonly print: string;
   readonly loadedAt: number;
+  /** Columns may be renamed by others: an older catalog is read again before the next statement. */
+  readonly freshForMs: number;
 }
 
 /** Catalogs by upstream and database, shared by the sessions of a room. */
@@ -53,20 +56,25 @@ export class CatalogCache {
     return lasting(this.#known.get(key), now, late);
   }
 
-  set(key: string, catalog: MaskCatalog, now: number): CachedCatalog {
+  /** Also one that has to be read again: it may be found the same. */
+  last(key: string): CachedCatalog | undefined {
+    return this.#known.get(key);
+  }
+
+  set(key: string, cached: CachedCatalog): void {
     if (this.#known.size >= maxCatalogs && !this.#known.has(key)) {
       for (const oldest of this.#known.keys()) {
         this.#known.delete(oldest);
         break;
       }
     }
-    const cached = { catalog, loadedAt: now };
     this.#known.set(key, cached);
-    return cached;
   }
 
-  drop(key: string): void {
-    this.#known.delete(key);
+  /** It has to be read again before anybody goes by it. */
+  outdate(key: string): void {
+    const known = this.#known.get(key);
+    if (known !== undefined) this.#known.set(key, { ...known, loadedAt: Number.NEGATIVE_INFINITY });
   }
 }
 
@@ -75,8 +83,9 @@ function lasting(
   now: number,
   late: boolean,
 ): CachedCatalog | undefined {
-  const lastsMs = late ? catalogTtlMs + lateGraceMs : catalogTtlMs;
-  return found !== undefined && now - found.loadedAt < lastsMs ? found : undefined;
+  if (found === undefined) return undefined;
+  const lastsMs = late ? found.freshForMs + lateGraceMs : found.freshForMs;
+  return now - found.loadedAt < lastsMs ? found : undefined;
 }
 
 /** Of what is about to be read, and for whom. */
@@ -203,24 +212,31 @@ export class MaskSource {
    * Reads the catalog by `read`, or waits for another session that is just doing so.
    */
   async look({ joins, shared }: LookUpUse, read: () => Promise<readonly Rows[]>): Promise<void> {
-    const { cache, key } = this.#options;
-    const keep = async (): Promise<void> => this.loaded(await read(), shared);
+    const { cache, key, now } = this.#options;
+    const keep = async (): Promise<void> => {
+      const begunAt = now();
+      const results = await read();
+      this.loaded(results, shared, now() - begunAt);
+    };
     if (joins && !this.#rereads) await cache.lookUps.share(key, keep);
     else await keep();
   }
 
-  loaded(results: readonly Rows[], shared: boolean): void {
+  loaded(results: readonly Rows[], shared: boolean, tookMs: number): void {
     const { engine, cache, key, now, changes } = this.#options;
-    const catalog = engine.catalog(results);
-    this.#within = shared ? undefined : { catalog, loadedAt: now() };
-    if (shared) cache.set(key, catalog, now());
+    const print = printOf(results);
+    const last = this.#within ?? cache.last(key);
+    const catalog = last?.print === print ? last.catalog : engine.catalog(results);
+    const cached = { catalog, print, loadedAt: now(), freshForMs: freshForMs(tookMs) };
+    this.#within = shared ? undefined : cached;
+    if (shared) cache.set(key, cached);
     this.#epoch = changes.epoch;
   }
 
   /** The catalog may no longer tell the truth: it is read again, by whichever session is first. */
   stale(): void {
     this.#within = undefined;
-    this.#options.cache.drop(this.#options.key);
+    this.#options.cache.outdate(this.#options.key);
   }
 
   sent(execution: Execution): void {

@@ -1,8 +1,12 @@
-// What FETCH may go on reading: each cursor that SQL declared was decided then, and is decided again once rules or marks have changed.
+// What FETCH, and functions that fetch, may go on reading: each cursor that SQL declared or a function may have opened, and each portal, was decided then,
+// and is decided again once rules or marks have changed.
 import type { Decision } from "../../policy/decision.ts";
 import type { SqlOperation } from "../../policy/operation.ts";
 import type { GateSession } from "../pipeline.ts";
+import type { ProxyError } from "../errors.ts";
 import type { Execution } from "./execution.ts";
+import type { Names } from "./names.ts";
+import type { Portal } from "./statements.ts";
 
 /** Declarations that may still be open; behind more, FETCH under other rules is refused. */
 const maxDeclared = 64;
@@ -12,7 +16,7 @@ interface Declared {
   readonly decision: Decision;
   readonly generation: string | undefined;
   readonly marks: readonly string[];
-  /** WITH HOLD: it outlives its transaction. */
+  /** WITH HOLD: it outlives its transaction. One that a function declared so holds what it might read then, and is not looked for. */
   readonly isHeld: boolean;
 }
 
@@ -22,7 +26,7 @@ export class OpenCursors {
 
   /** A text is on its way. */
   sent({ understood, operation, passage, generation }: Execution): void {
-    if (!understood.declares || passage === undefined) return;
+    if ((!understood.declares && !understood.runsCode) || passage === undefined) return;
     const { decision, marks } = passage;
     const known = this.#declared.some(
       (other) =>
@@ -36,7 +40,7 @@ export class OpenCursors {
       this.#isForgetful = true;
       return;
     }
-    const isHeld = /\bhold\b/i.test(understood.text);
+    const isHeld = understood.declares && /\bhold\b/i.test(understood.text);
     this.#declared.push({ operation, decision, generation, marks, isHeld });
   }
 
@@ -49,20 +53,43 @@ export class OpenCursors {
 
   /** Why FETCH may not go on under the rules and marks of now; undefined for nearly all. */
   refuses(
-    { understood }: Execution,
+    { understood, portal }: Execution,
+    session: Pick<GateSession, "marks" | "refusalNow">,
+    generation: string,
+    portals: Names<Portal>,
+    related: (operation: SqlOperation) => SqlOperation,
+  ): string | undefined {
+    if (!understood.fetches) return undefined;
+    let refused: string | undefined;
+    portals.each((other) => {
+      // SQL has no empty name; functions have.
+      if (other === portal || (other.name === "" && !understood.fetchesByCall)) return;
+      const { execution } = other;
+      const passage = execution?.passage;
+      if (execution === undefined || passage === undefined) return;
+      if (execution.generation === generation && passage.marks === session.marks) return;
+      const error = session.refusalNow(related(execution.operation), passage.decision);
+      if (error !== undefined) refused = refusedByNow("portal", error);
+    });
+    return refused ?? this.#refusesDeclared(session, generation, related);
+  }
+
+  #refusesDeclared(
     session: Pick<GateSession, "marks" | "refusalNow">,
     generation: string,
     related: (operation: SqlOperation) => SqlOperation,
   ): string | undefined {
-    if (!understood.fetches) return undefined;
     for (const { operation, decision, ...under } of this.#declared) {
       if (under.generation === generation && under.marks === session.marks) continue;
       if (this.#isForgetful)
         return "the rules changed since cursors of this session were declared, which are too many to be decided again; declare them anew";
       const refused = session.refusalNow(related(operation), decision);
-      if (refused !== undefined)
-        return `a cursor of this session reads what the rules refuse by now (${refused.message}); close it, and end its transaction`;
+      if (refused !== undefined) return refusedByNow("cursor", refused);
     }
     return undefined;
   }
+}
+
+function refusedByNow(what: string, { message }: ProxyError): string {
+  return `a ${what} of this session reads what the rules refuse by now (${message}); close it, and end its transaction`;
 }

@@ -11,14 +11,13 @@ import {
 import { ProxyError } from "../errors.ts";
 import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
+import { freshForMs, printOf } from "./freshness.ts";
 import { LookUps } from "./look-ups.ts";
 import type { LookUpUse, Rows } from "./mask-source.ts";
 import type { SchemaChanges } from "./schema-changes.ts";
 import type { Understood } from "./understanding.ts";
 import { viewpointOf } from "./viewpoint.ts";
 
-/** Others may create functions meanwhile; with masks the catalog is as old. */
-const ttlMs = 60_000;
 /** Databases a pod talks to. */
 const maxDatabases = 16;
 /** Texts whose calls are remembered; where a database has no such function nothing is looked at. */
@@ -36,7 +35,10 @@ export function createCallsOf(grammar: SqlGrammar, names: CatalogNames): CallsOf
 
 interface Known {
   readonly overloads: Overloads;
+  readonly print: string;
   loadedAt: number;
+  /** Others may create functions meanwhile; with masks the catalog is as old. */
+  readonly freshForMs: number;
   readonly calls: Map<string, readonly FunctionAccess[]>;
 }
 
@@ -85,23 +87,37 @@ export class OverloadSource {
   due(asks: boolean): boolean {
     const known = this.#known;
     if (known === undefined || known.loadedAt === Number.NEGATIVE_INFINITY) return true;
-    return asks && this.#options.now() - known.loadedAt >= ttlMs;
+    return asks && this.#options.now() - known.loadedAt >= known.freshForMs;
   }
 
   /** Reads them by `read`, or waits for another session that is just doing so. */
   async look({ joins, shared }: LookUpUse, read: () => Promise<Rows>): Promise<void> {
-    const { cache, key, changes } = this.#options;
-    if (!joins || this.#epoch !== changes.functionsEpoch) this.loaded(await read(), shared);
+    const { cache, key, changes, now } = this.#options;
+    const keep = async (): Promise<void> => {
+      const begunAt = now();
+      const rows = await read();
+      this.loaded(rows, shared, now() - begunAt);
+    };
+    if (!joins || this.#epoch !== changes.functionsEpoch) await keep();
     else
       await cache.lookUps.share(key, async (isOutdated) => {
-        this.loaded(await read(), shared);
+        await keep();
         if (isOutdated()) this.#outdated();
       });
   }
 
-  loaded(rows: Rows, shared: boolean): void {
+  loaded(rows: Rows, shared: boolean, tookMs: number): void {
     const { cache, key, now, changes } = this.#options;
-    const found = { overloads: overloadsFromRows(rows), loadedAt: now(), calls: new Map() };
+    const print = printOf([rows]);
+    const last = this.#within ?? cache.known.get(key);
+    const { overloads, calls } =
+      last?.print === print
+        ? last
+        : {
+            overloads: overloadsFromRows(rows),
+            calls: new Map<string, readonly FunctionAccess[]>(),
+          };
+    const found = { overloads, calls, print, loadedAt: now(), freshForMs: freshForMs(tookMs) };
     this.#epoch = changes.functionsEpoch;
     this.#within = shared ? undefined : found;
     if (!shared) return;
@@ -146,15 +162,15 @@ export class OverloadSource {
 
 /**
  * The caller keeps the client from sending anything meanwhile.
- * @param begun part of a batch is forwarded without its Sync: a query of ours would commit it
+ * @param begun part of a batch is forwarded without its Sync
  */
 export async function loadOverloads(exchange: Exchange, begun: boolean): Promise<void> {
   const timer = bounded(timeoutMs);
   try {
     await timer.race(exchange.drained());
-    if (!exchange.mayAsk(begun)) throw new Error("nothing can be asked of the server now");
+    if (exchange.status === "E") throw new Error("the transaction failed earlier");
     const { options, changes } = exchange;
-    const { beside, shared, look } = await timer.race(viewpointOf(exchange));
+    const { beside, shared, look } = await timer.race(viewpointOf(exchange, begun));
     // Of what only the transaction sees, the names count beside those that others see: more need a rule, never fewer.
     const ownToo = beside && changes.uncommitted;
     const read = async (): Promise<Rows> => {

@@ -99,16 +99,13 @@ export class Reader {
     if (nameUse?.kind === "execute") {
       if (this.#x.queue.size > 0) return "wait";
       request.execution = this.#executeBySql(understood, nameUse.name, nameUse.values);
-      return flows(request);
+      return { request, waits: this.#waitsBehind(request.execution.understood) };
     }
     request.execution = new Execution(understood, understood.operation, undefined);
     if (nameUse?.kind === "prepare") request.refusal = this.#noRoom(understood.text.length);
     request.changesNames = understood.changesNames;
     this.#x.registry.sent(request);
-    return {
-      request,
-      waits: understood.copies || this.#isWaitedFor(understood),
-    };
+    return { request, waits: this.#waitsBehind(understood) };
   }
 
   #understand({ text, isUtf8 }: Pick<ParseBody, "text" | "isUtf8">): Understood {
@@ -211,9 +208,18 @@ export class Reader {
     const { understood } = request.execution;
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
-    const { copies, returnsFromWrite } = understood;
-    const waits = copies || this.#isWaitedFor(understood);
-    return { request, waits: waits || (this.#limited && returnsFromWrite) };
+    const waits = this.#waitsBehind(understood) || (this.#limited && understood.returnsFromWrite);
+    return { request, waits };
+  }
+
+  /** What comes next may be data, or is decided by what this text leaves or its answer shows. */
+  #waitsBehind(understood: Understood): boolean {
+    return (
+      understood.copies ||
+      this.#isWaitedFor(understood) ||
+      (!understood.onlyTransaction &&
+        this.#x.options.gate.current()?.prepared.followsAnswers === true)
+    );
   }
 
   /** What stands behind it is decided by what it leaves: functions, the search path, what relations there are. */

@@ -36,12 +36,26 @@ export function unknownPortal(name: string): Buffer {
   });
 }
 
+const notSupported = "chaperone: NotSupported";
+
 export function replacedPortal(name: string): Buffer {
   const spelled = Buffer.from(name, "latin1").toString("utf8");
   return errorResponse({
     severity: "ERROR",
     sqlstate: "34000",
     message: `portal "${spelled}" may be another since a function ran; bind it again, or read it to its end first`,
+    hint: notSupported,
+  });
+}
+
+/** Functions reach the unnamed portal by the empty name. */
+export function reachesUndecided(name: string): Buffer {
+  const spelled = Buffer.from(name, "latin1").toString("utf8");
+  return errorResponse({
+    severity: "ERROR",
+    sqlstate: "0A000",
+    message: `portal "${spelled}" calls a function, which could run the EXECUTE of SQL in the unnamed portal before that is decided; run it by the unnamed portal, or end the transaction first`,
+    hint: notSupported,
   });
 }
 
@@ -52,6 +66,7 @@ export function namedExecute(name: string): Buffer {
     severity: "ERROR",
     sqlstate: "0A000",
     message: `portal "${spelled}" runs an EXECUTE of SQL, which FETCH could run before it is decided; bind it to the unnamed portal`,
+    hint: notSupported,
   });
 }
 

@@ -49,3 +49,11 @@ test("all else is SQL, whatever it looks like", () => {
 });
 
 const study = studyReplication(() => assert.fail("this is no SQL"));
+
+test("no rule lets a text through that cannot be parsed: a newer walsender may know it as a command", () => {
+  const { operation } = study("IDENTIFY_SYSTEM");
+  const unread = understand("", { operation: { ...operation, unrecognised: "x", unparsed: "" } });
+  const { operation: alone } = studyReplication(() => unread)("NEWER 1");
+  assert.equal(alone.unrecognised, "x");
+  assert.equal(alone.unparsed, undefined);
+});

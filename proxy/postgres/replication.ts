@@ -36,10 +36,16 @@ export function studyReplication(
 ): (text: string) => Understood {
   return (text) => {
     const command = walsenderCommand(text);
-    if (command === undefined) return study(text);
+    if (command === undefined) return parsedAlone(study(text));
     const understood = understand(text, { operation: replicationOperation(summaryOf(text)) });
     return { ...understood, replicates: true, copies: takesData.has(command) };
   };
+}
+
+/** What the grammar cannot parse may be a command of a newer walsender. */
+function parsedAlone(understood: Understood): Understood {
+  const { unparsed, ...operation } = understood.operation;
+  return unparsed === undefined ? understood : { ...understood, operation };
 }
 
 function summaryOf(text: string): string {

@@ -47,6 +47,8 @@ export class Request {
   batch = 0;
   /** An Execute or Query that may prepare, deallocate, declare or close names by SQL. */
   changesNames = false;
+  /** A Query behind messages without Sync, outside a transaction: they and it are one, which goes on to the next Sync. */
+  inBatch = false;
   /** A FunctionCall, whose answer is one value. */
   callsFunction = false;
   /** Unread code may have given its statement's name away: what it stands for is said again before this. */

@@ -6,6 +6,7 @@ import { CopyDigest } from "./copy-digest.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
+import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError } from "./refusal.ts";
 import { relateNow } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
@@ -43,14 +44,25 @@ export function isOutdated(
   );
 }
 
+/** A person took minutes: what others made meanwhile is looked for. Where it cannot be, `refusedSince` says so. */
+export async function readAgain(exchange: Exchange, begun: boolean): Promise<void> {
+  const { masks, overloads, replication } = exchange.options;
+  if (masks.mayBeOld()) masks.stale();
+  if (replication === "physical" || exchange.status === "E") return;
+  overloads.outdated();
+  await loadOverloads(exchange, begun).catch(() => undefined);
+}
+
 /**
  * @param begun part of its batch is forwarded without its Sync
+ * @param waited for a person: `readAgain` went before
  * @returns what is said against it by now; undefined: it may go, and is held to what is in force now
  */
 export async function refusedSince(
   exchange: Exchange,
   execution: Execution,
   begun: boolean,
+  waited: boolean,
 ): Promise<ProxyError | undefined> {
   const { passage, operation } = execution;
   if (passage === undefined) return undefined;
@@ -66,6 +78,8 @@ export async function refusedSince(
       const refused = session.refusalNow(execution.operation, passage.decision);
       if (refused !== undefined) return refused;
     }
+    const made = waited ? madeSince(exchange, execution, begun) : undefined;
+    if (made !== undefined) return made;
     if (grant === undefined) return undefined;
     return (
       (await undoneSince(exchange, execution, grant, isOld, begun)) ??
@@ -74,6 +88,26 @@ export async function refusedSince(
   } catch (error) {
     return asProxyError(error, exchange.connection);
   }
+}
+
+/** A function that others made while a person was asked: it would run, and nobody decided it. */
+function madeSince(
+  exchange: Exchange,
+  execution: Execution,
+  begun: boolean,
+): ProxyError | undefined {
+  const { options, connection } = exchange;
+  const { understood, operation } = execution;
+  if (understood.onlyTransaction || understood.replicates === true) return undefined;
+  const calls = options.overloads.calls(understood);
+  if (calls === undefined) return overloadsUnknown(connection, exchange.halfSent(begun));
+  const made = calls.find(({ function: name }) => !operation.facts.functions.includes(name));
+  return made === undefined
+    ? undefined
+    : new ProxyError(
+        "Denied",
+        `connection ${connection}: while a person was asked, the function ${made.function} was made, which the statement would run; send it again to have it decided anew`,
+      );
 }
 
 /** The database itself must follow the rules in force now. */

@@ -20,7 +20,7 @@ export async function followRules(
   const timer = bounded(followTimeoutMs);
   try {
     await timer.race(exchange.drained());
-    if (begun || exchange.status === "E") return;
+    if (begun || exchange.implicit || exchange.status === "E") return;
     await settings.follow(prepared, exchange.status === "I", (text) =>
       timer.race(exchange.ownQuery(text)),
     );

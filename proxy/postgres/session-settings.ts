@@ -157,6 +157,7 @@ export class SessionSettings {
   #isDoubtful(operation: SqlOperation): boolean {
     return (
       this.#resets(operation) ||
+      operation.unparsed !== undefined ||
       operation.accesses.some((access) => access.kind === "function" && !access.safe)
     );
   }

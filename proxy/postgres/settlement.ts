@@ -11,14 +11,14 @@ import { heldContent } from "./held-content.ts";
 import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
-import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
+import { asProxyError, reachesUndecided, refusalMessage, replacedPortal } from "./refusal.ts";
 import { relate, related } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { checkSearchPath } from "./search-path.ts";
-import { isOutdated, refusedSince, runUnder } from "./second-look.ts";
+import { isOutdated, readAgain, refusedSince, runUnder } from "./second-look.ts";
 import { followRules } from "./session-follow.ts";
-import type { Statement } from "./statements.ts";
+import { runsByName } from "./unread-code.ts";
 
 /** Where a segment stops: everything from `at` on is not forwarded, and the client gets `answer`. */
 export interface Refused {
@@ -42,7 +42,9 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    if (this.#x.path.doubtful && !this.#x.halfSent(begun))
+    const { path, status, queue, registry } = this.#x;
+    if (status === "I" && !begun && queue.size === 0) registry.unread.noPortals();
+    if (path.doubtful && !this.#x.halfSent(begun))
       return checkSearchPath(this.#x, begun).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);
   }
@@ -122,13 +124,14 @@ export class Settlement {
     return undefined;
   }
 
-  /** A portal that unread code may have put another in the place of. */
+  /** A portal that unread code may have put another in the place of, or that runs code which reaches one that is not decided. */
   #replaced(request: Request, at: number): Settled {
     const { execution } = request;
     if (execution?.passage !== undefined) this.#x.path.passes(execution.understood);
-    return this.#x.registry.unread.passes(request)
-      ? undefined
-      : { at, answer: replacedPortal(request.portal?.name ?? "") };
+    const why = this.#x.registry.unread.refuses(request);
+    if (why === undefined) return undefined;
+    const name = request.portal?.name ?? "";
+    return { at, answer: why === "replaced" ? replacedPortal(name) : reachesUndecided(name) };
   }
 
   /** Execute and Query are decided here; Parse and Bind only where no Execute of them is in sight. */
@@ -210,8 +213,12 @@ export class Settlement {
     const astray =
       relating?.refused ??
       this.#x.path.refuses(execution.understood) ??
-      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation, (before) =>
-        related(this.#x, grant, before),
+      this.#x.openCursors.refuses(
+        execution,
+        this.#x.options.session,
+        bundle.generation,
+        this.#x.registry.portals,
+        (before) => related(this.#x, grant, before),
       );
     if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
@@ -243,12 +250,13 @@ export class Settlement {
   ): Promise<Settled> {
     const refused = this.#taken(segment, index, execution, passage);
     const first = segment.find(({ execution: decided }) => decided?.passage !== undefined);
-    const isLate =
-      passage.decision?.verdict === "hold" || isOutdated(this.#x, first?.execution, begun);
+    const waited = passage.decision?.verdict === "hold";
+    const isLate = waited || isOutdated(this.#x, first?.execution, begun);
     const last = refused === undefined ? index : index - 1;
+    if (waited && last >= 0) await readAgain(this.#x, begun);
     for (let at = isLate ? 0 : index; at <= last; at++) {
       const decided = at === index ? execution : segment[at]?.execution;
-      const error = decided && (await refusedSince(this.#x, decided, begun));
+      const error = decided && (await refusedSince(this.#x, decided, begun, waited));
       if (decided === undefined || error === undefined) continue;
       decided.finish("denied", this.#x.now(), error.code);
       return { at: startOf(segment, at), answer: this.#answerTo(decided, error) };
@@ -286,7 +294,8 @@ export class Settlement {
     code: "MaskNotProvable" | "UpstreamProtocol" | "Denied",
     why: string,
   ): Promise<Passage> {
-    const passage = await this.#ask(execution, { ...execution.operation, unrecognised: why });
+    const { unparsed: _unparsed, ...operation } = execution.operation;
+    const passage = await this.#ask(execution, { ...operation, unrecognised: why });
     if (passage.go) passage.done({ status: "denied", error: code });
     else if (passage.error.code !== "Denied") return passage;
     const { decision } = passage;
@@ -314,8 +323,12 @@ export class Settlement {
     this.#cancelled = false;
     if (cancelled) return cancelledByClient();
     if (this.#x.status === "E" && sayNothingNew.has(error.code)) return transactionFailed();
-    const { syntaxError } = execution.understood;
-    return syntaxError !== undefined && error.code === "Denied"
+    const { syntaxError, operation } = execution.understood;
+    // Where a rule lets such texts pass, what refuses this one is said.
+    const isOurs =
+      operation.unparsed !== undefined &&
+      this.#x.options.gate.current()?.prepared.letsUnparsedPass === true;
+    return syntaxError !== undefined && error.code === "Denied" && !isOurs
       ? syntaxError
       : refusalMessage(error);
   }
@@ -353,11 +366,6 @@ const endsChangesWithMore =
 function asksOfDatabase({ statement, execution }: Request): boolean {
   const facts = (execution?.understood ?? statement?.understood)?.operation.facts;
   return facts?.statements.some((kind) => kind !== "transaction" && kind !== "set") ?? false;
-}
-
-/** An EXECUTE of SQL: what it runs is known when it runs, and nothing runs before. */
-function runsByName({ understood }: Statement): boolean {
-  return understood.nameUse?.kind === "execute";
 }
 
 /** Rules that look at parameters, chains or the moment: only Execute can tell. */

@@ -31,8 +31,10 @@ export interface Understood {
   readonly changesNames: boolean;
   /** May declare a cursor. */
   readonly declares: boolean;
-  /** May read or move a cursor, or change the row that it stands on. */
+  /** May read or move a cursor, or change the row that it stands on: by itself, or by a function that it calls. */
   readonly fetches: boolean;
+  /** It may do so by a function, which reaches the unnamed portal as well. */
+  readonly fetchesByCall: boolean;
   /** What the text does to one name of a statement prepared by SQL, where that can be read off it. */
   readonly nameUse: SqlNameUse | undefined;
   /** Runs code that nobody here has read (DO, a function of the user's own), which may prepare and deallocate by itself. */
@@ -128,6 +130,7 @@ export function understand(
   const operation: SqlOperation = { ...recognised, params: [] };
   const { statements } = operation.facts;
   const opaque = operation.unrecognised !== undefined;
+  const fetchesByCall = operation.accesses.some(mayFetch);
   // A text of blanks and comments, as drivers ping with, is of kind "other" and does nothing.
   const changesSchema =
     opaque || (operation.facts.count > 0 && statements.some((kind) => schemaKinds.has(kind)));
@@ -137,11 +140,13 @@ export function understand(
     shape: instead ?? text,
     operation,
     bytes: sqlWeight(operation),
-    copies: opaque || statements.includes("copy"),
+    // Of what may pass unparsed none begins COPY (policy/sql/unparsed.ts).
+    copies: (opaque && operation.unparsed === undefined) || statements.includes("copy"),
     returnsFromWrite: opaque || mayReturnFromWrite(text, operation),
     changesNames: opaque || namesPattern.test(text),
     declares: opaque || /\bdeclare\b/i.test(text),
-    fetches: opaque || fetchPattern.test(text),
+    fetches: opaque || fetchesByCall || fetchPattern.test(text),
+    fetchesByCall,
     nameUse,
     runsCode: operation.accesses.some(isForeignCode),
     changesSchema,
@@ -171,6 +176,11 @@ function isForeignCode(access: Access): boolean {
   return (
     access.kind === "function" && !/^(?:pg_catalog|information_schema)\./.test(access.function)
   );
+}
+
+/** Functions of the list of safe ones open and read no cursor. */
+function mayFetch(access: Access): boolean {
+  return isForeignCode(access) || (access.kind === "function" && !access.safe);
 }
 
 function mayReturnFromWrite(text: string, operation: SqlOperation): boolean {

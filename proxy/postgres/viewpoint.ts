@@ -16,15 +16,24 @@ export interface Viewpoint {
   readonly look: <T>(asking: (ask: Ask) => Promise<T>) => Promise<T>;
 }
 
-/** Nothing may be outstanding, and the caller keeps the client from sending anything meanwhile. */
-export async function viewpointOf(exchange: Exchange): Promise<Viewpoint> {
+/**
+ * Nothing may be outstanding, and the caller keeps the client from sending anything meanwhile.
+ * @param begun part of a batch is forwarded without its Sync: outside a transaction a query of ours would commit it
+ */
+export async function viewpointOf(exchange: Exchange, begun: boolean): Promise<Viewpoint> {
   const here: Viewpoint["look"] = (asking) => asking((text) => exchange.ownQuery(text));
+  const beside: Viewpoint["look"] = (asking) => lookBeside(exchange, asking);
+  if (exchange.halfSent(begun)) {
+    if (exchange.changes.uncommitted)
+      throw new Error("the pipeline is half sent; send the statement again after Sync");
+    return { beside: true, shared: true, look: beside };
+  }
   if (exchange.status === "I") return { beside: false, shared: true, look: here };
   // SHOW takes no snapshot, so SET TRANSACTION may still follow.
   const [row] = await exchange.ownQuery("SHOW transaction_isolation");
   return readsCommitted(row?.[0])
     ? { beside: false, shared: !exchange.changes.uncommitted, look: here }
-    : { beside: true, shared: true, look: (asking) => lookBeside(exchange, asking) };
+    : { beside: true, shared: true, look: beside };
 }
 
 function readsCommitted(isolation: string | null | undefined): boolean {

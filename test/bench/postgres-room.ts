@@ -142,7 +142,7 @@ function session(): (chunk: Buffer) => void {
     now,
     changes,
   });
-  masks.loaded([[accounts], [], [], [], []], true);
+  masks.loaded([[accounts], [], [], [], []], true, 60_000);
   const { callsOf, recognise } = understanding;
   const overloads = new OverloadSource({
     callsOf,
@@ -151,7 +151,7 @@ function session(): (chunk: Buffer) => void {
     now,
     changes,
   });
-  overloads.loaded([], true);
+  overloads.loaded([], true, 60_000);
   const exchange = new Exchange({
     gate,
     session: opened,

@@ -7,7 +7,7 @@ import type { Endpoint, Lease, RequestState } from "../../contract/control.ts";
 import type { EventBody, EventType } from "../../contract/event.ts";
 import type { Bundle, BundleRule } from "../../policy/bundle.ts";
 import { prepare } from "../../policy/decide.ts";
-import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
+import { loadSqlGrammar, type SqlGrammar } from "../../policy/sql/grammar.ts";
 import type { ProxyError } from "../../proxy/errors.ts";
 import { createGate } from "../../proxy/gate.ts";
 import type { ManagedGate } from "../../proxy/gate.ts";
@@ -112,11 +112,13 @@ export async function startHarness(
     readonly marks?: PodMarks;
     /** The room's clock. */
     readonly now?: () => number;
+    /** Reads the clients' texts; PostgreSQL's own by default. */
+    readonly grammar?: SqlGrammar;
   } = {},
 ): Promise<Harness> {
   const issued = await issueServerCertificate(["localhost"], ["127.0.0.1"]);
   const context = createSecureContext({ cert: issued.certificatePem, key: issued.keyPem });
-  const understanding = createUnderstanding(await loadSqlGrammar());
+  const understanding = createUnderstanding(options.grammar ?? (await loadSqlGrammar()));
   const events: RecordedEvent[] = [];
   const state = createState(server, options.database ?? "postgres");
   const recorder = createRecorder(events);

@@ -4,7 +4,7 @@ import { after, before, beforeEach, test } from "node:test";
 import pg from "pg";
 import { serialize } from "pg-protocol";
 import type { Bundle, BundleRule } from "../../policy/bundle.ts";
-import { deny, everything, hold, startHarness } from "./postgres-proxy-harness.ts";
+import { allow, deny, everything, hold, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
 import { errorsOf, rawClient, rowsOf, statusOf } from "./postgres-proxy-raw.ts";
 import type { RawClient } from "./postgres-proxy-raw.ts";
@@ -187,3 +187,20 @@ test("where nothing changed, a pipeline around an approved statement runs as it 
   assert.deepEqual(errorsOf(answers), []);
   await raw.end();
 });
+
+for (const [form, said] of forms)
+  test(`a ${form} statement that would run a function made while a person was asked is refused`, async (t) => {
+    proxy.setRules([allow(undefined, "anything"), hold({ relations: ["public.asked"] }, 30)]);
+    const made = form === "simple" ? "lower" : "upper";
+    const raw = await rawClient(proxy.port);
+    t.after(() => admin.query(`DROP FUNCTION IF EXISTS public.${made}(int)`));
+    const text = `SELECT ${made}(id) FROM asked`;
+    const answers = await meanwhile(raw, said(text), () =>
+      admin.query(
+        `CREATE FUNCTION public.${made}(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM people LIMIT 1'`,
+      ),
+    );
+    assert.deepEqual(rowsOf(answers), []);
+    assert.deepEqual(errorsOf(answers), ["42501"]);
+    await raw.end();
+  });

@@ -226,3 +226,70 @@ test("a portal that was bound before the mark came is decided with it when it is
   assert.equal((await db.query("SELECT id FROM notes WHERE id = 5")).rowCount, 0);
   await raw.end();
 });
+
+const behind: readonly (readonly [string, readonly string[]])[] = [
+  ["that shows it", ["SELECT email FROM customers"]],
+  ["that is chosen by it", ["SELECT id FROM customers WHERE email LIKE 'a%'"]],
+  ["that shows it through a view", ["SELECT address FROM contacts"]],
+];
+for (const [what, texts] of behind)
+  test(`a statement behind one ${what} in its pipeline is decided with the mark`, async (t) => {
+    const { proxy, marks, db } = await start(t, emails, noCopy);
+    const raw = await rawClient(proxy.port);
+    t.after(() => raw.end());
+    raw.send(
+      ...[...texts, "INSERT INTO notes VALUES (6, 'behind')"].flatMap((text) => [
+        serialize.parse({ text, types: [] }),
+        serialize.bind({}),
+        serialize.execute({}),
+      ]),
+      serialize.sync(),
+    );
+    assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
+    assert.deepEqual(marks.names, ["pii"]);
+    assert.equal((await db.query("SELECT id FROM notes WHERE id = 6")).rowCount, 0);
+  });
+
+test("a Query sent behind one that puts the mark is decided with it", async (t) => {
+  const { proxy, db } = await start(t, emails, noCopy);
+  const raw = await rawClient(proxy.port);
+  t.after(() => raw.end());
+  raw.send(
+    serialize.query("SELECT email FROM customers"),
+    serialize.query("INSERT INTO notes VALUES (7, 'behind')"),
+  );
+  const answers = await raw.until((all) => all.filter(({ type }) => type === "Z").length === 2);
+  assert.deepEqual(errorsOf(answers), ["42501"]);
+  assert.equal((await db.query("SELECT id FROM notes WHERE id = 7")).rowCount, 0);
+});
+
+test("a text of several statements is decided as if it carried the marks that it may put", async (t) => {
+  const { marks, db } = await start(t, emails, noCopy);
+  const text = "SELECT email FROM customers; INSERT INTO notes VALUES (8, 'behind')";
+  await assert.rejects(db.query(text), /one by one/);
+  await assert.rejects(db.query(`BEGIN; ${text}; COMMIT`), /one by one/);
+  assert.deepEqual(marks.names, []);
+  await db.query("BEGIN; SET LOCAL statement_timeout = 1000; COMMIT");
+  await db.query("BEGIN; SELECT email FROM customers; COMMIT");
+  assert.deepEqual(marks.names, ["pii"]);
+  assert.equal((await db.query("SELECT id FROM notes WHERE id = 8")).rowCount, 0);
+});
+
+test("a rule's marks count for what stands behind it in its pipeline or text", async (t) => {
+  const reading = { ...allow({ relations: ["public.customers"] }, "read"), marks: ["pii"] };
+  const { proxy, db } = await start(t, {}, [reading, ...noCopy]);
+  const raw = await rawClient(proxy.port);
+  t.after(() => raw.end());
+  const texts = ["SELECT name FROM customers", "INSERT INTO notes VALUES (11, 'behind')"];
+  await assert.rejects(db.query(texts.join(";")), /one by one/);
+  raw.send(
+    ...texts.flatMap((text) => [
+      serialize.parse({ text, types: [] }),
+      serialize.bind({}),
+      serialize.execute({}),
+    ]),
+    serialize.sync(),
+  );
+  assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
+  assert.equal((await db.query("SELECT id FROM notes WHERE id = 11")).rowCount, 0);
+});

@@ -99,7 +99,8 @@ export class RawClient implements FrameSink {
 
   async end(): Promise<void> {
     if (this.closed) return;
-    const closed = once(this.socket, "close");
+    // Not `once`: the proxy may be closed already, and reset it.
+    const closed = new Promise((resolve) => this.socket.once("close", resolve));
     this.socket.end(message(0x58, Buffer.alloc(0)));
     await closed;
   }

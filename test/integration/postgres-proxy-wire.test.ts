@@ -18,9 +18,9 @@ import {
   startupMessage,
 } from "../../proxy/postgres/messages.ts";
 import { ownMark } from "../../proxy/postgres/exchange.ts";
-import { everything, startHarness } from "./postgres-proxy-harness.ts";
+import { deny, everything, startHarness } from "./postgres-proxy-harness.ts";
 import type { Harness } from "./postgres-proxy-harness.ts";
-import { errorsOf, rawClient, RawClient, statusOf, typesOf } from "./postgres-proxy-raw.ts";
+import { errorsOf, rawClient, RawClient, rowsOf, statusOf, typesOf } from "./postgres-proxy-raw.ts";
 import { startPostgres } from "./postgres-server.ts";
 import type { PostgresServer } from "./postgres-server.ts";
 
@@ -266,3 +266,67 @@ test("the end of a binary COPY is no row: not to a limit, and not in the record"
   assert.deepEqual(errorsOf(await raw.ready()), ["54000"]);
   await raw.end();
 });
+
+test("a portal that is executed again while its rows still come has each Execute recorded with the rows it gave", async (t) => {
+  const harness = await startHarness(server);
+  t.after(() => harness.close());
+  harness.setRules(everything, {
+    recording: { detail: "Full", strict: false, retentionDays: 1 },
+  });
+  const raw = await rawClient(harness.port);
+  t.after(() => raw.end());
+  raw.send(
+    serialize.parse({ text: "SELECT generate_series(1, 200000)", types: [] }),
+    serialize.bind({}),
+    serialize.execute({ rows: 150_000 }),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  assert.equal(rowsOf(await raw.ready()).length, 200_000);
+  const text = "COPY (SELECT repeat('x', 100) FROM generate_series(1, 50000)) TO STDOUT";
+  raw.send(
+    serialize.parse({ text, types: [] }),
+    serialize.bind({}),
+    serialize.execute({}),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  assert.deepEqual(errorsOf(await raw.ready()), ["55000"]);
+  const outcomes = harness.operations().map(({ body }) => body.outcome);
+  assert.deepEqual(
+    outcomes
+      .map((outcome) => [outcome?.status, outcome?.rows, outcome?.copied?.bytes].join(" "))
+      .toSorted(),
+    ["error 0 ", "ok 150000 ", "ok 50000 ", `ok 50000 ${101 * 50_000}`],
+  );
+});
+
+for (const [what, text] of [
+  ["is denied", "TRUNCATE kept"],
+  ["fails", "SELECT * FROM nowhere"],
+] as const)
+  test(`nothing of a batch without Sync commits when what stands behind its Query ${what}`, async (t) => {
+    proxy.setRules([...everything, deny({ statements: ["truncate"] })]);
+    const raw = await rawClient(proxy.port);
+    t.after(() => raw.end());
+    raw.send(
+      serialize.parse({ text: "CREATE TABLE made (a int)", types: [] }),
+      serialize.bind({}),
+      serialize.execute({}),
+      serialize.query("INSERT INTO kept VALUES ('x')"),
+    );
+    assert.equal(statusOf(await raw.ready()), "T");
+    raw.send(
+      serialize.parse({ text, types: [] }),
+      serialize.bind({}),
+      serialize.execute({}),
+      serialize.sync(),
+    );
+    const answers = await raw.ready();
+    assert.equal(errorsOf(answers).length, 1);
+    assert.equal(statusOf(answers), "I");
+    assert.equal((await direct.query("SELECT FROM kept")).rowCount, 0);
+    assert.deepEqual((await direct.query("SELECT to_regclass('made') AS made")).rows, [
+      { made: null },
+    ]);
+  });
