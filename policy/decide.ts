@@ -5,6 +5,7 @@ import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
 import { marksOf } from "./marking.ts";
+import type { SqlDetector } from "./mask/detect.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { Inquiry } from "./match/inquiry.ts";
 import { compileRules, indexRules } from "./match/rules.ts";
@@ -31,6 +32,8 @@ export interface PreparedBundle {
   readonly readOnly: boolean;
   /** Some rule has a condition that looks at more than subject, connection and the facts of an operation. */
   readonly isOfTheMoment: boolean;
+  /** What rules of SQL look for, each once; without any, nothing that a statement says is looked at. */
+  readonly sqlDetectors: readonly SqlDetector[];
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
@@ -42,6 +45,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
   const rules = compileRules(bundle.rules);
   const enforced = rules.filter((rule) => rule.mode === "Enforce");
   const restrictions = rules.filter(({ restricts }) => restricts);
+  const sqlDetectors = distinctDetectors(rules);
   const observes = bundle.observeOnly || enforced.length < rules.length;
   return {
     bundle,
@@ -50,10 +54,18 @@ export function prepare(bundle: Bundle): PreparedBundle {
     restrictions: restrictions.length === 0 ? undefined : indexRules(restrictions),
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
-    isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
+    // Bind parameters are of one execution; texts that share their facts differ in what detectors find.
+    isOfTheMoment:
+      sqlDetectors.length > 0 || rules.some(({ when }) => when?.isOfTheMoment === true),
+    sqlDetectors,
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
   };
+}
+
+function distinctDetectors(rules: readonly PreparedRule[]): readonly SqlDetector[] {
+  const all = rules.flatMap(({ sql }) => sql?.detectors ?? []);
+  return [...new Map(all.map((detector) => [detector.key, detector])).values()];
 }
 
 /** A condition may read anything. Rules that only observe count too: what they would say has to be true. */

@@ -50,7 +50,7 @@ function firstDeny(denies: Rules, inquiry: Inquiry): Decision | undefined {
     const access = firstSpoken(rule, inquiry, "denies", undefined);
     if (!access) continue;
     const answer = condition(inquiry, rule);
-    if (answer === "true") return deniedBy(rule, access);
+    if (answer === "true") return deniedBy(rule, access, inquiry);
     // A Deny whose condition cannot be evaluated denies, but one that surely speaks is the better answer.
     if (answer === "error") broken ??= rule;
   }
@@ -148,9 +148,20 @@ function coverAll(rule: PreparedRule, inquiry: Inquiry, coverage: Coverage): voi
   }
 }
 
-function deniedBy(rule: PreparedRule, access: Access): Decision {
-  const message = rule.message ?? `denied by ${rule.title}: ${describeAccess(access)}`;
+function deniedBy(rule: PreparedRule, access: Access, inquiry: Inquiry): Decision {
+  const message =
+    rule.message ?? `denied by ${rule.title}: ${describeAccess(access)}${seenBy(rule, inquiry)}`;
   return { ...spokenBy(rule), verdict: "deny", reason: "RuleMatched", message };
+}
+
+/** Which detectors spoke, or what they could not look into; never what they found. */
+function seenBy({ sql }: PreparedRule, { operation }: Inquiry): string {
+  if (operation.kind !== "sql" || sql?.detectors === undefined) return "";
+  const { findings } = operation;
+  const spoke = sql.detectors.filter((one) => findings?.has(one) === true);
+  return spoke.length > 0
+    ? ` (found: ${spoke.map(({ name }) => name).join(", ")})`
+    : ` (detectors cannot look into ${findings?.unread ?? "it"})`;
 }
 
 function conditionFailed(rule: PreparedRule): Decision {
@@ -177,7 +188,8 @@ function held(asking: PreparedRule[], inquiry: Inquiry, coverage: Coverage): Dec
   const accesses = describeAccesses(
     coverage.accesses.filter((_, index) => !isBasic(coverage, index)),
   );
-  const message = first.message ?? `${first.title} asks for approval: ${accesses}`;
+  const message =
+    first.message ?? `${first.title} asks for approval: ${accesses}${seenBy(first, inquiry)}`;
   const approvals = asking.map((rule) => rule.terms);
   return {
     ...spokenBy(first),
