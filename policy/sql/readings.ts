@@ -1,9 +1,10 @@
 // How a value may be written, so that detectors read it as the database will: escapes of JSON, of arrays and rows, bytes in hex, numbers with exponents.
 
 const maxHexNumber = 64;
-const hexBytes = /^\s*\\x((?:[0-9a-f]{2}|\s)+)$/i;
+/** Of bytea, also within an array or a row, which double the backslash. */
+const hexBytes = /\\+x((?:[0-9a-f]{2})+)/gi;
 const jsonEscape = /\\(?:u([0-9a-f]{4})|([bfnrt])|(.))/gis;
-const octalEscape = /\\([0-3][0-7]{2})/g;
+const octalEscape = /\\+([0-3][0-7]{2})/g;
 const ofLetter: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
 const oddNumber = /^\s*[+-]?(?:0[xob][0-9a-f_]+|[\d_.]+(?:e[+-]?\d+)?)\s*$/i;
 
@@ -16,11 +17,8 @@ export function* readingsOf(text: string): Generator<string> {
 }
 
 function* unescaped(text: string): Generator<string> {
-  const hex = hexBytes.exec(text)?.[1];
-  if (hex !== undefined) {
-    yield textOfBytes(Buffer.from(hex.replaceAll(/\s/g, ""), "hex"));
-    return;
-  }
+  if (text.search(hexBytes) >= 0)
+    yield text.replaceAll(hexBytes, (_, digits: string) => textOfBytes(Buffer.from(digits, "hex")));
   // In JSON `\u0034` is 4; in an array or a row `\4` is, and in bytea `\064`.
   yield text.replaceAll(
     jsonEscape,
