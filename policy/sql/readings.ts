@@ -1,11 +1,6 @@
 // How a value may be written, so that detectors read it as the database will: escapes of JSON, of arrays and rows, bytes in hex, numbers with exponents.
 
 const maxHexNumber = 64;
-/** Of bytea, also within an array or a row, which double the backslash. */
-const hexBytes = /\\+x((?:[0-9a-f]{2})+)/gi;
-const jsonEscape = /\\(?:u([0-9a-f]{4})|([bfnrt])|(.))/gis;
-const octalEscape = /\\+([0-3][0-7]{2})/g;
-const ofLetter: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
 const oddNumber = /^\s*[+-]?(?:0[xob][0-9a-f_]+|[\d_.]+(?:e[+-]?\d+)?)\s*$/i;
 
 /** The text itself, and what else the database may make of it. */
@@ -16,23 +11,95 @@ export function* readingsOf(text: string): Generator<string> {
   if (number !== undefined && number !== text) yield number;
 }
 
+/** Arrays and rows keep what follows a backslash, JSON and bytea read more in it; a value of theirs may stand in an array. */
 function* unescaped(text: string): Generator<string> {
-  if (text.search(hexBytes) >= 0)
-    yield text.replaceAll(hexBytes, (_, digits: string) => textOfBytes(Buffer.from(digits, "hex")));
-  // In JSON `\u0034` is 4; in an array or a row `\4` is, and in bytea `\064`.
-  yield text.replaceAll(
-    jsonEscape,
-    (_, code: string | undefined, letter: string | undefined, any) =>
-      code === undefined
-        ? letter === undefined
-          ? String(any)
-          : (ofLetter[letter.toLowerCase()] ?? letter)
-        : String.fromCharCode(Number.parseInt(code, 16)),
-  );
-  yield text.replaceAll(/\\(.)/gs, "$1");
-  yield text.replaceAll(octalEscape, (_, digits: string) =>
-    String.fromCharCode(Number.parseInt(digits, 8)),
-  );
+  const kept = withoutBackslashes(text, keepNext);
+  yield kept;
+  yield withoutBackslashes(text, readEscape);
+  if (kept.includes("\\")) yield withoutBackslashes(kept, readEscape);
+}
+
+/** Characters as numbers, and how many of them there are. */
+interface Written {
+  readonly units: Uint16Array;
+  length: number;
+}
+
+/** Reads what stands behind a backslash, writes what it means, and says where to go on. */
+type Escape = (text: string, at: number, into: Written) => number;
+
+/** A value has up to eight megabytes: a loop over numbers takes a tenth of the time of replacements. */
+function withoutBackslashes(text: string, escape: Escape): string {
+  const into: Written = { units: new Uint16Array(text.length), length: 0 };
+  for (let at = 0; at < text.length;) {
+    const unit = text.charCodeAt(at);
+    if (unit === backslash) at = escape(text, at + 1, into);
+    else {
+      into.units[into.length++] = unit;
+      at += 1;
+    }
+  }
+  return Buffer.from(into.units.buffer, 0, into.length * 2).toString("utf16le");
+}
+
+const backslash = 0x5c;
+const letterU = 0x75;
+const letterX = 0x78;
+/** What JSON writes so; they part words as a blank does. */
+const blanks: ReadonlySet<number> = new Set(Buffer.from("bfnrt"));
+const blank = 0x20;
+
+const keepNext: Escape = (text, at, into) => {
+  if (at < text.length) into.units[into.length++] = text.charCodeAt(at);
+  return at + 1;
+};
+
+/** `\u0034` of JSON, `\x3431` and `\064` of bytea. */
+const readEscape: Escape = (text, at, into) => {
+  const unit = text.charCodeAt(at);
+  if (unit === letterX) return readHex(text, at + 1, into);
+  const digits = unit === letterU ? digitsAt(text, at + 1, 4, 16) : digitsAt(text, at, 3, 8);
+  if (digits >= 0) {
+    into.units[into.length++] = digits;
+    return at + (unit === letterU ? 5 : 3);
+  }
+  if (!blanks.has(unit)) return keepNext(text, at, into);
+  into.units[into.length++] = blank;
+  return at + 1;
+};
+
+/** The server skips blanks between the bytes. */
+function readHex(text: string, from: number, into: Written): number {
+  let at = from;
+  while (at < text.length) {
+    if (text.charCodeAt(at) <= blank) {
+      at += 1;
+      continue;
+    }
+    const byte = digitsAt(text, at, 2, 16);
+    if (byte < 0) break;
+    into.units[into.length++] = byte;
+    at += 2;
+  }
+  return at;
+}
+
+/** The number of so many digits; -1 where they are none. */
+function digitsAt(text: string, at: number, count: number, base: number): number {
+  let number = 0;
+  for (let index = at; index < at + count; index++) {
+    const value = digitOf(text.charCodeAt(index));
+    if (!(value < base)) return -1;
+    number = number * base + value;
+  }
+  return number;
+}
+
+/** NaN for what is none, and behind the end. */
+function digitOf(unit: number): number {
+  if (unit >= 0x30 && unit <= 0x39) return unit - 0x30;
+  const letter = unit | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : Number.NaN;
 }
 
 /** Bytes as the text that they may be: what is no UTF-8 keeps its ASCII. */

@@ -6,6 +6,8 @@ import { binaryText } from "./decode.ts";
 const millisecondsTo2000 = 946_684_800_000;
 const microsecondsADay = 86_400_000_000n;
 
+const jsonb = 3802;
+
 /** What an array may nest. */
 const maxDimensions = 6;
 
@@ -21,7 +23,11 @@ const arrays: ReadonlySet<number> = new Set([
  */
 export function binaryTexts(bytes: Buffer, type: number, into: string[]): boolean {
   if (arrays.has(type)) return arrayTexts(bytes, into);
-  const text = binaryText(bytes, 0, bytes.length, type) ?? otherText(bytes, type);
+  // Another version of jsonb is none that anybody knows.
+  const isKnown = type !== jsonb || bytes[0] === 1;
+  const text = isKnown
+    ? (binaryText(bytes, 0, bytes.length, type) ?? otherText(bytes, type))
+    : undefined;
   if (text !== undefined) {
     into.push(text);
     return true;
