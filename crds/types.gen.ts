@@ -328,7 +328,7 @@ export interface PolicyGrant {
 /** All fields must match; lists are any of. */
 export interface SqlRule {
   readonly statements?: readonly ("select" | "insert" | "update" | "delete" | "merge" | "copy" | "truncate" | "create" | "alter" | "drop" | "grant" | "revoke" | "set" | "call" | "do" | "explain" | "transaction" | "utility" | "replication" | "other")[];
-  /** schema.name, `*` is a wildcard. */
+  /** schema.name, `*` is a wildcard. An Allow opens these names; a Deny or RequireApproval holds for their partitions, parents, children and views as well. */
   readonly relations?: readonly string[];
   /** schema.table.column, `*` is a wildcard. */
   readonly columns?: readonly string[];

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import type { BundleRule, PolicyMode, RuleAction } from "./bundle.ts";
 import type { Verdict } from "./decision.ts";
 import { ask, bundleOf, fn, http, llm, relation, sql, statement } from "./fixture.ts";
-import type { Access, Operation, StatementKind } from "./operation.ts";
+import type { Consequence } from "./sql/consequences.ts";
+import type { Access, Operation, Relative, SqlOperation, StatementKind } from "./operation.ts";
 
 const kinds: readonly StatementKind[] = ["select", "update", "delete", "drop", "do", "other"];
 const kind = fc.constantFrom(...kinds);
@@ -37,16 +38,30 @@ const statementAccess: fc.Arbitrary<Access> = fc
     statement(given.kind, { opaque: given.opaque, ...(given.basic && { basic: given.basic }) }),
   );
 
-const operation: fc.Arbitrary<Operation> = fc.oneof(
+const statementText: fc.Arbitrary<SqlOperation> = fc
+  .array(fc.oneof(relationAccess, functionAccess, statementAccess), { minLength: 1, maxLength: 4 })
+  .map((accesses) => sql(...accesses));
+const relative: fc.Arbitrary<Relative> = fc.record({
+  relation: fc.constantFrom(...tables),
+  as: fc.constantFrom("whole", "part", "read", "computed", "together"),
+  columns: fc.constantFrom<Relative["columns"][]>(
+    "same",
+    "all",
+    new Map([["id", ["public.a.ssn"]]]),
+  ),
+});
+/** What is known of the relations named, and what the statement leads to. */
+const knowing = fc.record(
   {
-    weight: 4,
-    arbitrary: fc
-      .array(fc.oneof(relationAccess, functionAccess, statementAccess), {
-        minLength: 1,
-        maxLength: 4,
-      })
-      .map((accesses) => sql(...accesses)),
+    relatives: fc.array(relative, { maxLength: 3 }),
+    leadsTo: fc.constantFrom<Consequence[]>("any", ["delete", "update"]),
+    cascades: fc.constant(true as const),
   },
+  { requiredKeys: ["relatives"] },
+);
+
+const operation: fc.Arbitrary<Operation> = fc.oneof(
+  { weight: 4, arbitrary: statementText },
   {
     weight: 1,
     arbitrary: fc
@@ -140,6 +155,26 @@ test("adding a Deny never makes a verdict more permissive", () => {
         openness[after.verdict] <= openness[before.verdict],
         `${before.verdict} became ${after.verdict}`,
       );
+    }),
+    runs,
+  );
+});
+
+test("what is known of the relations that a statement names never makes a verdict more permissive, and never covers anything", () => {
+  fc.assert(
+    fc.property(rules, statementText, knowing, (given, tried, known) => {
+      const accesses = tried.accesses.map((access) =>
+        access.kind === "relation" ? { ...access, ...known } : access,
+      );
+      const before = ask(bundleOf(given), tried);
+      const after = ask(bundleOf(given), { ...tried, accesses });
+      assert.ok(
+        openness[after.verdict] <= openness[before.verdict],
+        `${before.verdict} became ${after.verdict}`,
+      );
+      const allows = given.filter(({ action }) => action === "Allow");
+      const byAllow = [tried, { ...tried, accesses }].map((one) => ask(bundleOf(allows), one));
+      assert.equal(byAllow[0]?.verdict, byAllow[1]?.verdict);
     }),
     runs,
   );

@@ -4,6 +4,7 @@ import type { Bundle } from "./bundle.ts";
 import type { Decision, DecisionReason } from "./decision.ts";
 import { connectionName, subjectName, unrecognisedMessage } from "./describe.ts";
 import { evaluate, restrict } from "./evaluate.ts";
+import { followedBy, type Followed } from "./followed.ts";
 import { marksOf } from "./marking.ts";
 import type { SqlDetector } from "./mask/detect.ts";
 import type { PreparedRule } from "./match/rule.ts";
@@ -34,6 +35,8 @@ export interface PreparedBundle {
   readonly isOfTheMoment: boolean;
   /** What rules of SQL look for, each once; without any, nothing that a statement says is looked at. */
   readonly sqlDetectors: readonly SqlDetector[];
+  /** What has to be known of a database before a Deny or RequireApproval can be read; undefined for nothing. */
+  readonly followed: Followed | undefined;
   /** Enforced rules that put marks on the pod's session. */
   readonly marking: readonly PreparedRule[];
   /** Rules that look at the marks of the session: with any, what was allowed has to be asked again when a mark comes. */
@@ -58,6 +61,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
     isOfTheMoment:
       sqlDetectors.length > 0 || rules.some(({ when }) => when?.isOfTheMoment === true),
     sqlDetectors,
+    followed: followedBy(bundle),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
   };

@@ -1,6 +1,6 @@
 // The sentences of the policy core: what an access is called, and why an operation was refused or held.
 import type { Bundle } from "./bundle.ts";
-import type { Access, McpAccess } from "./operation.ts";
+import type { Access, McpAccess, Relative, RelationAccess } from "./operation.ts";
 
 /** Longest name repeated in a message: agents choose names, people read messages. */
 const maxNameLength = 160;
@@ -21,7 +21,7 @@ export function printable(name: string): string {
 export function describeAccess(access: Access): string {
   switch (access.kind) {
     case "relation":
-      return `${access.statement} on ${printable(access.relation)}`;
+      return `${access.statement} on ${printable(access.relation)}${consequence(access)}`;
     case "function":
       return `${access.statement} with function ${printable(access.function)}`;
     case "statement":
@@ -38,6 +38,28 @@ export function describeAccess(access: Access): string {
       return describeMcp(access);
     case "passthrough":
       return `TLS to ${printable(access.host)}:${access.port}`;
+  }
+}
+
+function consequence({ cascades, leadsTo }: RelationAccess): string {
+  if (cascades === true) return " and whatever CASCADE reaches";
+  return leadsTo === undefined ? "" : ", whose rows would be reached by another name";
+}
+
+/** What a rule about the relative has to do with the access just described. */
+export function describeRelative({ relation, as }: Relative): string {
+  const name = printable(relation);
+  switch (as) {
+    case "whole":
+      return `, a part of ${name}`;
+    case "part":
+      return `, of which ${name} is a part`;
+    case "read":
+      return `, which reads ${name}`;
+    case "computed":
+      return `, some of which is computed from ${name}`;
+    case "together":
+      return `, in one text with ${name} and a change of what names mean`;
   }
 }
 

@@ -1,29 +1,36 @@
 // How rules add up for one operation: Deny beats hold beats allow, permissions must cover every access, nothing matched is denied.
 import type { Decision } from "./decision.ts";
-import { describeAccess, describeAccesses } from "./describe.ts";
+import { describeAccess, describeAccesses, describeRelative } from "./describe.ts";
 import { cover, isBasic, isOpen, openAccesses, startCoverage } from "./match/coverage.ts";
 import type { Coverage } from "./match/coverage.ts";
 import type { Reading } from "./match/field.ts";
 import { condition, speaks, unheard } from "./match/inquiry.ts";
 import type { Inquiry } from "./match/inquiry.ts";
+import { spokenThrough } from "./match/through.ts";
 import { generates } from "./match/llm.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { RuleSet } from "./match/rules.ts";
-import type { Access } from "./operation.ts";
+import type { Access, Relative } from "./operation.ts";
 
 /** The built-in rule, as decisions and `explain` name it. */
 export const builtIn = { policy: "chaperone", rule: "session-basics" } as const;
 
 type Rules = readonly PreparedRule[];
 
+/** What a rule speaks about: an access, by its own name or by that of a relative. */
+interface Spoken {
+  readonly access: Access;
+  readonly relative: Relative | undefined;
+}
+
 export function evaluate(rules: RuleSet, inquiry: Inquiry): Decision {
   const kind = inquiry.operation.kind;
   const approvals = rules.approvals[kind];
-  const denied = firstDeny(rules.denies[kind], inquiry);
+  const denied = firstDeny(rules.denies[kind], rules, inquiry);
   if (denied) return denied;
   const coverage = startCoverage(inquiry.operation.accesses, rules.basics);
   const asking: PreparedRule[] = [];
-  const broken = gatherAsking(approvals, inquiry, coverage, asking);
+  const broken = gatherAsking(rules, inquiry, coverage, asking);
   if (broken) return conditionFailed(broken);
   coverByAllow(rules.allows[kind], inquiry, coverage);
   const unsure = coverByApproval(approvals, inquiry, coverage, asking);
@@ -35,22 +42,22 @@ export function evaluate(rules: RuleSet, inquiry: Inquiry): Decision {
 /** What restrictions alone say; undefined where they say nothing. For bundles whose other rules only observe. */
 export function restrict(restrictions: RuleSet, inquiry: Inquiry): Decision | undefined {
   const { kind, accesses } = inquiry.operation;
-  const denied = firstDeny(restrictions.denies[kind], inquiry);
+  const denied = firstDeny(restrictions.denies[kind], restrictions, inquiry);
   if (denied) return denied;
   const coverage = startCoverage(accesses, true);
   const asking: PreparedRule[] = [];
-  const broken = gatherAsking(restrictions.approvals[kind], inquiry, coverage, asking);
+  const broken = gatherAsking(restrictions, inquiry, coverage, asking);
   if (broken) return conditionFailed(broken);
   return asking.length > 0 ? held(asking, inquiry, coverage) : undefined;
 }
 
-function firstDeny(denies: Rules, inquiry: Inquiry): Decision | undefined {
+function firstDeny(denies: Rules, rules: RuleSet, inquiry: Inquiry): Decision | undefined {
   let broken: PreparedRule | undefined;
   for (const rule of denies) {
-    const access = firstSpoken(rule, inquiry, "denies", undefined);
-    if (!access) continue;
+    const spoken = firstSpoken(rule, rules, inquiry, "denies", undefined);
+    if (!spoken) continue;
     const answer = condition(inquiry, rule);
-    if (answer === "true") return deniedBy(rule, access, inquiry);
+    if (answer === "true") return deniedBy(rule, spoken, inquiry);
     // A Deny whose condition cannot be evaluated denies, but one that surely speaks is the better answer.
     if (answer === "error") broken ??= rule;
   }
@@ -60,29 +67,32 @@ function firstDeny(denies: Rules, inquiry: Inquiry): Decision | undefined {
 /** The first access the rule speaks about; session-basics keeps its accesses out of the question, except from a Deny. */
 function firstSpoken(
   rule: PreparedRule,
+  rules: RuleSet,
   inquiry: Inquiry,
   reading: Reading,
   coverage: Coverage | undefined,
-): Access | undefined {
+): Spoken | undefined {
   if (unheard(inquiry, rule, reading)) return undefined;
   const { accesses } = inquiry.operation;
   for (let index = 0; index < accesses.length; index++) {
     const access = accesses[index];
     if (!access || (coverage && isBasic(coverage, index))) continue;
-    if (speaks(inquiry, rule, access, reading)) return access;
+    if (speaks(inquiry, rule, access, reading)) return { access, relative: undefined };
+    const relative = spokenThrough(inquiry, rules, rule, access, reading);
+    if (relative) return { access, relative };
   }
   return undefined;
 }
 
 /** Rules that want a person asked, whatever else covers the operation. Returns one whose condition cannot be evaluated. */
 function gatherAsking(
-  approvals: Rules,
+  rules: RuleSet,
   inquiry: Inquiry,
   coverage: Coverage,
   asking: PreparedRule[],
 ): PreparedRule | undefined {
-  for (const rule of approvals) {
-    if (!firstSpoken(rule, inquiry, "holds", coverage)) continue;
+  for (const rule of rules.approvals[inquiry.operation.kind]) {
+    if (!firstSpoken(rule, rules, inquiry, "holds", coverage)) continue;
     const answer = condition(inquiry, rule);
     if (answer === "error") return rule;
     if (answer === "true") asking.push(rule);
@@ -148,9 +158,10 @@ function coverAll(rule: PreparedRule, inquiry: Inquiry, coverage: Coverage): voi
   }
 }
 
-function deniedBy(rule: PreparedRule, access: Access, inquiry: Inquiry): Decision {
-  const message =
-    rule.message ?? `denied by ${rule.title}: ${describeAccess(access)}${seenBy(rule, inquiry)}`;
+function deniedBy(rule: PreparedRule, { access, relative }: Spoken, inquiry: Inquiry): Decision {
+  const through = relative === undefined ? "" : describeRelative(relative);
+  const what = `${describeAccess(access)}${through}${seenBy(rule, inquiry)}`;
+  const message = rule.message ?? `denied by ${rule.title}: ${what}`;
   return { ...spokenBy(rule), verdict: "deny", reason: "RuleMatched", message };
 }
 

@@ -29,9 +29,16 @@ export function formatExplanation(explanation: Explanation): string {
       (terms) => `approval    ${approval(terms)}, asked by ${terms.policy} rule ${terms.rule}`,
     ),
     ...accesses.flatMap(accessLines),
+    ...(explanation.byName === true ? byName : []),
     ...obligationLines(decision, obligations),
   ].join("\n");
 }
+
+const byName = [
+  "",
+  "note        read by the names in the statement: for a Deny or RequireApproval, the proxy also counts the",
+  "            partitions, parents and children of each table, and the tables under each view, that its database has",
+];
 
 function spokenBy({ policy, rule, mode }: Decision): string {
   if (policy === "") return "";

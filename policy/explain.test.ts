@@ -59,6 +59,18 @@ test("says for each access what covered it and what nearly did", () => {
   );
 });
 
+test("says that relations were read by name where a Deny of some may be about others", () => {
+  const all = rule("all", "Allow", {});
+  const no = rule("no", "Deny", { sql: { relations: ["public.events"] } });
+  const said = (rules: Bundle["rules"], operation: Operation): boolean =>
+    /read by the names in the statement/.test(
+      formatExplanation(explained(bundleOf(rules), operation)),
+    );
+  assert.equal(said([all, no], sql(orders)), true);
+  assert.equal(said([all], sql(orders)), false);
+  assert.equal(said([all, no], sql(statement("set"))), false);
+});
+
 test("names every rule that denies and asks", () => {
   const rules = [
     rule("all", "Allow", {}),

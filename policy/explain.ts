@@ -55,8 +55,16 @@ export function explain(
     accesses: operation.accesses.map((access, index) =>
       explainAccess(rules, inquiry, access, isBasic(basics, index)),
     ),
+    ...(isByName(prepared, operation) && { byName: true as const }),
     obligations: obligationsOf(prepared, operation, decision),
   };
+}
+
+function isByName({ followed }: PreparedBundle, { accesses }: Operation): boolean {
+  return (
+    followed !== undefined &&
+    accesses.some((access) => access.kind === "relation" && access.basic !== true)
+  );
 }
 
 type Answer = { readonly speaks: SpokenRule } | { readonly misses: NearMiss };

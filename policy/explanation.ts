@@ -66,5 +66,7 @@ export interface Explanation {
   readonly operation: { readonly kind: Operation["kind"]; readonly summary: string };
   readonly decision: Decision;
   readonly accesses: readonly ExplainedAccess[];
+  /** Denies and approvals of relations were read by name alone: what partitions, children and views there are, only the proxy knows. */
+  readonly byName?: true;
   readonly obligations: Obligations;
 }

@@ -88,8 +88,25 @@ export interface RelationAccess {
   readonly allColumns: boolean;
   /** Only on update and delete: whether that statement has a WHERE clause. */
   readonly hasWhere?: boolean;
+  /** ONLY: no row of a partition or child is touched. */
+  readonly only?: true;
+  /** Other kinds of statements that will reach its rows by another name (RENAME, DETACH PARTITION, CREATE VIEW …): to a Deny or RequireApproval it is of those, too. */
+  readonly leadsTo?: "any" | readonly StatementKind[];
+  /** CASCADE empties or takes apart relations that nobody names, by foreign keys and types. */
+  readonly cascades?: true;
+  /** What else it touches by this name, as far as a Deny or RequireApproval may be about it; permissions go by the name alone. Set by whoever knows the database (relatives.ts). */
+  readonly relatives?: readonly Relative[];
   /** Covered by the built-in rule `session-basics` wherever anything is allowed; a Deny still speaks. Set by the recogniser alone. */
   readonly basic?: true;
+}
+
+/** A relation whose rows are touched under the name of another. */
+export interface Relative {
+  readonly relation: string;
+  /** How the named one has to do with it: the named one is a part of it, it is a part of the named one, the named one reads it (a view), some of its columns are computed from it, both are named in a text that changes what names mean. */
+  readonly as: "whole" | "part" | "read" | "computed" | "together";
+  /** Columns of it behind those of the named one: of the same names; all, whichever is named; or these, `schema.table.column`, behind each. */
+  readonly columns: "same" | "all" | ReadonlyMap<string, readonly string[]>;
 }
 
 export interface FunctionAccess {

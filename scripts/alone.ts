@@ -4,6 +4,7 @@ const memory = "it measures its own memory, which holds what the files before it
 const long = "it takes as long as a whole group of others";
 
 export const alone: ReadonlyMap<string, string> = new Map([
+  ["test/clients/older-integration.test.ts", long],
   ["test/clients/servers-14-15.test.ts", long],
   ["test/clients/servers-16-17.test.ts", long],
   ["test/integration/http-proxy-websocket.test.ts", memory],

@@ -112,6 +112,11 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
   for (const [oid, schema, name] of relationRows)
     names.set(oid ?? "", relationKey({ schema: schema ?? "", name: name ?? "" }));
   const parents = grouped(inheritanceRows);
+  const strays = new Set(
+    inheritanceRows.flatMap(([child, parent]) =>
+      names.has(child ?? "") === names.has(parent ?? "") ? [] : [child, parent],
+    ),
+  );
   const reads = grouped(viewRows);
   const generated = byRelation(generatedRows);
   const held = byRelation(rowTypeRows);
@@ -125,6 +130,8 @@ export function maskCatalogFromRows(results: readonly TextRows[]): MaskCatalog {
       schema: schema ?? "",
       name: name ?? "",
       kind: kindOf(kind ?? ""),
+      ...(kind === "p" ? { partitioned: true as const } : {}),
+      ...(strays.has(oid ?? "") ? { strays: true as const } : {}),
       columns: columnsOf(columns ?? null, generated.get(oid ?? "") ?? [], (column) =>
         named(
           (held.get(oid ?? "") ?? []).flatMap(([, at, relation]) =>

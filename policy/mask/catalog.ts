@@ -25,6 +25,10 @@ export interface CatalogRelation {
   readonly columns: readonly CatalogColumn[];
   /** Inheritance parents and partitioned tables above, `schema.name`. */
   readonly parents: readonly string[];
+  /** Rows that come to it go to its partitions. */
+  readonly partitioned?: true;
+  /** A parent or child of it was not loaded. */
+  readonly strays?: true;
   /** What a view reads, `schema.name`. */
   readonly reads: readonly string[];
   /** A view whose query calls functions that are not PostgreSQL's own. */

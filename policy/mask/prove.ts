@@ -76,6 +76,8 @@ export interface MaskProver {
   readonly masked: MaskedColumns;
   /** Why not, or how the rows of this text are masked. */
   prove(text: string): MaskProof;
+  /** The masked columns that each column of a view is made of; undefined where that cannot be told. */
+  madeOf(view: string): ReadonlyMap<string, ReadonlySet<MaskedColumn>> | undefined;
 }
 
 export interface MaskProverOptions {
@@ -233,7 +235,14 @@ export function createMaskProver(options: MaskProverOptions): MaskProver {
     cache.set(text, proof, bytesPerProof + bytesPerColumn * columnCount(proof));
     return proof;
   };
-  return { masked, prove };
+  const madeOf: MaskProver["madeOf"] = (key) => {
+    const view = catalog.relations.get(key);
+    if (view?.kind !== "view") return undefined;
+    const { problem, rows } = viewOf(view);
+    if (problem !== undefined) return undefined;
+    return new Map(rows.columns.map(({ name = "", taint }) => [name, taint]));
+  };
+  return { masked, prove, madeOf };
 }
 
 function traced<Result>(run: () => Result): Result | string {

@@ -4,6 +4,7 @@ import { createSqlDetector, type SqlDetector } from "../mask/detect.ts";
 import type {
   Access,
   FunctionAccess,
+  Relative,
   RelationAccess,
   SqlFacts,
   SqlOperation,
@@ -18,7 +19,9 @@ import {
   mayMatchBelow,
 } from "../pattern.ts";
 import type { Pattern, PatternList } from "../pattern.ts";
+import { isSystemSchema, showsValuesOfAny } from "../sql/catalog-relations.ts";
 import type { MatchField, Reading } from "./field.ts";
+import { aboutRelative } from "./relatives.ts";
 
 export interface SqlMatcher {
   readonly statements: ReadonlySet<string> | undefined;
@@ -27,10 +30,13 @@ export interface SqlMatcher {
   readonly functions: PatternList | undefined;
   readonly hasWhere: boolean | undefined;
   readonly detectors: readonly SqlDetector[] | undefined;
+  /** Its relations or columns may be others than PostgreSQL's own. */
+  readonly namesTables: boolean;
 }
 
 /** Throws when a detector is not known. */
 export function compileSql(block: SqlMatch): SqlMatcher {
+  const named = [...(block.relations ?? []), ...(block.columns ?? [])];
   return {
     statements: block.statements && new Set(block.statements),
     relations: block.relations && compileList(block.relations),
@@ -42,6 +48,7 @@ export function compileSql(block: SqlMatch): SqlMatcher {
       const pattern = Object.hasOwn(patterns, detector) ? patterns[detector] : undefined;
       return createSqlDetector(pattern === undefined ? { detector } : { detector, pattern });
     }),
+    namesTables: named.some((name) => !isSystemSchema(name.slice(0, name.indexOf(".")))),
   };
 }
 
@@ -59,6 +66,7 @@ export const everySql: SqlMatcher = {
   functions: undefined,
   hasWhere: undefined,
   detectors: undefined,
+  namesTables: false,
 };
 
 /** About the statement as a whole, with its parameters. What could not be looked into may be anything. */
@@ -98,6 +106,28 @@ export function sqlMismatch(
   }
 }
 
+/** What the access touches by another name that the block, which does not speak about it by its own, speaks about; with the statement of the access, or the reading that a write through a view does besides. */
+export function relativesMeant(
+  matcher: SqlMatcher,
+  access: RelationAccess,
+  reading: Reading,
+): readonly Relative[] {
+  const { relatives } = access;
+  const { statements, functions, relations, columns, hasWhere } = matcher;
+  if (relatives === undefined || (functions && !relations && !columns)) return none;
+  if (hasWhere !== undefined && !whereMatches(hasWhere, access, reading)) return none;
+  const isOf = statementMismatch(matcher, access, reading) === undefined;
+  const isOfReads = isOf || statements?.has("select") === true;
+  if (!isOfReads) return none;
+  return relatives.filter(
+    (relative) =>
+      (isOf || relative.as === "read" || relative.as === "together") &&
+      aboutRelative(matcher, access, relative),
+  );
+}
+
+const none: readonly Relative[] = [];
+
 /** `other` is what the recogniser knows no kind for: a permission covers it only by name. */
 function statementMismatch(
   { statements }: SqlMatcher,
@@ -106,7 +136,17 @@ function statementMismatch(
 ): MatchField | undefined {
   const named =
     statements?.has(access.statement) ?? (reading !== "covers" || access.statement !== "other");
-  return named ? undefined : "statements";
+  if (named || (reading !== "covers" && leadsToSome(access, statements))) return undefined;
+  return "statements";
+}
+
+function leadsToSome(
+  access: RelationAccess | FunctionAccess | StatementAccess,
+  statements: SqlMatcher["statements"],
+): boolean {
+  if (access.kind !== "relation" || access.leadsTo === undefined) return false;
+  const { leadsTo } = access;
+  return leadsTo === "any" || leadsTo.some((kind) => statements?.has(kind) === true);
 }
 
 function relationMismatch(
@@ -116,10 +156,16 @@ function relationMismatch(
 ): MatchField | undefined {
   const { relations, columns, functions, hasWhere } = matcher;
   if (functions && !relations && !columns) return "functions";
+  if (reading !== "covers" && matcher.namesTables && reachesAny(access)) return undefined;
   if (relations && !matchesAny(relations, access.relation)) return "relations";
   if (columns && !columnsMatch(columns, access, reading)) return "columns";
   if (hasWhere !== undefined && !whereMatches(hasWhere, access, reading)) return "hasWhere";
   return undefined;
+}
+
+/** Statistics, TOAST and CASCADE: which tables it touches is not in its name. */
+function reachesAny(access: RelationAccess): boolean {
+  return access.cascades === true || showsValuesOfAny(access.relation);
 }
 
 function columnsMatch(

@@ -116,6 +116,17 @@ export function valueColumnOf(relation: string): string | undefined {
   return valueColumns.get(relation);
 }
 
+const statistics: ReadonlySet<string> = new Set(
+  ["pg_statistic", "pg_statistic_ext_data", "pg_stats", "pg_stats_ext", "pg_stats_ext_exprs"].map(
+    (name) => `pg_catalog.${name}`,
+  ),
+);
+
+/** True when this relation (`schema.name`) shows values out of the rows of any table: statistics and TOAST. */
+export function showsValuesOfAny(relation: string): boolean {
+  return statistics.has(relation) || relation.startsWith("pg_toast.");
+}
+
 /** True for PostgreSQL's own schemas, the data of TOAST tables among them. */
 export function isSystemSchema(schema: string): boolean {
   return (

@@ -227,7 +227,9 @@ function sameRelation(one: RelationUse, other: RelationUse): boolean {
     !isWrite &&
     one.statement === other.statement &&
     one.schema === other.schema &&
-    one.name === other.name
+    one.name === other.name &&
+    one.only === other.only &&
+    one.leadsTo === other.leadsTo
   );
 }
 
@@ -265,6 +267,9 @@ function relationAccess({ use, columns, allColumns }: OpenRelation): RelationAcc
     columns: [...columns].map((column) => dotted(use.schema, use.name, column)),
     allColumns,
     ...(use.hasWhere === undefined ? {} : { hasWhere: use.hasWhere }),
+    ...(use.only === true ? { only: true as const } : {}),
+    ...(use.leadsTo === undefined ? {} : { leadsTo: use.leadsTo }),
+    ...(use.cascades === true ? { cascades: true as const } : {}),
     ...(use.statement === "select" && isLookUpRelation(relation) ? { basic: true as const } : {}),
   };
 }

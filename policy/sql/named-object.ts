@@ -1,6 +1,6 @@
 // Reports an object that a statement names by type and identifiers (DROP, COMMENT, ALTER … OWNER), relation or not.
 import { asList, bodyOf, strings, tagged } from "./ast.ts";
-import { refuseTemporary, splitName } from "./relation-use.ts";
+import { reachOf, refuseTemporary, splitName } from "./relation-use.ts";
 import type { Context } from "./walk-context.ts";
 
 const relationTypes = new Set([
@@ -11,6 +11,10 @@ const relationTypes = new Set([
   "OBJECT_SEQUENCE",
   "OBJECT_FOREIGN_TABLE",
 ]);
+export function isRelationType(type: string): boolean {
+  return relationTypes.has(type);
+}
+
 /** Their names are the table's with one more part. */
 const partTypes = new Set([
   "OBJECT_COLUMN",
@@ -52,12 +56,13 @@ export function objectUse(type: string, object: unknown, context: Context): void
     sink.relation(use);
     sink.listed(use, type === "OBJECT_COLUMN" ? parts.slice(-1) : "all", true);
   } else if (codeTypes.has(type))
-    sink.relation({ statement, ...names.resolveFunction(schema, name) });
-  else if (inSchemas.has(type)) sink.relation({ statement, ...names.resolveType(schema, name) });
+    sink.relation({ statement, ...names.resolveFunction(schema, name), ...reachOf(context) });
+  else if (inSchemas.has(type))
+    sink.relation({ statement, ...names.resolveType(schema, name), ...reachOf(context) });
   else if (type === "OBJECT_SCHEMA") {
     // Everything in it: no rule that names single relations covers that.
     refuseTemporary(name, context);
-    sink.relation({ statement, schema: name, name: "*" });
+    sink.relation({ statement, schema: name, name: "*", ...reachOf(context) });
     if (statement !== "create") sink.statement(statement, { opaque: true });
   } else sink.statement(statement, { opaque: true });
 }

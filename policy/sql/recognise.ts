@@ -145,8 +145,11 @@ function mergeAccesses(accesses: readonly Access[]): Access[] {
 }
 
 function joinReads(one: RelationAccess, other: RelationAccess): RelationAccess {
+  const { only, leadsTo = other.leadsTo, ...either } = one;
   return {
-    ...one,
+    ...either,
+    ...(leadsTo === undefined ? {} : { leadsTo }),
+    ...(only === true && other.only === true ? { only } : {}),
     columns: [...new Set([...one.columns, ...other.columns])],
     allColumns: one.allColumns || other.allColumns,
   };

@@ -35,9 +35,19 @@ export function relationUse(
     statement,
     ...resolved,
     ...(hasWhere === undefined ? {} : { hasWhere }),
+    ...(rangeVar["inh"] === true ? {} : { only: true as const }),
+    ...reachOf(context),
   };
   context.sink.relation(use);
   return use;
+}
+
+/** What a definition does to the relations it names besides what its kind says. */
+export function reachOf({ leadsTo, cascades }: Context): Pick<RelationUse, "leadsTo" | "cascades"> {
+  return {
+    ...(leadsTo === undefined ? {} : { leadsTo }),
+    ...(cascades === true ? { cascades } : {}),
+  };
 }
 
 /** The range item of a base relation, under its alias or its own name. */

@@ -5,6 +5,7 @@
 // to the nearest only, so that no shadowing trick can hide a column. Aliases hidden by a join alias stay visible here for
 // the same reason. More relations than PostgreSQL would choose means more must be allowed, never less.
 import type { StatementKind } from "../operation.ts";
+import type { Consequence } from "./consequences.ts";
 import { asBody, asText, bodyOf, strings, type Body } from "./ast.ts";
 
 /** One relation used by one statement, in one role; identity matters, not contents. */
@@ -14,6 +15,9 @@ export interface RelationUse {
   readonly name: string;
   /** Only on update and delete. */
   readonly hasWhere?: boolean;
+  readonly only?: true;
+  readonly leadsTo?: Consequence;
+  readonly cascades?: true;
 }
 
 /** Something in FROM, or the target of a write, by the name the query calls it. */

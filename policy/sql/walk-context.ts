@@ -1,4 +1,5 @@
 // What a walk over a statement reports, and the place it is in while it reports.
+import type { Consequence } from "./consequences.ts";
 import type { SessionEffects, StatementKind } from "../operation.ts";
 import type { Tagged } from "./ast.ts";
 import type { QualifiedName, CatalogNames } from "./catalog-names.ts";
@@ -107,6 +108,12 @@ export interface Context {
   readonly settingName?: string | undefined;
   /** Direct output of the outermost SELECT of a statement whose rows go to the agent. */
   readonly top: boolean;
+  /** What relations named here will be reached for by other names. */
+  readonly leadsTo?: Consequence | undefined;
+  /** The same of the other relation of an ALTER TABLE. */
+  readonly otherLeadsTo?: Consequence | undefined;
+  /** CASCADE reaches relations that are not named here. */
+  readonly cascades?: boolean;
 }
 
 export function inPlace(context: Context, place: Place, scope: Scope = context.scope): Context {

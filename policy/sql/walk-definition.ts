@@ -14,7 +14,8 @@ import {
   type Body,
   type Tagged,
 } from "./ast.ts";
-import { objectUse } from "./named-object.ts";
+import { consequencesOf, ofParent } from "./consequences.ts";
+import { isRelationType, objectUse } from "./named-object.ts";
 import { refuseTemporary, relationUse, splitName } from "./relation-use.ts";
 import { childScope } from "./scope.ts";
 import type { Context } from "./walk-context.ts";
@@ -141,12 +142,16 @@ export function definition(node: Tagged, outer: Context): void {
   if (entry === undefined) return;
   const { body } = node;
   const kind = privilegeKind(node) ?? entry.kind;
+  const consequences = consequencesOf(node);
   const context: Context = {
     ...outer,
     statement: kind,
     place: "a definition",
     scope: childScope(undefined),
     top: false,
+    leadsTo: consequences.own,
+    otherLeadsTo: consequences.other,
+    cascades: cascades(node),
   };
   context.sink.within(kind, () => {
     if (entry.opaque === true) context.sink.statement(kind, { opaque: true });
@@ -158,6 +163,14 @@ export function definition(node: Tagged, outer: Context): void {
     entry.also?.(body, context);
     descend(node, context);
   });
+}
+
+/** TRUNCATE empties what has foreign keys to its tables; DROP of a type takes its columns. What goes with a table is no row of another. */
+function cascades({ tag, body }: Tagged): boolean {
+  if (body["behavior"] !== "DROP_CASCADE") return false;
+  return (
+    tag === "TruncateStmt" || (tag === "DropStmt" && !isRelationType(asText(body["removeType"])))
+  );
 }
 
 /** GRANT and REVOKE share their nodes. */
@@ -219,7 +232,9 @@ function descend(node: Tagged, context: Context, converts = false): void {
 function relationInDefinition(holder: Tagged, rangeVar: Body, context: Context): void {
   // A foreign key and LIKE read the other relation; everything else acts on it.
   const reads = holder.tag === "Constraint" || holder.tag === "TableLikeClause";
-  const use = relationUse(rangeVar, context, reads ? "select" : context.statement);
+  const isOther = holder.tag === "PartitionCmd" || holder.tag === "AlterTableCmd";
+  const here = isOther ? { ...context, leadsTo: context.otherLeadsTo } : context;
+  const use = relationUse(rangeVar, here, reads ? "select" : context.statement);
   if (holder.tag === "Constraint")
     context.sink.listed(use, strings(holder.body["pk_attrs"]), false);
   else if (holder.tag !== "GrantStmt") context.sink.listed(use, "all", !reads);
@@ -230,7 +245,11 @@ function parents(body: Body, context: Context): void {
   for (const item of asList(body["inhRelations"])) {
     const parent = bodyOf(item, "RangeVar");
     if (parent !== undefined)
-      context.sink.listed(relationUse(parent, context, "alter"), "all", true);
+      context.sink.listed(
+        relationUse(parent, { ...context, leadsTo: ofParent }, "alter"),
+        "all",
+        true,
+      );
   }
 }
 

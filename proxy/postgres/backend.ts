@@ -335,6 +335,8 @@ export class Backend implements FrameSink {
       );
       this.#frontend.answered(head);
     }
+    // What the ReadyForQuery to come will say: whoever looks now must not ask the server anything.
+    if (this.#x.status === "T") this.#x.status = "E";
     this.#frontend.skip();
   }
 

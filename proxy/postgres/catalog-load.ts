@@ -1,4 +1,4 @@
-// Reads the mask catalog over the session's own upstream connection, between two client requests.
+// Reads the catalog that masks and rules about relations go by, over the session's own upstream connection, between two client requests.
 import { ProxyError } from "../errors.ts";
 import { bounded } from "./bounded.ts";
 import type { Exchange } from "./exchange.ts";
@@ -19,7 +19,7 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
     await timer.race(exchange.drained());
     if (exchange.status === "E")
       throw new Error("the transaction failed earlier; end it with ROLLBACK first");
-    if (begun && exchange.status === "I")
+    if (exchange.halfSent(begun))
       throw new Error("the pipeline is half sent; send the statement again after Sync");
     const { beside, shared, look } = await timer.race(viewpointOf(exchange));
     const { changes } = exchange;
@@ -40,12 +40,23 @@ export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<v
     await timer.race(masks.look({ joins, shared }, read));
     if (!shared) changes.foundWithin();
   } catch (error) {
-    throw new ProxyError(
-      "MaskNotProvable",
-      `connection ${exchange.connection} has masks, and the columns of its database cannot be read now: ${error instanceof Error ? error.message : "unknown failure"}`,
-      { cause: error },
-    );
+    const why = error instanceof Error ? error.message : "unknown failure";
+    throw isForMasks(exchange)
+      ? new ProxyError(
+          "MaskNotProvable",
+          `connection ${exchange.connection} has masks, and the columns of its database cannot be read now: ${why}`,
+          { cause: error },
+        )
+      : new ProxyError(
+          "Denied",
+          `rules name relations, and what partitions, children and views the database has cannot be read now: ${why}`,
+          { cause: error },
+        );
   } finally {
     timer.clear();
   }
+}
+
+function isForMasks({ options: { gate } }: Exchange): boolean {
+  return (gate.current()?.bundle.columnMasks.length ?? 0) > 0;
 }

@@ -67,6 +67,8 @@ export class Exchange {
   readonly openCursors = new OpenCursors();
   /** As the last ReadyForQuery said. */
   status: TransactionStatus = "I";
+  /** What was forwarded of the batch ended the transaction that it began in. */
+  batchEnds = false;
   /** The server waits for the client's COPY data; the request that started it. */
   copyIn: Request | undefined = undefined;
   /** A result was ended early: what the server still sends of this batch is dropped until ReadyForQuery. */
@@ -110,6 +112,16 @@ export class Exchange {
   /** Nothing is outstanding and no transaction is open: the session can end here without losing anything. */
   get idle(): boolean {
     return this.queue.size === 0 && this.status === "I" && this.cancelling === undefined;
+  }
+
+  /** What is forwarded of a batch is a transaction until its Sync, which a query of ours would commit. */
+  halfSent(begun: boolean): boolean {
+    return begun && (this.status === "I" || this.batchEnds);
+  }
+
+  /** Whether a query of ours would be answered, and leave the client's transaction as it is; known when nothing is outstanding. */
+  mayAsk(begun: boolean): boolean {
+    return this.status !== "E" && !this.halfSent(begun);
   }
 
   /** The session is over: what it had of shared memory is given back. */

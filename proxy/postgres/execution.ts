@@ -93,6 +93,11 @@ export class Execution {
     this.#operation = { ...this.#operation, findings };
   }
 
+  /** The accesses of its operation, with what else they touch. */
+  touches(accesses: SqlOperation["accesses"]): void {
+    if (accesses !== this.#operation.accesses) this.#operation = { ...this.#operation, accesses };
+  }
+
   /** Whether a row of this many bytes still fits into the limits; counts it when it does. */
   admitRow(bytes: number): boolean {
     const { quota, limits } = this;

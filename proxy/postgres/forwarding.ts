@@ -158,6 +158,7 @@ export class Forwarding {
       this.#x.changes.sent(execution.understood);
       this.#x.openCursors.sent(execution);
       this.#x.settings.sent(execution.operation);
+      this.#x.batchEnds ||= execution.operation.session?.ends === true;
     }
     if (request.kind === "bind") this.#x.options.masks.cursors.bound(request.name);
     if (request.kind === "describe-portal" && request.portal !== undefined)
@@ -189,6 +190,7 @@ export class Forwarding {
 
   #endBatch(): void {
     this.#begun = false;
+    this.#x.batchEnds = false;
     this.#x.registry.endBatch();
     this.#x.settings.batchEnded();
   }

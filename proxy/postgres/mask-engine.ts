@@ -1,9 +1,17 @@
 // Compiles the masks of a bundle for this room: proof by the policy core, then a plan for each result (mask-plan.ts).
-import type { Bundle } from "../../policy/bundle.ts";
+import type { Bundle, ColumnMask } from "../../policy/bundle.ts";
 import type { MaskCatalog } from "../../policy/mask/catalog.ts";
 import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catalog-query.ts";
 import { createTextMasker } from "../../policy/mask/detect.ts";
+import type { Followed } from "../../policy/followed.ts";
 import { createMaskProver } from "../../policy/mask/prove.ts";
+import {
+  createRelatives,
+  type Relatives,
+  type Source,
+  type ViewColumns,
+} from "../../policy/mask/relatives.ts";
+import type { MaskedColumn } from "../../policy/mask/masked-columns.ts";
 import type { CatalogNames } from "../../policy/sql/catalog-names.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
 import { marksByDetector, type FoundMark } from "../../policy/marks.ts";
@@ -18,7 +26,12 @@ type ByCatalog = WeakMap<object, Masking>;
 /** Sessions share what is compiled for the same masks over one catalog: proofs and plans hold for all of them. Masks are told apart by their lists, which are a bundle's own. */
 export function createMaskEngine(grammar: SqlGrammar, names: CatalogNames): MaskEngine {
   const byColumns = new WeakMap<object, WeakMap<object, ByCatalog>>();
+  const byFollowed = new WeakMap<object, WeakMap<object, Relatives>>();
   return {
+    relatives: (followed, catalog) =>
+      under(under(byFollowed, followed, emptyMap<Relatives>), catalog, () =>
+        createRelatives(catalog, followed, viewColumns(followed, catalog, grammar, names)),
+      ),
     catalogQueries: maskCatalogQueries,
     catalog: maskCatalogFromRows,
     masking: (bundle, catalog) => {
@@ -26,6 +39,37 @@ export function createMaskEngine(grammar: SqlGrammar, names: CatalogNames): Mask
       const byCatalog = under(byDetectors, bundle.detectMasks, emptyMap<Masking>);
       return under(byCatalog, catalog ?? noCatalog, () => compile(bundle, catalog, grammar, names));
     },
+  };
+}
+
+/** By the lineage that masks go by: what rules name is followed as if it were masked. */
+function viewColumns(
+  { columnNames }: Followed,
+  catalog: MaskCatalog,
+  grammar: SqlGrammar,
+  names: CatalogNames,
+): ViewColumns {
+  if (columnNames.length === 0) return () => undefined;
+  const masks = columnNames.map((column): ColumnMask => ({
+    column,
+    transform: { kind: "redact" },
+    policy: "",
+  }));
+  const prover = createMaskProver({ grammar, names, masks, catalog });
+  const sources = new Map<MaskedColumn, Source>();
+  for (const [relation, columns] of prover.masked.byName)
+    for (const [column, masked] of columns) sources.set(masked, { relation, column });
+  return (view) => {
+    const made = prover.madeOf(view);
+    return (
+      made &&
+      new Map(
+        Array.from(made, ([name, from]) => [
+          name,
+          [...from].flatMap((one) => sources.get(one) ?? []),
+        ]),
+      )
+    );
   };
 }
 

@@ -1,6 +1,8 @@
 // The masks that apply to a session right now: the bundle in force over the catalog of its database, compiled once per pair.
 import type { Bundle, DetectMask } from "../../policy/bundle.ts";
+import type { Followed } from "../../policy/followed.ts";
 import type { MaskCatalog } from "../../policy/mask/catalog.ts";
+import type { Relatives } from "../../policy/mask/relatives.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant } from "../pipeline.ts";
 import { Cursors } from "./cursors.ts";
@@ -19,6 +21,8 @@ export interface MaskEngine {
   catalog(results: readonly Rows[]): MaskCatalog;
   /** `catalog` is undefined where the bundle has detectors only. */
   masking(bundle: Bundle, catalog: MaskCatalog | undefined): Masking;
+  /** What else statements touch by the names they use, as far as these rules may be about it; the same object for the same two. */
+  relatives(followed: Followed, catalog: MaskCatalog): Relatives;
 }
 
 /** Columns may be renamed by others: an older catalog is read again before the next statement. */
@@ -167,9 +171,27 @@ export class MaskSource {
     return this.#masking;
   }
 
+  /**
+   * What relations stand for under these rules; `load` when the catalog has to be read first, undefined where no rule asks.
+   * @param late it cannot be read just now
+   */
+  relatives({ prepared: { followed } }: LiveGrant, late: boolean): Relatives | "load" | undefined {
+    if (followed === undefined) return undefined;
+    const known = this.#known(late);
+    return known === undefined ? "load" : this.#options.engine.relatives(followed, known.catalog);
+  }
+
   /** The catalog in use was read a while ago: what it does not know may exist by now. */
   mayBeOld(): boolean {
-    const catalog = this.#catalog;
+    return this.#isOld(this.#catalog);
+  }
+
+  /** The same of the one that relations are looked up in. */
+  relativesMayBeOld(): boolean {
+    return this.#isOld(this.#known(true));
+  }
+
+  #isOld(catalog: CachedCatalog | undefined): boolean {
     return catalog !== undefined && this.#options.now() - catalog.loadedAt > rereadAfterMs;
   }
 

@@ -52,13 +52,14 @@ export class OpenCursors {
     { understood }: Execution,
     session: Pick<GateSession, "marks" | "refusalNow">,
     generation: string,
+    related: (operation: SqlOperation) => SqlOperation,
   ): string | undefined {
     if (!understood.fetches) return undefined;
     for (const { operation, decision, ...under } of this.#declared) {
       if (under.generation === generation && under.marks === session.marks) continue;
       if (this.#isForgetful)
         return "the rules changed since cursors of this session were declared, which are too many to be decided again; declare them anew";
-      const refused = session.refusalNow(operation, decision);
+      const refused = session.refusalNow(related(operation), decision);
       if (refused !== undefined)
         return `a cursor of this session reads what the rules refuse by now (${refused.message}); close it, and end its transaction`;
     }

@@ -144,11 +144,15 @@ export class OverloadSource {
   }
 }
 
-/** The caller keeps the client from sending anything meanwhile, and nothing of a batch is half sent. */
-export async function loadOverloads(exchange: Exchange): Promise<void> {
+/**
+ * The caller keeps the client from sending anything meanwhile.
+ * @param begun part of a batch is forwarded without its Sync: a query of ours would commit it
+ */
+export async function loadOverloads(exchange: Exchange, begun: boolean): Promise<void> {
   const timer = bounded(timeoutMs);
   try {
     await timer.race(exchange.drained());
+    if (!exchange.mayAsk(begun)) throw new Error("nothing can be asked of the server now");
     const { options, changes } = exchange;
     const { beside, shared, look } = await timer.race(viewpointOf(exchange));
     // Of what only the transaction sees, the names count beside those that others see: more need a rule, never fewer.
@@ -166,7 +170,13 @@ export async function loadOverloads(exchange: Exchange): Promise<void> {
   }
 }
 
-export function overloadsUnknown(connection: string): ProxyError {
+/** @param halfSent what stands before it in its pipeline may have made functions, and nothing can be asked before its Sync */
+export function overloadsUnknown(connection: string, halfSent: boolean): ProxyError {
+  if (halfSent)
+    return new ProxyError(
+      "NotSupported",
+      `connection ${connection}: what stands before it in this pipeline may change which functions it runs, which can be read only behind a Sync; send Sync between them`,
+    );
   return new ProxyError(
     "UpstreamProtocol",
     `connection ${connection}: the functions of its database could not be read, so nobody can tell what the statement would run; send it again`,

@@ -107,7 +107,7 @@ export class Reader {
     this.#x.registry.sent(request);
     return {
       request,
-      waits: understood.copies || understood.addsFunctions || this.#x.path.waitsBehind(understood),
+      waits: understood.copies || this.#isWaitedFor(understood),
     };
   }
 
@@ -210,9 +210,16 @@ export class Reader {
     const { understood } = request.execution;
     request.changesNames = executes === undefined && understood.changesNames;
     this.#x.registry.sent(request);
-    const { copies, addsFunctions, returnsFromWrite } = understood;
-    const waits = copies || addsFunctions || this.#x.path.waitsBehind(understood);
+    const { copies, returnsFromWrite } = understood;
+    const waits = copies || this.#isWaitedFor(understood);
     return { request, waits: waits || (this.#limited && returnsFromWrite) };
+  }
+
+  /** What stands behind it is decided by what it leaves: functions, the search path, what relations there are. */
+  #isWaitedFor(understood: Understood): boolean {
+    const { path, options } = this.#x;
+    if (understood.addsFunctions || path.waitsBehind(understood)) return true;
+    return understood.changesSchema && options.gate.current()?.prepared.followed !== undefined;
   }
 
   /** An EXECUTE of SQL in a portal: by now its name may stand for another statement than the one that the server described at Bind. */
@@ -297,7 +304,7 @@ export class Reader {
 /** Decided at Bind already or continued under one approval, while rules and marks are the same; else decided now. */
 function executionOf(
   portal: Portal,
-  { generation, now, options }: Pick<Exchange, "generation" | "now" | "options">,
+  { generation, options }: Pick<Exchange, "generation" | "options">,
   run: (() => Execution) | undefined,
 ): Execution {
   const { execution } = portal;
@@ -310,7 +317,8 @@ function executionOf(
       return execution;
     }
   }
-  execution?.finish("ok", now());
+  // One that was executed is recorded when it is answered, which may still be to come.
+  portal.abandon();
   const { statement } = portal;
   statement.executed = true;
   portal.executed = true;

@@ -55,16 +55,17 @@ function namesRelations({ facts, unrecognised }: Understood["operation"]): boole
 }
 
 /**
- * The caller keeps the client from sending anything meanwhile; a batch may be half sent only in a transaction that was begun.
+ * The caller keeps the client from sending anything meanwhile.
  *
+ * @param begun part of a batch is forwarded without its Sync: a query of ours would commit it
  * @throws ProxyError where names mean something else by now: the session has to end
  */
-export async function checkSearchPath(exchange: Exchange): Promise<void> {
+export async function checkSearchPath(exchange: Exchange, begun: boolean): Promise<void> {
   const { path, connection } = exchange;
   const timer = bounded(checkTimeoutMs);
   try {
     await timer.race(exchange.drained());
-    if (exchange.over || exchange.status === "E") return;
+    if (exchange.over || !exchange.mayAsk(begun)) return;
     const [row] = await timer.race(exchange.ownQuery("SHOW search_path"));
     if (becomesForeignDialect("search_path", row?.[0] ?? "unknown"))
       throw new ProxyError(

@@ -7,6 +7,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
 import { asProxyError } from "./refusal.ts";
+import { relateNow } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
 import { RowRecorder } from "./row-recorder.ts";
 import { followRules } from "./session-follow.ts";
@@ -27,17 +28,18 @@ export function runUnder(
 
 /** Whether rules, marks or masks are others by now than it was decided under; then they are for all that was decided since. */
 export function isOutdated(
-  { options: { gate, session, masks }, status }: Exchange,
+  exchange: Exchange,
   execution: Execution | undefined,
   begun: boolean,
 ): boolean {
+  const { gate, session, masks } = exchange.options;
   const bundle = gate.current()?.bundle;
   if (execution?.passage === undefined) return false;
   if (bundle === undefined || execution.generation !== bundle.generation) return true;
   if (execution.passage.marks !== session.marks) return true;
   return (
     !execution.understood.onlyTransaction &&
-    masks.for(bundle, begun && status === "I") !== execution.masking
+    masks.for(bundle, exchange.halfSent(begun)) !== execution.masking
   );
 }
 
@@ -55,12 +57,16 @@ export async function refusedSince(
   const { gate, session } = exchange.options;
   const grant = gate.current();
   const isOld = execution.generation !== grant?.bundle.generation;
-  if (grant === undefined || isOld || passage.marks !== session.marks) {
-    const refused = session.refusalNow(operation, passage.decision);
-    if (refused !== undefined) return refused;
-  }
-  if (grant === undefined) return undefined;
   try {
+    const unknown = grant && (await relateNow(exchange, grant, execution, begun));
+    if (unknown !== undefined)
+      return new ProxyError("Denied", `connection ${exchange.connection}: ${unknown}`);
+    const isOther = isOld || execution.operation !== operation;
+    if (grant === undefined || isOther || passage.marks !== session.marks) {
+      const refused = session.refusalNow(execution.operation, passage.decision);
+      if (refused !== undefined) return refused;
+    }
+    if (grant === undefined) return undefined;
     return (
       (await undoneSince(exchange, execution, grant, isOld, begun)) ??
       (await unmaskableSince(exchange, execution, grant, isOld, begun))
@@ -98,7 +104,7 @@ async function unmaskableSince(
   const { understood, operation } = execution;
   const voided = replication === undefined ? undefined : voidedByReplication(grant.bundle);
   if (voided !== undefined) return new ProxyError("MaskNotProvable", voided);
-  const halfSent = begun && exchange.status === "I";
+  const halfSent = exchange.halfSent(begun);
   const masksNow = (): Masking | "load" | undefined =>
     understood.onlyTransaction ? undefined : masks.for(grant.bundle, halfSent);
   let masking = masksNow();

@@ -14,6 +14,7 @@ import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
 import { loadOverloads, overloadsUnknown } from "./overloads.ts";
 import { asProxyError, refusalMessage, replacedPortal } from "./refusal.ts";
+import { relate, related } from "./relatives.ts";
 import { voidedByReplication } from "./replication.ts";
 import type { Request } from "./requests.ts";
 import { checkSearchPath } from "./search-path.ts";
@@ -43,10 +44,8 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    const { path, status } = this.#x;
-    const askable = status === "I" ? !begun : status === "T";
-    if (path.doubtful && askable)
-      return checkSearchPath(this.#x).then(() => this.#knowing(segment, begun));
+    if (this.#x.path.doubtful && !this.#x.halfSent(begun))
+      return checkSearchPath(this.#x, begun).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);
   }
 
@@ -55,11 +54,10 @@ export class Settlement {
     const { overloads, replication } = this.#x.options;
     if (
       replication !== "physical" &&
-      (!begun || this.#x.status === "T") &&
-      this.#x.status !== "E" &&
+      this.#x.mayAsk(begun) &&
       overloads.due(this.#x.status === "I" || segment.some(asksOfDatabase))
     )
-      return loadOverloads(this.#x)
+      return loadOverloads(this.#x, begun)
         .catch(() => undefined)
         .then(() => this.#settle(segment, begun));
     return this.#settle(segment, begun);
@@ -80,8 +78,11 @@ export class Settlement {
     return segment.some(({ kind, statement }) => {
       if (kind !== "parse" || statement === undefined || statement.understood.onlyTransaction)
         return false;
-      const masking = this.#x.options.masks.for(grant.bundle, false);
-      return masking === "load" || this.#mayShowAnother(masking, statement.understood);
+      const { masks } = this.#x.options;
+      const { understood } = statement;
+      const masking = masks.for(grant.bundle, false);
+      if (masking === "load" || this.#mayShowAnother(masking, understood)) return true;
+      return understood.namesTables && masks.relatives(grant, false) === "load";
     });
   }
 
@@ -206,19 +207,25 @@ export class Settlement {
     if (voided !== undefined) return this.#refuseAs(execution, "MaskNotProvable", voided);
     const calls = replicates ? [] : this.#x.options.overloads.calls(execution.understood);
     if (calls !== undefined) execution.callsToo(calls);
-    else if (!onlyTransaction) return { go: false, error: overloadsUnknown(this.#x.connection) };
+    else if (!onlyTransaction)
+      return { go: false, error: overloadsUnknown(this.#x.connection, this.#x.halfSent(begun)) };
     const undoes = settings.refuses(prepared, execution.understood);
     if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
     if (this.#x.changes.mixes(execution.understood))
       return this.#refuseAs(execution, "Denied", endsChangesWithMore);
+    const { masks } = this.#x.options;
+    const halfSent = this.#x.halfSent(begun);
+    const relating = relate(this.#x, grant, execution, halfSent);
+    if (relating === "load") return this.#passAfterCatalog(execution, begun);
     const astray =
+      relating?.refused ??
       this.#x.path.refuses(execution.understood) ??
-      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation);
+      this.#x.openCursors.refuses(execution, this.#x.options.session, bundle.generation, (before) =>
+        related(this.#x, grant, before),
+      );
     if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
     settings.passes(execution.operation);
-    const { masks } = this.#x.options;
     // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const halfSent = begun && this.#x.status === "I";
     const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
     if (masking === "load") return this.#passAfterCatalog(execution, begun);
     runUnder(execution, grant, masking);
@@ -287,15 +294,18 @@ export class Settlement {
       await loadCatalog(this.#x, begun);
       return await this.#pass(execution, begun);
     } catch (error) {
-      const why = asProxyError(error, this.#x.connection).message;
-      return this.#refuseAs(execution, "MaskNotProvable", why);
+      const { code, message } = asProxyError(error, this.#x.connection);
+      if (code === "MaskNotProvable") return this.#refuseAs(execution, code, message);
+      // A failed transaction is what a client has to know first.
+      const isFailed = this.#x.status === "E";
+      return this.#refuseAs(execution, isFailed ? "UpstreamProtocol" : "Denied", message);
     }
   }
 
   /** The gate records the refusal: to it, what cannot be masked or would undo what the session is held to is not understood. */
   async #refuseAs(
     execution: Execution,
-    code: "MaskNotProvable" | "Denied",
+    code: "MaskNotProvable" | "UpstreamProtocol" | "Denied",
     why: string,
   ): Promise<Passage> {
     const passage = await this.#ask(execution, { ...execution.operation, unrecognised: why });

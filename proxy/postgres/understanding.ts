@@ -1,5 +1,6 @@
 // What this room needs to know of a text beside its facts, kept per distinct text so that drivers' statements are looked at once.
 import type { Access, SqlOperation, StatementKind } from "../../policy/operation.ts";
+import { isSystemSchema } from "../../policy/sql/catalog-relations.ts";
 import type { SqlRecognition } from "../../policy/sql/recognise.ts";
 import type { SqlNameUse } from "../../policy/sql/sql-names.ts";
 import { summarise } from "../../policy/sql/summary.ts";
@@ -40,6 +41,8 @@ export interface Understood {
   readonly changesSchema: boolean;
   /** May make functions or operators, or have old ones meant by other texts. */
   readonly addsFunctions: boolean;
+  /** Names relations that are not PostgreSQL's own. */
+  readonly namesTables: boolean;
   /** Begins or ends transactions and does nothing else. */
   readonly onlyTransaction: boolean;
   /** A name in it may be another in a database that is not UTF-8. */
@@ -143,6 +146,7 @@ export function understand(
     runsCode: operation.accesses.some(isForeignCode),
     changesSchema,
     addsFunctions: opaque || (changesSchema && functionsPattern.test(text)),
+    namesTables: operation.accesses.some(isOfTable),
     onlyTransaction:
       !opaque &&
       operation.accesses.length > 0 &&
@@ -155,6 +159,11 @@ export function understand(
         ? undefined
         : errorResponse({ severity: "ERROR", sqlstate: "42601", ...syntaxError }),
   };
+}
+
+function isOfTable(access: Access): boolean {
+  if (access.kind !== "relation") return false;
+  return !isSystemSchema(access.relation.slice(0, access.relation.indexOf(".")));
 }
 
 function isForeignCode(access: Access): boolean {

@@ -134,7 +134,7 @@ const aboutNames: ReadonlySet<string> = new Set(["26000", "34000"]);
 const notUtf8 = "22021";
 
 /** What SQL declared is not run through the protocol; only where the server knows no such name either, both say the same. */
-const madeBySql = /cursors of SQL are read by FETCH/;
+const madeBySql = /cursors of SQL are read by FETCH|runs an EXECUTE of SQL/;
 
 function said(answer: Answer, firstOwnOid: number): Said {
   const whole = Buffer.concat([Buffer.alloc(headerBytes), answer.body]);

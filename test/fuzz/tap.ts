@@ -8,7 +8,7 @@ export interface Tap {
   readonly port: number;
   /** Queries and Executes forwarded since the last call of `forget`, without those that fail for sure and the proxy's own. */
   forwarded(): number;
-  /** Texts of the Query messages among them. */
+  /** Texts of the Query messages among them, but for EXECUTE: that is recorded as what it runs. */
   texts(): readonly string[];
   forget(): void;
   /** Resolves when no session is open any more. */
@@ -20,6 +20,7 @@ export interface Tap {
 const poison = "chaperone:";
 const query = 0x51;
 const execute = 0x45;
+const executesPrepared = /^\s*EXECUTE\b/i;
 
 export async function startTap(target: {
   readonly host: string;
@@ -47,7 +48,7 @@ export async function startTap(target: {
         const text = body.toString("utf8", 0, body.length - 1);
         if (text.startsWith(ownMark)) return;
         forwarded += 1;
-        texts.push(text);
+        if (!executesPrepared.test(text)) texts.push(text);
       } else if (type === execute && !body.toString("latin1").startsWith(poison)) forwarded += 1;
     });
     client.on("data", read);

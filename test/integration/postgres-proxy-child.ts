@@ -11,6 +11,7 @@ const server = {
   password,
   superuserUrl: "",
   data: "",
+  major: 18,
   log: () => "",
   stop: async () => undefined,
 };

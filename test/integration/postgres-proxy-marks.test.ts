@@ -128,7 +128,6 @@ for (const text of others)
 test("a prepared statement puts the mark when it is executed, not when it is described", async (t) => {
   const { proxy, marks } = await start(t, emails);
   const raw = await rawClient(proxy.port);
-  t.after(() => raw.end());
   raw.send(
     Buffer.concat([
       serialize.parse({ name: "s", text: "SELECT email FROM customers", types: [] }),
@@ -143,15 +142,16 @@ test("a prepared statement puts the mark when it is executed, not when it is des
   );
   await raw.ready();
   assert.deepEqual(marks.names, ["pii"]);
+  await raw.end();
 });
 
 test("COPY TO puts the mark, too", async (t) => {
   const { proxy, marks } = await start(t, emails);
   const raw = await rawClient(proxy.port);
-  t.after(() => raw.end());
   raw.send(serialize.query("COPY customers (id, email) TO STDOUT"));
   await raw.ready();
   assert.deepEqual(marks.names, ["pii"]);
+  await raw.end();
 });
 
 test("a finding of a detector puts its mark before its row is out, and only a finding does", async (t) => {
@@ -196,7 +196,6 @@ const noCopy: readonly BundleRule[] = [
 test("a COPY FROM that was going on when the mark came takes no more rows", async (t) => {
   const { proxy, marks, db } = await start(t, emails, noCopy);
   const raw = await rawClient(proxy.port);
-  t.after(() => raw.end());
   raw.send(serialize.query("COPY notes FROM STDIN"));
   await raw.until((answers) => answers.some(({ type }) => type === "G"));
   raw.send(serialize.copyData(Buffer.from("2\tbefore\n")));
@@ -208,12 +207,12 @@ test("a COPY FROM that was going on when the mark came takes no more rows", asyn
   const { rows } = await db.query("SELECT id FROM notes WHERE id > 1");
   assert.deepEqual(rows, []);
   await assert.rejects(db.query("INSERT INTO notes VALUES (4, 'x')"), /carries the mark pii/);
+  await raw.end();
 });
 
 test("a portal that was bound before the mark came is decided with it when it is executed", async (t) => {
   const { proxy, marks, db } = await start(t, emails, noCopy);
   const raw = await rawClient(proxy.port);
-  t.after(() => raw.end());
   raw.send(
     serialize.parse({ text: "INSERT INTO notes VALUES (5, 'bound')", types: [] }),
     serialize.bind({ portal: "p" }),
@@ -225,4 +224,5 @@ test("a portal that was bound before the mark came is decided with it when it is
   raw.send(serialize.execute({ portal: "p" }), serialize.sync());
   assert.deepEqual(errorsOf(await raw.ready()), ["42501"]);
   assert.equal((await db.query("SELECT id FROM notes WHERE id = 5")).rowCount, 0);
+  await raw.end();
 });

@@ -341,10 +341,12 @@ test("COPY TO in text and CSV is masked field by field; other delimiters are ref
     ),
     [`"a,""b\n",${masked},,""\n`],
   );
-  assert.deepEqual(
-    await copied("COPY (SELECT id, ssn FROM customers WHERE id < 2) TO STDOUT (HEADER)"),
-    ["id\tssn\n", `1\t${masked}\n`],
-  );
+  // Before PostgreSQL 15 text has no header.
+  if (server.major >= 15)
+    assert.deepEqual(
+      await copied("COPY (SELECT id, ssn FROM customers WHERE id < 2) TO STDOUT (HEADER)"),
+      ["id\tssn\n", `1\t${masked}\n`],
+    );
   for (const options of ["(DELIMITER ';')", "(NULL 'x')", "(FORMAT csv, FORCE_QUOTE *)"]) {
     raw.send(serialize.query(`COPY customers TO STDOUT ${options}`));
     const answers = await raw.ready();

@@ -104,7 +104,11 @@ test(
 test(
   "each command is one operation of its kind, and SQL beside them is decided as ever",
   { skip },
-  async () => {
+  async (t) => {
+    if (server.major < 15) {
+      t.skip("before PostgreSQL 15 these commands have another grammar");
+      return;
+    }
     harness.setRules([
       allow({ statements: ["replication"] }, "replicate"),
       allow({ statements: ["select"], relations: ["public.people"] }, "read"),

@@ -179,3 +179,72 @@ test("behind a function that leaves it alone everything goes on", { skip }, asyn
   assert.deepEqual(rowsOf(failed), [["one"]]);
   await raw.end();
 });
+
+test(
+  "a call that fails in a transaction fails alone: the path is not asked for while the server skips to Sync",
+  { skip },
+  async () => {
+    const fails = "SELECT run('this is no SQL') FROM orders";
+    for (const [how, batch] of [
+      ["with its Sync", Buffer.concat([parsed(fails), serialize.sync()])],
+      ["with more behind it", Buffer.concat([parsed(fails), parsed(read), serialize.sync()])],
+      [
+        "behind another call",
+        Buffer.concat([parsed("SELECT run('SELECT 1')"), parsed(fails), serialize.sync()]),
+      ],
+    ] as const) {
+      const raw = await rawClient(proxy.port);
+      raw.send(serialize.query("BEGIN"), batch, serialize.query("ROLLBACK"), serialize.query(read));
+      const answers = await raw.ready(4);
+      assert.deepEqual(errorsOf(answers), ["42601"], how);
+      assert.deepEqual(rowsOf(answers).at(-1), ["one"], how);
+      await raw.end();
+    }
+  },
+);
+
+test(
+  "a call that fails behind a COMMIT in its pipeline leaves a session that goes on",
+  { skip },
+  async () => {
+    const raw = await rawClient(proxy.port);
+    raw.send(
+      serialize.query("BEGIN"),
+      parsed("COMMIT"),
+      parsed("SELECT run('this is no SQL')"),
+      serialize.sync(),
+      serialize.query(read),
+    );
+    const answers = await raw.ready(3);
+    assert.deepEqual(errorsOf(answers), ["42601"]);
+    assert.deepEqual(rowsOf(answers).at(-1), ["one"]);
+    await raw.end();
+  },
+);
+
+test(
+  "looking at the path in the middle of a pipeline commits nothing that the pipeline takes back at its end",
+  { skip },
+  async () => {
+    proxy.setRules([
+      allow({ statements: ["select", "insert"], relations: ["*"], functions: ["public.run"] }),
+      allow({ statements: ["transaction"] }, "transactions"),
+    ]);
+    const raw = await rawClient(proxy.port);
+    raw.send(
+      serialize.query("BEGIN"),
+      parsed("COMMIT"),
+      parsed("SELECT run($$INSERT INTO secrets VALUES (2, 'early')$$)"),
+      parsed("SELECT note FROM orders WHERE 1 / (id - 1) > 0"),
+      serialize.sync(),
+    );
+    const answers = await raw.ready(2);
+    assert.match(words(answers), /send Sync between them/);
+    await raw.end();
+    const direct = new pg.Client({ connectionString: server.superuserUrl });
+    await direct.connect();
+    const { rows } = await direct.query("SELECT note FROM secrets WHERE id = 2");
+    await direct.end();
+    assert.deepEqual(rows, []);
+  },
+);

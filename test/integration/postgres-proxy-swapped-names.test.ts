@@ -82,7 +82,10 @@ test(
 test("so it does in the same pipeline, and when it is the one that swaps", { skip }, async () => {
   const raw = await prepared();
   raw.send(serialize.parse({ text: swap }), use(""), use("x"), serialize.sync());
-  assert.deepEqual(rowsOf(await raw.ready()).slice(1), rows);
+  const answers = await raw.ready();
+  // Before PostgreSQL 18 nobody can tell within a pipeline what a function did to the search path.
+  if (server.major < 18) assert.deepEqual(errorsOf(answers), ["42501"]);
+  else assert.deepEqual(rowsOf(answers).slice(1), rows);
   raw.send(serialize.parse({ name: "self", text: "SELECT swaps('self')" }), serialize.sync());
   await raw.ready();
   raw.send(use("self"), use("self"), serialize.sync());

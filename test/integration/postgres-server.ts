@@ -1,11 +1,18 @@
-// Starts a real PostgreSQL 18 for tests (no Docker, no system package) and stops it completely: process, data and keys.
+// Starts a real PostgreSQL for tests, 18 unless POSTGRES_PACKAGE names another (no Docker, no system package) and stops it completely: process, data and keys.
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { fillPlace, give, packageDirectory, preparePlace, type Place } from "./postgres-cluster.ts";
+import {
+  fillPlace,
+  give,
+  majorOf,
+  packageDirectory,
+  preparePlace,
+  type Place,
+} from "./postgres-cluster.ts";
 import { issueServerCertificate } from "./postgres-tls.ts";
 import type { ServerCertificate } from "./postgres-tls.ts";
 
@@ -33,6 +40,7 @@ export interface PostgresOptions {
 export interface PostgresServer {
   readonly host: string;
   readonly port: number;
+  readonly major: number;
   /** The data directory. */
   readonly data: string;
   readonly superuser: string;
@@ -53,6 +61,11 @@ const stopTimeoutMs = 10_000;
 const portAttempts = 5;
 const logLimit = 64 * 1024;
 const host = "127.0.0.1";
+
+/** Major version of the servers that tests start. */
+export function postgresMajor(): Promise<number> {
+  return majorOf(packageDirectory());
+}
 
 /** Whether the server's package is installed for this platform; integration tests say so when they must be left out. */
 export function postgresAvailable(): boolean {
@@ -90,6 +103,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     return {
       host,
       port,
+      major: await majorOf(root),
       data: place.data,
       superuser: "postgres",
       password,

@@ -24,6 +24,7 @@ before(async () => {
     password: "not-asked-for",
     superuserUrl: "",
     data: "",
+    major: 18,
     log: () => "",
     stop: async () => undefined,
   });

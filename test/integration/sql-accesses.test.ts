@@ -9,6 +9,7 @@ import { loadSqlGrammar } from "../../policy/sql/grammar.ts";
 import { createSqlRecogniser, type SqlRecogniser } from "../../policy/sql/recognise.ts";
 import { startPostgres, type PostgresServer } from "./postgres-server.ts";
 import { cases } from "./search-length.ts";
+import { isNewerThan } from "./sql-fixture.ts";
 
 const tables: Readonly<Record<string, readonly string[]>> = {
   "public.customers": ["id", "name", "ssn"],
@@ -192,7 +193,11 @@ describe("accesses agree with PostgreSQL's own privilege checks", () => {
     "SELECT now(), version(), current_schema()",
     "SELECT relname FROM pg_class LIMIT 1",
   ];
-  for (const sql of statements) test(sql, () => agree(sql));
+  for (const sql of statements)
+    test(sql, async (t) => {
+      if (isNewerThan(server.major, sql)) t.skip("this server does not know it");
+      else await agree(sql);
+    });
 });
 
 describe("generated queries", () => {

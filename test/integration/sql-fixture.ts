@@ -36,6 +36,13 @@ export const schema = `
   CREATE VIEW function_view AS SELECT get_ssn(1) AS x;
   ANALYZE`;
 
+/** Whether servers of that major version lack what the statement uses: MERGE, its RETURNING, `old`, a greatest record. */
+export function isNewerThan(major: number, sql: string): boolean {
+  if (/\bc\.max\b|\bold\./.test(sql)) return major < 18;
+  if (!sql.includes("MERGE")) return false;
+  return major < (sql.includes("RETURNING") ? 17 : 15);
+}
+
 export const maskedColumnNames = [
   "public.customers.ssn",
   "public.customers.card",

@@ -12,7 +12,7 @@ import { Cursors } from "../../proxy/postgres/cursors.ts";
 import { planRow, type Compiled } from "../../proxy/postgres/mask-plan.ts";
 import { startPostgres, type PostgresServer } from "./postgres-server.ts";
 import { cases } from "./search-length.ts";
-import { maskedColumnNames, schema, sentinel, textTypes } from "./sql-fixture.ts";
+import { isNewerThan, maskedColumnNames, schema, sentinel, textTypes } from "./sql-fixture.ts";
 
 let server: PostgresServer;
 let client: pg.Client;
@@ -24,7 +24,8 @@ before(async () => {
   client = new pg.Client({ connectionString: server.superuserUrl, types: textTypes });
   await client.connect();
   await client.query("SET search_path = public, pg_temp");
-  await client.query(schema);
+  // Before PostgreSQL 18 what is generated is stored.
+  await client.query(server.major < 18 ? schema.replace("VIRTUAL", "STORED") : schema);
   await client.query("SET statement_timeout = 5000");
   const results = [];
   for (const text of maskCatalogQueries)
@@ -189,7 +190,11 @@ describe("what the prover lets through", () => {
     "VALUES ((SELECT ssn FROM customers LIMIT 1), 'x'), ('y', (SELECT card FROM customers LIMIT 1))",
   ];
   for (const sql of statements) {
-    test(`is masked: ${sql}`, async () => {
+    test(`is masked: ${sql}`, async (t) => {
+      if (isNewerThan(server.major, sql)) {
+        t.skip("this server does not know it");
+        return;
+      }
       const proof = prover.prove(sql);
       assert.equal(proof.ok, true, proof.ok ? "" : proof.message);
       const shown = await show(sql);
@@ -272,6 +277,8 @@ test("output columns are called as PostgreSQL calls them, or their name counts a
     assert.ok(parsed.ok, sql);
     const targets = asList(bodyOf(parsed.statements[0]?.node, "SelectStmt")?.["targetList"]);
     const name = columnName(bodyOf(targets[0], "ResTarget")?.["val"]);
+    // PostgreSQL 14 calls it bool: no column of ours is found by that name there.
+    if (expression === "true" && server.major < 15) continue;
     if (name === undefined) unknown += 1;
     else assert.equal(name, (await client.query(sql)).fields[0]?.name, sql);
   }
