@@ -21,7 +21,6 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
-  LlmMatch,
   MarkSource,
   PolicyMode,
   Recording,

@@ -58,6 +58,12 @@ test("a pattern that is anchored is held against each value by itself", () => {
   assert.equal(found("SELECT * FROM orders WHERE number = 'no ORD-123456'"), false);
 });
 
+test("a long chain of || is joined once", () => {
+  const text = `SELECT ${Array.from({ length: 100 }, (_, at) => `'part-${at}'`).join(" || ")}`;
+  const joined = literalsOf(text).texts.filter((one) => one.startsWith("part-0part-1"));
+  assert.equal(joined.length, 1);
+});
+
 /** Honest limits (docs/masking.md): a value that only the database puts together is not seen. */
 for (const text of [
   "SELECT concat('41111111', '11111111')",

@@ -31,6 +31,8 @@ function literalsOf(text: string, grammar: SqlGrammar): Spoken {
   if (!parsed.ok) return { texts: [text], unread: "its text" };
   const texts = new Set([text]);
   let takesData = false;
+  // Of what is joined already: a long chain is one text, not one a link.
+  const inside = new Set<unknown>();
   // A list of its own, because the trees may be deeper than the stack.
   const left: unknown[] = parsed.statements.map(({ node }) => node);
   for (let value = left.pop(); left.length > 0 || value !== undefined; value = left.pop()) {
@@ -41,8 +43,9 @@ function literalsOf(text: string, grammar: SqlGrammar): Spoken {
       const body = asBody(value);
       if (body === undefined) continue;
       takesData ||= takesRows(body);
-      const joined = joinedText(body);
+      const joined = inside.has(body) ? undefined : joinedText(body);
       if (joined !== undefined) texts.add(joined);
+      if (joined !== undefined || inside.has(body)) addSides(body, inside);
       left.push(...Object.values(body));
     }
   }
@@ -58,6 +61,11 @@ function takesRows(body: Body): boolean {
 /** `'a' || 'b'` as the string that it is; undefined for other expressions. */
 function joinedText(body: Body): string | undefined {
   return "A_Expr" in body ? constant(body, maxJoins) : undefined;
+}
+
+function addSides(body: Body, into: Set<unknown>): void {
+  const joins = asBody(body["A_Expr"]);
+  if (joins !== undefined) into.add(joins["lexpr"]).add(joins["rexpr"]);
 }
 
 /** How deep a chain of `||` is followed: one level each. */
