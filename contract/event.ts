@@ -143,6 +143,8 @@ export interface EventBody {
     readonly kind: string;
     readonly summary: string;
     readonly facts?: Readonly<Record<string, unknown>>;
+    /** How often each detector that a rule looks for found something in it. */
+    readonly detected?: Readonly<Record<string, number>>;
     readonly digest?: string;
     readonly content?: readonly ContentRef[];
   };

@@ -315,13 +315,18 @@ spec:
     - name: r
       action: Deny
       llm: {detect: [email, order, passport]}
+    - {name: s, action: Deny, sql: {detect: [order, passport]}}
   masking:
     - {detect: [visa], transform: {redact: {}}}
 `,
     ),
-    ["passport", "visa"].map(
-      (name, index) =>
-        `all.yaml:${index === 0 ? "15: spec.rules[0].llm.detect[2]" : "17: spec.masking[0].detect[0]"}: the detector ${name} is not known: known are email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, order; define others in spec.detectors`,
+    [
+      ["passport", "15: spec.rules[0].llm.detect[2]"],
+      ["passport", "16: spec.rules[1].sql.detect[1]"],
+      ["visa", "18: spec.masking[0].detect[0]"],
+    ].map(
+      ([name, at]) =>
+        `all.yaml:${at}: the detector ${name} is not known: known are email, credit-card, iban, us-ssn, phone, ip, jwt, private-key, aws-key, national-id, cloud-key, order; define others in spec.detectors`,
     ),
   ],
   [

@@ -1316,6 +1316,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "hasWhere": {
             "type": "boolean"
+           },
+           "detect": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 32,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
+            }
            }
           }
          },
@@ -2236,6 +2247,17 @@ export const crdSchemas: Readonly<Record<CrdKind, Schema>> = {
            },
            "hasWhere": {
             "type": "boolean"
+           },
+           "detect": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 32,
+            "x-kubernetes-list-type": "set",
+            "items": {
+             "type": "string",
+             "maxLength": 64,
+             "pattern": "^[a-z][a-z0-9-]*$"
+            }
            }
           }
          },

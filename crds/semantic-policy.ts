@@ -58,9 +58,10 @@ function detectorProblems({ detectors = [], masking = [], rules = [] }: PolicyPa
     );
   return [
     ...defined,
-    ...rules.flatMap(({ llm }, rule) =>
-      unknown(llm?.detect ?? [], ["rules", rule, "llm", "detect"]),
-    ),
+    ...rules.flatMap(({ sql, llm }, rule) => [
+      ...unknown(sql?.detect ?? [], ["rules", rule, "sql", "detect"]),
+      ...unknown(llm?.detect ?? [], ["rules", rule, "llm", "detect"]),
+    ]),
     ...masking.flatMap(({ detect = [] }, entry) => unknown(detect, ["masking", entry, "detect"])),
   ];
 }
@@ -85,6 +86,8 @@ function replicationProblems({
     for (const limit of ["rowsPerResult", "bytesPerResult"] as const)
       if (limits?.[limit] !== undefined)
         add(statements, `replication streams without end, so limits.${limit} would be void`);
+    if (sql.detect !== undefined)
+      add(["sql", "detect"], "replication has no text of SQL to look into: leave detect out");
     const unseen = when === undefined ? undefined : checkWhen(when, undefined);
     if (unseen !== undefined && checkWhen(when ?? "", "sql") === undefined)
       add(

@@ -337,6 +337,8 @@ export interface SqlRule {
   readonly functions?: readonly string[];
   /** Whether the update or delete has a WHERE clause. */
   readonly hasWhere?: boolean;
+  /** Detectors run over the text of the statement, its values and its bind parameters, the names of masking and those of spec.detectors. The rule speaks about statements in which one of them finds something; a Deny and a RequireApproval also about those that cannot be looked into, as the data of COPY FROM STDIN. */
+  readonly detect?: readonly string[];
 }
 
 /** All fields must match; lists are any of. */
@@ -528,7 +530,7 @@ export interface AccessPolicySpec {
   readonly mode: "Enforce" | "Observe";
   /** Order never matters; every matching rule counts. */
   readonly rules?: readonly PolicyRule[];
-  /** Detectors of this policy's own, for masking and for llm rules. */
+  /** Detectors of this policy's own, for masking and for rules. */
   readonly detectors?: readonly DetectorEntry[];
   /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
   readonly masking?: readonly MaskingEntry[];
@@ -583,7 +585,7 @@ export interface ClusterAccessPolicySpec {
   readonly rules?: readonly ClusterRule[];
   /** What the agent does not get to see, of columns of postgres connections and of what detectors find in any answer. */
   readonly masking?: readonly MaskingEntry[];
-  /** Detectors of this policy's own, for masking and for llm rules. */
+  /** Detectors of this policy's own, for masking and for rules. */
   readonly detectors?: readonly DetectorEntry[];
   /** The smallest of all policies counts. */
   readonly limits?: PolicyLimits;

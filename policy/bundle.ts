@@ -15,6 +15,10 @@ export interface SqlMatch {
   readonly columns?: readonly string[];
   readonly functions?: readonly string[];
   readonly hasWhere?: boolean;
+  /** Names of detectors: the rule speaks about statements in whose text or parameters one of them finds something. */
+  readonly detect?: readonly string[];
+  /** RE2 by name, of those that the policy brings itself. */
+  readonly patterns?: Readonly<Record<string, string>>;
 }
 
 export interface HttpMatch {

@@ -204,22 +204,23 @@ test("masks of one column are merged to the stricter, within and across policies
   ]);
 });
 
-test("a rule with detect brings the patterns of the policy's own detectors, and needs a proxy that knows them", () => {
-  const bundle = compiled(
-    policy("a", {
-      detectors: [
-        { name: "order", pattern: "ORD-[0-9]{6}" },
-        { name: "other", pattern: "x" },
-      ],
-      rules: [{ name: "r", action: "Deny", llm: { detect: ["email", "order"] } }],
-    }),
-  );
-  assert.deepEqual(bundle.rules[0]?.llm, {
-    detect: ["email", "order"],
-    patterns: { order: "ORD-[0-9]{6}" },
+for (const block of ["llm", "sql"] as const)
+  test(`a rule with ${block}.detect brings the patterns of the policy's own detectors, and needs a proxy that knows them`, () => {
+    const bundle = compiled(
+      policy("a", {
+        detectors: [
+          { name: "order", pattern: "ORD-[0-9]{6}" },
+          { name: "other", pattern: "x" },
+        ],
+        rules: [{ name: "r", action: "Deny", [block]: { detect: ["email", "order"] } }],
+      }),
+    );
+    assert.deepEqual(bundle.rules[0]?.[block], {
+      detect: ["email", "order"],
+      patterns: { order: "ORD-[0-9]{6}" },
+    });
+    assert.ok(bundle.requires.includes(`${block}.detect`));
   });
-  assert.ok(bundle.requires.includes("llm.detect"));
-});
 
 test("limits and ttl are the smallest, recording is the most detailed", () => {
   const bundle = compiled(

@@ -21,7 +21,6 @@ import type {
   ColumnMask,
   DetectMask,
   Limits,
-  LlmMatch,
   MarkSource,
   PolicyMode,
   Recording,
@@ -162,9 +161,9 @@ function bundleRule(
     action,
     mode,
     ...(chains && action !== "Deny" && { chains }),
-    ...(sql && { sql }),
+    ...(sql && { sql: withPatterns(sql, patterns) }),
     ...(http && { http }),
-    ...(llm && { llm: llmOf(llm, patterns) }),
+    ...(llm && { llm: withPatterns(llm, patterns) }),
     ...(mcp && { mcp }),
     ...(passthrough && { passthrough }),
     ...(when !== undefined && { when }),
@@ -175,12 +174,16 @@ function bundleRule(
   };
 }
 
-function llmOf(llm: NonNullable<PolicyRule["llm"]>, own: ReadonlyMap<string, string>): LlmMatch {
-  const used = (llm.detect ?? []).flatMap((name) => {
+/** A block that looks for detectors brings those of the policy's own. */
+function withPatterns<Block extends { readonly detect?: readonly string[] }>(
+  block: Block,
+  own: ReadonlyMap<string, string>,
+): Block & { readonly patterns?: Readonly<Record<string, string>> } {
+  const used = (block.detect ?? []).flatMap((name) => {
     const pattern = own.get(name);
     return pattern === undefined ? [] : [[name, pattern] as const];
   });
-  return used.length === 0 ? llm : { ...llm, patterns: Object.fromEntries(used) };
+  return used.length === 0 ? block : { ...block, patterns: Object.fromEntries(used) };
 }
 
 function patternsOf({

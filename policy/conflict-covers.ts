@@ -64,7 +64,9 @@ function coversSql(wide: SqlMatch, narrow: SqlMatch, action: RuleAction): boolea
     coversList(wide.relations, narrow.relations, glob) &&
     coversList(wide.columns, narrow.columns, glob) &&
     coversFunctions(wide, narrow, action) &&
-    (wide.hasWhere === undefined || wide.hasWhere === narrow.hasWhere)
+    (wide.hasWhere === undefined || wide.hasWhere === narrow.hasWhere) &&
+    // Whatever the narrower one looks for has to be looked for by the wider.
+    coversList(wide.detect, narrow.detect, same)
   );
 }
 
@@ -119,7 +121,6 @@ function coversLlm(wide: LlmMatch, narrow: LlmMatch, action: RuleAction): boolea
     (wide.maxOutputTokens === undefined ||
       (narrow.maxOutputTokens ?? Infinity) <= wide.maxOutputTokens) &&
     (wide.promptMatches === undefined || wide.promptMatches === narrow.promptMatches) &&
-    // Whatever the narrower one looks for has to be looked for by the wider.
-    coversList(wide.detect, narrow.detect, (a, b) => a === b)
+    coversList(wide.detect, narrow.detect, same)
   );
 }

@@ -7,6 +7,7 @@ import { evaluate, restrict } from "./evaluate.ts";
 import { followedBy, type Followed } from "./followed.ts";
 import { marksOf, marksOfAnswers } from "./marking.ts";
 import { answersMark, readsItsMarks } from "./marks.ts";
+import type { SqlDetector } from "./mask/detect.ts";
 import type { PreparedRule } from "./match/rule.ts";
 import type { Inquiry } from "./match/inquiry.ts";
 import { compileRules, indexRules } from "./match/rules.ts";
@@ -33,6 +34,8 @@ export interface PreparedBundle {
   readonly readOnly: boolean;
   /** Some rule has a condition that looks at more than subject, connection and the facts of an operation. */
   readonly isOfTheMoment: boolean;
+  /** What rules of SQL look for, each once; without any, nothing that a statement says is looked at. */
+  readonly sqlDetectors: readonly SqlDetector[];
   /** What has to be known of a database before a Deny or RequireApproval can be read; undefined for nothing. */
   readonly followed: Followed | undefined;
   /** Enforced rules that put marks on the pod's session. */
@@ -50,6 +53,7 @@ export function prepare(bundle: Bundle): PreparedBundle {
   const rules = compileRules(bundle.rules);
   const enforced = rules.filter((rule) => rule.mode === "Enforce");
   const restrictions = rules.filter(({ restricts }) => restricts);
+  const sqlDetectors = distinctDetectors(rules);
   const observes = bundle.observeOnly || enforced.length < rules.length;
   return {
     bundle,
@@ -58,8 +62,11 @@ export function prepare(bundle: Bundle): PreparedBundle {
     restrictions: restrictions.length === 0 ? undefined : indexRules(restrictions),
     reads: readsOf(bundle),
     readOnly: allowsOnlyReads(bundle),
-    isOfTheMoment: rules.some(({ when }) => when?.isOfTheMoment === true),
     letsUnparsedPass: !bundle.observeOnly && bundle.rules.some(permitsUnparsed),
+    // Bind parameters are of one execution; texts that share their facts differ in what detectors find.
+    isOfTheMoment:
+      sqlDetectors.length > 0 || rules.some(({ when }) => when?.isOfTheMoment === true),
+    sqlDetectors,
     followed: followedBy(bundle),
     marking: enforced.filter((rule) => rule.marks.length > 0),
     markReaders: rules.filter((rule) => rule.readsMarks),
@@ -70,6 +77,11 @@ export function prepare(bundle: Bundle): PreparedBundle {
 function permitsUnparsed(rule: BundleRule): boolean {
   const names = rule.sql?.statements?.includes("unrecognised") === true;
   return names && rule.mode === "Enforce" && permits(rule);
+}
+
+function distinctDetectors(rules: readonly PreparedRule[]): readonly SqlDetector[] {
+  const all = rules.flatMap(({ sql }) => sql?.detectors ?? []);
+  return [...new Map(all.map((detector) => [detector.key, detector])).values()];
 }
 
 /** A condition may read anything. Rules that only observe count too: what they would say has to be true. */

@@ -57,7 +57,7 @@ function firstDeny(denies: Rules, rules: RuleSet, inquiry: Inquiry): Decision | 
     const spoken = firstSpoken(rule, rules, inquiry, "denies", undefined);
     if (!spoken) continue;
     const answer = condition(inquiry, rule);
-    if (answer === "true") return deniedBy(rule, spoken);
+    if (answer === "true") return deniedBy(rule, spoken, inquiry);
     // A Deny whose condition cannot be evaluated denies, but one that surely speaks is the better answer.
     if (answer === "error") broken ??= rule;
   }
@@ -158,10 +158,21 @@ function coverAll(rule: PreparedRule, inquiry: Inquiry, coverage: Coverage): voi
   }
 }
 
-function deniedBy(rule: PreparedRule, { access, relative }: Spoken): Decision {
-  const what = `${describeAccess(access)}${relative === undefined ? "" : describeRelative(relative)}`;
+function deniedBy(rule: PreparedRule, { access, relative }: Spoken, inquiry: Inquiry): Decision {
+  const through = relative === undefined ? "" : describeRelative(relative);
+  const what = `${describeAccess(access)}${through}${seenBy(rule, inquiry)}`;
   const message = rule.message ?? `denied by ${rule.title}: ${what}`;
   return { ...spokenBy(rule), verdict: "deny", reason: "RuleMatched", message };
+}
+
+/** Which detectors spoke, or what they could not look into; never what they found. */
+function seenBy({ sql }: PreparedRule, { operation }: Inquiry): string {
+  if (operation.kind !== "sql" || sql?.detectors === undefined) return "";
+  const { findings } = operation;
+  const spoke = sql.detectors.filter((one) => findings?.has(one) === true);
+  return spoke.length > 0
+    ? ` (found: ${spoke.map(({ name }) => name).join(", ")})`
+    : ` (detectors cannot look into ${findings?.unread ?? "it"})`;
 }
 
 function conditionFailed(rule: PreparedRule): Decision {
@@ -188,7 +199,8 @@ function held(asking: PreparedRule[], inquiry: Inquiry, coverage: Coverage): Dec
   const accesses = describeAccesses(
     coverage.accesses.filter((_, index) => !isBasic(coverage, index)),
   );
-  const message = first.message ?? `${first.title} asks for approval: ${accesses}`;
+  const message =
+    first.message ?? `${first.title} asks for approval: ${accesses}${seenBy(first, inquiry)}`;
   const approvals = asking.map((rule) => rule.terms);
   return {
     ...spokenBy(first),

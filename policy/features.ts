@@ -32,6 +32,7 @@ export const supportedFeatures = [
   "observe",
   "passthrough",
   "recording.strict",
+  "sql.detect",
   "when",
 ] as const;
 
@@ -78,6 +79,7 @@ const tests: Readonly<Record<Feature, (bundle: Content) => boolean>> = {
   observe: ({ observeOnly, rules }) => observeOnly || rules.some((rule) => rule.mode === "Observe"),
   passthrough: ({ connection }) => connection.protocol === "passthrough",
   "recording.strict": ({ recording }) => recording.strict,
+  "sql.detect": ({ rules }) => rules.some(({ sql }) => sql?.detect !== undefined),
   when: ({ rules }) => rules.some((rule) => rule.when !== undefined),
 };
 

@@ -3,7 +3,7 @@ import type { BundleRule } from "./bundle.ts";
 import { describeAccess, printable } from "./describe.ts";
 import type { MatchField } from "./match/field.ts";
 import { toolChanged } from "./mcp/methods.ts";
-import type { Access, McpAccess, Operation, Subject } from "./operation.ts";
+import type { Access, McpAccess, Operation, SqlOperation, Subject } from "./operation.ts";
 
 /** How far a rule came before the field kept it: the larger, the nearer. */
 const depth: Readonly<Record<MatchField, number>> = {
@@ -90,9 +90,16 @@ const reasons: Readonly<Record<MatchField, Explainer>> = {
   maxOutputTokens: ({ operation }) =>
     `the request asks for ${operation.kind === "llm" ? (operation.facts.maxOutputTokens ?? "any number of") : "other"} output tokens`,
   promptMatches: () => "promptMatches finds nothing in the prompts",
-  detect: () => "detect finds nothing in the prompts",
+  detect: ({ operation }) =>
+    operation.kind === "sql" ? detectReason(operation) : "detect finds nothing in the prompts",
   when: () => "its condition is false",
 };
+
+function detectReason({ findings }: SqlOperation): string {
+  return findings?.unread === undefined
+    ? "detect finds nothing in the statement and its parameters"
+    : `detect finds nothing, and cannot look into ${findings.unread}`;
+}
 
 function httpOf(operation: Operation) {
   return operation.kind === "http" ? operation.facts : undefined;

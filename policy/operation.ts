@@ -1,5 +1,7 @@
 // What an agent tries to do, as plain data: the recognisers write it, `decide` reads it. Nothing here knows a socket.
 
+import type { Findings } from "./sql/findings.ts";
+
 /** Protocols of language models, each with its provider (llm/providers.ts). */
 export const llmProtocols = ["openai", "anthropic", "gemini", "bedrock"] as const;
 export type LlmProtocol = (typeof llmProtocols)[number];
@@ -305,6 +307,8 @@ export interface SqlOperation extends OperationBase {
   readonly unparsed?: string;
   /** Bind parameters in text form where known, else null; empty for simple queries. */
   readonly params: readonly (string | null)[];
+  /** What detectors found, where a rule asks for it; absent: nothing could be looked at, which is read against the agent. */
+  readonly findings?: Findings;
 }
 
 /** Why servers could read a part of a request differently. Refused where a rule reads that part; elsewhere nothing depends on it. */

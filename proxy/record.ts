@@ -54,6 +54,15 @@ export function eventOperation(
   operation: Operation,
   detail: RecordingDetail,
 ): NonNullable<EventBody["operation"]> {
+  const findings = operation.kind === "sql" ? operation.findings?.found : undefined;
+  const said = saidOf(operation, detail);
+  return findings === undefined ? said : { ...said, detected: findings };
+}
+
+function saidOf(
+  operation: Operation,
+  detail: RecordingDetail,
+): NonNullable<EventBody["operation"]> {
   if (detail === "Metadata") return { kind: operation.kind, summary: metadataSummary(operation) };
   if (detail === "Full" && operation.kind === "sql" && operation.params.length > 0) {
     return {

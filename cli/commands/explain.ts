@@ -9,6 +9,8 @@ import { explain as explainDecision, formatExplanation } from "../../policy/expl
 import { recogniseHttp } from "../../policy/http/recognise.ts";
 import { messageOf } from "../../policy/mcp/message.ts";
 import { recogniseMcp } from "../../policy/mcp/recognise.ts";
+import type { SqlDetector } from "../../policy/mask/detect.ts";
+import { findIn } from "../../policy/sql/findings.ts";
 import { recognisePassthrough } from "../../policy/passthrough/recognise.ts";
 import { providerOf } from "../../policy/llm/providers.ts";
 import { recogniseLlm } from "../../policy/llm/recognise.ts";
@@ -43,7 +45,6 @@ export async function explain(options: ExplainOptions): Promise<void> {
   }
   const connection = pickConnection(loaded.connections, options);
   const subject = subjectOf(options, connection.metadata.namespace);
-  const operation = await operationOf(options, connection);
   const bundle = compile({
     policies: loaded.policies,
     clusterPolicies: loaded.clusterPolicies,
@@ -52,7 +53,9 @@ export async function explain(options: ExplainOptions): Promise<void> {
     maskKey: "",
     ...(loaded.prices !== undefined && { prices: loaded.prices }),
   });
-  const explanation = explainDecision(prepare(bundle), subject, operation, {
+  const prepared = prepare(bundle);
+  const operation = await operationOf(options, connection, prepared.sqlDetectors);
+  const explanation = explainDecision(prepared, subject, operation, {
     session: { id: "explain", operations: 0, marks: marksOf(options.marks) },
     time: new Date(),
   });
@@ -103,9 +106,13 @@ function subjectOf(
   };
 }
 
-async function operationOf(options: ExplainOptions, connection: Connection): Promise<Operation> {
+async function operationOf(
+  options: ExplainOptions,
+  connection: Connection,
+  detectors: readonly SqlDetector[],
+): Promise<Operation> {
   const { protocol } = connection.spec;
-  if (options.sql !== undefined) return sqlOperation(options.sql, [], protocol);
+  if (options.sql !== undefined) return sqlOperation(options.sql, [], protocol, detectors);
   if (options.http !== undefined) {
     const [method, target] = options.http.trim().split(/\s+/);
     if (method === undefined || target === undefined)
@@ -124,7 +131,7 @@ async function operationOf(options: ExplainOptions, connection: Connection): Pro
             value === null ? null : typeof value === "string" ? value : JSON.stringify(value),
           )
         : [];
-    return sqlOperation(described.sql, params, protocol);
+    return sqlOperation(described.sql, params, protocol, detectors);
   }
   if ("mcp" in described && protocol === "mcp") return mcpOperation(described.mcp, connection);
   if ("method" in described && "path" in described) {
@@ -152,15 +159,22 @@ async function sqlOperation(
   text: string,
   params: readonly (string | null)[],
   protocol: string,
+  detectors: readonly SqlDetector[],
 ): Promise<Operation> {
   if (protocol !== "postgres")
     throw new WrongUse(`--sql needs a postgres connection; this one speaks ${protocol}`);
-  const [{ loadSqlGrammar }, { createSqlRecogniser }] = await Promise.all([
+  const [{ loadSqlGrammar }, { createLiterals }, { createSqlRecogniser }] = await Promise.all([
     import("../../policy/sql/grammar.ts"),
+    import("../../policy/sql/literals.ts"),
     import("../../policy/sql/recognise.ts"),
   ]);
-  const recogniser = createSqlRecogniser({ grammar: await loadSqlGrammar(), maxEntries: 1 });
-  return { ...recogniser.recognise(text).operation, params };
+  const grammar = await loadSqlGrammar();
+  const recogniser = createSqlRecogniser({ grammar, maxEntries: 1 });
+  const { operation, instead } = recogniser.recognise(text);
+  const { texts, unread } = createLiterals(grammar)(instead ?? text);
+  const bound = params.filter((value) => value !== null);
+  const findings = findIn({ texts: [...texts, ...bound], unread }, detectors);
+  return { ...operation, params, findings };
 }
 
 /** As a client of a session sends it. */

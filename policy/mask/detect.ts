@@ -28,7 +28,7 @@ interface Finding extends Span {
 /** Throws for a detector this version does not have: a mask that cannot be applied must not be skipped. */
 export function createTextMasker(masks: readonly DetectMask[], key: Uint8Array): TextMasker {
   const active = masks.map((one) => ({ ...one, ...finderOf(one) }));
-  const mask = (text: string, suspects: Suspects = everything): MaskedText => {
+  const mask = (text: string, suspects: Suspects = everySuspect): MaskedText => {
     const counts: Record<string, number> = {};
     const findings = active.flatMap(({ detector, transform, find, bit }) => {
       if ((suspects & bit) === 0) return [];
@@ -70,6 +70,30 @@ function matchesOf(pattern: string): Detector {
   };
 }
 
+/** One of those that rules of SQL look for. */
+export interface SqlDetector {
+  readonly name: string;
+  /** Tells apart what two policies call by one name. */
+  readonly key: string;
+  readonly bit: Suspects;
+  readonly find: Detector;
+}
+
+/** Throws for a detector this version does not have, and for what is no RE2 pattern. */
+export function createSqlDetector(sought: Pick<DetectMask, "detector" | "pattern">): SqlDetector {
+  const { detector: name, pattern } = sought;
+  const key = pattern === undefined ? name : `${name}\0${pattern}`;
+  return { name, key, ...finderOf(sought) };
+}
+
+const lookForAll = createLook(detectorNames);
+
+/** Which detectors could find something in this text. */
+export function suspectsOf(text: string): Suspects {
+  const bytes = Buffer.from(text);
+  return lookForAll(bytes, 0, bytes.length) | anyText;
+}
+
 /** Whether one of these finds something in a text. Throws for a detector this version does not have. */
 export function createFinder(
   sought: readonly Pick<DetectMask, "detector" | "pattern">[],
@@ -78,7 +102,8 @@ export function createFinder(
   return (text) => active.some(({ find }) => find(text).length > 0);
 }
 
-const everything: Suspects = -1;
+/** Whatever a detector might find. */
+export const everySuspect: Suspects = -1;
 
 export function maskText(text: string, masks: readonly DetectMask[], key: Uint8Array): MaskedText {
   return createTextMasker(masks, key).mask(text);

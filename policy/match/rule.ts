@@ -16,7 +16,7 @@ import { compileMcp, mcpMismatch } from "./mcp.ts";
 import type { McpMatcher } from "./mcp.ts";
 import { compilePassthrough, passthroughMismatch } from "./passthrough.ts";
 import type { PassthroughMatcher } from "./passthrough.ts";
-import { compileSql, everySql, sqlMismatch } from "./sql.ts";
+import { compileSql, everySql, sqlMismatch, sqlRequestMismatch } from "./sql.ts";
 import type { SqlMatcher } from "./sql.ts";
 
 /** Terms of a RequireApproval rule that states none: any one person who holds the verb `approve` on the policy. */
@@ -126,6 +126,7 @@ export function requestMismatch(
 ): MatchField | undefined {
   if (rule[operation.kind] === undefined) return "block";
   if (rule.chains && !(chain !== undefined && matchesAny(rule.chains, chain))) return "chains";
+  if (operation.kind === "sql" && rule.sql) return sqlRequestMismatch(rule.sql, operation, reading);
   if (operation.kind === "http" && rule.http)
     return httpMismatch(rule.http, operation.facts, reading);
   if (operation.kind === "llm" && rule.llm)

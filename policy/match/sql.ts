@@ -1,11 +1,13 @@
 // Whether a rule's `sql` block speaks about one access of a SQL operation.
 import type { SqlMatch } from "../bundle.ts";
+import { createSqlDetector, type SqlDetector } from "../mask/detect.ts";
 import type {
   Access,
   FunctionAccess,
   Relative,
   RelationAccess,
   SqlFacts,
+  SqlOperation,
   StatementAccess,
 } from "../operation.ts";
 import {
@@ -27,10 +29,12 @@ export interface SqlMatcher {
   readonly columns: readonly Pattern[] | undefined;
   readonly functions: PatternList | undefined;
   readonly hasWhere: boolean | undefined;
+  readonly detectors: readonly SqlDetector[] | undefined;
   /** Its relations or columns may be others than PostgreSQL's own. */
   readonly namesTables: boolean;
 }
 
+/** Throws when a detector is not known. */
 export function compileSql(block: SqlMatch): SqlMatcher {
   const named = [...(block.relations ?? []), ...(block.columns ?? [])];
   return {
@@ -39,6 +43,11 @@ export function compileSql(block: SqlMatch): SqlMatcher {
     columns: block.columns?.map(compilePattern),
     functions: block.functions && compileList(block.functions.flatMap(qualifyFunction)),
     hasWhere: block.hasWhere,
+    detectors: block.detect?.map((detector) => {
+      const { patterns = {} } = block;
+      const pattern = Object.hasOwn(patterns, detector) ? patterns[detector] : undefined;
+      return createSqlDetector(pattern === undefined ? { detector } : { detector, pattern });
+    }),
     namesTables: named.some((name) => !isSystemSchema(name.slice(0, name.indexOf(".")))),
   };
 }
@@ -56,8 +65,23 @@ export const everySql: SqlMatcher = {
   columns: undefined,
   functions: undefined,
   hasWhere: undefined,
+  detectors: undefined,
   namesTables: false,
 };
+
+/** About the statement as a whole, with its parameters. What could not be looked into may be anything. */
+export function sqlRequestMismatch(
+  { detectors }: SqlMatcher,
+  { findings }: SqlOperation,
+  reading: Reading,
+): MatchField | undefined {
+  if (detectors === undefined) return undefined;
+  if (findings !== undefined && detectors.some((detector) => findings.has(detector)))
+    return undefined;
+  if (reading === "covers") return "detect";
+  const isSure = findings !== undefined && detectors.every((detector) => findings.isSure(detector));
+  return isSure ? "detect" : undefined;
+}
 
 export function sqlMismatch(
   matcher: SqlMatcher,

@@ -247,7 +247,12 @@ function readOids(buffer: Buffer, at: number, count: number): readonly number[] 
 }
 
 /** Text form of a binary parameter of the types that drivers send so; null for others (`when` rules see null then). */
-function binaryText(buffer: Buffer, at: number, length: number, type: number): string | null {
+export function binaryText(
+  buffer: Buffer,
+  at: number,
+  length: number,
+  type: number,
+): string | null {
   switch (type) {
     case 16: // bool
       return length === 1 ? (buffer[at] === 0 ? "f" : "t") : null;

@@ -1,4 +1,5 @@
 // What the two directions of one session share: the queue of unanswered requests, names, transaction status, and the way to the other side.
+import type { LiteralsOf } from "../../policy/sql/literals.ts";
 import type { ProxyError } from "../errors.ts";
 import type { Gate, GateSession } from "../pipeline.ts";
 import type { Gathering, Share } from "./gathering.ts";
@@ -23,6 +24,7 @@ export interface ExchangeOptions {
   readonly gate: Gate;
   readonly session: GateSession;
   readonly study: (text: string) => Understood;
+  readonly literalsOf: LiteralsOf;
   readonly masks: MaskSource;
   readonly overloads: OverloadSource;
   readonly settings: SessionSettings;

@@ -2,6 +2,7 @@
 import type { EventOutcome } from "../../contract/event.ts";
 import type { Limits } from "../../policy/bundle.ts";
 import type { FunctionAccess, SqlOperation } from "../../policy/operation.ts";
+import type { Findings } from "../../policy/sql/findings.ts";
 import type { ProxyError } from "../errors.ts";
 import type { Content, GateSession, Passage } from "../pipeline.ts";
 import type { CopyDigest } from "./copy-digest.ts";
@@ -24,6 +25,8 @@ export class Execution {
   readonly portal: Portal | undefined;
   /** What an approval is bound to, where it is neither the text alone nor the text with a portal's parameters. */
   readonly exact: string | undefined;
+  /** The EXECUTE of SQL that runs it. */
+  readonly runBy: string | undefined;
   readonly quota: Quota;
   /** Once allowed. */
   passage: (Passage & { readonly go: true }) | undefined = undefined;
@@ -56,11 +59,13 @@ export class Execution {
     operation: SqlOperation,
     portal: Portal | undefined,
     exact?: string,
+    runBy?: string,
   ) {
     this.#understood = understood;
     this.#operation = operation;
     this.portal = portal;
     this.exact = exact;
+    this.runBy = runBy;
     this.quota = portal?.quota ?? { rows: 0, bytes: 0 };
   }
 
@@ -88,6 +93,11 @@ export class Execution {
       fetches: true,
       fetchesByCall: true,
     };
+  }
+
+  /** Before it is decided: what detectors found in its text and parameters. */
+  finds(findings: Findings): void {
+    this.#operation = { ...this.#operation, findings };
   }
 
   /** The accesses of its operation, with what else they touch. */

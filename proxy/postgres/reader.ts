@@ -159,11 +159,10 @@ export class Reader {
     const { operation } = statement.understood;
     const bound = values.length === 0 ? operation : { ...operation, params: values };
     const kept = parametersToKeep(buffer, body.parametersAt, end);
-    const exact = (): string => `${statement.declared}\0${base64Of(kept)}`;
     const request = new Request("bind", buffer, start, end);
     request.name = body.portal;
     request.statement = statement;
-    request.portal = new Portal(body.portal, statement, bound, exact, end - start);
+    request.portal = new Portal(body.portal, statement, bound, kept, end - start);
     if (nameUse?.kind === "execute")
       request.portal.runs = this.#x.registry.preparedAs(protocolName(nameUse.name));
     this.#x.registry.sent(request);
@@ -338,11 +337,6 @@ function parametersToKeep(buffer: Buffer, start: number, end: number): Buffer | 
   return end - start <= maxKeptAsText
     ? buffer.toString("latin1", start, end)
     : apart(buffer.subarray(start, end));
-}
-
-function base64Of(kept: Buffer | string): string {
-  const bytes = typeof kept === "string" ? Buffer.from(kept, "latin1") : kept;
-  return bytes.toString("base64");
 }
 
 /** Names are bytes spelled as latin1. */

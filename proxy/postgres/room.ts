@@ -2,6 +2,7 @@
 import type { Socket } from "node:net";
 import type { SecureContext } from "node:tls";
 import { ProxyError } from "../errors.ts";
+import type { LiteralsOf } from "../../policy/sql/literals.ts";
 import type { ConnectionId } from "../../policy/operation.ts";
 import { SharedReads } from "../net/shared-reads.ts";
 import type { Gate } from "../pipeline.ts";
@@ -33,6 +34,7 @@ export interface PostgresRoomOptions {
   readonly recognise: Recognise;
   readonly masks: MaskEngine;
   readonly callsOf: CallsOf;
+  readonly literalsOf: LiteralsOf;
   readonly metrics?: PostgresMetrics;
   /** Refused before there was a session that could record it. */
   readonly onRefused?: (error: ProxyError, connection: ConnectionId) => void;
@@ -65,6 +67,7 @@ export interface Room {
   readonly masks: MaskEngine;
   readonly catalogs: CatalogCache;
   readonly callsOf: CallsOf;
+  readonly literalsOf: LiteralsOf;
   readonly overloads: OverloadCache;
   readonly cancelKeys: CancelKeys;
   readonly gathering: Gathering;
@@ -88,6 +91,7 @@ export function createPostgresRoom(options: PostgresRoomOptions): PostgresRoom {
     masks: options.masks,
     catalogs: new CatalogCache(now),
     callsOf: options.callsOf,
+    literalsOf: options.literalsOf,
     overloads: new OverloadCache(now),
     cancelKeys: new CancelKeys(),
     gathering: new Gathering(now, options.memoryPatienceMs),

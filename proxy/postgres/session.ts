@@ -150,6 +150,7 @@ async function converse(parties: Parties): Promise<ProxyError | undefined> {
     session,
     study: startup.replication === undefined ? study : studyReplication(study),
     replication: startup.replication,
+    literalsOf: room.literalsOf,
     masks: new MaskSource({
       engine: room.masks,
       cache: room.catalogs,

@@ -1,12 +1,14 @@
 // Decides a segment before any of it is forwarded: masks proven, every operation passed by the gate, holds waited for.
 import { decide } from "../../policy/decide.ts";
 import type { Bundle } from "../../policy/bundle.ts";
+import { findIn, type Findings } from "../../policy/sql/findings.ts";
 import { ProxyError } from "../errors.ts";
 import type { LiveGrant, Passage } from "../pipeline.ts";
 import { loadCatalog } from "./catalog-load.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
 import type { Masking } from "./masking.ts";
+import { findingsOf } from "./look-into.ts";
 import { heldContent } from "./held-content.ts";
 import { errorResponse } from "./messages.ts";
 import { HoldNotices } from "./hold-notices.ts";
@@ -166,7 +168,15 @@ export class Settlement {
     const { namespace, serviceAccount } = grant.bundle.subject;
     const subject = { namespace, serviceAccount, pod: "", podUid: "" };
     const context = { session: { id: "", operations: 0 }, time: new Date(this.#x.now()) };
-    return decide(grant.prepared, subject, understood.operation, context).verdict === "deny";
+    const { sqlDetectors } = grant.prepared;
+    const operation =
+      sqlDetectors.length === 0
+        ? understood.operation
+        : {
+            ...understood.operation,
+            findings: findIn(this.#x.options.literalsOf(understood.text), sqlDetectors),
+          };
+    return decide(grant.prepared, subject, operation, context).verdict === "deny";
   }
 
   #pass(execution: Execution, begun: boolean): Passage | Promise<Passage> {
@@ -231,13 +241,25 @@ export class Settlement {
       return this.#passAfterCatalog(execution, begun);
     }
     const unproven = masking?.prove(execution.understood, execution.operation);
-    if (unproven === undefined) return this.#ask(execution, execution.operation);
+    if (unproven === undefined) return this.#look(grant, execution);
     // Another session may have created what is named here: look once more before saying no.
     if (masks.mayBeOld()) {
       masks.stale();
       return this.#passAfterCatalog(execution, begun);
     }
     return this.#refuseAs(execution, "MaskNotProvable", unproven);
+  }
+
+  /** Where rules ask for it, detectors look at what it says first. */
+  #look({ prepared }: LiveGrant, execution: Execution): Passage | Promise<Passage> {
+    const { sqlDetectors } = prepared;
+    if (sqlDetectors.length === 0) return this.#ask(execution, execution.operation);
+    const ask = (findings: Findings): Passage | Promise<Passage> => {
+      execution.finds(findings);
+      return this.#ask(execution, execution.operation);
+    };
+    const findings = findingsOf(execution, this.#x.options.literalsOf, sqlDetectors);
+    return findings instanceof Promise ? findings.then(ask) : ask(findings);
   }
 
   /** Rules, masks and limits may have changed while a person was asked or an intent was written, also for what stands before it and is not sent yet. */
@@ -370,7 +392,12 @@ function asksOfDatabase({ statement, execution }: Request): boolean {
 
 /** Rules that look at parameters, chains or the moment: only Execute can tell. */
 function dependsOnMore(bundle: Bundle): boolean {
-  return bundle.rules.some((rule) => rule.when !== undefined || rule.chains !== undefined);
+  return bundle.rules.some(
+    ({ action, when, chains, sql }) =>
+      when !== undefined ||
+      chains !== undefined ||
+      (sql?.detect !== undefined && action !== "Deny"),
+  );
 }
 
 /** Nothing of a refused statement is forwarded: not its Parse and not its Bind. */

@@ -62,5 +62,5 @@ export function executionBySql(
   const operation: SqlOperation = { ...understood.operation, params: values };
   const preparedAs =
     "text" in prepared ? prepared.text : `${understood.text}\0${prepared.declared}`;
-  return new Execution(understood, operation, portal, `${preparedAs}\0${text}`);
+  return new Execution(understood, operation, portal, `${preparedAs}\0${text}`, text);
 }

@@ -81,9 +81,8 @@ export class Portal {
   readonly name: string;
   readonly statement: Statement;
   readonly operation: SqlOperation;
-  /** Digest input of the parameters, exactly as sent. */
-  readonly exact: () => string;
-  /** Of its Bind message, which is kept for `exact`. */
+  readonly #kept: Buffer | string;
+  /** Of its Bind message, whose parameters are kept. */
   readonly bytes: number;
   readonly quota: Quota = { rows: 0, bytes: 0 };
   /** A Describe of it is answered or under way while masks apply. */
@@ -97,18 +96,29 @@ export class Portal {
   /** Of an EXECUTE of SQL: what its name stood for when the server described it. */
   runs: Prepared | Statement | undefined = undefined;
 
+  /** @param kept the parameters, as bytes or spelled as latin1 */
   constructor(
     name: string,
     statement: Statement,
     operation: SqlOperation,
-    exact: () => string,
+    kept: Buffer | string,
     bytes: number,
   ) {
     this.name = name;
     this.statement = statement;
     this.operation = operation;
-    this.exact = exact;
+    this.#kept = kept;
     this.bytes = bytes + namedOverheadBytes;
+  }
+
+  /** Formats and values exactly as sent, from where they stand in the Bind message on. */
+  get parameters(): Buffer {
+    return typeof this.#kept === "string" ? Buffer.from(this.#kept, "latin1") : this.#kept;
+  }
+
+  /** Digest input of the parameters. */
+  exact(): string {
+    return `${this.statement.declared}\0${this.parameters.toString("base64")}`;
   }
 
   /** It was decided at Bind and never executed: its event says so. */

@@ -1,6 +1,7 @@
 // Joins this room to the policy core: the SQL recogniser and the mask engine of one process, over one grammar.
 import { createCatalogNames } from "../../policy/sql/catalog-names.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
+import { createLiterals, type LiteralsOf } from "../../policy/sql/literals.ts";
 import { createSqlRecogniser } from "../../policy/sql/recognise.ts";
 import { createMaskEngine } from "./mask-engine.ts";
 import type { MaskEngine } from "./mask-source.ts";
@@ -11,6 +12,7 @@ export interface Understanding {
   readonly recognise: Recognise;
   readonly masks: MaskEngine;
   readonly callsOf: CallsOf;
+  readonly literalsOf: LiteralsOf;
 }
 
 export function createUnderstanding(grammar: SqlGrammar): Understanding {
@@ -20,5 +22,6 @@ export function createUnderstanding(grammar: SqlGrammar): Understanding {
     recognise: (text) => recogniser.recognise(text),
     masks: createMaskEngine(grammar, names),
     callsOf: createCallsOf(grammar, names),
+    literalsOf: createLiterals(grammar),
   };
 }

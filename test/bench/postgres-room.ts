@@ -156,6 +156,7 @@ function session(): (chunk: Buffer) => void {
     gate,
     session: opened,
     study: createStudy(recognise),
+    literalsOf: understanding.literalsOf,
     masks,
     overloads,
     replication: undefined,
