@@ -3,6 +3,7 @@ import { collectRows } from "./capture.ts";
 import { readFields } from "./decode.ts";
 import { Framer, tooLong, WireError } from "./framer.ts";
 import type { FrameSink } from "./framer.ts";
+import { ownMark } from "./exchange.ts";
 import type { Rows } from "./mask-source.ts";
 import { backend, query, terminate } from "./messages.ts";
 import type { Capture } from "./requests.ts";
@@ -50,7 +51,7 @@ class AsideConnection implements Aside, FrameSink {
   ask(text: string): Promise<Rows> {
     const { capture, rows } = collectRows();
     this.#capture = capture;
-    this.#leg.socket.write(query(text));
+    this.#leg.socket.write(query(`${ownMark}${text}`));
     return rows;
   }
 

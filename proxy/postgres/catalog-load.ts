@@ -14,9 +14,10 @@ const catalogTimeoutMs = 15_000;
  */
 export async function loadCatalog(exchange: Exchange, begun: boolean): Promise<void> {
   const { masks } = exchange.options;
+  // What the client sent before may take its time.
+  await exchange.drained();
   const timer = bounded(catalogTimeoutMs);
   try {
-    await timer.race(exchange.drained());
     if (exchange.status === "E")
       throw new Error("the transaction failed earlier; end it with ROLLBACK first");
     const { beside, shared, look } = await timer.race(viewpointOf(exchange, begun));

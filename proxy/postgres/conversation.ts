@@ -103,7 +103,9 @@ export class Conversation {
 
   /** Cancels what the client waits for: a hold here, or the statement that runs upstream. */
   async cancel(): Promise<void> {
-    if (this.#frontend.abandonHold(true) || this.#x.queue.size === 0) return;
+    // What waits here may wait for what runs there, so it is no reason to leave that alone.
+    this.#frontend.abandonHold(true);
+    if (this.#x.queue.size === 0) return;
     this.#x.cancelUpstream(() => this.#frontend.wake());
     await this.#x.cancelling;
   }

@@ -165,9 +165,10 @@ export class OverloadSource {
  * @param begun part of a batch is forwarded without its Sync
  */
 export async function loadOverloads(exchange: Exchange, begun: boolean): Promise<void> {
+  // What the client sent before may take its time.
+  await exchange.drained();
   const timer = bounded(timeoutMs);
   try {
-    await timer.race(exchange.drained());
     if (exchange.status === "E") throw new Error("the transaction failed earlier");
     const { options, changes } = exchange;
     const { beside, shared, look } = await timer.race(viewpointOf(exchange, begun));

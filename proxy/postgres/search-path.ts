@@ -62,9 +62,10 @@ function namesRelations({ facts, unrecognised }: Understood["operation"]): boole
  */
 export async function checkSearchPath(exchange: Exchange, begun: boolean): Promise<void> {
   const { path, connection } = exchange;
+  // What the client sent before may take its time.
+  await exchange.drained();
   const timer = bounded(checkTimeoutMs);
   try {
-    await timer.race(exchange.drained());
     if (exchange.over || !exchange.mayAsk(begun)) return;
     const [row] = await timer.race(exchange.ownQuery("SHOW search_path"));
     if (becomesForeignDialect("search_path", row?.[0] ?? "unknown"))

@@ -17,9 +17,10 @@ export async function followRules(
   begun: boolean,
 ): Promise<void> {
   const { settings } = exchange;
+  // What the client sent before may take its time.
+  await exchange.drained();
   const timer = bounded(followTimeoutMs);
   try {
-    await timer.race(exchange.drained());
     if (begun || exchange.implicit || exchange.status === "E") return;
     await settings.follow(prepared, exchange.status === "I", (text) =>
       timer.race(exchange.ownQuery(text)),

@@ -44,9 +44,16 @@ export class Settlement {
   /** Synchronous when every operation is allowed and none needs a durable intent. */
   settle(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
     this.#cancelled = false;
-    const { path, status, queue, registry } = this.#x;
+    const { status, queue, registry, implicit } = this.#x;
     if (status === "I" && !begun && queue.size === 0) registry.unread.noPortals();
-    if (path.doubtful && !this.#x.halfSent(begun))
+    // What ends that transaction may be on its way: only its answer says what can be asked.
+    if (!begun && queue.size > 0 && (implicit || status === "E"))
+      return this.#x.drained().then(() => this.#looking(segment, begun));
+    return this.#looking(segment, begun);
+  }
+
+  #looking(segment: readonly Request[], begun: boolean): Settled | Promise<Settled> {
+    if (this.#x.path.doubtful && !this.#x.halfSent(begun))
       return checkSearchPath(this.#x, begun).then(() => this.#knowing(segment, begun));
     return this.#knowing(segment, begun);
   }

@@ -547,3 +547,36 @@ test("with recording.detail Full the first rows are kept as the client got them"
   assert.equal(lines.length, 100);
   assert.equal(lines[0], '["1","n1",null]');
 });
+
+test("a cancel reaches what runs, also where a statement behind it waits for a look-up", async () => {
+  const { raw, key } = await withKey();
+  raw.send(
+    serialize.query("CREATE TABLE looked_up (id int)"),
+    serialize.query("SELECT pg_sleep(60) /* behind */"),
+    serialize.query("SELECT count(*) FROM looked_up"),
+  );
+  await eventually(async () => (await running("/* behind */")) === 1);
+  await cancel(key);
+  const answers = await raw.ready(3);
+  assert.deepEqual(errorsOf(answers), ["57014"]);
+  assert.deepEqual(rowsOf(answers).at(-1), ["0"]);
+  raw.send(serialize.query("DROP TABLE looked_up"));
+  await raw.ready();
+  await raw.end();
+});
+
+test("a statement right behind the ROLLBACK of a failed change of the schema is decided when that is answered", async () => {
+  const raw = await rawClient(proxy.port);
+  raw.send(
+    serialize.query("BEGIN"),
+    serialize.query("CREATE TABLE taken_back (id int)"),
+    serialize.query("SELECT 1 / 0"),
+    serialize.query("SELECT 1"),
+    serialize.query("ROLLBACK"),
+    serialize.query("SELECT 'goes on'"),
+  );
+  const answers = await raw.ready(6);
+  assert.deepEqual(errorsOf(answers), ["22012", "25P02"]);
+  assert.deepEqual(rowsOf(answers).at(-1), ["goes on"]);
+  await raw.end();
+});
