@@ -23,8 +23,13 @@ const serversOwn = /^E ERROR XX000 StartTransactionCommand: unexpected state/;
 const deniedDirectly = /^E ERROR (42P01|25P02) /;
 
 export function judge(direct: Played, proxied: Played, mode: Mode): Verdict {
-  if (direct.said.some(({ text }) => serversOwn.test(text)))
-    return { same: "until refused", refusal: "internal error of the server" };
+  const verdict = compared(direct, proxied, mode);
+  return verdict.same === false && direct.said.some(({ text }) => serversOwn.test(text))
+    ? { same: "until refused", refusal: "internal error of the server" }
+    : verdict;
+}
+
+function compared(direct: Played, proxied: Played, mode: Mode): Verdict {
   for (let index = 0; ; index += 1) {
     const [expected, actual] = [direct.said[index], proxied.said[index]];
     if (actual === undefined) return atEnd(direct, proxied, expected, mode);
