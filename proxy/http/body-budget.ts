@@ -6,7 +6,7 @@ import { ByteBudget } from "./byte-budget.ts";
 /** Eight prompts of the largest size; with what is made of them, and what the collector has not seen yet, within the container's memory. */
 export const maxHeldBytes = 32 * 1024 * 1024;
 /** Of each body these are not counted: a small request never waits for large ones. */
-export const uncountedBytes = 32 * 1024;
+export const uncountedBytes = 64 * 1024;
 /** Of texts kept for the record (`detail: Full`) until their operation ends: half of what bodies have. What finds no room is recorded by its digest. */
 export const maxKeptBytes = 16 * 1024 * 1024;
 /** Of each text these are not counted: nobody can fill the rest and then say something that is not recorded at all. */

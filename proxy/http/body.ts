@@ -1,8 +1,8 @@
 // Reads request bodies within bounds: the beginning that a decision needs, and the rest as a stream.
 import { Readable } from "node:stream";
 
-import { Blocks } from "./blocks.ts";
 import type { BodyShare } from "./body-budget.ts";
+import { Gathered } from "./gathered.ts";
 import type { BodyReader, InboundBody } from "./inbound.ts";
 
 /** The agent closed its connection; there is nobody to answer. */
@@ -38,14 +38,13 @@ export function readPrefix(
 }
 
 class PrefixReader implements BodyReader {
-  readonly keeps = true;
   result: Prefix | undefined;
   readonly #body: InboundBody;
   readonly #limit: number;
   readonly #share: BodyShare;
   #bytes: Buffer = nothing.bytes;
   /** From the second piece on. */
-  #pieces: Blocks | undefined;
+  #pieces: Gathered | undefined;
   #length = 0;
   #failure: Error | undefined;
   #waiting: PromiseWithResolvers<Prefix> | undefined;
@@ -87,15 +86,15 @@ class PrefixReader implements BodyReader {
 
   #gather(chunk: Buffer): void {
     if (this.#pieces === undefined) {
-      this.#pieces = new Blocks();
+      this.#pieces = new Gathered();
       this.#pieces.add(this.#bytes);
-      this.#bytes = nothing.bytes;
     }
     this.#pieces.add(chunk);
   }
 
   #settle(complete: boolean): void {
-    const bytes = this.#pieces?.whole() ?? this.#bytes;
+    // A copy is as long as it is, where what it was put together in may be twice that.
+    const bytes = this.#pieces === undefined ? this.#bytes : Buffer.from(this.#pieces.whole());
     this.#pieces = undefined;
     this.result = { bytes, complete };
     this.#waiting?.resolve(this.result);
@@ -121,8 +120,7 @@ export class BodyStream extends Readable implements BodyReader {
   readonly #pass: BodyPass;
 
   constructor(body: InboundBody, prefix: Buffer | undefined, pass: BodyPass) {
-    // One piece at a time: what it holds of a thousand bodies is held a thousand times, and the pieces may be crumbs.
-    super({ highWaterMark: 1 });
+    super({ highWaterMark: 65_536 });
     // The client that reads it hears of an error while it reads; before and after that nobody has to.
     this.on("error", () => {});
     this.length = pass.end === undefined ? body.length : undefined;
@@ -135,18 +133,6 @@ export class BodyStream extends Readable implements BodyReader {
 
   override _read(): void {
     this.#body.resume();
-  }
-
-  /** At once, so that not even one piece waits here. */
-  override pause(): this {
-    this.#body.pause();
-    return super.pause();
-  }
-
-  override resume(): this {
-    super.resume();
-    if (!this.destroyed) this.#body.resume();
-    return this;
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {

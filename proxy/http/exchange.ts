@@ -118,6 +118,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#answer = request.answer;
   }
 
+  /** The agent has left; nobody hears an answer. */
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
   /** Aborts when the agent is gone. Made when it is asked for: most exchanges never wait for anything. */
   get signal(): AbortSignal {
     if (this.#left === undefined) {

@@ -308,8 +308,8 @@ function failed(
   const known = asProxyError(error, context.onUnexpected);
   const isGone = error instanceof ClientGone;
   // Whatever fails for an agent that has left fails because it has.
-  const cause = isGone || exchange.signal.aborted ? "ClientGone" : known.code;
-  if (granted !== undefined) granted.done({ status: "error", error: cause });
+  if (granted !== undefined)
+    granted.done({ status: "error", error: isGone || exchange.isGone ? "ClientGone" : known.code });
   else if (!isGone) context.onRefused(known, gate?.connection);
   exchange.refuse(known);
 }

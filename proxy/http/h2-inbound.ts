@@ -5,10 +5,8 @@ import type { Duplex } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
 import { ClientGone } from "./body.ts";
-import { uncountedBytes } from "./body-budget.ts";
+import { watchEnd } from "./h2-end.ts";
 import { requestParts, fieldsByName } from "./h2-headers.ts";
-import { H2Intake } from "./h2-intake.ts";
-import type { IntakeEvents } from "./h2-intake.ts";
 import type {
   BodyReader,
   FlatHeaders,
@@ -20,8 +18,6 @@ import type {
 
 /** What of an answer waits here for a client that does not take it; then the upstream is held back. */
 const backlogBytes = 32 * 1024;
-/** What a piece of it costs beside its bytes: an upstream may send them one at a time. */
-const pieceBytes = 256;
 /** What nobody reads of a body; from the same machine this is some ten milliseconds of reading. */
 const discardLimit = 16 * 1024 * 1024;
 const discardMs = 10_000;
@@ -38,14 +34,12 @@ const faultCodes: ReadonlySet<number> = new Set([
 export interface H2StreamEvents {
   /** Bytes of the body came, or some of the answer went. */
   piece(bytes: number): void;
-  /** So many bytes more of the body are held here, or fewer. */
-  unread(bytes: number): void;
   answered(): void;
   /** The stream is gone. `isTakenBack`: by the client, before its answer had ended. */
   closed(inbound: H2Inbound, isTakenBack: boolean): void;
 }
 
-export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, IntakeEvents {
+export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
   readonly method: string;
   readonly target: string;
   readonly scheme: string | undefined;
@@ -53,24 +47,16 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
   readonly headers: FlatHeaders;
   readonly length: number | undefined;
   trailers: FlatHeaders = noTrailers;
-  /** Bytes of its body that are held here: those that wait, and those of a beginning that somebody keeps, which no other budget counts. */
-  unread = 0;
   readonly #stream: ServerHttp2Stream;
   readonly #watcher: H2StreamEvents;
-  readonly #intake: H2Intake;
+  readonly #isWhole: () => boolean;
   #events: InboundEvents | undefined;
   #reader: BodyReader | undefined;
-  /** Its body found no room. */
-  #refusal: ProxyError | undefined;
-  #kept = 0;
-  #discarded = 0;
   #answerTrailers: OutgoingHttpHeaders = {};
   #continueOwed: boolean;
   #isRead = false;
   #hasBegun = false;
   #isBlocked = false;
-  /** Pieces of the answer that were not taken yet. */
-  #pieces = 0;
   #isAborted = false;
   /** Its answer has ended or broken off, or the client is gone: nobody above hears any more. */
   #isOver = false;
@@ -96,11 +82,10 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
     this.#isRead = hasEnded;
     this.#stream = stream;
     this.#watcher = watcher;
-    this.#intake = new H2Intake(stream, this);
+    this.#isWhole = watchEnd(stream);
     stream.on("trailers", (_headers: unknown, _flags: unknown, fields: readonly string[]) => {
       this.trailers = fields;
     });
-    stream.on("end", () => this.#ended());
     stream.on("wantTrailers", () => this.#sendTrailers());
     // `close` follows and says the same; without a listener it would end the process.
     stream.on("error", () => {});
@@ -140,55 +125,20 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
   }
 
   read(reader: BodyReader): void {
-    if (this.#refusal !== undefined) {
-      reader.failed(this.#refusal);
-      return;
-    }
     if (this.#continueOwed && !this.#isClosed) this.#stream.additionalHeaders({ ":status": 100 });
     this.#continueOwed = false;
-    if (reader.keeps !== true) this.#keep(-this.#kept);
+    const isFirst = this.#reader === undefined;
     this.#reader = reader;
-    this.#intake.resume();
+    if (isFirst) this.#listen();
+    this.#stream.resume();
   }
 
   pause(): void {
-    if (!this.#isOver) this.#intake.pause();
+    if (!this.#isOver) this.#stream.pause();
   }
 
   resume(): void {
-    if (!this.#isOver) this.#intake.resume();
-  }
-
-  /** Of the intake. */
-  arrived(bytes: number): void {
-    this.#movedAt = performance.now();
-    this.#watcher.piece(bytes);
-  }
-
-  /** Of the intake. */
-  data(chunk: Buffer, isOwn: boolean): void {
-    if (this.#isOver) this.#discard(chunk.length);
-    else {
-      if (this.#reader?.keeps === true)
-        this.#keep(Math.min(chunk.length, uncountedBytes - this.#kept));
-      this.#reader?.data(chunk, isOwn);
-    }
-  }
-
-  /** Of the intake. */
-  waits(bytes: number): void {
-    this.unread += bytes;
-    this.#watcher.unread(bytes);
-  }
-
-  /** There is no room for its body. What comes of it from here on is dropped. */
-  refuse(error: ProxyError): void {
-    const reader = this.#reader;
-    this.#refusal = error;
-    this.#letGo();
-    this.#intake.resume();
-    if (reader === undefined) this.#events?.broken(error);
-    else reader.failed(error);
+    if (!this.#isOver) this.#stream.resume();
   }
 
   inform(status: number, headers: FlatHeaders): void {
@@ -219,8 +169,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
     if (this.#isClosed || this.#stream.writableEnded) return true;
     this.#watcher.answered();
     this.#stream.write(Buffer.from(chunk), () => this.#written());
-    this.#pieces += 1;
-    if (this.#backlog > backlogBytes) this.#isBlocked = true;
+    if (this.#stream.writableLength > backlogBytes) this.#isBlocked = true;
     return !this.#isBlocked;
   }
 
@@ -232,7 +181,7 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
     this.#watcher.answered();
     if (last === undefined || this.#stream.writableEnded) this.#stream.end();
     else this.#stream.end(Buffer.from(last));
-    this.#readOff();
+    this.#discard();
   }
 
   /** Closing a stream makes Node end its writable side first, which must not become END_STREAM: no trailers are sent, and with them no end. */
@@ -243,7 +192,6 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
   }
 
   handOver(status: number, headers: FlatHeaders): Duplex {
-    this.#intake.release();
     this.#over();
     this.#stream.respond({ ...fieldsByName(headers), ":status": status });
     return this.#stream;
@@ -253,33 +201,22 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
     return this.#stream.closed || this.#stream.destroyed;
   }
 
-  #ended(): void {
-    if (!this.#intake.isWhole) return;
-    this.#isRead = true;
-    this.#reader?.end(this.trailers);
-  }
-
-  #keep(bytes: number): void {
-    if (bytes === 0) return;
-    this.#kept += bytes;
-    this.waits(bytes);
-  }
-
-  /** Nothing of its body is for anybody above any more. */
-  #letGo(): void {
-    this.#reader = undefined;
-    this.#intake.drop();
-    this.#keep(-this.#kept);
-  }
-
-  get #backlog(): number {
-    return this.#stream.writableLength + this.#pieces * pieceBytes;
+  #listen(): void {
+    this.#stream.on("data", (chunk: Buffer) => {
+      this.#movedAt = performance.now();
+      this.#watcher.piece(chunk.length);
+      this.#reader?.data(chunk);
+    });
+    this.#stream.on("end", () => {
+      if (!this.#isWhole()) return;
+      this.#isRead = true;
+      this.#reader?.end(this.trailers);
+    });
   }
 
   #written(): void {
     this.#movedAt = performance.now();
-    this.#pieces -= 1;
-    if (!this.#isBlocked || this.#backlog > backlogBytes / 2) return;
+    if (!this.#isBlocked || this.#stream.writableLength > backlogBytes / 2) return;
     this.#isBlocked = false;
     this.#events?.drained();
   }
@@ -302,26 +239,27 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer, In
   #over(): void {
     this.#isOver = true;
     this.#events = undefined;
-    this.#letGo();
+    this.#reader = undefined;
   }
 
   /** Lets a client that is still sending come to its end and read its answer; one that goes on for too long is told to stop. */
-  #readOff(): void {
-    if (!this.#isRead && !this.#intake.isWhole) {
-      const timer = setTimeout(() => this.#stop(), discardMs).unref();
-      this.#stream.once("close", () => clearTimeout(timer));
+  #discard(): void {
+    if (this.#isRead || this.#isWhole()) {
+      this.#stream.resume();
+      return;
     }
-    this.#intake.resume();
-  }
-
-  #discard(bytes: number): void {
-    this.#discarded += bytes;
-    if (this.#discarded > discardLimit) this.#stop();
-  }
-
-  /** RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted. */
-  #stop(): void {
-    this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    const stream = this.#stream;
+    // RFC 9113 section 8.1: the answer is whole, the rest of the request is not wanted.
+    const stop = (): void => stream.close(constants.NGHTTP2_NO_ERROR);
+    let left = discardLimit;
+    const timer = setTimeout(stop, discardMs).unref();
+    stream.once("close", () => clearTimeout(timer));
+    stream.on("data", (chunk: Buffer) => {
+      this.#watcher.piece(chunk.length);
+      left -= chunk.length;
+      if (left < 0) stop();
+    });
+    stream.resume();
   }
 
   /** The whole connection is gone, which may come before its streams say so. */

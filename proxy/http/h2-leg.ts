@@ -9,8 +9,6 @@ import { H2Inbound } from "./h2-inbound.ts";
 import { UnseenRequests } from "./h2-unseen.ts";
 import { maxHeaders } from "./head.ts";
 import type { InboundLeg, InboundSink } from "./inbound.ts";
-import { UnreadBudget } from "./unread-budget.ts";
-import type { UnreadHolder } from "./unread-budget.ts";
 
 /** Of one connection, at a time: an agent's parallel calls. What comes beyond is refused unseen, and a client waits or sends it again. */
 const maxStreams = 1_024;
@@ -19,7 +17,7 @@ const maxHeaderListBytes = 32 * 1024;
 /** The pseudo-headers, and one more than may be: that is refused with a sentence, what exceeds it by ENHANCE_YOUR_CALM. */
 const maxHeaderPairs = maxHeaders + 5;
 /** Of a body that nobody reads: what may wait here. The agent is on the same machine, where this is no limit on speed. */
-const streamWindowBytes = 40 * 1024;
+const streamWindowBytes = 64 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 /** Megabytes, beyond which Node opens no stream: what every stream may have waiting for its client, and what it keeps beside. */
 const maxSessionMegabytes = 64;
@@ -40,8 +38,7 @@ const idleMs = 75_000;
 const lingerMs = 5_000;
 /** No byte either way, of the connection or of one request: longer than the upstream may take for its first. */
 const stalledMs = 660_000;
-/** A flood goes on until it is looked for. */
-const checkEveryMs = 250;
+const checkEveryMs = 1_000;
 
 const options: ServerOptions & { readonly strictSingleValueFields: boolean } = {
   settings: {
@@ -64,11 +61,10 @@ const options: ServerOptions & { readonly strictSingleValueFields: boolean } = {
 /** The connections that node:http2 reads. */
 export class H2Legs {
   readonly #legs = new Set<H2Leg>();
-  readonly #budget = new UnreadBudget();
   #timer: NodeJS.Timeout | undefined;
 
   accept(socket: TLSSocket, sink: InboundSink): InboundLeg {
-    const leg = new H2Leg(socket, sink, this.#budget);
+    const leg = new H2Leg(socket, sink);
     this.#legs.add(leg);
     socket.once("close", () => {
       this.#legs.delete(leg);
@@ -89,24 +85,20 @@ export class H2Legs {
   }
 }
 
-class H2Leg implements InboundLeg, UnreadHolder {
+class H2Leg implements InboundLeg {
   readonly #socket: TLSSocket;
   readonly #session: ServerHttp2Session;
   readonly #sink: InboundSink;
   readonly #watch: FloodWatch;
   readonly #open = new Set<H2Inbound>();
   readonly #unseen = new UnseenRequests();
-  readonly #budget: UnreadBudget;
-  unread = 0;
   #bytes = 0;
   #movedAt: number;
   #idleSince: number;
   #isBroken = false;
 
-  constructor(socket: TLSSocket, sink: InboundSink, budget: UnreadBudget) {
+  constructor(socket: TLSSocket, sink: InboundSink) {
     const now = performance.now();
-    this.#budget = budget;
-    budget.join(this);
     this.#socket = socket;
     this.#sink = sink;
     this.#watch = new FloodWatch(now);
@@ -128,7 +120,6 @@ class H2Leg implements InboundLeg, UnreadHolder {
     this.#session.on("error", (error) => this.#broken(error));
     socket.once("close", () => {
       for (const inbound of this.#open) inbound.connectionGone();
-      budget.leave(this);
       this.#sink.closed();
     });
   }
@@ -140,13 +131,6 @@ class H2Leg implements InboundLeg, UnreadHolder {
   destroy(): void {
     this.#session.destroy();
     this.#socket.destroy();
-  }
-
-  refuseLargest(error: ProxyError): void {
-    let largest: H2Inbound | undefined;
-    for (const inbound of this.#open)
-      if (inbound.unread > (largest?.unread ?? 0)) largest = inbound;
-    largest?.refuse(error);
   }
 
   check(now: number): void {
@@ -175,10 +159,6 @@ class H2Leg implements InboundLeg, UnreadHolder {
     this.#unseen.seen(stream.id ?? 0);
     const inbound = new H2Inbound(stream, raw, hasEnded, {
       piece: (bytes) => this.#watch.piece(bytes),
-      unread: (bytes) => {
-        this.unread += bytes;
-        this.#budget.add(bytes);
-      },
       answered: () => this.#watch.answered(),
       closed: this.#closed,
     });

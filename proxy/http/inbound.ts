@@ -51,8 +51,6 @@ export interface InboundBody {
 }
 
 export interface BodyReader {
-  /** It holds on to what it is handed, of which a `BodyShare` does not count the beginning. */
-  readonly keeps?: boolean;
   /**
    * @param chunk valid only while this is called
    * @param isOwn it is the reader's to keep

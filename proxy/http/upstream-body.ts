@@ -36,8 +36,6 @@ export class BodyWriter {
   /** Of a known length; undefined in chunks. */
   #left: number | undefined;
   #isWhole = false;
-  #isWaiting = false;
-  #isStopped = false;
 
   /** @param failed the body will never be whole, so the request cannot end */
   constructor(
@@ -72,7 +70,7 @@ export class BodyWriter {
   stop(): void {
     this.#body.off("data", this.#onData).off("end", this.#onEnd);
     this.#body.off("error", this.#onError).off("close", this.#onClose);
-    this.#isStopped = true;
+    this.#socket.off("drain", this.#onDrain);
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -80,16 +78,12 @@ export class BodyWriter {
       this.#fail(lengthFault());
       return;
     }
-    this.#write(chunk);
-    // What the system does not take at once is all that waits here: the next piece may be a crumb, and many of them cost more than their bytes.
-    if (this.#socket.writableLength === 0) return;
-    this.#isWaiting = true;
+    if (this.#write(chunk)) return;
     this.#body.pause();
+    this.#socket.once("drain", this.#onDrain);
   };
 
-  readonly #written = (): void => {
-    if (!this.#isWaiting || this.#isStopped || this.#socket.writableLength > 0) return;
-    this.#isWaiting = false;
+  readonly #onDrain = (): void => {
     this.#body.resume();
   };
 
@@ -112,16 +106,14 @@ export class BodyWriter {
 
   readonly #onClose = (): void => this.#fail(endedEarly());
 
-  #write(chunk: Buffer): void {
-    if (this.#left !== undefined) {
-      this.#socket.write(chunk, this.#written);
-      return;
-    }
+  #write(chunk: Buffer): boolean {
+    if (this.#left !== undefined) return this.#socket.write(chunk);
     this.#socket.cork();
     this.#socket.write(`${chunk.length.toString(16)}${lineEnd}`, "latin1");
     this.#socket.write(chunk);
-    this.#socket.write(lineEnd, this.#written);
+    const goesOn = this.#socket.write(lineEnd, "latin1");
     this.#socket.uncork();
+    return goesOn;
   }
 
   #fail(error: Error): void {

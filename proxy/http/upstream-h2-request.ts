@@ -4,9 +4,8 @@ import type { ClientHttp2Stream, IncomingHttpHeaders } from "node:http2";
 import type { Readable } from "node:stream";
 
 import { ProxyError } from "../errors.ts";
+import { watchEnd } from "./h2-end.ts";
 import { answerFields, fieldsByName } from "./h2-headers.ts";
-import { H2Intake } from "./h2-intake.ts";
-import type { IntakeEvents } from "./h2-intake.ts";
 import { bodyTimeoutMs, headersTimeoutMs } from "./upstream-connection.ts";
 import type { AnswerControl, AnswerHandler, UpstreamRequest } from "./upstream-connection.ts";
 import { maxInformational } from "./upstream-parser.ts";
@@ -19,13 +18,13 @@ export interface H2RequestEvents {
   unprocessed(request: H2Request): void;
 }
 
-export class H2Request implements AnswerControl, IntakeEvents {
+export class H2Request implements AnswerControl {
   readonly request: UpstreamRequest;
   readonly handler: AnswerHandler;
   readonly #now: () => number;
   readonly #events: H2RequestEvents;
   #stream: ClientHttp2Stream | undefined;
-  #intake: H2Intake | undefined;
+  #isWhole: () => boolean = () => false;
   #isOver = false;
   #isReset = false;
   #isPaused = false;
@@ -57,7 +56,7 @@ export class H2Request implements AnswerControl, IntakeEvents {
   /** @param isBeyond whether the upstream's GOAWAY leaves the stream with this id out */
   carry(stream: ClientHttp2Stream, isBeyond: (id: number | undefined) => boolean): void {
     this.#stream = stream;
-    this.#intake = new H2Intake(stream, this);
+    this.#isWhole = watchEnd(stream);
     stream.on("headers", (headers) => this.#inform(headers));
     stream.on("response", (headers, _flags, raw) => this.#head(headers, raw));
     stream.on("trailers", (_headers, _flags, raw) => (this.#trailers = answerFields(raw)));
@@ -71,14 +70,14 @@ export class H2Request implements AnswerControl, IntakeEvents {
   pause(): void {
     if (this.#isOver) return;
     this.#isPaused = true;
-    this.#intake?.pause();
+    this.#stream?.pause();
   }
 
   resume(): void {
     if (this.#isOver) return;
     this.#isPaused = false;
     this.#touch();
-    if (this.#hasHead) this.#intake?.resume();
+    this.#stream?.resume();
   }
 
   /** Before the request was written it is just not sent; afterwards its stream is reset, and the others go on. */
@@ -122,17 +121,15 @@ export class H2Request implements AnswerControl, IntakeEvents {
       this.abort(body.errored ?? new Error("the body of the request ended early"));
       return;
     }
-    // One piece at a time, as on a connection of HTTP/1.1.
-    const written = (): void => {
-      this.#touch();
-      if (stream.writableLength === 0) body.resume();
-    };
     body.on("data", (chunk: Buffer) => {
       // The stream may be gone before the exchange lets go of the body.
       if (stream.destroyed || stream.writableEnded) return;
       this.#touch();
-      stream.write(chunk, written);
-      if (stream.writableLength > 0) body.pause();
+      if (!stream.write(chunk)) body.pause();
+    });
+    stream.on("drain", () => {
+      this.#touch();
+      body.resume();
     });
     body.on("end", () => stream.end());
     body.on("error", (error) => this.abort(error));
@@ -169,21 +166,13 @@ export class H2Request implements AnswerControl, IntakeEvents {
     const fields = answerFields(raw);
     this.#left = Number(fields["content-length"]);
     this.#tell(() => this.handler.onResponseStart(this, status, fields));
-    // Not before the head was told: what came in one read with it is handed on at once.
-    if (!this.#isPaused) this.#intake?.resume();
+    // Not before the head was told: Node emits what came in one read with it at once.
+    this.#stream?.on("data", (chunk: Buffer) => this.#data(chunk));
   }
 
-  /** Of the intake. */
-  arrived(): void {
-    this.#touch();
-  }
-
-  /** Of the intake. */
-  waits(): void {}
-
-  /** Of the intake. */
-  data(chunk: Buffer): void {
+  #data(chunk: Buffer): void {
     if (this.#isOver) return;
+    this.#touch();
     this.#left -= chunk.length;
     this.#tell(() => this.handler.onResponseData(this, chunk));
   }
@@ -201,7 +190,7 @@ export class H2Request implements AnswerControl, IntakeEvents {
     if (this.#isOver || !this.#hasHead) return;
     // Node's own server says NO_ERROR in place of END_STREAM where all was sent and the window was full just then. What has every byte that it
     // announced is not truncated.
-    if (this.#intake?.isWhole !== true && this.#left !== 0) return;
+    if (!this.#isWhole() && this.#left !== 0) return;
     this.#isOver = true;
     this.handler.onResponseEnd(this, this.#trailers);
     // An answer before its request was read to the end: the rest is not sent (RFC 9113 section 8.1).
@@ -212,9 +201,6 @@ export class H2Request implements AnswerControl, IntakeEvents {
   #reset(): void {
     this.#isReset = true;
     this.#stream?.close(constants.NGHTTP2_CANCEL);
-    // Of one that is closed already, the end waits behind what nobody takes any more.
-    this.#intake?.drop();
-    this.#intake?.resume();
   }
 
   #closed(stream: ClientHttp2Stream, isBeyond: boolean): void {

@@ -13,7 +13,7 @@ import type { TestContext } from "node:test";
 import { promisify } from "node:util";
 
 import { ProxyError } from "../../proxy/errors.ts";
-import { H2Intake } from "../../proxy/http/h2-intake.ts";
+import { watchEnd } from "../../proxy/http/h2-end.ts";
 import { eventually, raw, startRoom } from "./http-proxy-fixture.ts";
 import { ask, h2Name, h2Origin, startH2Room } from "./http2-fixture.ts";
 import type { H2Origin } from "./http2-fixture.ts";
@@ -175,14 +175,13 @@ for (const upstreamSpeaks of ["HTTP/1.1", "HTTP/2"] as const) {
       const origin = await h2Origin(t, (server) =>
         server.on("stream", (stream) => {
           begun += 1;
-          const ignore = (): void => {};
-          const intake = new H2Intake(stream, { arrived: ignore, data: ignore, waits: ignore });
+          const isWhole = watchEnd(stream);
           stream.on("error", () => {});
           stream.on("close", () => {
-            if (intake.isWhole) whole += 1;
+            if (isWhole()) whole += 1;
             over.push(true);
           });
-          intake.resume();
+          stream.resume();
         }),
       );
       return origin.upstream;
