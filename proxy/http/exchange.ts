@@ -93,7 +93,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
   #last: Buffer | undefined;
   #startedMs = 0;
   #finished = false;
-  #gone = false;
+  /** The agent has left; nobody hears an answer. */
+  isGone = false;
   #left: AbortController | undefined;
   #controller: AnswerControl | undefined;
   #isPaused = false;
@@ -118,16 +119,11 @@ export class Exchange implements AnswerHandler, InboundEvents {
     this.#answer = request.answer;
   }
 
-  /** The agent has left; nobody hears an answer. */
-  get isGone(): boolean {
-    return this.#gone;
-  }
-
   /** Aborts when the agent is gone. Made when it is asked for: most exchanges never wait for anything. */
   get signal(): AbortSignal {
     if (this.#left === undefined) {
       this.#left = new AbortController();
-      if (this.#gone) this.#left.abort(clientLeft());
+      if (this.isGone) this.#left.abort(clientLeft());
     }
     return this.#left.signal;
   }
@@ -155,7 +151,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
     const { request } = outgoing;
     if (request.body instanceof Readable) this.#body = request.body;
     this.#startedMs = performance.now();
-    if (this.#gone) {
+    if (this.isGone) {
       this.#release();
       this.#record("error", "ClientGone");
       return;
@@ -183,7 +179,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** Answers with a refusal; the connection stays usable. */
   refuse(error: ProxyError, decision?: Decision): void {
     if (this.#finished) return;
-    if (this.#answer.hasBegun || this.#gone) {
+    if (this.#answer.hasBegun || this.isGone) {
       this.#abortAgent();
       return;
     }
@@ -196,7 +192,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
 
   /** Says something in an answer that has begun and goes on, between two pieces of what the upstream says. */
   interject(chunk: Buffer): void {
-    if (!this.#answer.hasBegun || this.#finished || this.#gone) return;
+    if (!this.#answer.hasBegun || this.#finished || this.isGone) return;
     this.#bytesOut += chunk.length;
     this.#observer?.take(chunk);
     if (this.#answer.write(chunk)) return;
@@ -209,7 +205,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
 
   /** A whole answer that did not come by `send`. */
   respond(status: number, headers: readonly string[], body: Buffer): void {
-    if (this.#finished || this.#gone) return;
+    if (this.#finished || this.isGone) return;
     this.#answer.begin(status, headers);
     this.#answer.end(body);
     this.#finish();
@@ -231,7 +227,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
 
   /** Ends it now, whatever the upstream is doing: refused with this error where no answer has begun, else broken off. */
   end(error: ProxyError): void {
-    if (this.#finished || this.#gone) return;
+    if (this.#finished || this.isGone) return;
     const controller = this.#controller;
     if (this.#answer.hasBegun) this.#abortAgent();
     else {
@@ -252,7 +248,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   /** The upstream hears of it at once. */
   gone(): void {
     if (this.#finished) return;
-    this.#gone = true;
+    this.isGone = true;
     this.#left?.abort(clientLeft());
     this.#controller?.abort(new ClientGone());
   }
@@ -264,7 +260,7 @@ export class Exchange implements AnswerHandler, InboundEvents {
   onRequestStart(controller: AnswerControl): void {
     this.#controller = controller;
     // Answered or left while it waited for a free connection: nothing is sent any more.
-    if (this.#gone || this.#finished) controller.abort(new ClientGone());
+    if (this.isGone || this.#finished) controller.abort(new ClientGone());
   }
 
   onResponseStart(controller: AnswerControl, status: number, received: ResponseHeaders): void {
@@ -338,8 +334,8 @@ export class Exchange implements AnswerHandler, InboundEvents {
     const error = upstreamError(failure);
     // Once a request was on its way, nobody knows what the upstream made of it.
     const sent = this.#controller !== undefined && this.#status === 0;
-    this.#record(sent ? "unknown" : "error", this.#gone ? "ClientGone" : error.code);
-    if (this.#gone) this.#finish();
+    this.#record(sent ? "unknown" : "error", this.isGone ? "ClientGone" : error.code);
+    if (this.isGone) this.#finish();
     else this.refuse(error);
   }
 
