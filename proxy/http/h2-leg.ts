@@ -38,7 +38,8 @@ const idleMs = 75_000;
 const lingerMs = 5_000;
 /** No byte either way, of the connection or of one request: longer than the upstream may take for its first. */
 const stalledMs = 660_000;
-const checkEveryMs = 1_000;
+/** A flood goes on until it is looked for. */
+const checkEveryMs = 250;
 
 const options: ServerOptions & { readonly strictSingleValueFields: boolean } = {
   settings: {
