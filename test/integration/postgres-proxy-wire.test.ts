@@ -306,6 +306,10 @@ for (const [what, text] of [
   ["fails", "SELECT * FROM nowhere"],
 ] as const)
   test(`nothing of a batch without Sync commits when what stands behind its Query ${what}`, async (t) => {
+    if (server.major < 18) {
+      t.skip("before PostgreSQL 18 the Query itself commits what stands before it");
+      return;
+    }
     proxy.setRules([...everything, deny({ statements: ["truncate"] })]);
     const raw = await rawClient(proxy.port);
     t.after(() => raw.end());
