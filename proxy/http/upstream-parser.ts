@@ -135,8 +135,10 @@ export class AnswerParser {
 
   #keep(chunk: Buffer, at: number): void {
     this.#scanned = chunk.length - at;
-    if (this.#rest.length > 0 && at === 0) return;
-    if (this.#rest.length > 0) this.#rest.clear();
+    if (this.#rest.length > 0) {
+      if (at === 0) return;
+      this.#rest.clear();
+    }
     this.#rest.add(chunk.subarray(at));
   }
 
@@ -145,7 +147,7 @@ export class AnswerParser {
     return Math.max(at, at + this.#scanned - endBytes + 1);
   }
 
-  /** -1, as long as what has come may become a head. */
+  /** -1, as long as what has come may become a head; what ends its lines with a bare line feed would never be whole. */
   #needMore(chunk: Buffer, at: number, most: number): -1 {
     if (chunk.length - at > most) throw tooLarge();
     let end = chunk.indexOf(0x0a, this.#searchFrom(at, 2));
@@ -372,7 +374,6 @@ function promised(header: string | string[] | undefined): number | undefined {
   return seconds === undefined ? undefined : Number(seconds);
 }
 
-/** What ends its lines with a bare line feed would never be whole. */
 function misplaced(): never {
   throw malformed("a chunk is not as long as it said");
 }

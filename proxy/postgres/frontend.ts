@@ -219,8 +219,8 @@ export class Frontend implements FrameSink, FrontendSide {
         if (this.#forwarding.skips) return;
         const x = this.#x;
         const bundle = x.options.gate.current()?.bundle;
-        const askable =
-          !this.#forwarding.begun && !x.implicit && x.status !== "E" && !x.options.masks.active;
+        const { begun } = this.#forwarding;
+        const askable = !begun && x.mayAsk(begun) && !x.options.masks.active;
         if (bundle === undefined || !askable || !mayAllowFunctions(bundle)) {
           decide(undefined);
           return;

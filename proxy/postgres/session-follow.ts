@@ -21,7 +21,7 @@ export async function followRules(
   await exchange.drained();
   const timer = bounded(followTimeoutMs);
   try {
-    if (begun || exchange.implicit || exchange.status === "E") return;
+    if (begun || !exchange.mayAsk(begun)) return;
     await settings.follow(prepared, exchange.status === "I", (text) =>
       timer.race(exchange.ownQuery(text)),
     );
