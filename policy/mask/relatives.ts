@@ -6,19 +6,17 @@
 import type { Followed } from "../followed.ts";
 import type { Access, Relative, RelationAccess, StatementKind } from "../operation.ts";
 import { matchesAny, mayMatchBelow } from "../pattern.ts";
-import { dotted } from "../sql/catalog-names.ts";
 import { isSystemSchema } from "../sql/catalog-relations.ts";
-import { relationKey, type CatalogRelation, type MaskCatalog } from "./catalog.ts";
+import type { MaskCatalog } from "./catalog.ts";
 import { maxCatalogRelations } from "./catalog-query.ts";
-
-/** Of a view, by its columns, the columns of tables that rules name and each is made of; undefined where that is not known. */
-export type ViewColumns = (view: string) => ReadonlyMap<string, readonly Source[]> | undefined;
-
-export interface Source {
-  /** `schema.name` */
-  readonly relation: string;
-  readonly column: string;
-}
+import {
+  createTree,
+  tableRelatives,
+  viewRelatives,
+  wholeSchema,
+  type Reach,
+  type ViewColumns,
+} from "./relation-tree.ts";
 
 export interface Related {
   /** The same array where nothing else is touched. */
@@ -59,11 +57,6 @@ const reachesThroughViews: ReadonlySet<StatementKind> = new Set<StatementKind>([
 const reshapes: ReadonlySet<StatementKind> = new Set<StatementKind>(["create", "alter", "drop"]);
 /** Rows come into partitions by their table, into the children of a plain one never. */
 const inserts: ReadonlySet<StatementKind> = new Set<StatementKind>(["insert", "copy"]);
-
-/** How an object that is a schema is named (named-object.ts). */
-const wholeSchema = `.${dotted("*")}`;
-
-type Reach = "all" | "partitions" | "only";
 
 const noRelatives: readonly Relative[] = [];
 
@@ -199,135 +192,4 @@ function reachesThrough({ statement, leadsTo }: RelationAccess): boolean {
 function reachOf({ statement, only }: RelationAccess): Reach {
   if (only === true) return "only";
   return inserts.has(statement) ? "partitions" : "all";
-}
-
-interface Tree {
-  readonly catalog: MaskCatalog;
-  above(relation: string): ReadonlySet<string>;
-  below(relation: string, partitionsOnly: boolean): ReadonlySet<string>;
-  /** What a view reads, views among it, however deep. */
-  readBy(view: string): ReadonlySet<string>;
-  inSchema(pattern: string): readonly Relative[];
-}
-
-function createTree(catalog: MaskCatalog): Tree {
-  const { relations } = catalog;
-  const children = new Map<string, string[]>();
-  for (const [key, { parents }] of relations)
-    for (const parent of parents) {
-      const under = children.get(parent);
-      if (under === undefined) children.set(parent, [key]);
-      else under.push(key);
-    }
-  const reached = (from: string, next: (key: string) => readonly string[]): Set<string> => {
-    const found = new Set<string>();
-    for (const todo = [from]; ;) {
-      const key = todo.pop();
-      if (key === undefined) return found;
-      for (const other of next(key)) {
-        if (other === from || found.has(other)) continue;
-        found.add(other);
-        todo.push(other);
-      }
-    }
-  };
-  const none: readonly string[] = [];
-  return {
-    catalog,
-    above: (relation) => reached(relation, (key) => relations.get(key)?.parents ?? none),
-    below: (relation, partitionsOnly) =>
-      reached(relation, (key) =>
-        partitionsOnly && relations.get(key)?.partitioned !== true
-          ? none
-          : (children.get(key) ?? none),
-      ),
-    readBy: (view) =>
-      reached(view, (key) => {
-        const here = relations.get(key);
-        return here?.kind === "view" ? here.reads : none;
-      }),
-    inSchema: (pattern) => {
-      const prefix = pattern.slice(0, 1 - wholeSchema.length);
-      const found: Relative[] = [];
-      for (const relation of relations.keys())
-        if (relation.startsWith(prefix)) found.push({ relation, as: "part", columns: "all" });
-      return found;
-    },
-  };
-}
-
-/** Behind each table below are also others above it, where it has several parents. */
-function lineOf(tree: Tree, relation: string, reach: Reach): Map<string, "whole" | "part"> {
-  const below = reach === "only" ? [] : [...tree.below(relation, reach === "partitions")];
-  const line = new Map<string, "whole" | "part">(below.map((key) => [key, "part"]));
-  for (const key of [relation, ...below])
-    for (const parent of tree.above(key))
-      if (parent !== relation && !line.has(parent)) line.set(parent, "whole");
-  return line;
-}
-
-function tableRelatives(
-  tree: Tree,
-  here: CatalogRelation,
-  reach: Reach,
-  followed: Followed,
-): Relative[] {
-  const relation = relationKey(here);
-  const line = lineOf(tree, relation, reach);
-  const found = Array.from(line, ([key, as]): Relative => ({ relation: key, as, columns: "same" }));
-  const computed = here.columns.filter(({ generatedFrom }) => generatedFrom.length > 0);
-  if (computed.length === 0 || followed.columns.length === 0) return found;
-  for (const key of [relation, ...line.keys()]) {
-    const sources = computed.map(
-      ({ name, generatedFrom }) =>
-        [dotted(name), generatedFrom.map((column) => nameOf(key, column))] as const,
-    );
-    found.push({ relation: key, as: "computed", columns: new Map(sources) });
-  }
-  return found;
-}
-
-function viewRelatives(
-  tree: Tree,
-  view: string,
-  columns: ReadonlyMap<string, readonly Source[]> | undefined,
-): Relative[] {
-  const found = new Map<string, Relative>();
-  for (const base of tree.readBy(view)) {
-    const line = lineOf(tree, base, "all");
-    for (const relation of [base, ...line.keys()])
-      found.set(relation, { relation, as: "read", columns: shownOf(tree, relation, columns) });
-  }
-  return [...found.values()];
-}
-
-/** Of one table the columns that the view's are made of, by whichever name of its line they were found. */
-function shownOf(
-  tree: Tree,
-  relation: string,
-  columns: ReadonlyMap<string, readonly Source[]> | undefined,
-): Relative["columns"] {
-  if (columns === undefined) return "all";
-  const line = lineOf(tree, relation, "all");
-  const shown = new Map<string, readonly string[]>();
-  for (const [name, sources] of columns) {
-    const own = sources.filter(
-      (source) => source.relation === relation || line.has(source.relation),
-    );
-    const names = own.flatMap((source) =>
-      withSources(tree.catalog, source).map((column) => nameOf(relation, column)),
-    );
-    if (names.length > 0) shown.set(dotted(name), names);
-  }
-  return shown;
-}
-
-/** A generated column shows what it is computed from. */
-function withSources(catalog: MaskCatalog, { relation, column }: Source): readonly string[] {
-  const found = catalog.relations.get(relation)?.columns.find(({ name }) => name === column);
-  return [column, ...(found?.generatedFrom ?? [])];
-}
-
-function nameOf(relation: string, column: string): string {
-  return `${relation}.${dotted(column)}`;
 }

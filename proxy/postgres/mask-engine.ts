@@ -5,12 +5,8 @@ import { maskCatalogFromRows, maskCatalogQueries } from "../../policy/mask/catal
 import { createTextMasker } from "../../policy/mask/detect.ts";
 import type { Followed } from "../../policy/followed.ts";
 import { createMaskProver } from "../../policy/mask/prove.ts";
-import {
-  createRelatives,
-  type Relatives,
-  type Source,
-  type ViewColumns,
-} from "../../policy/mask/relatives.ts";
+import { createRelatives, type Relatives } from "../../policy/mask/relatives.ts";
+import type { Source, ViewColumns } from "../../policy/mask/relation-tree.ts";
 import type { MaskedColumn } from "../../policy/mask/masked-columns.ts";
 import type { CatalogNames } from "../../policy/sql/catalog-names.ts";
 import type { SqlGrammar } from "../../policy/sql/grammar.ts";
