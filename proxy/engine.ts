@@ -1,6 +1,15 @@
 // What V8 does otherwise in a proxy, set while it runs: on the command line any of these flags would make Node refuse the compiled form of its own modules
 // that it brings along, and compile them anew at each start (35 ms of a processor). The flags that do not are contract/node-flags.ts.
+import { setDefaultHighWaterMark } from "node:stream";
 import { setFlagsFromString } from "node:v8";
+
+/** What every stream of this process may have waiting, each of its sides: a connection has several, and there may be a thousand. Node would have 64 KiB. */
+const waitingBytes = 16 * 1024;
+
+/** Before the first stream is made. */
+export function boundStreams(): void {
+  setDefaultHighWaterMark(false, waitingBytes);
+}
 
 /**
  * Before the SQL grammar is loaded: V8's optimising compiler takes 600 MiB for its one huge function, and makes it no faster. The later two

@@ -5,7 +5,7 @@ import { pino } from "pino";
 import { version } from "../contract/version.ts";
 import { startAdmin } from "./admin.ts";
 import { readConfig } from "./config.ts";
-import { collectAsServing } from "./engine.ts";
+import { boundStreams, collectAsServing } from "./engine.ts";
 import { trimWhenGrown } from "./freed-memory.ts";
 import { startProxy } from "./start.ts";
 import { releaseWhenIdle } from "./start-memory.ts";
@@ -13,6 +13,7 @@ import { keepOutOfCoreDumps, openings } from "./surface.ts";
 
 const logger = pino({ name: "chaperone-proxy", level: process.env.CHAPERONE_LOG_LEVEL ?? "info" });
 
+boundStreams();
 try {
   const open = openings(process.env, process.execArgv);
   if (open.length > 0) throw new Error(open.join("; "));

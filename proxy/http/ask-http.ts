@@ -116,6 +116,7 @@ class AskedHttp implements Asked {
 
   #send(known: Prefix | undefined): Buffer | BodyStream {
     if (known?.complete === true) return this.#whole(known.bytes);
+    if (this.#exchange.request.body.length !== undefined) this.#exchange.share.pass();
     const mask = this.#mask;
     const take = (chunk: Buffer): Buffer => this.#take(chunk);
     const pass: BodyPass = mask === undefined ? { take } : { take, end: () => this.#end(mask) };
@@ -129,6 +130,8 @@ class AskedHttp implements Asked {
 
   #take(chunk: Buffer): Buffer {
     this.#exchange.bytesIn += chunk.length;
+    // One of unknown length may be as short as those that are sent whole.
+    if (this.#exchange.bytesIn > pieceLimit) this.#exchange.share.pass();
     return this.#shown(this.#mask === undefined ? chunk : this.#mask.take(chunk));
   }
 

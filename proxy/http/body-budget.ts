@@ -11,6 +11,11 @@ export const uncountedBytes = 64 * 1024;
 export const maxKeptBytes = 16 * 1024 * 1024;
 /** Of each text these are not counted: nobody can fill the rest and then say something that is not recorded at all. */
 export const uncountedTextBytes = 4 * 1024;
+/**
+ * Bodies that go on while they still come. Each may have some 64 KiB waiting between the agent's connection and the upstream's, and these come from
+ * a process whose memory is bounded: an upstream that takes none of them must not cost more than that.
+ */
+export const maxPassingBodies = 256;
 /** How long a body waits for others to end. */
 const patienceMs = 10_000;
 
@@ -26,6 +31,7 @@ export class BodyBudget {
   readonly #patienceMs: number;
   readonly texts = new ByteBudget(maxKeptBytes);
   #held = 0;
+  #passing = 0;
   /** In the order they came. */
   readonly #waiting = new Set<Waiting>();
 
@@ -40,6 +46,17 @@ export class BodyBudget {
 
   share(): BodyShare {
     return new BodyShare(this);
+  }
+
+  /** True when one more may go on while it still comes. */
+  pass(): boolean {
+    if (this.#passing >= maxPassingBodies) return false;
+    this.#passing += 1;
+    return true;
+  }
+
+  passed(): void {
+    this.#passing -= 1;
   }
 
   /** True when there is room for these too; whoever waits goes first. */
@@ -92,6 +109,7 @@ export class BodyShare {
   readonly #budget: BodyBudget;
   taken = 0;
   #kept = 0;
+  #isPassing = false;
 
   constructor(budget: BodyBudget) {
     this.#budget = budget;
@@ -116,8 +134,17 @@ export class BodyShare {
     return true;
   }
 
+  /** Its body goes on while it still comes. Throws LimitExceeded where too many do. */
+  pass(): void {
+    if (this.#isPassing) return;
+    if (!this.#budget.pass()) throw tooManyPassing();
+    this.#isPassing = true;
+  }
+
   release(): void {
     const { taken } = this;
+    if (this.#isPassing) this.#budget.passed();
+    this.#isPassing = false;
     this.taken = 0;
     this.#budget.give(this, taken);
     this.#budget.texts.give(this.#kept);
@@ -129,5 +156,12 @@ function tooMuch(most: number): ProxyError {
   return new ProxyError(
     "LimitExceeded",
     `the requests of this pod hold ${most / 1024 / 1024} MiB of bodies that wait for a decision or an answer, as much as they may together; send fewer at a time`,
+  );
+}
+
+function tooManyPassing(): ProxyError {
+  return new ProxyError(
+    "LimitExceeded",
+    `${maxPassingBodies} requests of this pod are still sending their bodies, as many as may at a time; wait for some of them to end`,
   );
 }

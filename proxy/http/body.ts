@@ -1,8 +1,8 @@
 // Reads request bodies within bounds: the beginning that a decision needs, and the rest as a stream.
 import { Readable } from "node:stream";
 
+import { Blocks } from "./blocks.ts";
 import type { BodyShare } from "./body-budget.ts";
-import { Gathered } from "./gathered.ts";
 import type { BodyReader, InboundBody } from "./inbound.ts";
 
 /** The agent closed its connection; there is nobody to answer. */
@@ -44,7 +44,7 @@ class PrefixReader implements BodyReader {
   readonly #share: BodyShare;
   #bytes: Buffer = nothing.bytes;
   /** From the second piece on. */
-  #pieces: Gathered | undefined;
+  #pieces: Blocks | undefined;
   #length = 0;
   #failure: Error | undefined;
   #waiting: PromiseWithResolvers<Prefix> | undefined;
@@ -86,15 +86,15 @@ class PrefixReader implements BodyReader {
 
   #gather(chunk: Buffer): void {
     if (this.#pieces === undefined) {
-      this.#pieces = new Gathered();
+      this.#pieces = new Blocks();
       this.#pieces.add(this.#bytes);
+      this.#bytes = nothing.bytes;
     }
     this.#pieces.add(chunk);
   }
 
   #settle(complete: boolean): void {
-    // A copy is as long as it is, where what it was put together in may be twice that.
-    const bytes = this.#pieces === undefined ? this.#bytes : Buffer.from(this.#pieces.whole());
+    const bytes = this.#pieces?.whole() ?? this.#bytes;
     this.#pieces = undefined;
     this.result = { bytes, complete };
     this.#waiting?.resolve(this.result);
@@ -120,7 +120,7 @@ export class BodyStream extends Readable implements BodyReader {
   readonly #pass: BodyPass;
 
   constructor(body: InboundBody, prefix: Buffer | undefined, pass: BodyPass) {
-    super({ highWaterMark: 65_536 });
+    super();
     // The client that reads it hears of an error while it reads; before and after that nobody has to.
     this.on("error", () => {});
     this.length = pass.end === undefined ? body.length : undefined;

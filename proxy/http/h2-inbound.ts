@@ -18,8 +18,8 @@ import type {
 
 /** What of an answer waits here for a client that does not take it; then the upstream is held back. */
 const backlogBytes = 32 * 1024;
-/** What nobody reads of a body; from the same machine this is some ten milliseconds of reading. */
-const discardLimit = 16 * 1024 * 1024;
+/** What nobody reads of a body; then the client is told that the rest is not wanted. */
+const discardLimit = 1024 * 1024;
 const discardMs = 10_000;
 const noTrailers: FlatHeaders = Object.freeze([]);
 

@@ -17,7 +17,7 @@ const maxHeaderListBytes = 32 * 1024;
 /** The pseudo-headers, and one more than may be: that is refused with a sentence, what exceeds it by ENHANCE_YOUR_CALM. */
 const maxHeaderPairs = maxHeaders + 5;
 /** Of a body that nobody reads: what may wait here. The agent is on the same machine, where this is no limit on speed. */
-const streamWindowBytes = 64 * 1024;
+const streamWindowBytes = 16 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 /** Megabytes, beyond which Node opens no stream: what every stream may have waiting for its client, and what it keeps beside. */
 const maxSessionMegabytes = 64;

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { pino } from "pino";
-import { collectAsServing } from "../../proxy/engine.ts";
+import { boundStreams, collectAsServing } from "../../proxy/engine.ts";
 import { trimWhenGrown } from "../../proxy/freed-memory.ts";
 import { releaseWhenIdle } from "../../proxy/start-memory.ts";
 import { startProxy } from "../../proxy/start.ts";
@@ -14,6 +14,7 @@ export interface ProxyOrder {
   readonly directory: string;
 }
 
+boundStreams();
 process.once("message", ({ control, directory }: ProxyOrder) => {
   void serve(control, directory);
 });

@@ -3,10 +3,13 @@ import { flushCompileCache } from "node:module";
 
 import type { BundleRule, RecordingDetail } from "../../policy/bundle.ts";
 import type { Protocol } from "../../policy/operation.ts";
-import { collectAsServing } from "../../proxy/engine.ts";
+import { boundStreams, collectAsServing } from "../../proxy/engine.ts";
 import { startRoom } from "./http-proxy-fixture.ts";
+import type { TestRoom } from "./http-proxy-fixture.ts";
+import { h2Name, startH2Room } from "./http2-fixture.ts";
 
-const [port = "0", protocol = "http", rules = "[]", detail = "Statements"] = process.argv.slice(2);
+const [port = "0", protocol = "http", rules = "[]", detail = "Statements", version = "http/1.1"] =
+  process.argv.slice(2);
 const setups = [
   {
     upstream: { port: Number(port) },
@@ -15,8 +18,14 @@ const setups = [
     rules: JSON.parse(rules) as Partial<BundleRule>[],
   },
 ] as const;
+boundStreams();
 // A fifth of what production has; the same happens sooner.
-const room = await startRoom({ after: () => undefined }, setups, { bodyPatienceMs: 2_000 });
+const options = { bodyPatienceMs: 2_000 };
+const t = { after: () => undefined };
+/** Over TLS where HTTP/2 is asked for, which nothing speaks without. */
+const room: TestRoom & { readonly ca?: string } = await (version === "h2"
+  ? startH2Room(t, setups, [h2Name], options)
+  : startRoom(t, setups, options));
 collectAsServing();
 /** How operations ended and why requests were refused, each once counted; the events themselves would be what is measured. */
 const causes = new Map<string, number>();
@@ -39,4 +48,4 @@ process.on("message", (message) => {
 process.on("disconnect", () => process.exit());
 // It ends by a signal, which leaves the cache unwritten.
 flushCompileCache();
-process.send?.({ port: room.port });
+process.send?.({ port: room.port, ca: room.ca });

@@ -19,7 +19,7 @@ import { createPodAuthority } from "../../proxy/tls/authority.ts";
 import { authorityCertificate, leafCertificate } from "../../proxy/tls/certificate.ts";
 import { createTlsTerminator } from "../../proxy/tls/terminate.ts";
 import { startRoom } from "./http-proxy-fixture.ts";
-import type { ConnectionSetup, TestRoom } from "./http-proxy-fixture.ts";
+import type { ConnectionSetup, RoomSetup, TestRoom } from "./http-proxy-fixture.ts";
 
 const dayMs = 86_400_000;
 
@@ -94,10 +94,12 @@ export async function startH2Room(
   t: Pick<TestContext, "after">,
   setups: readonly ConnectionSetup[],
   names: readonly string[] = [h2Name],
+  options: Pick<RoomSetup, "bodyPatienceMs"> = {},
 ): Promise<H2Room> {
   const authority = await createPodAuthority({ names, storage: "memory" });
   const terminator = createTlsTerminator({ authority });
   const room = await startRoom(t, setups, {
+    ...options,
     route: { scheme: "https" },
     secure: (socket, accept) => terminator.accept(socket, accept),
   });

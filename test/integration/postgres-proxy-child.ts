@@ -1,6 +1,6 @@
 // The room in a process of its own, so that what an attack costs it can be measured; told what to do by messages of its parent.
 import { flushCompileCache } from "node:module";
-import { collectAsServing, compileWasmOnce } from "../../proxy/engine.ts";
+import { boundStreams, collectAsServing, compileWasmOnce } from "../../proxy/engine.ts";
 import { startHarness } from "./postgres-proxy-harness.ts";
 
 const [port = "0", password = "", startupDeadlineMs] = process.argv.slice(2);
@@ -15,6 +15,7 @@ const server = {
   log: () => "",
   stop: async () => undefined,
 };
+boundStreams();
 compileWasmOnce();
 // A third of what production has; the same happens sooner.
 const harness = await startHarness(server, {

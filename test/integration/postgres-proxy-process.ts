@@ -7,6 +7,8 @@ import { proxyNodeFlags } from "../../contract/node-flags.ts";
 
 export interface ProxyProcess {
   readonly port: number;
+  /** PEM of what its certificate is of, where it speaks TLS. */
+  readonly ca: string | undefined;
   /** Most resident memory so far, in MiB (VmHWM of proc(5)). */
   peakMiB(): number;
   /** How often each cause stands in the events so far. */
@@ -35,10 +37,11 @@ export async function startChild(program: string, args: readonly string[]): Prom
     execArgv: [...proxyNodeFlags],
   });
   const [first] = (await once(child, "message", { signal: AbortSignal.timeout(30_000) })) as [
-    { readonly port: number },
+    { readonly port: number; readonly ca?: string },
   ];
   return {
     port: first.port,
+    ca: first.ca,
     peakMiB: () => {
       const status = readFileSync(`/proc/${child.pid}/status`, "utf8");
       return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
