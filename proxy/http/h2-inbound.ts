@@ -86,6 +86,8 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     stream.on("trailers", (_headers: unknown, _flags: unknown, fields: readonly string[]) => {
       this.trailers = fields;
     });
+    // One without a byte ends whether or not anybody reads it.
+    stream.on("end", () => this.#ended());
     stream.on("wantTrailers", () => this.#sendTrailers());
     // `close` follows and says the same; without a listener it would end the process.
     stream.on("error", () => {});
@@ -129,7 +131,8 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     this.#continueOwed = false;
     const isFirst = this.#reader === undefined;
     this.#reader = reader;
-    if (isFirst) this.#listen();
+    if (this.#isRead) reader.end(this.trailers);
+    else if (isFirst) this.#listen();
     this.#stream.resume();
   }
 
@@ -207,11 +210,12 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
       this.#watcher.piece(chunk.length);
       this.#reader?.data(chunk);
     });
-    this.#stream.on("end", () => {
-      if (!this.#isWhole()) return;
-      this.#isRead = true;
-      this.#reader?.end(this.trailers);
-    });
+  }
+
+  #ended(): void {
+    if (!this.#isWhole()) return;
+    this.#isRead = true;
+    this.#reader?.end(this.trailers);
   }
 
   #written(): void {

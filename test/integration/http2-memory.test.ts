@@ -1,7 +1,7 @@
 // What the bodies of HTTP/2 can be made to hold: bounded together, within the container, and no other connection hears of it.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect, constants } from "node:http2";
+import { connect } from "node:http2";
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
