@@ -14,6 +14,10 @@ export const maxPendingBytes = 8 * 1024 * 1024;
 const retryMs = 250;
 /** Who waits for durability is refused after this: a disk that hangs must not hang the agent. */
 export const durableTimeoutMs = 5_000;
+/** A group that needs no more company: with more in it nobody would be left to use the processor meanwhile. */
+const company = 16;
+/** Turns of the event loop that a group waits for company, at most. */
+const companyTurns = 8;
 /** Callers waiting for one sync at a time; above, `append` refuses. */
 const maxWaiters = 10_000;
 
@@ -223,6 +227,7 @@ export class GroupWriter {
 
   async #drain(): Promise<void> {
     for (;;) {
+      await this.#company();
       // Between any two writes, or a steady stream of lines would keep everyone waiting who asked for durability.
       if (this.#isAwaited(this.#writtenSeq)) await this.#sync();
       const chunk = this.#chunks.shift();
@@ -237,6 +242,19 @@ export class GroupWriter {
         this.#current = undefined;
       }
       this.#pendingBytes -= chunk.bytes;
+    }
+  }
+
+  /**
+   * A sync costs as much for many as for one: while each turn of the loop brings another who waits, the next one can wait for it (PostgreSQL's
+   * commit_delay, without a clock). Who is alone waits for nobody.
+   */
+  async #company(): Promise<void> {
+    for (let turn = 0, before = 1; turn < companyTurns; turn += 1) {
+      const waiting = this.#waiters.length;
+      if (waiting <= before || waiting >= company) return;
+      before = waiting;
+      await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
 
