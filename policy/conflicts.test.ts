@@ -43,6 +43,12 @@ const covered: readonly [string, RuleShape["action"], Blocks, Blocks][] = [
     { sql: { statements: ["update"], relations: ["public.orders"] } },
   ],
   [
+    "what a Deny looks for as well",
+    "Deny",
+    { sql: { detect: ["email", "iban"] } },
+    { sql: { statements: ["insert"], detect: ["email"] } },
+  ],
+  [
     "functions within a wildcard",
     "Deny",
     { sql: { functions: ["pg_catalog.*"] } },
@@ -111,6 +117,20 @@ const notCovered: readonly [string, RuleShape["action"], Blocks, RuleShape["acti
     { sql: { columns: ["public.orders.id"] } },
     "Allow",
     { sql: { columns: ["public.orders.id"] } },
+  ],
+  [
+    "a Deny of what it finds leaves what says nothing of it",
+    "Deny",
+    { sql: { detect: ["email"] } },
+    "Allow",
+    { sql: { statements: ["select"] } },
+  ],
+  [
+    "a Deny leaves what only another detector finds",
+    "Deny",
+    { sql: { detect: ["email"] } },
+    "RequireApproval",
+    { sql: { detect: ["email", "iban"] } },
   ],
   [
     "a Deny of relations leaves functions",

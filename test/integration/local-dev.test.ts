@@ -1,6 +1,6 @@
 // `chaperone dev`, `run`, `check` and `explain` as their users meet them: output, exit codes, signals, and who may work in a state directory.
 import assert from "node:assert/strict";
-import { readFile, stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import pg from "pg";
@@ -12,6 +12,22 @@ import {
   type LocalSystem,
   type Servers,
 } from "./local-system.ts";
+
+const saidYaml = `apiVersion: chaperone.dev/v1alpha1
+kind: Connection
+metadata: {name: said-db, namespace: said}
+spec: {protocol: postgres, endpoint: {host: localhost, port: 5432}, postgres: {database: app}, hosts: [said.example]}
+---
+apiVersion: chaperone.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: said, namespace: said}
+spec:
+  targetRefs: [{group: chaperone.dev, kind: Connection, name: said-db}]
+  detectors: [{name: order-number, pattern: "ORD-[0-9]{5}"}]
+  rules:
+    - {name: all, action: Allow, sql: {relations: ["public.*"]}}
+    - {name: no-orders, action: Deny, sql: {detect: [order-number]}}
+`;
 
 let servers: Servers;
 let system: LocalSystem;
@@ -227,6 +243,32 @@ test("explain ends with 0 when allowed, 1 when denied, and names the rule", asyn
   assert.match(denied.stdout, /never-destroy/);
   assert.match(denied.stdout, /Deletions go through the data team/);
   assert.equal(nothing.code, 1);
+});
+
+test("explain looks for what a rule with detect looks for: in a text, in parameters, and in rows that it cannot see", async () => {
+  await system.write("said.yaml", saidYaml);
+  const explain = async (...asked: string[]) => {
+    const args = ["explain", "-f", join(system.manifests, "said.yaml")];
+    args.push("--service-account", "clerk", "--connection", "said-db", "-o", "json", ...asked);
+    const { code, stdout, stderr } = await system.cli(args);
+    assert.ok(code === 0 || code === 1, stderr);
+    return JSON.parse(stdout) as { readonly decision: { verdict: string; rule?: string } };
+  };
+  const sql = "SELECT id FROM public.orders WHERE note = $1";
+  const bound = async (value: string) => {
+    const file = join(system.directory, "operation.json");
+    await writeFile(file, JSON.stringify({ sql, params: [value] }));
+    return explain("--operation", file);
+  };
+  assert.equal((await explain("--sql", sql)).decision.verdict, "allow");
+  assert.equal((await bound("nothing of it")).decision.verdict, "allow");
+  for (const one of [
+    await explain("--sql", "SELECT id FROM public.orders WHERE note = E'ORD-\\x31\\x32345'"),
+    await bound("as for ORD-12345:"),
+    await explain("--sql", "COPY public.orders FROM STDIN"),
+  ])
+    assert.deepEqual([one.decision.verdict, one.decision.rule], ["deny", "no-orders"]);
+  await system.remove("said.yaml");
 });
 
 test("SIGTERM ends dev while an agent is connected, and the last events are in the store", async () => {
