@@ -1,25 +1,16 @@
-// Decides a segment before any of it is forwarded: masks proven, every operation passed by the gate, holds waited for.
-import { decide } from "../../policy/decide.ts";
-import type { Bundle } from "../../policy/bundle.ts";
-import { findIn, type Findings } from "../../policy/sql/findings.ts";
-import { ProxyError } from "../errors.ts";
-import type { LiveGrant, Passage } from "../pipeline.ts";
+// Decides a segment before any of it is forwarded: what has to be known is looked up, every operation passes (passing.ts), and the first refusal ends it.
+import type { ProxyError } from "../errors.ts";
+import type { Passage } from "../pipeline.ts";
 import { loadCatalog } from "./catalog-load.ts";
 import type { Exchange } from "./exchange.ts";
 import { Execution } from "./execution.ts";
-import type { Masking } from "./masking.ts";
-import { findingsOf } from "./look-into.ts";
-import { heldContent } from "./held-content.ts";
 import { errorResponse } from "./messages.ts";
-import { HoldNotices } from "./hold-notices.ts";
-import { loadOverloads, overloadsUnknown } from "./overloads.ts";
-import { asProxyError, reachesUndecided, refusalMessage, replacedPortal } from "./refusal.ts";
-import { relate, related } from "./relatives.ts";
-import { voidedByReplication } from "./replication.ts";
+import { loadOverloads } from "./overloads.ts";
+import { mayShowAnother, Passing } from "./passing.ts";
+import { reachesUndecided, refusalMessage, replacedPortal } from "./refusal.ts";
 import type { Request } from "./requests.ts";
 import { checkSearchPath } from "./search-path.ts";
-import { isOutdated, readAgain, refusedSince, runUnder } from "./second-look.ts";
-import { followRules } from "./session-follow.ts";
+import { isOutdated, readAgain, refusedSince } from "./second-look.ts";
 import { runsByName } from "./unread-code.ts";
 
 /** Where a segment stops: everything from `at` on is not forwarded, and the client gets `answer`. */
@@ -32,13 +23,12 @@ type Settled = Refused | undefined;
 
 export class Settlement {
   readonly #x: Exchange;
-  readonly #notices: HoldNotices;
-  #hold = new AbortController();
+  readonly #passing: Passing;
   #cancelled = false;
 
   constructor(exchange: Exchange) {
     this.#x = exchange;
-    this.#notices = new HoldNotices(exchange);
+    this.#passing = new Passing(exchange);
   }
 
   /** Synchronous when every operation is allowed and none needs a durable intent. */
@@ -90,22 +80,15 @@ export class Settlement {
       const { masks } = this.#x.options;
       const { understood } = statement;
       const masking = masks.for(grant.bundle, false);
-      if (masking === "load" || this.#mayShowAnother(masking, understood)) return true;
+      if (masking === "load" || mayShowAnother(this.#x, masking, understood)) return true;
       return understood.namesTables && masks.relatives(grant, false) === "load";
     });
   }
 
-  /** A view can be redefined to show a masked column under the very same name and number: what it reads is looked up anew. */
-  #mayShowAnother(masking: Masking | undefined, understood: Execution["understood"]): boolean {
-    return masking?.readsViews(understood) === true && this.#x.options.masks.mayBeOld();
-  }
-
   /** Ends whatever is waited for: the client went away, or sent a CancelRequest. */
   abandon(cancelled: boolean): void {
-    this.#notices.end();
     this.#cancelled = cancelled;
-    this.#hold.abort();
-    this.#hold = new AbortController();
+    this.#passing.abandon();
   }
 
   #from(segment: readonly Request[], from: number, begun: boolean): Settled | Promise<Settled> {
@@ -114,10 +97,10 @@ export class Settlement {
       if (request === undefined) continue;
       const execution = this.#undecided(request);
       if (execution !== undefined) {
-        const passage = this.#pass(execution, begun);
+        const passage = this.#passing.pass(execution, begun);
         if (passage instanceof Promise)
           return passage
-            .finally(() => this.#notices.end())
+            .finally(() => this.#passing.waited())
             .then((taken) => this.#since(segment, index, execution, taken, begun))
             .then(
               (refused) =>
@@ -153,7 +136,7 @@ export class Settlement {
         const { statement } = request;
         if (statement === undefined || statement.executed || runsByName(statement))
           return undefined;
-        if (!this.#deniedRegardless(statement.understood)) return undefined;
+        if (!this.#passing.deniesRegardless(statement.understood)) return undefined;
         return new Execution(statement.understood, statement.understood.operation, undefined);
       }
       case "bind": {
@@ -166,107 +149,6 @@ export class Settlement {
       default:
         return undefined;
     }
-  }
-
-  /** A Parse is refused when no parameter, chain or condition could make its Execute pass. */
-  #deniedRegardless(understood: Execution["understood"]): boolean {
-    const grant = this.#x.options.gate.current();
-    if (grant === undefined || dependsOnMore(grant.bundle)) return false;
-    const { namespace, serviceAccount } = grant.bundle.subject;
-    const subject = { namespace, serviceAccount, pod: "", podUid: "" };
-    const context = { session: { id: "", operations: 0 }, time: new Date(this.#x.now()) };
-    const { sqlDetectors } = grant.prepared;
-    const operation =
-      sqlDetectors.length === 0
-        ? understood.operation
-        : {
-            ...understood.operation,
-            findings: findIn(this.#x.options.literalsOf(understood.text), sqlDetectors),
-          };
-    return decide(grant.prepared, subject, operation, context).verdict === "deny";
-  }
-
-  #pass(execution: Execution, begun: boolean): Passage | Promise<Passage> {
-    const grant = this.#x.options.gate.current();
-    return grant === undefined
-      ? this.#passAfterGrant(execution, begun)
-      : this.#passUnder(grant, execution, begun);
-  }
-
-  async #passAfterGrant(execution: Execution, begun: boolean): Promise<Passage> {
-    try {
-      const grant = await this.#x.options.gate.grant(this.#hold.signal);
-      return await this.#passUnder(grant, execution, begun);
-    } catch (error) {
-      return { go: false, error: asProxyError(error, this.#x.connection) };
-    }
-  }
-
-  #passUnder(
-    grant: LiveGrant,
-    execution: Execution,
-    begun: boolean,
-    followed = false,
-  ): Passage | Promise<Passage> {
-    const { bundle, prepared } = grant;
-    const { settings } = this.#x;
-    if (!followed && settings.behind(prepared)) return this.#passAfterFollowing(execution, begun);
-    const { replicates = false, onlyTransaction } = execution.understood;
-    const voided =
-      this.#x.options.replication === undefined ? undefined : voidedByReplication(bundle);
-    if (voided !== undefined) return this.#refuseAs(execution, "MaskNotProvable", voided);
-    const calls = replicates ? [] : this.#x.options.overloads.calls(execution.understood);
-    if (calls !== undefined) execution.callsToo(calls);
-    else if (!onlyTransaction)
-      return { go: false, error: overloadsUnknown(this.#x.connection, this.#x.halfSent(begun)) };
-    const undoes = settings.refuses(prepared, execution.understood);
-    if (undoes !== undefined) return this.#refuseAs(execution, "Denied", undoes);
-    if (this.#x.changes.mixes(execution.understood))
-      return this.#refuseAs(execution, "Denied", endsChangesWithMore);
-    const { masks } = this.#x.options;
-    const halfSent = this.#x.halfSent(begun);
-    const relating = relate(this.#x, grant, execution, halfSent);
-    if (relating === "load") return this.#passAfterCatalog(execution, begun);
-    const astray =
-      relating?.refused ??
-      this.#x.path.refuses(execution.understood) ??
-      this.#x.openCursors.refuses(
-        execution,
-        this.#x.options.session,
-        bundle.generation,
-        this.#x.registry.portals,
-        (before) => related(this.#x, grant, before),
-      );
-    if (astray !== undefined) return this.#refuseAs(execution, "Denied", astray);
-    settings.passes(execution.operation);
-    // What only begins or ends a transaction shows nothing; a failed one must be ended even where no catalog can be read.
-    const masking = onlyTransaction ? undefined : masks.for(bundle, halfSent);
-    if (masking === "load") return this.#passAfterCatalog(execution, begun);
-    runUnder(execution, grant, masking);
-    if (this.#mayShowAnother(masking, execution.understood)) {
-      masks.stale();
-      return this.#passAfterCatalog(execution, begun);
-    }
-    const unproven = masking?.prove(execution.understood, execution.operation);
-    if (unproven === undefined) return this.#look(grant, execution);
-    // Another session may have created what is named here: look once more before saying no.
-    if (masks.mayBeOld()) {
-      masks.stale();
-      return this.#passAfterCatalog(execution, begun);
-    }
-    return this.#refuseAs(execution, "MaskNotProvable", unproven);
-  }
-
-  /** Where rules ask for it, detectors look at what it says first. */
-  #look({ prepared }: LiveGrant, execution: Execution): Passage | Promise<Passage> {
-    const { sqlDetectors } = prepared;
-    if (sqlDetectors.length === 0) return this.#ask(execution, execution.operation);
-    const ask = (findings: Findings): Passage | Promise<Passage> => {
-      execution.finds(findings);
-      return this.#ask(execution, execution.operation);
-    };
-    const findings = findingsOf(execution, this.#x.options.literalsOf, sqlDetectors);
-    return findings instanceof Promise ? findings.then(ask) : ask(findings);
   }
 
   /** Rules, masks and limits may have changed while a person was asked or an intent was written, also for what stands before it and is not sent yet. */
@@ -291,60 +173,6 @@ export class Settlement {
       return { at: startOf(segment, at), answer: this.#answerTo(decided, error) };
     }
     return refused;
-  }
-
-  /** The rules changed, or the agent reset its session: the database follows first. */
-  async #passAfterFollowing(execution: Execution, begun: boolean): Promise<Passage> {
-    try {
-      const grant = await this.#x.options.gate.grant(this.#hold.signal);
-      await followRules(this.#x, grant.prepared, begun);
-      return await this.#passUnder(grant, execution, begun, true);
-    } catch (error) {
-      return { go: false, error: asProxyError(error, this.#x.connection) };
-    }
-  }
-
-  async #passAfterCatalog(execution: Execution, begun: boolean): Promise<Passage> {
-    try {
-      await loadCatalog(this.#x, begun);
-      return await this.#pass(execution, begun);
-    } catch (error) {
-      const { code, message } = asProxyError(error, this.#x.connection);
-      if (code === "MaskNotProvable") return this.#refuseAs(execution, code, message);
-      // A failed transaction is what a client has to know first.
-      const isFailed = this.#x.status === "E";
-      return this.#refuseAs(execution, isFailed ? "UpstreamProtocol" : "Denied", message);
-    }
-  }
-
-  /** The gate records the refusal: to it, what cannot be masked or would undo what the session is held to is not understood. */
-  async #refuseAs(
-    execution: Execution,
-    code: "MaskNotProvable" | "UpstreamProtocol" | "Denied",
-    why: string,
-  ): Promise<Passage> {
-    const { unparsed: _unparsed, ...operation } = execution.operation;
-    const passage = await this.#ask(execution, { ...operation, unrecognised: why });
-    if (passage.go) passage.done({ status: "denied", error: code });
-    else if (passage.error.code !== "Denied") return passage;
-    const { decision } = passage;
-    const error = new ProxyError(
-      code,
-      code === "Denied" ? `connection ${this.#x.connection}: ${why}` : why,
-    );
-    return decision === undefined ? { go: false, error } : { go: false, decision, error };
-  }
-
-  #ask(execution: Execution, operation: Execution["operation"]): Passage | Promise<Passage> {
-    const { understood, portal } = execution;
-    return this.#x.options.session.pass(operation, {
-      exact: () =>
-        execution.exact ??
-        (portal === undefined ? understood.text : `${understood.text}\0${portal.exact()}`),
-      content: () => heldContent(operation, understood.text),
-      onWait: (request) => this.#notices.begin(request),
-      signal: this.#hold.signal,
-    });
   }
 
   #answerTo(execution: Execution, error: ProxyError): Buffer {
@@ -388,23 +216,10 @@ export class Settlement {
   }
 }
 
-const endsChangesWithMore =
-  "this transaction changed the schema, so what the rest of this text would run is not known before the transaction ends; send COMMIT or ROLLBACK by itself";
-
 /** Runs something else than the beginning of a transaction and its settings. */
 function asksOfDatabase({ statement, execution }: Request): boolean {
   const facts = (execution?.understood ?? statement?.understood)?.operation.facts;
   return facts?.statements.some((kind) => kind !== "transaction" && kind !== "set") ?? false;
-}
-
-/** Rules that look at parameters, chains or the moment: only Execute can tell. */
-function dependsOnMore(bundle: Bundle): boolean {
-  return bundle.rules.some(
-    ({ action, when, chains, sql }) =>
-      when !== undefined ||
-      chains !== undefined ||
-      (sql?.detect !== undefined && action !== "Deny"),
-  );
 }
 
 /** Nothing of a refused statement is forwarded: not its Parse and not its Bind. */
