@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 
 import type { ProxyError } from "../errors.ts";
-import { BodyBudget, uncountedBytes } from "./body-budget.ts";
+import { BodyBudget, maxWaitingBodies, uncountedBytes } from "./body-budget.ts";
 import type { BodyShare } from "./body-budget.ts";
 
 const never = (): void => assert.fail("was called");
@@ -36,6 +36,28 @@ test("whoever waits too long is told how much it is about, and whoever is over w
   );
   assert.equal(error.code, "LimitExceeded");
   assert.match(error.message, /hold 1 MiB of bodies/);
+});
+
+test("no more than so many wait: the next is told at once, and one that is over makes room for another", () => {
+  const budget = new BodyBudget(1000, 60_000);
+  const holding = budget.share();
+  assert.ok(holding.grow(uncountedBytes + 1000, never, never));
+  let went = 0;
+  const waiting = Array.from({ length: maxWaitingBodies }, () => budget.share());
+  for (const share of waiting) assert.ok(!share.grow(uncountedBytes + 1, () => (went += 1), never));
+  const refusals: string[] = [];
+  const refuse = ({ code }: ProxyError): number => refusals.push(code);
+  const next = budget.share();
+  assert.ok(!next.grow(uncountedBytes + 1, never, refuse));
+  assert.deepEqual(refusals, ["LimitExceeded"]);
+  next.release();
+  waiting[0]?.release();
+  const later = budget.share();
+  assert.ok(!later.grow(uncountedBytes + 1, () => (went += 1), never));
+  holding.release();
+  assert.equal(went, maxWaitingBodies);
+  for (const share of [...waiting, later]) share.release();
+  assert.equal(budget.held, 0);
 });
 
 test("whatever grows, waits and ends, no more is held than may be, and nothing stays", () => {

@@ -6,7 +6,7 @@ import { ByteBudget } from "./byte-budget.ts";
 /** Eight prompts of the largest size; with what is made of them, and what the collector has not seen yet, within the container's memory. */
 export const maxHeldBytes = 32 * 1024 * 1024;
 /** Of each body these are not counted: a small request never waits for large ones. */
-export const uncountedBytes = 64 * 1024;
+export const uncountedBytes = 32 * 1024;
 /** Of texts kept for the record (`detail: Full`) until their operation ends: half of what bodies have. What finds no room is recorded by its digest. */
 export const maxKeptBytes = 16 * 1024 * 1024;
 /** Of each text these are not counted: nobody can fill the rest and then say something that is not recorded at all. */
@@ -18,6 +18,8 @@ export const uncountedTextBytes = 4 * 1024;
 export const maxPassingBodies = 256;
 /** How long a body waits for others to end. */
 const patienceMs = 10_000;
+/** Bodies that wait for others to end: each has what is not counted of it here, and as much again that was read and waits behind that. */
+export const maxWaitingBodies = 128;
 
 interface Waiting {
   readonly bytes: number;
@@ -70,9 +72,13 @@ export class BodyBudget {
    * Takes them as soon as there is room.
    *
    * @param go there is
-   * @param failed there was none in time
+   * @param failed there was none in time; called at once where too many wait already
    */
   wait(share: BodyShare, bytes: number, go: () => void, failed: (error: ProxyError) => void): void {
+    if (this.#waiting.size >= maxWaitingBodies) {
+      failed(tooMuch(this.#most));
+      return;
+    }
     const timer = setTimeout(() => {
       this.#waiting.delete(one);
       failed(tooMuch(this.#most));
@@ -115,7 +121,7 @@ export class BodyShare {
     this.#budget = budget;
   }
 
-  /** True when the body may be as long as this; else `go` or `failed` is called later. */
+  /** True when the body may be as long as this; else `go` is called later, or `failed`, within the call where too many wait already. */
   grow(length: number, go: () => void, failed: (error: ProxyError) => void): boolean {
     const bytes = length - uncountedBytes - this.taken;
     if (bytes <= 0) return true;

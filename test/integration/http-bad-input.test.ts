@@ -248,6 +248,25 @@ test("150 bodies of 1 MB that an approval would bind to are bounded together, an
   await until("a refusal", () => all.some((one) => one.text().startsWith("HTTP/1.1 429 ")));
 });
 
+test("1,000 bodies of 1 MB that an approval would bind to, sent on when they are refused, hold what they may, and others are served", async () => {
+  const hold = { name: "ask", action: "RequireApproval", http: { methods: ["POST"] } };
+  const on = await start("http", [...allowAll, hold]);
+  const all = await many(on, 1_000);
+  const size = 1_000_000;
+  for (const { socket } of all) {
+    socket.write(`POST /held HTTP/1.1\r\n${H}Content-Length: ${size}\r\n\r\n`);
+    socket.write(Buffer.alloc(size - 10, "x"));
+  }
+  const refused = (): number => all.filter((one) => one.text().startsWith("HTTP/1.1 429 ")).length;
+  // What the held ones leave room for: whoever is not among them hears so.
+  const fit = Math.ceil((32 * mebibyte) / (size - 65_536));
+  await until("all others are refused", () => refused() >= 1_000 - fit);
+  await sent(on, all);
+  await assertServes(on);
+  assertBounded(on);
+  assert.equal(await counted(on, /^refused LimitExceeded/), refused());
+});
+
 test("100 prompts of 4 MB are bounded together too", async () => {
   const on = await start("openai");
   const all = await many(on, 100);
