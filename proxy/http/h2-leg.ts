@@ -107,6 +107,11 @@ class H2Leg implements InboundLeg {
     this.#idleSince = now;
     // Before Node takes the session down, which hears of it in the same way.
     socket.once("close", () => this.#tellUnseen());
+    // A client that sends nothing more cannot give windows back: it has left, and Node would say so only where there is something to write to it.
+    socket.once("end", () => {
+      this.#tellUnseen();
+      this.destroy();
+    });
     this.#session = performServerHandshake(socket, options);
     this.#session.once("connect", () => {
       if (!this.#session.destroyed) this.#session.setLocalWindowSize(connectionWindowBytes);
