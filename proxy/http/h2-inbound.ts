@@ -120,6 +120,11 @@ export class H2Inbound implements InboundRequest, InboundBody, InboundAnswer {
     return !this.#isRead;
   }
 
+  /** Bytes of its body that Node keeps while nobody takes them, before it stops giving the window back. */
+  get keptBytes(): number {
+    return this.#stream.readableHighWaterMark;
+  }
+
   /** Takes it back when nothing has moved for so long: its client neither sends nor takes what it has asked for. */
   check(now: number, stalledMs: number): void {
     if (!this.#isClosed && now - this.#movedAt >= stalledMs)

@@ -18,6 +18,8 @@ const maxHeaderListBytes = 32 * 1024;
 const maxHeaderPairs = maxHeaders + 5;
 /** Of a body that nobody reads: what may wait here. The agent is on the same machine, where this is no limit on speed. */
 const streamWindowBytes = 16 * 1024;
+/** RFC 9113 section 6.5.2: SETTINGS_MAX_FRAME_SIZE, left as it is. */
+const largestPieceBytes = 16 * 1024;
 const connectionWindowBytes = 1024 * 1024;
 /** Megabytes, beyond which Node opens no stream: what every stream may have waiting for its client, and what it keeps beside. */
 const maxSessionMegabytes = 64;
@@ -146,7 +148,7 @@ class H2Leg implements InboundLeg {
     this.#tellUnseen();
     let waiting = 0;
     for (const inbound of this.#open) {
-      if (inbound.isOpen) waiting += streamWindowBytes;
+      if (inbound.isOpen) waiting += unlookedAt(inbound);
       inbound.check(now, stalledMs);
     }
     if (this.#watch.bytes(bytesRead, waiting, now))
@@ -176,7 +178,7 @@ class H2Leg implements InboundLeg {
     this.#open.delete(inbound);
     const now = performance.now();
     if (this.#open.size === 0) this.#idleSince = now;
-    if (inbound.isOpen) this.#watch.unread(streamWindowBytes);
+    if (inbound.isOpen) this.#watch.unread(unlookedAt(inbound));
     if (isTakenBack && this.#watch.reset(now)) this.#flooded("requests that it takes back");
   };
 
@@ -217,4 +219,9 @@ class H2Leg implements InboundLeg {
       }),
     );
   }
+}
+
+/** What may have come of a body and waits: as much as Node keeps before it stops giving the window back, one piece more than that, and then the window. */
+function unlookedAt({ keptBytes }: H2Inbound): number {
+  return keptBytes + largestPieceBytes + streamWindowBytes;
 }

@@ -4,6 +4,8 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect } from "node:http2";
+import { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
@@ -313,4 +315,46 @@ test("of thousands of small requests that a client sends many at a time none is 
     setTimeout(() => reject(new Error(`some never end; ${left} were not sent`)), hangsMs).unref();
   });
   await Promise.race([all, never]);
+});
+
+test("uploads that an upstream does not take for a while wait on their connection, and reach it whole", async (t) => {
+  const held: (() => void)[] = [];
+  const server = createServer((request, response) => {
+    request.pause();
+    held.push(() => {
+      let length = 0;
+      request.on("data", (chunk: Buffer) => (length += chunk.length));
+      request.on("end", () => response.end(String(length)));
+      request.resume();
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const address = server.address();
+  assert.ok(address !== null && typeof address === "object");
+  const room = await startH2Room(t, [{ upstream: { port: address.port } }]);
+  const client = room.connect();
+  const uploads = 40;
+  // More than the system keeps on its way, so that some of each waits in the proxy.
+  const size = 12 * 1024 * 1024;
+  const piece = Buffer.alloc(largestFrame, "x");
+  const answers = Array.from({ length: uploads }, () => {
+    const stream = client.request({ ":method": "POST", "content-length": size });
+    // As much at a time as is taken: Node's client has bounds of its own.
+    Readable.from(Array.from({ length: size / piece.length }, () => piece)).pipe(stream);
+    return text(stream);
+  });
+  await eventually("the upstream has all of them", () => held.length === uploads);
+  const { socket } = client;
+  for (let before = -1; before !== socket.bytesWritten;) {
+    before = socket.bytesWritten;
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    assert.ok(!client.destroyed, "the connection stays while they wait");
+  }
+  for (const read of held) read();
+  for (const answer of await Promise.all(answers)) assert.equal(answer, String(size));
 });
