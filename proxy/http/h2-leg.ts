@@ -40,6 +40,12 @@ const idleMs = 75_000;
 const lingerMs = 5_000;
 /** No byte either way, of the connection or of one request: longer than the upstream may take for its first. */
 const stalledMs = 660_000;
+/**
+ * While requests are open and nothing moves for this long, the client is asked for a sign of life (PING, RFC 9113 section 6.7): a connection can be
+ * gone without a word, and Node can miss that one was reset while it wrote. A client that stands still for longer has left.
+ */
+const quietMs = 30_000;
+const answerPingMs = 60_000;
 /** A flood goes on until it is looked for. */
 const checkEveryMs = 250;
 
@@ -96,8 +102,10 @@ class H2Leg implements InboundLeg {
   readonly #open = new Set<H2Inbound>();
   readonly #unseen = new UnseenRequests();
   #bytes = 0;
+  #bytesRead = 0;
   #movedAt: number;
   #idleSince: number;
+  #pingedAt: number | undefined;
   #isBroken = false;
 
   constructor(socket: TLSSocket, sink: InboundSink) {
@@ -145,6 +153,8 @@ class H2Leg implements InboundLeg {
     const { bytesRead, bytesWritten } = this.#socket;
     if (bytesRead + bytesWritten !== this.#bytes) this.#movedAt = now;
     this.#bytes = bytesRead + bytesWritten;
+    if (bytesRead !== this.#bytesRead) this.#pingedAt = undefined;
+    this.#bytesRead = bytesRead;
     this.#tellUnseen();
     let waiting = 0;
     for (const inbound of this.#open) {
@@ -155,6 +165,17 @@ class H2Leg implements InboundLeg {
       this.#flooded("frames that belong to no message");
     else if (this.#open.size === 0 && now - this.#idleSince >= idleMs) this.#idle(now);
     else if (now - this.#movedAt >= stalledMs) this.destroy();
+    else if (this.#open.size > 0) this.#expectLife(now);
+  }
+
+  #expectLife(now: number): void {
+    if (this.#pingedAt !== undefined) {
+      if (now - this.#pingedAt >= answerPingMs) this.destroy();
+    } else if (now - this.#movedAt >= quietMs && !this.#session.destroyed) {
+      this.#pingedAt = now;
+      // That bytes come is seen at the next look.
+      this.#session.ping(() => {});
+    }
   }
 
   #idle(now: number): void {

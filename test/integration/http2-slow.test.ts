@@ -8,7 +8,7 @@ import type { TestContext } from "node:test";
 
 import { eventually } from "./http-proxy-fixture.ts";
 import { ask, h2Name, startH2Room } from "./http2-fixture.ts";
-import { H2Wire, block, frame, frameType } from "./http2-frames.ts";
+import { H2Wire, block, flag, frame, frameType } from "./http2-frames.ts";
 
 /** Nothing here is about time: what takes longer than this never happens. */
 const patienceMs = 60_000;
@@ -79,4 +79,53 @@ test("a connection that asks nothing, whose preface or head never comes or comes
   assert.match(at.refusals[0]?.message ?? "", /did not end in time$/);
   answer();
   assert.equal((await waiting).text, "late");
+});
+
+test("a client that has asked and gives no sign of life for a minute and a half has left; one that answers a PING has not", async (t) => {
+  const now = performance.now.bind(performance);
+  let later = 0;
+  t.mock.method(performance, "now", () => now() + later);
+  t.mock.timers.enable({ apis: ["setInterval"] });
+  let asked = 0;
+  let left = 0;
+  const answers: (() => void)[] = [];
+  const origin = createServer((request, response) => {
+    asked += 1;
+    if (request.url === "/dead") response.on("close", () => (left += 1));
+    else answers.push(() => void response.end("late"));
+  });
+  const at = await startH2Room(t, [{ upstream: { port: await listening(t, origin) } }]);
+  const living = ask(at.connect(), { ":path": "/living" });
+  const dead = new H2Wire(await at.socket());
+  const head = block([
+    [":method", "GET"],
+    [":scheme", "https"],
+    [":path", "/dead"],
+    [":authority", h2Name],
+  ]);
+  dead.open();
+  dead.write(frame(frameType.headers, flag.endHeaders | flag.endStream, 1, head));
+  await eventually("both are asked", () => asked === 2, patienceMs);
+  const pass = async (ms: number): Promise<void> => {
+    later += ms;
+    t.mock.timers.tick(1_000);
+    for (let turns = 0; turns < 20; turns += 1)
+      await new Promise((resolve) => setImmediate(resolve));
+  };
+  // What moved until now is seen first.
+  await pass(0);
+  await pass(30_000);
+  await dead.until(
+    "PING",
+    () =>
+      dead.frames.some(({ type, flags }) => type === frameType.ping && (flags & flag.ack) === 0),
+    patienceMs,
+  );
+  await pass(1_000);
+  await pass(58_000);
+  assert.equal(left, 0);
+  await pass(2_000);
+  await eventually("the upstream hears that it has left", () => left === 1, patienceMs);
+  for (const answer of answers) answer();
+  assert.equal((await living).text, "late");
 });
